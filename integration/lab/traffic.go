@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// patience is how long a probe waits for an answer. The way is a few veths.
+const patience = 700 * time.Millisecond
+
+// ServeTCP answers every connection with "name peer-address". The address may
+// be "host:port"; network is "tcp", "tcp4" or "tcp6" as for package net.
+func (n *Netns) ServeTCP(network, addr, name string) io.Closer {
+	n.T.Helper()
+	var l net.Listener
+	var err error
+	n.Do(func() { l, err = net.Listen(network, addr) })
+	if err != nil {
+		n.T.Fatalf("%s: listen %s %s: %v", n.Name, network, addr, err)
+	}
+	n.T.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			fmt.Fprintf(c, "%s %s\n", name, host)
+			c.Close()
+		}
+	}()
+	return l
+}
+
+// ServeUDP answers every datagram with "name peer-address".
+func (n *Netns) ServeUDP(network, addr, name string) io.Closer {
+	n.T.Helper()
+	var c net.PacketConn
+	var err error
+	n.Do(func() { c, err = net.ListenPacket(network, addr) })
+	if err != nil {
+		n.T.Fatalf("%s: listen %s %s: %v", n.Name, network, addr, err)
+	}
+	n.T.Cleanup(func() { c.Close() })
+	go func() {
+		b := make([]byte, 1500)
+		for {
+			_, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(from.String())
+			_, _ = c.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host), from)
+		}
+	}()
+	return c
+}
+
+// Open connects a socket that stays open, as a client that keeps its port does.
+func (n *Netns) Open(network, addr string) net.Conn {
+	n.T.Helper()
+	var c net.Conn
+	var err error
+	n.Do(func() { c, err = net.DialTimeout(network, addr, patience) })
+	if err != nil {
+		n.T.Fatalf("%s: dial %s %s: %v", n.Name, network, addr, err)
+	}
+	n.T.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Ask sends one datagram on c and returns who answers, "" for nobody.
+func Ask(c net.Conn) string {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.Write([]byte("who\n")); err != nil {
+		return ""
+	}
+	b := make([]byte, 1500)
+	k, err := c.Read(b)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:k]))
+}
+
+// Get connects to addr and returns "name peer-address" of who answers, "" if
+// nobody does.
+func (n *Netns) Get(network, addr string) string {
+	n.T.Helper()
+	var c net.Conn
+	var err error
+	n.Do(func() { c, err = net.DialTimeout(network, addr, patience) })
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	return Ask(c)
+}
+
+// Who is Get without the peer's address.
+func (n *Netns) Who(network, addr string) string {
+	n.T.Helper()
+	name, _, _ := strings.Cut(n.Get(network, addr), " ")
+	return name
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package integration runs the real plugin with the real bridge and host-local
+// plugins on nodes made of network namespaces, with real traffic.
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// bin is where TestMain puts the binaries.
+var bin string
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			fmt.Fprintln(os.Stderr, "integration tests need root, and in CI they must not be skipped")
+			os.Exit(1)
+		}
+		fmt.Fprintln(os.Stderr, "SKIP: integration tests need root")
+		os.Exit(0)
+	}
+	dir, err := os.MkdirTemp("", "portguard-bin-")
+	if err == nil {
+		bin = dir
+		err = lab.Build(dir)
+	}
+	code := 1
+	if err == nil {
+		code = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, "build:", err)
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// onFlavours runs a test on a node of each flavour of iptables.
+func onFlavours(t *testing.T, f func(t *testing.T, n *lab.Node)) {
+	t.Helper()
+	for _, fl := range []string{"nft", "legacy"} {
+		t.Run(fl, func(t *testing.T) {
+			if _, err := exec.LookPath("iptables-" + fl); err != nil {
+				t.Fatalf("iptables-%s is not installed: %v", fl, err)
+			}
+			f(t, lab.NewNode(t, bin, fl))
+		})
+	}
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// A Kind is the reason of a refusal. Its value is the code of the CNI error
+// (codes from 100 up are the plugin's own).
+type Kind uint
+
+const (
+	// Listener: a process of the node listens there. Stop it, or choose
+	// another hostPort.
+	Listener Kind = 100
+	// Claimed: a live attachment of portguard has the port.
+	Claimed Kind = 101
+	// NodePort: kube-proxy has a Service with this NodePort, be it without
+	// endpoints.
+	NodePort Kind = 102
+	// NATRule: somebody else's rule translates the traffic (docker, portmap,
+	// CRI-O, a rule made by hand).
+	NATRule Kind = 103
+	// Undecodable: a rule names the port and cannot be understood.
+	Undecodable Kind = 104
+	// Hidden: a rule ends the walk before ours, so the mapping could not work.
+	Hidden Kind = 105
+	// ServiceIP: a Service has a node address as LoadBalancer or external IP.
+	// It is never refused: the Service wins by order.
+	ServiceIP Kind = 106
+	// Ephemeral: an unconnected UDP socket in the ephemeral range, which may
+	// be a mere client. Never refused.
+	Ephemeral Kind = 107
+	// CatchAll: a rule without a port of its own that may take the traffic.
+	// Never refused.
+	CatchAll Kind = 108
+)
+
+// A Finding is one thing that was found on the node for one mapping.
+type Finding struct {
+	Kind    Kind
+	Mapping hostport.Mapping
+	// Message is one line: what, where, who and what to do next.
+	Message string
+}
+
+// A Report is the decision.
+type Report struct {
+	// Conflicts refuse the request, the most telling one first.
+	Conflicts []Finding
+	// Warnings do not.
+	Warnings []Finding
+	// Carves are addresses that wildcard mappings must leave alone.
+	Carves []hostport.Carve
+	// TakeOver are the keys of dead owners whose rules must go.
+	TakeOver []string
+}
+
+// Rules are all tables of one iptables flavour and family.
+type Rules struct {
+	Flavour string
+	Family  hostport.Family
+	Dump    *iptsave.Dump
+	// Target is set for the flavour in which the mapping would be placed.
+	Target bool
+}
+
+// A Snapshot is what the node looked like under the lock.
+type Snapshot struct {
+	Addrs     []hostport.LocalAddr
+	Listeners []hostport.Listener
+	Rules     []Rules
+	Claims    []hostport.Claim
+	// EphemeralFrom and EphemeralTo are ip_local_port_range.
+	EphemeralFrom, EphemeralTo uint16
+}
+
+// Find decides for every mapping of a. IsOurs tells portguard's own chains.
+func Find(a hostport.Attachment, s Snapshot, isOurs func(chain string) bool) (Report, error) {
+	var r Report
+	for _, m := range a.Mappings {
+		findServiceAddr(&r, s, m)
+		findListeners(&r, a, s, m)
+		findClaims(&r, a, s, m)
+	}
+	w := newRuleWalk(s, isOurs)
+	for _, m := range a.Mappings {
+		if err := w.find(&r, a, m); err != nil {
+			return r, err
+		}
+	}
+	slices.SortStableFunc(r.Conflicts, func(x, y Finding) int { return int(x.Kind) - int(y.Kind) })
+	return r, nil
+}
+
+func (r *Report) refuse(k Kind, m hostport.Mapping, msg string) {
+	add(&r.Conflicts, Finding{Kind: k, Mapping: m, Message: msg})
+}
+
+func (r *Report) warn(k Kind, m hostport.Mapping, msg string) {
+	add(&r.Warnings, Finding{Kind: k, Mapping: m, Message: msg})
+}
+
+// add drops what was said already: one dual-stack listener stands in the way
+// of a mapping in both families.
+func add(list *[]Finding, f Finding) {
+	if !slices.ContainsFunc(*list, func(o Finding) bool { return o.Message == f.Message }) {
+		*list = append(*list, f)
+	}
+}
+
+// findServiceAddr refuses a hostIP that belongs to a Service in ipvs mode: the
+// rules spare those addresses, so the mapping could never work.
+func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {
+	for _, la := range s.Addrs {
+		if la.Addr == m.HostIP && la.Link == hostport.IPVSLink {
+			r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, la.Link))
+		}
+	}
+}

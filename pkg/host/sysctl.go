@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// sysctlDir is where the IPv4 settings of links are. Paths are used rather than
+// dotted names, because a link may be called eth0.100.
+const sysctlDir = "/proc/sys/net/ipv4/conf"
+
+func routeLocalnet(link string) string { return filepath.Join(sysctlDir, link, "route_localnet") }
+
+// RouteLocalnet reports whether link forwards packets of 127.0.0.0/8.
+func RouteLocalnet(link string) (bool, error) {
+	b, err := os.ReadFile(routeLocalnet(link))
+	if err != nil {
+		return false, fmt.Errorf("could not read route_localnet of %s: %w", link, err)
+	}
+	return strings.TrimSpace(string(b)) != "0", nil
+}
+
+// SetRouteLocalnet switches it. A link that is gone needs no switching off.
+func SetRouteLocalnet(link string, on bool) error {
+	v := "0"
+	if on {
+		v = "1"
+	}
+	err := os.WriteFile(routeLocalnet(link), []byte(v), 0)
+	if err != nil && (on || !errors.Is(err, fs.ErrNotExist)) {
+		return fmt.Errorf("could not set route_localnet of %s to %s: %w", link, v, err)
+	}
+	return nil
+}
+
+// EphemeralPorts returns ip_local_port_range.
+func EphemeralPorts() (from, to uint16, err error) {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &from, &to)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("could not read ip_local_port_range: %w", err)
+	}
+	return from, to, nil
+}
+
+// HasIPv6 reports whether the kernel has IPv6 in this network namespace.
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/thread-self/net/if_inet6")
+	return err == nil
+}

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package hostport is the vocabulary of portguard: protocols, families,
+// mappings, owners and attachments. It does no I/O and imports nothing of ours.
+package hostport

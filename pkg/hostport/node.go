@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostport
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// A LocalAddr is an address the node answers for, and the link it is on.
+type LocalAddr struct {
+	Addr netip.Addr
+	Link string
+}
+
+// Links that carry addresses of Services or of a node-local cache rather than
+// the node's own: kube-proxy's in ipvs mode (pkg/proxy/ipvs/proxier.go) and
+// NodeLocal DNSCache's (kubernetes/dns, cmd/node-cache).
+const (
+	IPVSLink      = "kube-ipvs0"
+	NodeLocalLink = "nodelocaldns"
+)
+
+// Infrastructure reports whether a is on one of those links.
+func (a LocalAddr) Infrastructure() bool { return a.Link == IPVSLink || a.Link == NodeLocalLink }
+
+// A Listener is a socket that receives what nobody has a connection for: TCP in
+// state LISTEN, unconnected UDP, or an SCTP endpoint.
+type Listener struct {
+	Proto Proto
+	// Addr is the bound address, unspecified for all. A v4-mapped address is
+	// given as IPv4.
+	Addr netip.Addr
+	Port uint16
+	// V6Only limits the address "::" to IPv6.
+	V6Only bool
+	UID    uint32
+	Inode  uint32
+	Holder Process
+}
+
+// A Process holds a socket. PID 0 means that nobody was found.
+type Process struct {
+	PID  int
+	Comm string
+	// Pod is "namespace/name", "pod UID ..." or "".
+	Pod string
+	// Runtime is set if the process is the container runtime that called us
+	// and holds the port for this very container (nerdctl, podman).
+	Runtime bool
+}
+
+// Covers reports whether l receives IPv4 or IPv6 packets.
+func (l Listener) Covers(f Family) bool {
+	if FamilyOf(l.Addr) == f {
+		return true
+	}
+	return f == IPv4 && l.Addr.IsUnspecified() && !l.V6Only
+}
+
+// String says who listens where.
+func (l Listener) String() string {
+	at := netip.AddrPortFrom(l.Addr, l.Port)
+	switch {
+	case l.Holder.PID == 0:
+		return fmt.Sprintf("a socket of uid %d (inode %d, no process found) listens on %s", l.UID, l.Inode, at)
+	case l.Holder.Pod != "":
+		return fmt.Sprintf("%s (pid %d, %s) listens on %s", l.Holder.Comm, l.Holder.PID, l.Holder.Pod, at)
+	}
+	return fmt.Sprintf("%s (pid %d) listens on %s", l.Holder.Comm, l.Holder.PID, at)
+}
+
+// A Claim is a mapping that the rules of an attachment of ours hold now.
+type Claim struct {
+	Owner   Owner
+	Key     string
+	Mapping Mapping
+	// Dead means that the owner's network namespace is gone or that it was
+	// there before the node's last boot.
+	Dead bool
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostport
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+)
+
+// An Owner is the attachment that holds a hostPort. ContainerID and IfName
+// identify it: an interface name is unique within a container, while a network
+// may be renamed between ADD and DEL.
+type Owner struct {
+	Network     string `json:"network"`
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifName"`
+	// The pod's name is known only when the runtime passed it in CNI_ARGS.
+	PodNamespace string `json:"podNamespace,omitempty"`
+	PodName      string `json:"podName,omitempty"`
+}
+
+// maxComment is what the kernel's xt_comment takes: 256 bytes with the NUL.
+const maxComment = 255
+
+// commentTag starts the comment of every rule of ours.
+const commentTag = "portguard"
+
+// Key returns 24 characters that name the attachment in chain and file names.
+// 120 bits of SHA-256: a million owners collide with probability 2^-81.
+func (o Owner) Key() string {
+	return digest(o.ContainerID + "\x00" + o.IfName)
+}
+
+// Same reports whether o and p are one attachment.
+func (o Owner) Same(p Owner) bool { return o.ContainerID == p.ContainerID && o.IfName == p.IfName }
+
+// Comment returns the text that marks o's rules, so that the kernel alone tells
+// whose they are. What does not fit is shortened to a digest.
+func (o Owner) Comment() string {
+	net, id := o.Network, o.ContainerID
+	if len(net) > 80 {
+		net = net[:40] + "~" + digest(net)
+	}
+	if len(id) > 128 {
+		id = id[:64] + "~" + digest(id)
+	}
+	return strings.Join([]string{commentTag, net, id, o.IfName}, " ")
+}
+
+// ParseComment is the inverse of Comment, as far as nothing was shortened.
+func ParseComment(s string) (Owner, bool) {
+	f := strings.Split(s, " ")
+	if len(f) != 4 || f[0] != commentTag {
+		return Owner{}, false
+	}
+	return Owner{Network: f[1], ContainerID: f[2], IfName: f[3]}, true
+}
+
+// String names the owner for people: the pod where it is known.
+func (o Owner) String() string {
+	if o.PodName != "" {
+		return "pod " + o.PodNamespace + "/" + o.PodName
+	}
+	return "container " + shortID(o.ContainerID) + " (network " + o.Network + ", " + o.IfName + ")"
+}
+
+// shortID cuts a container ID to the 13 characters crictl shows.
+func shortID(id string) string {
+	if len(id) > 13 {
+		return id[:13]
+	}
+	return id
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return base32.StdEncoding.EncodeToString(sum[:15])
+}
+
+// Short names the container and its network, without an interface.
+func (o Owner) Short() string {
+	return "container " + shortID(o.ContainerID) + " (network " + o.Network + ")"
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A Flavour is one of the two implementations of iptables, which hold rules of
+// their own that the other one does not show.
+type Flavour string
+
+// NFT keeps its rules in nf_tables, Legacy in the xtables of old.
+const (
+	NFT    Flavour = "nft"
+	Legacy Flavour = "legacy"
+)
+
+// Flavours returns both.
+func Flavours() [2]Flavour { return [2]Flavour{NFT, Legacy} }
+
+// ErrNoTool means that a flavour holds rules and its tools are not installed.
+var ErrNoTool = errors.New("the tool is not installed")
+
+// Present reports whether the flavour has rules of family f in this network
+// namespace. It does not create any table: asking iptables-legacy would.
+func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
+	if fl == Legacy {
+		return t.legacyPresent(f)
+	}
+	for _, name := range []string{"nat", "filter", "mangle"} {
+		ok, err := nftTable(name, f)
+		if ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// legacyPresent reads the names of the tables that exist. The file is missing
+// if ip_tables is not in the kernel.
+func (t *Tools) legacyPresent(f hostport.Family) (bool, error) {
+	name := "ip_tables_names"
+	if f == hostport.IPv6 {
+		name = "ip6_tables_names"
+	}
+	b, err := os.ReadFile(filepath.Join(t.Proc, "thread-self/net", name))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return len(strings.Fields(string(b))) > 0, err
+}
+
+// Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its
+// request for one table.
+const (
+	subsysNftables  = 10
+	nftMsgGetTable  = 1
+	nftaTableName   = 1
+	familyIPv4Table = unix.AF_INET
+	familyIPv6Table = unix.AF_INET6
+)
+
+// nftTable asks nf_tables for one table. No such table is ENOENT; a kernel
+// without nf_tables answers EINVAL (nfnetlink_rcv_msg).
+func nftTable(name string, f hostport.Family) (bool, error) {
+	family := uint8(familyIPv4Table)
+	if f == hostport.IPv6 {
+		family = familyIPv6Table
+	}
+	req := nl.NewNetlinkRequest(subsysNftables<<8|nftMsgGetTable, unix.NLM_F_ACK)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
+	req.AddData(nl.NewRtAttr(nftaTableName, nl.ZeroTerminated(name)))
+	_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+		return false, nil
+	}
+	return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, name, err)
+}
+
+// Default returns the flavour that plain "iptables" is.
+func (t *Tools) Default() (Flavour, error) {
+	path, err := exec.LookPath("iptables")
+	if err != nil {
+		for _, fl := range Flavours() {
+			if _, err := exec.LookPath("iptables-" + string(fl) + "-restore"); err == nil {
+				return fl, nil
+			}
+		}
+		return "", fmt.Errorf("iptables: %w; install the iptables package", ErrNoTool)
+	}
+	if fl, ok := flavourOf(path); ok {
+		return fl, nil
+	}
+	// A wrapper script. Since 1.8.0 the version ends in "(nf_tables)" or
+	// "(legacy)"; before there was only legacy.
+	out, _, err := t.run(path, "", "--version")
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(out, "nf_tables") {
+		return NFT, nil
+	}
+	return Legacy, nil
+}
+
+// flavourOf follows links to the multi-call binary, whose name tells.
+func flavourOf(path string) (Flavour, bool) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", false
+	}
+	switch base := filepath.Base(real); {
+	case strings.Contains(base, "nft"):
+		return NFT, true
+	case strings.Contains(base, "legacy"), base == "xtables-multi":
+		return Legacy, true
+	}
+	return "", false
+}
+
+// path finds a tool: under its own name, or under the plain one where that is
+// this flavour.
+func path(fl Flavour, f hostport.Family, verb string) (string, error) {
+	cmd := "iptables"
+	if f == hostport.IPv6 {
+		cmd = "ip6tables"
+	}
+	own := fmt.Sprintf("%s-%s-%s", cmd, fl, verb)
+	if p, err := exec.LookPath(own); err == nil {
+		return p, nil
+	}
+	if p, err := exec.LookPath(cmd + "-" + verb); err == nil {
+		if got, ok := flavourOf(p); ok && got == fl {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w; install it or remove the rules of that flavour", own, ErrNoTool)
+}

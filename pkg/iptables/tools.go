@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// Tools runs the iptables commands on PATH in the network namespace of the
+// calling thread.
+type Tools struct {
+	// Proc is where procfs is mounted.
+	Proc string
+	// Wait is the longest wait for the xtables lock.
+	Wait time.Duration
+}
+
+// ErrBusy means that somebody else held the xtables lock for longer than Wait.
+var ErrBusy = errors.New("another program holds the xtables lock")
+
+// killAfter ends a tool that hangs, so that portguard's own lock is released.
+const killAfter = time.Minute
+
+// Save reads all tables of a flavour and family. No rules there is an empty
+// dump; rules that cannot be read are an error.
+func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
+	present, err := t.Present(fl, f)
+	if err != nil || !present {
+		return nil, err
+	}
+	p, err := path(fl, f, "save")
+	if err != nil {
+		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+	}
+	out, stderr, err := t.run(p, "")
+	if err == nil && strings.Contains(stderr, "incompatible, use 'nft' tool") {
+		err = fmt.Errorf("%w: %s", iptsave.ErrIncompatible, strings.TrimSpace(stderr))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+	}
+	d, err := iptsave.Parse(out)
+	if err != nil {
+		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+	}
+	return d, nil
+}
+
+// Restore applies a script in one run of iptables-restore --noflush.
+func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
+	p, err := path(fl, f, "restore")
+	if err != nil {
+		return err
+	}
+	args := []string{"--noflush"}
+	if fl == Legacy { // iptables-nft has no lock: the kernel's transactions do
+		args = append(args, "--wait", strconv.Itoa(max(1, int(math.Ceil(t.Wait.Seconds())))))
+	}
+	_, _, err = t.run(p, script, args...)
+	return err
+}
+
+func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), killAfter+t.Wait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	err = cmd.Run()
+	if err == nil {
+		return out.String(), errs.String(), nil
+	}
+	name := filepath.Base(path)
+	msg := strings.Join(strings.Fields(errs.String()), " ")
+	var exit *exec.ExitError
+	// RESOURCE_PROBLEM of iptables' xtables.h: the lock, or EAGAIN.
+	if errors.As(err, &exit) && exit.ExitCode() == 4 {
+		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, msg)
+	}
+	if msg == "" {
+		return "", "", fmt.Errorf("%s: %w", name, err)
+	}
+	return "", "", fmt.Errorf("%s: %w: %s", name, err, msg)
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptsave
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Rule is one rule as text, without "-A CHAIN ". It is decoded only when
+// somebody asks: of 20,000 rules a walk looks at a few hundred.
+type Rule struct {
+	Text string
+}
+
+// A Spec is a decoded rule.
+type Spec struct {
+	Matches []Option
+	// Target is the verdict, extension or chain after -j or -g, "" for none.
+	Target string
+	Goto   bool
+	// TargetOptions are what follows the target.
+	TargetOptions []Option
+}
+
+// An Option is one option with its values, such as "! --dport 80".
+type Option struct {
+	Not bool
+	// Module is the -m the option belongs to, "" for iptables' own (-s, -p).
+	Module string
+	Name   string
+	Values []string
+}
+
+// Value returns the first value, "" if there is none.
+func (o Option) Value() string {
+	if len(o.Values) == 0 {
+		return ""
+	}
+	return o.Values[0]
+}
+
+// String writes the option as it stands in a rule.
+func (o Option) String() string {
+	var b strings.Builder
+	if o.Not {
+		b.WriteString("! ")
+	}
+	b.WriteString(o.Name)
+	for _, v := range o.Values {
+		b.WriteString(" " + Quote(v))
+	}
+	return b.String()
+}
+
+// Spec decodes the rule. A module named with -m stays in Matches as an option
+// of that name, because some modules match without any option of their own.
+func (r Rule) Spec() Spec {
+	var s Spec
+	module := ""
+	for _, o := range options(r.Text) {
+		switch {
+		case s.Target != "":
+			s.TargetOptions = append(s.TargetOptions, o)
+		case o.Name == "-j" || o.Name == "-g":
+			s.Target, s.Goto = o.Value(), o.Name == "-g"
+		default:
+			if o.Name == "-m" {
+				module = o.Value()
+			}
+			if !slices.Contains([]string{"-s", "-d", "-p", "-i", "-o", "-f"}, o.Name) {
+				o.Module = module
+			}
+			s.Matches = append(s.Matches, o)
+		}
+	}
+	return s
+}
+
+// options groups the arguments of a rule: an option, its "!" and its values.
+func options(text string) []Option {
+	var out []Option
+	not := false
+	for _, w := range Split(text) {
+		switch {
+		case w.quoted || w.text != "!" && !strings.HasPrefix(w.text, "-"):
+			if len(out) > 0 {
+				last := &out[len(out)-1]
+				last.Values = append(last.Values, w.text)
+			}
+		case w.text == "!":
+			not = true
+		default:
+			out = append(out, Option{Not: not, Name: alias(w.text)})
+			not = false
+		}
+	}
+	return out
+}
+
+// alias maps long names, which a user's conditions may hold, to those that
+// iptables-save prints.
+func alias(name string) string {
+	switch name {
+	case "--source", "--src":
+		return "-s"
+	case "--destination", "--dst":
+		return "-d"
+	case "--protocol", "--proto":
+		return "-p"
+	case "--in-interface":
+		return "-i"
+	case "--out-interface":
+		return "-o"
+	case "--jump":
+		return "-j"
+	case "--goto":
+		return "-g"
+	case "--match":
+		return "-m"
+	case "--destination-port":
+		return "--dport"
+	case "--source-port":
+		return "--sport"
+	case "--destination-ports":
+		return "--dports"
+	case "--source-ports":
+		return "--sports"
+	}
+	return name
+}
+
+// Option returns the first match option of that name.
+func (s Spec) Option(name string) (Option, bool) {
+	for _, o := range s.Matches {
+		if o.Name == name {
+			return o, true
+		}
+	}
+	return Option{}, false
+}
+
+// Comment returns the rule's comment, "" if it has none.
+func (s Spec) Comment() string {
+	o, _ := s.Option("--comment")
+	return o.Value()
+}
+
+// ToDestination returns DNAT's --to-destination.
+func (s Spec) ToDestination() string {
+	for _, o := range s.TargetOptions {
+		if o.Name == "--to-destination" {
+			return o.Value()
+		}
+	}
+	return ""
+}
+
+// Canonical returns a text that is equal for two rules that say the same:
+// iptables prints options in an order of its own, which differs between
+// versions and flavours, adds -m NAME, and writes addresses with a mask.
+func (r Rule) Canonical() string {
+	s := r.Spec()
+	words := []string{}
+	for _, o := range s.Matches {
+		if o.Name == "-m" {
+			continue
+		}
+		if o.Name == "-s" || o.Name == "-d" {
+			o.Values = []string{canonicalNet(o.Value())}
+		}
+		words = append(words, o.String())
+	}
+	slices.Sort(words)
+	jump := "-j"
+	if s.Goto {
+		jump = "-g"
+	}
+	words = append(words, jump+" "+s.Target)
+	for _, o := range s.TargetOptions {
+		words = append(words, o.String())
+	}
+	return strings.Join(words, " ")
+}
+
+func canonicalNet(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()).String()
+	}
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked().String()
+	}
+	return s
+}

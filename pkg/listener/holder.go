@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package listener
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// nameBudget bounds the search for holders. A name is worth some milliseconds
+// of a refusal, not a stuck pod on a node with a million descriptors.
+const nameBudget = 300 * time.Millisecond
+
+// name fills in the holders of ls, as far as they are found in time.
+func (r *Reader) name(ls []hostport.Listener) {
+	missing := map[string][]int{}
+	for i, l := range ls {
+		if l.Inode != 0 {
+			link := fmt.Sprintf("socket:[%d]", l.Inode)
+			missing[link] = append(missing[link], i)
+		}
+	}
+	deadline := time.Now().Add(nameBudget)
+	for _, pid := range r.processes(len(missing) > 0) {
+		if len(missing) == 0 || time.Now().After(deadline) {
+			return
+		}
+		for _, link := range r.sockets(pid) {
+			for _, i := range missing[link] {
+				ls[i].Holder = r.process(pid)
+			}
+			delete(missing, link)
+		}
+	}
+}
+
+// processes lists PIDs, those of this network namespace first and each group
+// in ascending order, so that a server is named before its workers.
+func (r *Reader) processes(any bool) []int {
+	if !any {
+		return nil
+	}
+	entries, err := os.ReadDir(r.Proc)
+	if err != nil {
+		return nil
+	}
+	here, _ := os.Readlink(filepath.Join(r.Proc, "thread-self/ns/net"))
+	var same, other []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if ns, _ := os.Readlink(r.pid(pid, "ns/net")); ns == here {
+			same = append(same, pid)
+		} else {
+			other = append(other, pid)
+		}
+	}
+	slices.Sort(same)
+	slices.Sort(other)
+	return append(same, other...)
+}
+
+func (r *Reader) pid(pid int, file string) string {
+	return filepath.Join(r.Proc, strconv.Itoa(pid), file)
+}
+
+// sockets lists what the descriptors of a process link to.
+func (r *Reader) sockets(pid int) []string {
+	fds, err := os.ReadDir(r.pid(pid, "fd"))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, fd := range fds {
+		if link, err := os.Readlink(r.pid(pid, "fd/"+fd.Name())); err == nil {
+			out = append(out, link)
+		}
+	}
+	return out
+}
+
+func (r *Reader) process(pid int) hostport.Process {
+	return hostport.Process{PID: pid, Comm: r.comm(pid), Pod: r.pod(pid), Runtime: r.runtime(pid)}
+}
+
+func (r *Reader) comm(pid int) string {
+	b, err := os.ReadFile(r.pid(pid, "comm"))
+	if err != nil {
+		return "?"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// parent reads the parent's PID from /proc/PID/stat; the process name in
+// parentheses may hold anything.
+func (r *Reader) parent(pid int) int {
+	b, _ := os.ReadFile(r.pid(pid, "stat"))
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 2 {
+		return 0
+	}
+	ppid, _ := strconv.Atoi(f[1])
+	return ppid
+}
+
+// runtime reports whether the process holds the port for the very container we
+// are called for: nerdctl's hook opens the ports in a child of its own just
+// before it runs the CNI plugins, podman in itself. The name is compared too: a
+// daemon that serves many containers (containerd, CRI-O) holds ports of its own.
+func (r *Reader) runtime(pid int) bool {
+	caller := os.Getppid()
+	switch r.comm(caller) {
+	case "nerdctl", "podman", "conmon":
+		return pid == caller || r.parent(pid) == caller
+	}
+	return false
+}
+
+// pod names the pod of a process from its cgroup, which holds the pod's UID,
+// and the kubelet's log directories, which hold UID and name.
+func (r *Reader) pod(pid int) string {
+	b, err := os.ReadFile(r.pid(pid, "cgroup"))
+	if err != nil {
+		return ""
+	}
+	uid := podUID(string(b))
+	if uid == "" {
+		return ""
+	}
+	dirs, _ := filepath.Glob(filepath.Join(r.PodLogs, "*_*_"+uid))
+	if len(dirs) == 0 {
+		return "pod with UID " + uid
+	}
+	f := strings.Split(filepath.Base(dirs[0]), "_")
+	return "pod " + f[0] + "/" + f[1]
+}
+
+// podUID finds the UID in a cgroup path: "kubepods-besteffort-pod<uid>.slice"
+// with underscores (systemd) or "kubepods/pod<uid>" (cgroupfs). Static pods
+// have 32 hexadecimal digits without dashes.
+func podUID(cgroup string) string {
+	re := regexp.MustCompile(`pod([0-9a-f]{8}[-_]?[0-9a-f]{4}[-_]?[0-9a-f]{4}[-_]?[0-9a-f]{4}[-_]?[0-9a-f]{12})\b`)
+	m := re.FindStringSubmatch(cgroup)
+	if m == nil {
+		return ""
+	}
+	return strings.ReplaceAll(m[1], "_", "-")
+}

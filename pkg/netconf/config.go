@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netconf
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Defaults of the configuration keys.
+const (
+	DefaultDataDir     = "/run/cni/portguard"
+	DefaultLockTimeout = 10 * time.Second
+)
+
+// A Config is the network configuration, checked and with defaults filled in.
+type Config struct {
+	Name       string
+	CNIVersion string
+
+	// Backend is "auto" or "iptables".
+	Backend      string
+	SNAT         bool
+	MasqAll      bool
+	Localhost    bool
+	ConditionsV4 []string
+	ConditionsV6 []string
+	Excludes     []netip.Prefix
+	// WarnOnly is conflictPolicy "warn": conflicts are reported, not refused.
+	WarnOnly    bool
+	LockTimeout time.Duration
+	DataDir     string
+
+	// Ports are the entries of runtimeConfig.portMappings.
+	Ports []Port
+	// Notes are remarks for the administrator, printed once.
+	Notes []string
+
+	prevResult json.RawMessage
+}
+
+// A FieldError says which field of the configuration is wrong, and how.
+type FieldError struct {
+	Field   string
+	Problem string
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+
+func fieldErrorf(field, format string, args ...any) error {
+	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
+}
+
+// wire is the JSON as written. The first eight keys are portmap's.
+type wire struct {
+	CNIVersion           string    `json:"cniVersion"`
+	Name                 string    `json:"name"`
+	Backend              *string   `json:"backend"`
+	SNAT                 *bool     `json:"snat"`
+	MasqAll              bool      `json:"masqAll"`
+	ConditionsV4         []string  `json:"conditionsV4"`
+	ConditionsV6         []string  `json:"conditionsV6"`
+	MarkMasqBit          *int      `json:"markMasqBit"`
+	ExternalSetMarkChain *string   `json:"externalSetMarkChain"`
+	ConflictPolicy       *string   `json:"conflictPolicy"`
+	Localhost            *bool     `json:"localhost"`
+	ExcludeCIDRs         []string  `json:"excludeCIDRs"`
+	LockTimeout          *string   `json:"lockTimeout"`
+	DataDir              *string   `json:"dataDir"`
+	RuntimeConfig        runtime   `json:"runtimeConfig"`
+	PrevResult           rawObject `json:"prevResult"`
+}
+
+type runtime struct {
+	PortMappings []json.RawMessage `json:"portMappings"`
+}
+
+// rawObject keeps JSON as written and reads null as absent.
+type rawObject json.RawMessage
+
+func (r *rawObject) UnmarshalJSON(b []byte) error {
+	if !bytes.Equal(b, []byte("null")) {
+		*r = append((*r)[:0], b...)
+	}
+	return nil
+}
+
+// Parse reads the configuration of an ADD or a CHECK. The error is a
+// *FieldError for everything but broken JSON.
+func Parse(stdin []byte) (*Config, error) {
+	var w wire
+	if err := decode(stdin, "", &w); err != nil {
+		return nil, err
+	}
+	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, prevResult: json.RawMessage(w.PrevResult)}
+	c.SNAT = w.SNAT == nil || *w.SNAT
+	c.Localhost = c.SNAT
+	if w.Localhost != nil {
+		c.Localhost = *w.Localhost
+	}
+	for _, step := range []func(*wire) error{
+		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setPaths, c.setPorts,
+	} {
+		if err := step(&w); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// decode unmarshals b into v and turns a type mismatch into a FieldError below
+// prefix.
+func decode(b []byte, prefix string, v any) error {
+	err := json.Unmarshal(b, v)
+	var te *json.UnmarshalTypeError
+	if errors.As(err, &te) {
+		field := strings.Trim(prefix+"."+te.Field, ".")
+		if field == "" {
+			field = "network configuration"
+		}
+		return fieldErrorf(field, "wrong type: %s cannot be read as %s", te.Value, jsonKind(te.Type.String()))
+	}
+	if err != nil {
+		return fmt.Errorf("network configuration is not valid JSON: %w", err)
+	}
+	return nil
+}
+
+// jsonKind says a Go type in the words of JSON.
+func jsonKind(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case strings.HasPrefix(goType, "int"):
+		return "a whole number"
+	case goType == "bool":
+		return "true or false"
+	case goType == "string":
+		return "a string"
+	}
+	return "an object"
+}
+
+func (c *Config) setBackend(w *wire) error {
+	c.Backend = "auto"
+	if w.Backend != nil {
+		c.Backend = *w.Backend
+	}
+	switch c.Backend {
+	case "auto", "iptables":
+		return nil
+	case "nftables":
+		return fieldErrorf("backend", `"nftables" is not available in this version; use "auto" or "iptables"`)
+	}
+	return fieldErrorf("backend", `%q is not a backend (want "auto" or "iptables")`, c.Backend)
+}
+
+// setConditions refuses what could end a rule or start another one in the text
+// that iptables-restore reads.
+func (c *Config) setConditions(w *wire) error {
+	for _, v := range []struct {
+		field string
+		words []string
+	}{{"conditionsV4", w.ConditionsV4}, {"conditionsV6", w.ConditionsV6}} {
+		for i, s := range v.words {
+			field := fmt.Sprintf("%s[%d]", v.field, i)
+			if strings.ContainsAny(s, "\n\r\x00") {
+				return fieldErrorf(field, "%q holds a line break or a NUL", s)
+			}
+			if i == 0 && s != "" && s[0] != '-' && s[0] != '!' {
+				return fieldErrorf(field, "%q is not an iptables match; conditions in nftables syntax need the nftables backend, which is not available in this version", s)
+			}
+			if slices.Contains([]string{"-j", "--jump", "-g", "--goto", "-t", "--table", "-A", "-I", "-D"}, s) {
+				return fieldErrorf(field, "%q is not a match; conditions may only restrict which packets are mapped", s)
+			}
+		}
+	}
+	c.ConditionsV4, c.ConditionsV6 = dropEmpty(w.ConditionsV4), dropEmpty(w.ConditionsV6)
+	return nil
+}
+
+// dropEmpty maps [""], which portmap reads as "no conditions", to nil.
+func dropEmpty(words []string) []string {
+	if len(words) == 0 || words[0] == "" {
+		return nil
+	}
+	return words
+}
+
+func (c *Config) setMasquerade(w *wire) error {
+	bit, chain := w.MarkMasqBit, w.ExternalSetMarkChain
+	if bit != nil && chain != nil {
+		return fieldErrorf("markMasqBit", "cannot be given together with externalSetMarkChain")
+	}
+	if bit != nil && (*bit < 0 || *bit > 31) {
+		return fieldErrorf("markMasqBit", "%d is not a bit of the packet mark (0-31)", *bit)
+	}
+	if bit != nil {
+		c.Notes = append(c.Notes, "markMasqBit is not needed and has no effect: portguard sets no packet marks")
+	}
+	if chain != nil {
+		c.Notes = append(c.Notes, "externalSetMarkChain is not needed and has no effect: portguard sets no packet marks")
+	}
+	return nil
+}
+
+func (c *Config) setPolicy(w *wire) error {
+	if w.ConflictPolicy == nil {
+		return nil
+	}
+	switch *w.ConflictPolicy {
+	case "fail":
+	case "warn":
+		c.WarnOnly = true
+	default:
+		return fieldErrorf("conflictPolicy", `%q is not a policy (want "fail" or "warn")`, *w.ConflictPolicy)
+	}
+	return nil
+}
+
+func (c *Config) setExcludes(w *wire) error {
+	for i, s := range w.ExcludeCIDRs {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			if aerr != nil || a.Zone() != "" {
+				return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is neither a CIDR nor an address", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p.Addr().Is4In6() {
+			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is a v4-mapped address; write it as IPv4", s)
+		}
+		c.Excludes = append(c.Excludes, p.Masked())
+	}
+	return nil
+}
+
+func (c *Config) setPaths(w *wire) error {
+	c.LockTimeout, c.DataDir = DefaultLockTimeout, DefaultDataDir
+	if w.LockTimeout != nil {
+		d, err := time.ParseDuration(*w.LockTimeout)
+		if err != nil || d <= 0 {
+			return fieldErrorf("lockTimeout", "%q is not a positive duration such as \"10s\"", *w.LockTimeout)
+		}
+		c.LockTimeout = d
+	}
+	if w.DataDir != nil {
+		if !filepath.IsAbs(*w.DataDir) || filepath.Clean(*w.DataDir) == "/" {
+			return fieldErrorf("dataDir", "%q is not an absolute path of a directory", *w.DataDir)
+		}
+		c.DataDir = filepath.Clean(*w.DataDir)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netconf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A Request is what an ADD or a CHECK asks for: the attachment with its
+// mappings, and the result of the plugins before us.
+type Request struct {
+	*Config
+	Attachment hostport.Attachment
+	PrevResult types.Result
+	// Warnings are about mappings that cannot do anything.
+	Warnings []string
+}
+
+// NewRequest completes c with the CNI variables and prevResult. An attachment
+// without mappings means that there is nothing to do.
+func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
+	prev, result, err := c.result()
+	if err != nil {
+		return nil, err
+	}
+	r := &Request{Config: c, PrevResult: prev, Attachment: hostport.Attachment{
+		Owner:        OwnerOf(c.Name, args),
+		Excludes:     c.Excludes,
+		SNAT:         c.SNAT,
+		MasqAll:      c.MasqAll && c.SNAT,
+		Localhost:    c.Localhost,
+		ConditionsV4: c.ConditionsV4,
+		ConditionsV6: c.ConditionsV6,
+	}}
+	if len(c.Ports) == 0 {
+		return r, nil
+	}
+	r.Attachment.Pods = podAddresses(result, args.IfName)
+	if len(r.Attachment.Pods) == 0 {
+		return nil, fieldErrorf("prevResult", "has no IP address for %s; name portguard after the plugin that assigns one", args.IfName)
+	}
+	for _, p := range c.Ports {
+		if err := r.add(p); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// OwnerOf names the attachment of one call.
+func OwnerOf(network string, args *skel.CmdArgs) hostport.Owner {
+	o := hostport.Owner{Network: network, ContainerID: args.ContainerID, IfName: args.IfName}
+	for pair := range strings.SplitSeq(args.Args, ";") {
+		switch k, v, _ := strings.Cut(pair, "="); k {
+		case "K8S_POD_NAMESPACE":
+			o.PodNamespace = v
+		case "K8S_POD_NAME":
+			o.PodName = v
+		}
+	}
+	return o
+}
+
+func (c *Config) result() (types.Result, *current.Result, error) {
+	if len(c.prevResult) == 0 {
+		return nil, nil, fieldErrorf("prevResult", "is missing; portguard must be called as a chained plugin, after the one that creates the interface")
+	}
+	prev, err := version.NewResult(c.CNIVersion, c.prevResult)
+	if err != nil {
+		return nil, nil, fieldErrorf("prevResult", "cannot be read as a result of CNI %s: %v", c.CNIVersion, err)
+	}
+	result, err := current.NewResultFromResult(prev)
+	if err != nil {
+		return nil, nil, fieldErrorf("prevResult", "cannot be converted: %v", err)
+	}
+	return prev, result, nil
+}
+
+// podAddresses picks the first address a family that is on ifName inside the
+// sandbox. An address that names no interface counts, as it does for portmap.
+func podAddresses(result *current.Result, ifName string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, ip := range result.IPs {
+		if i := ip.Interface; i != nil && *i >= 0 && *i < len(result.Interfaces) {
+			if ifc := result.Interfaces[*i]; ifc.Name != ifName || ifc.Sandbox == "" {
+				continue
+			}
+		}
+		addr, ok := netip.AddrFromSlice(ip.Address.IP)
+		ones, bits := ip.Address.Mask.Size()
+		if !ok || bits == 0 || addr.Unmap().IsUnspecified() {
+			continue
+		}
+		p := netip.PrefixFrom(addr.Unmap(), ones)
+		known := func(q netip.Prefix) bool { return q.Addr().Is4() == p.Addr().Is4() }
+		if !slices.ContainsFunc(out, known) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// add appends the mappings of p, one a family.
+func (r *Request) add(p Port) error {
+	if p.HostIP.IsValid() && !p.HostIP.IsUnspecified() {
+		return r.addSpecific(p)
+	}
+	for _, f := range hostport.Families() {
+		if p.HostIP.IsValid() && hostport.FamilyOf(p.HostIP) != f {
+			continue
+		}
+		if _, ok := r.Attachment.Pod(f); ok {
+			r.append(p, hostport.Mapping{Family: f})
+		} else if p.HostIP.IsValid() {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%s.hostIP %s maps nothing: the pod has no %s address", p.field, p.HostIP, f))
+		}
+	}
+	return nil
+}
+
+func (r *Request) addSpecific(p Port) error {
+	f := hostport.FamilyOf(p.HostIP)
+	if _, ok := r.Attachment.Pod(f); !ok {
+		return fieldErrorf(p.field+".hostIP", "%s cannot be mapped: the pod has no %s address", p.HostIP, f)
+	}
+	switch {
+	case p.HostIP.IsMulticast():
+		return fieldErrorf(p.field+".hostIP", "%s is a multicast address", p.HostIP)
+	case p.HostIP.IsLoopback() && f == hostport.IPv6:
+		return fieldErrorf(p.field+".hostIP", "::1 cannot be translated by the kernel; use 127.0.0.1")
+	case p.HostIP.IsLoopback() && !r.Localhost:
+		return fieldErrorf(p.field+".hostIP", `%s needs localhost access, which is off; set "localhost": true`, p.HostIP)
+	case f == hostport.IPv6 && p.HostIP.IsLinkLocalUnicast():
+		return fieldErrorf(p.field+".hostIP", "%s is link-local: packets to it cannot be forwarded to a pod", p.HostIP)
+	case slices.ContainsFunc(r.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }):
+		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs", p.HostIP)
+	}
+	r.append(p, hostport.Mapping{Family: f, HostIP: p.HostIP})
+	return nil
+}
+
+// append completes m from p. Exact duplicates are kept once; where a pod asks
+// for one port twice with different targets the first one wins, because the
+// kernel can follow only one.
+func (r *Request) append(p Port, m hostport.Mapping) {
+	m.Proto, m.HostPort, m.ContainerPort = p.Proto, p.HostPort, p.ContainerPort
+	for _, o := range r.Attachment.Mappings {
+		if o.SameKey(m) {
+			if o != m {
+				r.Warnings = append(r.Warnings, fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used", p.field, m, o.ContainerPort))
+			}
+			return
+		}
+	}
+	r.Attachment.Mappings = append(r.Attachment.Mappings, m)
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// Check compares the rules that are there with those that ADD installed, by
+// content and order.
+func (p *Plugin) Check(args *skel.CmdArgs) error {
+	c, err := netconf.Parse(args.StdinData)
+	if err != nil {
+		return cniError(err, types.ErrDecodingFailure)
+	}
+	req, err := netconf.NewRequest(c, args)
+	if err != nil {
+		return cniError(err, types.ErrInvalidNetworkConfig)
+	}
+	if len(req.Attachment.Mappings) == 0 {
+		return nil
+	}
+	rec, _ := state.Open(c.DataDir).Load(req.Attachment.Owner.Key())
+	t := p.tools(c.LockTimeout)
+	v, err := look(t, flavours(), families(&req.Attachment, rec))
+	if err != nil {
+		return cniError(err, CodeUnreadable)
+	}
+	lost, err := v.check(req, rec, t)
+	if err != nil {
+		return cniError(err, CodeUnreadable)
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	first := fmt.Sprintf("hostPorts of %s are not as installed: %s", req.Attachment.Owner, lost[0])
+	return types.NewError(CodeNotAsInstalled, first, strings.Join(lost[1:], "\n"))
+}
+
+// check lists what is lost.
+func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools) ([]string, error) {
+	a, flavour, err := v.installed(req, rec, t)
+	if err != nil {
+		return nil, err
+	}
+	var lost []string
+	if !sameMappings(a.Mappings, req.Attachment.Mappings) {
+		lost = append(lost, "the configuration asks for other ports than ADD installed")
+	}
+	for _, at := range v.places {
+		if at.flavour != flavour {
+			continue
+		}
+		for _, what := range v.layouts[at].Check(a) {
+			lost = append(lost, fmt.Sprintf("iptables-%s: %s", at.flavour, what))
+		}
+	}
+	if a.Localhost {
+		if on, err := host.RouteLocalnet(a.Link); err != nil || !on {
+			lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
+		}
+	}
+	return lost, nil
+}
+
+// installed is the attachment as ADD made it: from its record, or, if the state
+// was wiped, from the request and what only the rules can tell.
+func (v *view) installed(req *netconf.Request, rec *state.Record, t *iptables.Tools) (hostport.Attachment, iptables.Flavour, error) {
+	if rec != nil {
+		return rec.Attachment, iptables.Flavour(rec.Flavour), nil
+	}
+	a := req.Attachment
+	if err := settleLocalhost(req); err != nil {
+		return a, "", err
+	}
+	a = req.Attachment
+	flavour, err := v.target(t)
+	if err != nil {
+		return a, "", err
+	}
+	for _, at := range v.places {
+		if v.layouts[at].Has(a.Owner.Key()) {
+			flavour = at.flavour
+			a.Carves = append(a.Carves, v.layouts[at].Carves(a.Owner.Key())...)
+			a.Excludes = append(a.Excludes, v.layouts[at].Excludes(a.Owner.Key(), a.Excludes)...)
+		}
+	}
+	return a, flavour, nil
+}
+
+func sameMappings(a, b []hostport.Mapping) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, m := range a {
+		if !slices.Contains(b, m) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/ruleset"
+)
+
+// A place is one flavour and family of iptables.
+type place struct {
+	flavour iptables.Flavour
+	family  hostport.Family
+}
+
+// A view is what was read of the places asked for, in a fixed order.
+type view struct {
+	places  []place
+	dumps   map[place]*iptsave.Dump
+	layouts map[place]*ruleset.Layout
+}
+
+// look reads the rules of the given flavours and families.
+func look(t *iptables.Tools, flavours []iptables.Flavour, families []hostport.Family) (*view, error) {
+	v := &view{dumps: map[place]*iptsave.Dump{}, layouts: map[place]*ruleset.Layout{}}
+	for _, fl := range flavours {
+		for _, f := range families {
+			d, err := t.Save(fl, f)
+			if err != nil {
+				return nil, err
+			}
+			at := place{fl, f}
+			v.places = append(v.places, at)
+			v.dumps[at] = d
+			v.layouts[at] = ruleset.FromDump(d, f)
+		}
+	}
+	return v, nil
+}
+
+// errTwoProxies: the flavours' nat chains run one after the other, so there is
+// no place behind both.
+var errTwoProxies = errors.New("both iptables-legacy and iptables-nft hold kube-proxy rules, so there is no place behind both; " +
+	"flush those of the flavour that kube-proxy no longer uses")
+
+// target chooses the flavour to install in: that of kube-proxy, or of the
+// kubelet's hint (KUBE-IPTABLES-HINT, pkg/kubelet/kubelet_network_linux.go), or
+// that of plain iptables.
+func (v *view) target(t *iptables.Tools) (iptables.Flavour, error) {
+	var proxy, hint []iptables.Flavour
+	for _, at := range v.places {
+		if jumpsTo(v.dumps[at].Table("nat"), "KUBE-SERVICES") && !slices.Contains(proxy, at.flavour) {
+			proxy = append(proxy, at.flavour)
+		}
+		if v.dumps[at].Table("mangle").Chain("KUBE-IPTABLES-HINT") != nil && !slices.Contains(hint, at.flavour) {
+			hint = append(hint, at.flavour)
+		}
+	}
+	switch {
+	case len(proxy) > 1:
+		return "", errTwoProxies
+	case len(proxy) == 1:
+		return proxy[0], nil
+	case len(hint) == 1:
+		return hint[0], nil
+	}
+	return t.Default()
+}
+
+// jumpsTo reports whether a base chain where destinations are translated jumps
+// to the named chain. One that nothing reaches is a leftover of another mode.
+func jumpsTo(t *iptsave.Table, name string) bool {
+	for _, base := range []string{"PREROUTING", "OUTPUT"} {
+		c := t.Chain(base)
+		if c == nil {
+			continue
+		}
+		for _, r := range c.Rules {
+			if r.Spec().Target == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// claims are all mappings of ours that are in place.
+func (v *view) claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, at := range v.places {
+		out = append(out, v.layouts[at].Claims()...)
+	}
+	return out
+}
+
+// rules is the view as package conflict wants it.
+func (v *view) rules(target iptables.Flavour) []conflict.Rules {
+	var out []conflict.Rules
+	for _, at := range v.places {
+		out = append(out, conflict.Rules{
+			Flavour: string(at.flavour), Family: at.family, Dump: v.dumps[at], Target: at.flavour == target,
+		})
+	}
+	return out
+}
+
+func flavours() []iptables.Flavour {
+	all := iptables.Flavours()
+	return all[:]
+}

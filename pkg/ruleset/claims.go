@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// Claims returns the mappings that are in place, read from the rules alone.
+func (l *Layout) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	nat := l.tables["nat"]
+	for _, name := range nat.sortedChains() {
+		if !strings.HasPrefix(name, dnatPrefix) {
+			continue
+		}
+		for _, r := range nat.chains[name] {
+			if c, ok := claim(iptsave.Rule{Text: r}.Spec(), l.Family); ok {
+				c.Key = keyOf(name)
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// claim reads one DNAT rule of ours.
+func claim(s iptsave.Spec, f hostport.Family) (hostport.Claim, bool) {
+	to, err := netip.ParseAddrPort(s.ToDestination())
+	if s.Target != "DNAT" || err != nil {
+		return hostport.Claim{}, false
+	}
+	dport, _ := s.Option("--dport")
+	proto, _ := s.Option("-p")
+	port, perr := strconv.ParseUint(dport.Value(), 10, 16)
+	p, protoErr := hostport.ParseProto(proto.Value())
+	if perr != nil || protoErr != nil {
+		return hostport.Claim{}, false
+	}
+	m := hostport.Mapping{Family: f, Proto: p, HostPort: uint16(port), ContainerPort: to.Port()}
+	if d, ok := s.Option("-d"); ok {
+		n, err := netip.ParsePrefix(d.Value())
+		if err != nil {
+			return hostport.Claim{}, false
+		}
+		m.HostIP = n.Addr()
+	}
+	owner, _ := hostport.ParseComment(s.Comment())
+	return hostport.Claim{Owner: owner, Mapping: m}, true
+}
+
+// Target returns the pod address that the attachment's rules lead to.
+func (l *Layout) Target(key string) netip.Addr {
+	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
+		if to, err := netip.ParseAddrPort(iptsave.Rule{Text: r}.Spec().ToDestination()); err == nil {
+			return to.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// Carves returns what the attachment's wildcard mappings leave alone.
+func (l *Layout) Carves(key string) []hostport.Carve {
+	var out []hostport.Carve
+	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
+		s := iptsave.Rule{Text: r}.Spec()
+		d, _ := s.Option("-d")
+		dport, ported := s.Option("--dport")
+		proto, _ := s.Option("-p")
+		n, err := netip.ParsePrefix(d.Value())
+		port, perr := strconv.ParseUint(dport.Value(), 10, 16)
+		p, protoErr := hostport.ParseProto(proto.Value())
+		if s.Target == "RETURN" && ported && err == nil && perr == nil && protoErr == nil {
+			out = append(out, hostport.Carve{Addr: n.Addr(), Proto: p, Port: uint16(port)})
+		}
+	}
+	return slices.Compact(out)
+}
+
+// Excludes returns the whole addresses that the attachment's wildcard mappings
+// leave alone, besides those known and those that all attachments spare: what
+// ADD found on links of infrastructure.
+func (l *Layout) Excludes(key string, known []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
+		s := iptsave.Rule{Text: r}.Spec()
+		d, ok := s.Option("-d")
+		n, err := netip.ParsePrefix(d.Value())
+		_, ported := s.Option("--dport")
+		if s.Target != "RETURN" || !ok || ported || err != nil || !n.IsSingleIP() || n.Addr().IsLoopback() || slices.Contains(known, n) {
+			continue
+		}
+		out = append(out, n)
+	}
+	return out
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Diff returns what iptables-restore --noflush must read to get from have to
+// want, "" if they are the same. Each table is one commit.
+func Diff(have, want *Layout) string {
+	var b strings.Builder
+	for _, name := range tableNames() {
+		lines := diffTable(have.tables[name], want.tables[name], want)
+		if len(lines) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "*%s\n%s\nCOMMIT\n", name, strings.Join(lines, "\n"))
+	}
+	return b.String()
+}
+
+// diffTable orders its lines so that nothing refers to a chain that is not
+// there: declare, delete, append, drop. A declaration empties a chain.
+func diffTable(have, want *table, l *Layout) []string {
+	var declare, del, add, drop []string
+	for _, name := range want.sortedChains() {
+		old, there := have.chains[name]
+		rules := want.chains[name]
+		gone, fresh, ok := edit(old, rules)
+		if there && ok && (keyOf(name) == "" || len(gone)+len(fresh) == 0) {
+			del = appendRules(del, "-D "+name, gone)
+			add = appendRules(add, "-A "+name, fresh)
+			continue
+		}
+		declare = append(declare, ":"+name+" - [0:0]")
+		add = appendRules(add, "-A "+name, rules)
+	}
+	for _, name := range have.sortedChains() {
+		if _, keep := want.chains[name]; !keep {
+			drop = append(drop, "-F "+name, "-X "+name)
+		}
+	}
+	// Jumps of chains that go away must be gone before "-X".
+	slices.SortStableFunc(drop, func(a, b string) int { return strings.Compare(a[:2], b[:2]) })
+	for _, name := range baseNames(have, want) {
+		js, ws := have.jumps[name], want.jumps[name]
+		if slices.Equal(js, ws) {
+			continue
+		}
+		for _, j := range js {
+			del = append(del, "-D "+name+" "+j.text)
+		}
+		for _, j := range ws {
+			add = append(add, insert(name, j, l))
+		}
+	}
+	return slices.Concat(declare, del, add, drop)
+}
+
+// insert writes a jump at its index, or where its base wants it.
+func insert(name string, j jump, l *Layout) string {
+	if j.index >= 0 {
+		return fmt.Sprintf("-I %s %d %s", name, j.index+1, j.text)
+	}
+	for _, b := range bases(l.Family) {
+		if b.name == name && b.rule() == j.text && b.first {
+			return fmt.Sprintf("-I %s 1 %s", name, j.text)
+		}
+	}
+	return "-A " + name + " " + j.text
+}
+
+func baseNames(a, b *table) []string {
+	var out []string
+	for _, m := range []map[string][]jump{a.jumps, b.jumps} {
+		for n := range m {
+			if !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// edit returns what to delete from have and to append to it to get want. It
+// fails if appending is not enough.
+func edit(have, want []string) (gone, fresh []string, ok bool) {
+	var kept []string
+	left := slices.Clone(want)
+	for _, r := range have {
+		if i := slices.Index(left, r); i >= 0 {
+			kept = append(kept, r)
+			left = slices.Delete(left, i, i+1)
+			continue
+		}
+		gone = append(gone, r)
+	}
+	if len(kept) > len(want) || !slices.Equal(kept, want[:len(kept)]) {
+		return nil, nil, false
+	}
+	return gone, want[len(kept):], true
+}
+
+func appendRules(lines []string, verb string, rules []string) []string {
+	for _, r := range rules {
+		lines = append(lines, verb+" "+r)
+	}
+	return lines
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// version is that of the file format.
+const version = 1
+
+// A Record is what is kept of one attachment.
+type Record struct {
+	Version    int                 `json:"version"`
+	Attachment hostport.Attachment `json:"attachment"`
+	Netns      Netns               `json:"netns"`
+	BootID     string              `json:"bootID"`
+	Backend    string              `json:"backend"`
+	Flavour    string              `json:"flavour"`
+	// Warnings are the findings that did not refuse the attachment.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// A Store is a directory of records.
+//
+// A record is written before the rules and removed after them, so that rules
+// without a record mean that the directory was wiped. To tell a wiped directory
+// from one that never was, there are two marks: "complete" inside says that no
+// rules are without a record; the file beside the directory says that there
+// have been some since boot.
+type Store struct{ dir string }
+
+// Open names the directory; nothing is created.
+func Open(dir string) *Store { return &Store{dir: dir} }
+
+func (s *Store) file(key string) string { return filepath.Join(s.dir, key+".json") }
+func (s *Store) complete() string       { return filepath.Join(s.dir, "complete") }
+func (s *Store) used() string           { return s.dir + ".used" }
+
+// Has reports whether there is a record for key, be it unreadable.
+func (s *Store) Has(key string) bool {
+	_, err := os.Lstat(s.file(key))
+	return err == nil
+}
+
+// Unknown reports whether an attachment without a record may have rules all the
+// same.
+func (s *Store) Unknown() bool {
+	_, complete := os.Stat(s.complete())
+	_, used := os.Stat(s.used())
+	return complete != nil && used == nil
+}
+
+// MarkUsed says that there are rules, or will be in a moment.
+func (s *Store) MarkUsed() error { return touch(s.used()) }
+
+// MarkComplete says that from now on every attachment with rules has a record.
+func (s *Store) MarkComplete() error { return touch(s.complete()) }
+
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("mark state directory: %w", err)
+	}
+	return f.Close()
+}
+
+// Load returns the record for key, an error that is fs.ErrNotExist without one.
+func (s *Store) Load(key string) (*Record, error) {
+	b, err := os.ReadFile(s.file(key))
+	if err != nil {
+		return nil, err
+	}
+	var r Record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.file(key), err)
+	}
+	if r.Version != version {
+		return nil, fmt.Errorf("read %s: version %d is not known", s.file(key), r.Version)
+	}
+	return &r, nil
+}
+
+// Save writes the record so that after a crash the file is either the old or
+// the new one.
+func (s *Store) Save(r Record) (err error) {
+	r.Version = version
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	f, err := os.CreateTemp(s.dir, ".tmp-*")
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), s.file(r.Attachment.Owner.Key()))
+	}
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// Delete removes the record for key; none is success.
+func (s *Store) Delete(key string) error {
+	if err := os.Remove(s.file(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove state: %w", err)
+	}
+	return nil
+}
+
+// Keys lists the records that are there.
+func (s *Store) Keys() []string {
+	entries, _ := os.ReadDir(s.dir)
+	var out []string
+	for _, e := range entries {
+		if k, ok := strings.CutSuffix(e.Name(), ".json"); ok && len(k) == 24 {
+			out = append(out, k)
+		}
+	}
+	return out
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command portguard is a chained CNI plugin that maps hostPorts to pods after
+// it has made sure that nobody else receives their traffic.
+package main
+
+import (
+	"os"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/portguard/portguard/pkg/plugin"
+)
+
+func main() {
+	skel.PluginMainFuncs(plugin.New(os.Stderr).Funcs(),
+		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),
+		"CNI plugin portguard "+buildVersion())
+}
