@@ -91,9 +91,10 @@ func (n *Netns) enter() error {
 	return err
 }
 
-// Command prepares a command; run it within Do.
+// Command prepares a command; run it within Do. The command is looked up on the
+// PATH of n.Env, not on that of the test.
 func (n *Netns) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.Command("/usr/bin/env", args...)
 	cmd.Env = n.Env
 	return cmd
 }

@@ -99,7 +99,9 @@ func (n *Node) Rules() string {
 			if fl == "legacy" && n.noLegacy(v) {
 				continue
 			}
-			fmt.Fprintf(&all, "== ip%stables-%s\n%s", v, fl, normalise(n.Run("ip"+v+"tables-"+fl+"-save")))
+			if rules := normalise(n.Run("ip" + v + "tables-" + fl + "-save")); rules != "" {
+				fmt.Fprintf(&all, "== ip%stables-%s\n%s\n", v, fl, rules)
+			}
 		}
 	}
 	return all.String()
@@ -130,5 +132,5 @@ func normalise(dump string) string {
 			table = append(table, line)
 		}
 	}
-	return strings.Join(out, "\n") + "\n"
+	return strings.Join(out, "\n")
 }
