@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/libcni"
@@ -193,15 +194,21 @@ func (p *Pod) Serve(port int, name string) {
 	p.ServeUDP("udp", fmt.Sprintf(":%d", port), name)
 }
 
-// Call runs the plugin itself with an environment and a configuration, and
-// returns its outputs.
+// Call runs the plugin itself for the pod's eth0, and returns its outputs. The
+// command line may be wrapped (strace).
 func (n *Node) Call(command string, p *Pod, conf string, wrap ...string) (stdout, stderr string, err error) {
 	n.T.Helper()
-	argv := append(wrap, filepath.Join(n.Bin, "portguard"))
+	return n.CallOn("eth0", command, p, conf, wrap...)
+}
+
+// CallOn is Call for another interface.
+func (n *Node) CallOn(ifName, command string, p *Pod, conf string, wrap ...string) (stdout, stderr string, err error) {
+	n.T.Helper()
+	argv := append(slices.Clone(wrap), filepath.Join(n.Bin, "portguard"))
 	n.Do(func() {
 		cmd := n.Command(argv...)
-		cmd.Env = append(n.Env, "CNI_COMMAND="+command, "CNI_CONTAINERID="+p.ID, "CNI_NETNS="+p.Path,
-			"CNI_IFNAME=eth0", "CNI_PATH="+n.Bin, "CNI_ARGS="+p.Args)
+		cmd.Env = slices.Concat(n.Env, []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + p.ID,
+			"CNI_NETNS=" + p.Path, "CNI_IFNAME=" + ifName, "CNI_PATH=" + n.Bin, "CNI_ARGS=" + p.Args})
 		var out, errs bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(conf), &out, &errs
 		err = cmd.Run()
