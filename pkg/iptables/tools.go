@@ -3,12 +3,9 @@
 package iptables
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -72,25 +69,22 @@ func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
 	return err
 }
 
+// run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), killAfter+t.Wait)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	err = cmd.Run()
-	if err == nil {
-		return out.String(), errs.String(), nil
-	}
+	res, err := runProcess(path, stdin, killAfter+t.Wait, args...)
 	name := filepath.Base(path)
-	msg := strings.Join(strings.Fields(errs.String()), " ")
-	var exit *exec.ExitError
-	// RESOURCE_PROBLEM of iptables' xtables.h: the lock, or EAGAIN.
-	if errors.As(err, &exit) && exit.ExitCode() == 4 {
-		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, msg)
-	}
-	if msg == "" {
+	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", name, err)
 	}
-	return "", "", fmt.Errorf("%s: %w: %s", name, err, msg)
+	msg := strings.Join(strings.Fields(res.stderr), " ")
+	switch {
+	case res.status.Exited() && res.status.ExitStatus() == 0:
+		return res.stdout, res.stderr, nil
+	case res.status.Exited() && res.status.ExitStatus() == 4:
+		// RESOURCE_PROBLEM of iptables' xtables.h: the lock, or EAGAIN.
+		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, msg)
+	case res.status.Signaled():
+		return "", "", fmt.Errorf("%s: killed by %s after %s: %s", name, res.status.Signal(), killAfter+t.Wait, msg)
+	}
+	return "", "", fmt.Errorf("%s: exit status %d: %s", name, res.status.ExitStatus(), msg)
 }

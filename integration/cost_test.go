@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// trace runs the plugin under strace and returns the system calls of it and its
+// children.
+func trace(t *testing.T, n *lab.Node, verb string, p *lab.Pod, conf string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "strace")
+	out, errs, err := n.Call(verb, p, conf, "strace", "-f", "-qq", "-o", file, "-e", "trace=execve,clone,clone3,fork,vfork,flock,socket")
+	if err != nil {
+		t.Fatalf("%s: %v %s %s", verb, err, out, errs)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// forks counts the processes that were started: clones that are no threads.
+func forks(calls string) int {
+	started := regexp.MustCompile(`(?m)^\d+ +(clone3?|v?fork)\(.*`).FindAllString(calls, -1)
+	n := 0
+	for _, s := range started {
+		if !strings.Contains(s, "CLONE_THREAD") {
+			n++
+		}
+	}
+	return n
+}
+
+// A pod without hostPorts costs no process, no lock and no netlink socket.
+func TestNoPortsCostNothing(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	pod, other := n.NewPod("plain"), n.NewPod("other")
+	check := func(when string) {
+		t.Helper()
+		for _, verb := range []string{"ADD", "CHECK", "DEL"} {
+			calls := trace(t, n, verb, pod, direct(n, pod, "[]", ""))
+			if forks(calls) > 0 || strings.Contains(calls, "flock(") || strings.Contains(calls, "AF_NETLINK") {
+				t.Errorf("%s %s does more than nothing:\n%s", verb, when, calls)
+			}
+		}
+	}
+	check("on a fresh node")
+	if out, _, err := n.Call("ADD", other, direct(n, other, mapping, "")); err != nil {
+		t.Fatal(out)
+	}
+	check("beside a pod with hostPorts")
+}
+
+// A dual-stack ADD starts at most six processes and a DEL at most four, also
+// with rules in both flavours.
+func TestForks(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		for _, fl := range []string{"nft", "legacy"} {
+			for _, v := range []string{"", "6"} {
+				n.Run("ip"+v+"tables-"+fl, "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "1", "-j", "RETURN")
+			}
+		}
+		pod := n.NewPod("web")
+		link(n, pod)
+		if f := forks(trace(t, n, "ADD", pod, direct(n, pod, mapping, ""))); f == 0 || f > 6 {
+			t.Errorf("ADD starts %d processes, want 1 to 6", f)
+		}
+		if f := forks(trace(t, n, "DEL", pod, direct(n, pod, mapping, ""))); f == 0 || f > 4 {
+			t.Errorf("DEL starts %d processes, want 1 to 4", f)
+		}
+	})
+}
