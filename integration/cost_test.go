@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,4 +79,38 @@ func TestForks(t *testing.T) {
 			t.Errorf("DEL starts %d processes, want 1 to 4", f)
 		}
 	})
+}
+
+// Established connections are not even looked at: a thousand of them on the
+// very port add nothing to what the kernel sends.
+func TestEstablishedSocketsCostNothing(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	pod := n.NewPod("web")
+	conf := direct(n, pod, `[{"hostPort":7000,"containerPort":80}]`, "")
+	received := func() int {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "strace")
+		if out, _, err := n.Call("ADD", pod, conf, "strace", "-f", "-qq", "-o", file, "-e", "trace=socket,recvfrom,recvmsg"); err != nil {
+			t.Fatalf("ADD: %v %s", err, out)
+		}
+		b, _ := os.ReadFile(file)
+		if !strings.Contains(string(b), "NETLINK_SOCK_DIAG") {
+			t.Fatal("sock_diag was not asked")
+		}
+		sum := 0
+		for _, m := range regexp.MustCompile(`NETLINK, .*= (\d+)`).FindAllStringSubmatch(string(b), -1) {
+			k, _ := strconv.Atoi(m[1])
+			sum += k
+		}
+		return sum
+	}
+	before := received()
+	l := n.ServeTCP("tcp4", "127.0.0.1:7000", "host")
+	for range 1000 {
+		n.Open("tcp4", "127.0.0.1:7000")
+	}
+	l.Close()
+	if after := received(); after > before+500 {
+		t.Errorf("netlink answers grew from %d to %d bytes", before, after)
+	}
 }
