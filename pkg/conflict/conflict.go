@@ -15,29 +15,29 @@ import (
 type Kind uint
 
 const (
-	// Listener: a process of the node listens there. Stop it, or choose
-	// another hostPort.
+	// Listener means that a process of the node listens there.
 	Listener Kind = 100
-	// Claimed: a live attachment of portguard has the port.
+	// Claimed means that a live attachment of portguard has the port.
 	Claimed Kind = 101
-	// NodePort: kube-proxy has a Service with this NodePort, be it without
+	// NodePort means that kube-proxy has a Service with this NodePort, be it without
 	// endpoints.
 	NodePort Kind = 102
-	// NATRule: somebody else's rule translates the traffic (docker, portmap,
-	// CRI-O, a rule made by hand).
+	// NATRule means that somebody else's rule translates the traffic (docker,
+	// portmap, CRI-O, a rule made by hand).
 	NATRule Kind = 103
-	// Undecodable: a rule names the port and cannot be understood.
+	// Undecodable means that a rule names the port and cannot be understood.
 	Undecodable Kind = 104
-	// Hidden: a rule ends the walk before ours, so the mapping could not work.
+	// Hidden means that a rule ends the walk before ours, so that the mapping
+	// could not work.
 	Hidden Kind = 105
-	// ServiceIP: a Service has a node address as LoadBalancer or external IP.
-	// It is never refused: the Service wins by order.
+	// ServiceIP means that a Service has a node address as LoadBalancer or
+	// external IP. It is never refused: the Service wins by order.
 	ServiceIP Kind = 106
-	// Ephemeral: an unconnected UDP socket in the ephemeral range, which may
-	// be a mere client. Never refused.
+	// Ephemeral means an unconnected UDP socket in the ephemeral range, which
+	// may be a mere client. It is never refused.
 	Ephemeral Kind = 107
-	// CatchAll: a rule without a port of its own that may take the traffic.
-	// Never refused.
+	// CatchAll means a rule without a port of its own that may take the
+	// traffic. It is never refused.
 	CatchAll Kind = 108
 )
 

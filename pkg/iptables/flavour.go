@@ -64,19 +64,17 @@ func (t *Tools) legacyPresent(f hostport.Family) (bool, error) {
 // Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its
 // request for one table.
 const (
-	subsysNftables  = 10
-	nftMsgGetTable  = 1
-	nftaTableName   = 1
-	familyIPv4Table = unix.AF_INET
-	familyIPv6Table = unix.AF_INET6
+	subsysNftables = 10
+	nftMsgGetTable = 1
+	nftaTableName  = 1
 )
 
 // nftTable asks nf_tables for one table. No such table is ENOENT; a kernel
 // without nf_tables answers EINVAL (nfnetlink_rcv_msg).
 func nftTable(name string, f hostport.Family) (bool, error) {
-	family := uint8(familyIPv4Table)
+	family := uint8(unix.AF_INET)
 	if f == hostport.IPv6 {
-		family = familyIPv6Table
+		family = unix.AF_INET6
 	}
 	req := nl.NewNetlinkRequest(subsysNftables<<8|nftMsgGetTable, unix.NLM_F_ACK)
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
@@ -120,11 +118,11 @@ func (t *Tools) Default() (Flavour, error) {
 
 // flavourOf follows links to the multi-call binary, whose name tells.
 func flavourOf(path string) (Flavour, bool) {
-	real, err := filepath.EvalSymlinks(path)
+	binary, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", false
 	}
-	switch base := filepath.Base(real); {
+	switch base := filepath.Base(binary); {
 	case strings.Contains(base, "nft"):
 		return NFT, true
 	case strings.Contains(base, "legacy"), base == "xtables-multi":

@@ -29,7 +29,10 @@ func (r *Reader) name(ls []hostport.Listener) {
 		}
 	}
 	deadline := time.Now().Add(nameBudget)
-	for _, pid := range r.processes(len(missing) > 0) {
+	if len(missing) == 0 {
+		return
+	}
+	for _, pid := range r.processes() {
 		if len(missing) == 0 || time.Now().After(deadline) {
 			return
 		}
@@ -44,10 +47,7 @@ func (r *Reader) name(ls []hostport.Listener) {
 
 // processes lists PIDs, those of this network namespace first and each group
 // in ascending order, so that a server is named before its workers.
-func (r *Reader) processes(any bool) []int {
-	if !any {
-		return nil
-	}
+func (r *Reader) processes() []int {
 	entries, err := os.ReadDir(r.Proc)
 	if err != nil {
 		return nil

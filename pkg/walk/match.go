@@ -33,6 +33,7 @@ func (t Tri) not() Tri {
 		return Yes
 	case Yes:
 		return No
+	case Some, Unknown:
 	}
 	return t
 }
