@@ -4,8 +4,10 @@ package conflict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 )
@@ -47,6 +49,8 @@ type Finding struct {
 	Mapping hostport.Mapping
 	// Message is one line: what, where, who and what to do next.
 	Message string
+	// Dst are the destinations the finding is about, where that matters.
+	Dst addrset.Set
 }
 
 // A Report is the decision.
@@ -72,10 +76,12 @@ type Rules struct {
 
 // A Snapshot is what the node looked like under the lock.
 type Snapshot struct {
-	Addrs     []hostport.LocalAddr
-	Listeners []hostport.Listener
-	Rules     []Rules
-	Claims    []hostport.Claim
+	Local []hostport.Local
+	// Broadcasts are the broadcast addresses of the node's networks.
+	Broadcasts []netip.Addr
+	Listeners  []hostport.Listener
+	Rules      []Rules
+	Claims     []hostport.Claim
 	// EphemeralFrom and EphemeralTo are ip_local_port_range.
 	EphemeralFrom, EphemeralTo uint16
 }
@@ -98,12 +104,16 @@ func Find(a hostport.Attachment, s Snapshot, isOurs func(chain string) bool) (Re
 	return r, nil
 }
 
-func (r *Report) refuse(k Kind, m hostport.Mapping, msg string) {
-	add(&r.Conflicts, Finding{Kind: k, Mapping: m, Message: msg})
+func (r *Report) refuse(k Kind, m hostport.Mapping, msg string) { r.refuseOf(k, m, nil, msg) }
+
+func (r *Report) refuseOf(k Kind, m hostport.Mapping, dst addrset.Set, msg string) {
+	add(&r.Conflicts, Finding{Kind: k, Mapping: m, Message: msg, Dst: dst})
 }
 
-func (r *Report) warn(k Kind, m hostport.Mapping, msg string) {
-	add(&r.Warnings, Finding{Kind: k, Mapping: m, Message: msg})
+func (r *Report) warn(k Kind, m hostport.Mapping, msg string) { r.warnOf(k, m, nil, msg) }
+
+func (r *Report) warnOf(k Kind, m hostport.Mapping, dst addrset.Set, msg string) {
+	add(&r.Warnings, Finding{Kind: k, Mapping: m, Message: msg, Dst: dst})
 }
 
 // add drops what was said already: one dual-stack listener stands in the way
@@ -117,9 +127,12 @@ func add(list *[]Finding, f Finding) {
 // findServiceAddr refuses a hostIP that belongs to a Service in ipvs mode: the
 // rules spare those addresses, so the mapping could never work.
 func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {
-	for _, la := range s.Addrs {
-		if la.Addr == m.HostIP && la.Link == hostport.IPVSLink {
-			r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, la.Link))
+	if m.Wildcard() {
+		return
+	}
+	for _, l := range s.Local {
+		if l.Infrastructure == hostport.IPVSLink && l.Prefix.Contains(m.HostIP) {
+			r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, hostport.IPVSLink))
 		}
 	}
 }

@@ -16,21 +16,21 @@ func (w *ruleWalk) judge(r *Report, m hostport.Mapping, i int, path walk.Path) {
 	where := w.where(i, path)
 	if path.Match == walk.Unknown {
 		if path.NamesPort() {
-			r.refuse(Undecodable, m, fmt.Sprintf("hostPort %s may be taken: a rule names it that portguard cannot decode: %s; remove that rule or choose another hostPort", m, where))
+			r.refuseOf(Undecodable, m, path.Dst, fmt.Sprintf("hostPort %s may be taken: a rule names it that portguard cannot decode: %s; remove that rule or choose another hostPort", m, where))
 		} else {
-			r.warn(CatchAll, m, fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s", m, where))
+			r.warnOf(CatchAll, m, path.Dst, fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s", m, where))
 		}
 		return
 	}
-	if svc, ip, ok := serviceIP(path); ok {
-		r.warn(ServiceIP, m, fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins", m, svc, ip))
+	if svc, ok := serviceIP(path); ok && w.s.Rules[i].Target {
+		r.warnOf(ServiceIP, m, path.Dst, fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins", m, svc, path.Dst))
 		return
 	}
 	if svc, ok := nodePort(path); ok {
-		r.refuse(NodePort, m, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; change the Service's nodePort or choose another hostPort", m, svc))
+		r.refuseOf(NodePort, m, path.Dst, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; change the Service's nodePort or choose another hostPort", m, svc))
 		return
 	}
-	r.refuse(NATRule, m, fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, w.taker(path, where)))
+	r.refuseOf(NATRule, m, path.Dst, fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, w.taker(path, where)))
 }
 
 // where prints the way to a rule and the rule itself.
@@ -85,19 +85,14 @@ func nodePort(path walk.Path) (string, bool) {
 
 // serviceIP recognises kube-proxy's rules for one address of a Service:
 // "namespace/name:port loadbalancer IP".
-func serviceIP(path walk.Path) (svc, ip string, ok bool) {
+func serviceIP(path walk.Path) (svc string, ok bool) {
 	for _, h := range path.Hops {
-		c := h.Spec.Comment()
-		if h.Chain != "KUBE-SERVICES" || !strings.HasSuffix(c, " IP") {
-			continue
-		}
-		d, specific := h.Spec.Option("-d")
-		if specific {
-			addr, _, _ := strings.Cut(d.Value(), "/")
-			return serviceName(c), addr, true
+		_, specific := h.Spec.Option("-d")
+		if c := h.Spec.Comment(); h.Chain == "KUBE-SERVICES" && strings.HasSuffix(c, " IP") && specific {
+			return serviceName(c), true
 		}
 	}
-	return "", "", false
+	return "", false
 }
 
 // serviceName takes "namespace/name[:port]" from the start of a comment.

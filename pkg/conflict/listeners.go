@@ -34,12 +34,17 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 // spared reports whether a wildcard mapping leaves l its traffic: the mapping
 // does not claim the address, or the address and port are carved out.
 func spared(r *Report, a hostport.Attachment, s Snapshot, l hostport.Listener) bool {
-	addr := hostport.LocalAddr{Addr: l.Addr}
-	if i := slices.IndexFunc(s.Addrs, func(x hostport.LocalAddr) bool { return x.Addr == l.Addr }); i >= 0 {
-		addr = s.Addrs[i]
-	}
-	if !a.Claims(addr) {
+	// Rules match local destinations only, which these never are.
+	if l.Addr.IsMulticast() || slices.Contains(s.Broadcasts, l.Addr) {
 		return true
+	}
+	if a.Spared(hostport.FamilyOf(l.Addr)).Contains(l.Addr) {
+		return true
+	}
+	for _, x := range s.Local {
+		if x.Infrastructure != "" && x.Prefix.Contains(l.Addr) {
+			return true
+		}
 	}
 	if !l.Addr.IsLoopback() && !l.Addr.IsLinkLocalUnicast() {
 		return false

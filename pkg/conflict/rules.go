@@ -5,7 +5,9 @@ package conflict
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -24,13 +26,14 @@ type ruleWalk struct {
 func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
 	w := &ruleWalk{s: s}
 	for _, rs := range s.Rules {
-		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), isOurs))
-		w.filter = append(w.filter, walk.New(rs.Dump.Table("filter"), isOurs))
+		nft := rs.Flavour == "nft"
+		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), rs.Family, nft, isOurs))
+		w.filter = append(w.filter, walk.New(rs.Dump.Table("filter"), rs.Family, nft, isOurs))
 	}
 	return w
 }
 
-// find walks all tables of m's family for every address m covers.
+// find walks all tables of m's family for the addresses m covers.
 func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) error {
 	for i, rs := range w.s.Rules {
 		if rs.Family != m.Family {
@@ -50,107 +53,73 @@ func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) er
 	return nil
 }
 
-// hook asks one base chain for all covered addresses.
+// hook asks one base chain.
 func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i int, h walk.Hook) error {
-	packets := w.packets(r, a, m, h)
-	hidden := 0
-	var by walk.Path
-	for _, p := range packets {
-		res, err := w.nat[i].Walk(string(h), p)
-		if err != nil {
-			return err
-		}
-		for _, path := range res.NAT {
-			w.judge(r, m, i, path)
-		}
-		if path, ok := w.hides(i, h, res); ok {
-			hidden++
-			by = path
-		}
-	}
-	if hidden == 0 {
+	p, ok := w.packets(r, a, m, h)
+	if !ok {
 		return nil
 	}
-	where := w.where(i, by)
-	if hidden == len(packets) && h == walk.Prerouting {
-		r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, where))
-		return nil
+	res, err := w.nat[i].Walk(string(h), p)
+	if err != nil {
+		return err
 	}
-	r.warn(Hidden, m, fmt.Sprintf("hostPort %s does not work for every address: a rule ends the walk before it: %s", m, where))
+	for _, path := range res.NAT {
+		w.judge(r, m, i, path)
+	}
+	// An ACCEPT in one table does not keep other tables from translating, so
+	// only the table in which ours would stand counts.
+	if w.s.Rules[i].Target && len(res.NAT) == 0 {
+		w.reached(r, m, i, p, res)
+	}
 	return nil
 }
 
-// packets are the sets to follow: one for each local address that m covers.
-func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) []walk.Packet {
-	var out []walk.Packet
-	add := func(ip netip.Addr, absent bool) {
-		// A packet from the wire to 127.0.0.0/8 is dropped before nat.
-		if h == walk.Prerouting && ip.IsLoopback() {
-			return
-		}
-		out = append(out, walk.Packet{Hook: h, Proto: m.Proto, Dst: ip, Port: m.HostPort, Absent: absent})
+// reached looks whether the packets get to where our jump is or would be.
+func (w *ruleWalk) reached(r *Report, m hostport.Mapping, i int, p walk.Packet, res walk.Result) {
+	certain := slices.DeleteFunc(res.End, func(path walk.Path) bool { return path.Match == walk.Unknown })
+	if len(certain) == 0 {
+		return
 	}
+	where := w.where(i, certain[0])
+	// Only the node itself gets to a loopback address.
+	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
+		r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, where))
+		return
+	}
+	r.warn(Hidden, m, fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk before it: %s", m, where))
+}
+
+// packets is the set to follow: to the local addresses that m covers. Nothing
+// that arrives from the wire for 127.0.0.0/8 gets to nat.
+func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) (walk.Packet, bool) {
+	a.Carves = r.Carves
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m)}
 	if !m.Wildcard() {
-		add(m.HostIP, !w.local(m.HostIP))
-		return out
+		p.Absent = !slices.ContainsFunc(w.s.Local, func(l hostport.Local) bool { return l.Prefix.Contains(m.HostIP) })
 	}
-	for _, la := range w.s.Addrs {
-		if hostport.FamilyOf(la.Addr) == m.Family && a.Claims(la) && !carved(r, m, la.Addr) {
-			add(la.Addr, false)
-		}
+	if h == walk.Prerouting && m.Family == hostport.IPv4 {
+		p.Dst = p.Dst.And(addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true))
 	}
-	return out
-}
-
-func (w *ruleWalk) local(ip netip.Addr) bool {
-	for _, la := range w.s.Addrs {
-		if la.Addr == ip {
-			return true
-		}
-	}
-	return ip.IsLoopback()
-}
-
-func carved(r *Report, m hostport.Mapping, ip netip.Addr) bool {
-	for _, c := range r.Carves {
-		if c.Addr == ip && c.Proto == m.Proto && c.Port == m.HostPort {
-			return true
-		}
-	}
-	return false
-}
-
-// hides returns the rule that certainly ends the walk before our jump. An
-// ACCEPT in one table does not keep other tables from translating, so only the
-// table in which ours would stand counts.
-func (w *ruleWalk) hides(i int, h walk.Hook, res walk.Result) (walk.Path, bool) {
-	if !w.s.Rules[i].Target {
-		return walk.Path{}, false
-	}
-	place := w.nat[i].Place(string(h))
-	for _, path := range res.End {
-		if path.Match == walk.Yes && (place < 0 || path.Hops[0].Index < place) {
-			return path, true
-		}
-	}
-	return walk.Path{}, false
+	return p, len(p.Dst) > 0
 }
 
 // withoutEndpoints looks for NodePorts that kube-proxy only rejects so far.
 func (w *ruleWalk) withoutEndpoints(r *Report, a hostport.Attachment, m hostport.Mapping, i int) error {
-	for _, p := range w.packets(r, a, m, walk.Prerouting) {
-		res, err := w.filter[i].Walk(noEndpoints, p)
-		if err != nil {
-			return err
+	p, ok := w.packets(r, a, m, walk.Prerouting)
+	if !ok {
+		return nil
+	}
+	res, err := w.filter[i].Walk(noEndpoints, p)
+	if err != nil {
+		return err
+	}
+	for _, path := range res.End {
+		svc := serviceName(path.Last().Spec.Comment())
+		if _, specific := path.Last().Spec.Option("-d"); specific {
+			r.warnOf(ServiceIP, m, path.Dst, fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", m, svc, path.Dst))
+			continue
 		}
-		for _, path := range res.End {
-			svc := serviceName(path.Last().Spec.Comment())
-			if _, specific := path.Last().Spec.Option("-d"); specific {
-				r.warn(ServiceIP, m, fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", m, svc, p.Dst))
-				continue
-			}
-			r.refuse(NodePort, m, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort", m, svc))
-		}
+		r.refuse(NodePort, m, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort", m, svc))
 	}
 	return nil
 }

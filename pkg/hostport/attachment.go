@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
 )
 
 // A Mapping sends traffic for one hostPort of one family to a port of the pod.
@@ -64,6 +66,9 @@ type Attachment struct {
 	// Carves and Excludes are never matched by a wildcard mapping.
 	Carves   []Carve        `json:"carves,omitempty"`
 	Excludes []netip.Prefix `json:"excludes,omitempty"`
+	// Networks are the node's own at the time of ADD. Connections to another
+	// destination are not to a hostPort and are not masqueraded.
+	Networks []netip.Prefix `json:"networks,omitempty"`
 	// SNAT masquerades hairpin and neighbour traffic, MasqAll all of it.
 	SNAT    bool `json:"snat"`
 	MasqAll bool `json:"masqAll,omitempty"`
@@ -98,25 +103,51 @@ func (a Attachment) Conditions(f Family) []string {
 	return a.ConditionsV6
 }
 
-// Claims reports whether the attachment's wildcard mappings match a local
-// address at all, carves aside. The rules (package ruleset, spareRules) say the
-// same.
-func (a Attachment) Claims(addr LocalAddr) bool {
-	ip := addr.Addr
+// Spared are the addresses that a's wildcard mappings never match, wherever they
+// are. The rules (package ruleset, spareRules) say the same.
+func (a Attachment) Spared(f Family) addrset.Set {
+	out := addrset.Of(netip.MustParsePrefix("127.0.0.0/8"))
 	switch {
-	case addr.Infrastructure():
-		return false
-	case ip.IsLoopback() && ip.Is4():
-		return a.Localhost && ip == netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	case ip.IsLoopback():
-		return false
-	case ip.Is6() && ip.IsLinkLocalUnicast():
-		return false
+	case f == IPv6:
+		// The kernel cannot translate ::1 to another host, nor forward what
+		// comes from a link-local address.
+		out = addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("fe80::/10")))
+	case a.Localhost:
+		out = addrset.Between(netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.255.255.255"))
 	}
-	return !slices.ContainsFunc(a.Excludes, func(p netip.Prefix) bool { return p.Contains(ip) })
+	for _, p := range a.Excludes {
+		if FamilyOf(p.Addr()) == f {
+			out = out.Or(addrset.Of(p))
+		}
+	}
+	return out
 }
 
-// Carved reports whether m leaves a local address alone.
-func (a Attachment) Carved(addr netip.Addr, m Mapping) bool {
-	return slices.Contains(a.Carves, Carve{Addr: addr, Proto: m.Proto, Port: m.HostPort})
+// Scope are the local addresses that a's wildcard mappings match, carves aside.
+func (a Attachment) Scope(local []Local, f Family) addrset.Set {
+	var own, spared addrset.Set
+	for _, l := range local {
+		switch {
+		case FamilyOf(l.Prefix.Addr()) != f:
+		case l.Infrastructure != "":
+			spared = spared.Or(addrset.Of(l.Prefix))
+		default:
+			own = own.Or(addrset.Of(l.Prefix))
+		}
+	}
+	return own.And(spared.Or(a.Spared(f)).Not(f == IPv4))
+}
+
+// Destinations are the addresses at which a maps m.
+func (a Attachment) Destinations(local []Local, m Mapping) addrset.Set {
+	if !m.Wildcard() {
+		return addrset.Between(m.HostIP, m.HostIP)
+	}
+	out := a.Scope(local, m.Family)
+	for _, c := range a.Carves {
+		if c.Proto == m.Proto && c.Port == m.HostPort && FamilyOf(c.Addr) == m.Family {
+			out = out.And(addrset.Between(c.Addr, c.Addr).Not(m.Family == IPv4))
+		}
+	}
+	return out
 }

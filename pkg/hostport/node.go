@@ -7,22 +7,21 @@ import (
 	"net/netip"
 )
 
-// A LocalAddr is an address the node answers for, and the link it is on.
-type LocalAddr struct {
-	Addr netip.Addr
-	Link string
+// A Local is what the node answers for on one link: an address, or a prefix
+// (127.0.0.0/8, "ip route add local 198.51.100.0/24").
+type Local struct {
+	Prefix netip.Prefix
+	// Infrastructure is set for links that carry addresses of Services or of a
+	// node-local cache rather than the node's own, and names the link.
+	Infrastructure string
 }
 
-// Links that carry addresses of Services or of a node-local cache rather than
-// the node's own: kube-proxy's in ipvs mode (pkg/proxy/ipvs/proxier.go) and
-// NodeLocal DNSCache's (kubernetes/dns, cmd/node-cache).
+// Links of infrastructure: kube-proxy's in ipvs mode (pkg/proxy/ipvs/proxier.go)
+// and NodeLocal DNSCache's (kubernetes/dns, cmd/node-cache).
 const (
 	IPVSLink      = "kube-ipvs0"
 	NodeLocalLink = "nodelocaldns"
 )
-
-// Infrastructure reports whether a is on one of those links.
-func (a LocalAddr) Infrastructure() bool { return a.Link == IPVSLink || a.Link == NodeLocalLink }
 
 // A Listener is a socket that receives what nobody has a connection for: TCP in
 // state LISTEN, unconnected UDP, or an SCTP endpoint.

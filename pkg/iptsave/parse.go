@@ -5,6 +5,7 @@ package iptsave
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,17 @@ var ErrIncompatible = errors.New("table holds native nftables rules that iptable
 // A Dump is all tables of one flavour and family.
 type Dump struct {
 	tables map[string]*Table
+	// hidden are the tables that could not be shown.
+	hidden []string
+}
+
+// Readable returns ErrIncompatible if the named table is there and was not
+// shown.
+func (d *Dump) Readable(table string) error {
+	if d != nil && slices.Contains(d.hidden, table) {
+		return fmt.Errorf("table %s: %w", table, ErrIncompatible)
+	}
+	return nil
 }
 
 // A Table is one table of a Dump.
@@ -75,8 +87,8 @@ func Parse(text string) (*Dump, error) {
 		switch {
 		case line == "":
 		case line[0] == '#':
-			if strings.Contains(line, "incompatible, use 'nft' tool") {
-				err = fmt.Errorf("%w: %q", ErrIncompatible, line)
+			if name, ok := hiddenTable(line); ok {
+				d.hidden = append(d.hidden, name)
 			}
 		case line[0] == '*' && cur == nil:
 			cur = &Table{Name: line[1:], chains: map[string]*Chain{}}
@@ -96,6 +108,13 @@ func Parse(text string) (*Dump, error) {
 		return nil, fmt.Errorf("dump ends within table %s", cur.Name)
 	}
 	return d, nil
+}
+
+// hiddenTable reads "# Table `nat' is incompatible, use 'nft' tool.".
+func hiddenTable(line string) (string, bool) {
+	head, ok := strings.CutSuffix(line, "' is incompatible, use 'nft' tool.")
+	_, name, quoted := strings.Cut(head, "`")
+	return name, ok && quoted
 }
 
 func (t *Table) parseLine(line string) error {

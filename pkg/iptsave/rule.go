@@ -84,6 +84,9 @@ func options(text string) []Option {
 	not := false
 	for _, w := range Split(text) {
 		switch {
+		case len(out) > 0 && out[len(out)-1].wantsValue() && !not:
+			last := &out[len(out)-1]
+			last.Values = append(last.Values, w.text)
 		case w.quoted || w.text != "!" && !strings.HasPrefix(w.text, "-"):
 			if len(out) > 0 {
 				last := &out[len(out)-1]
@@ -97,6 +100,20 @@ func options(text string) []Option {
 		}
 	}
 	return out
+}
+
+// wantsValue reports whether the next word is o's value whatever it looks like:
+// iptables-save prints a comment "-p" without quotes.
+func (o Option) wantsValue() bool {
+	if len(o.Values) > 0 {
+		return false
+	}
+	switch o.Name {
+	case "-s", "-d", "-p", "-i", "-o", "-j", "-g", "-m", "--comment", "--name", "--log-prefix", "--nflog-prefix",
+		"--string", "--hex-string", "--helper", "--nfacct-name", "--path", "--match-set", "--label", "--domain":
+		return true
+	}
+	return false
 }
 
 // alias maps long names, which a user's conditions may hold, to those that
@@ -167,8 +184,13 @@ func (r Rule) Canonical() string {
 		if o.Name == "-m" {
 			continue
 		}
-		if o.Name == "-s" || o.Name == "-d" {
-			o.Values = []string{canonicalNet(o.Value())}
+		switch o.Name {
+		case "-s", "-d", "--ctorigdst", "--ctorigsrc", "--ctrepldst", "--ctreplsrc":
+			net := canonicalNet(o.Value())
+			if strings.HasSuffix(net, "/0") && !o.Not {
+				continue // iptables does not print what matches everything
+			}
+			o.Values = []string{net}
 		}
 		words = append(words, o.String())
 	}

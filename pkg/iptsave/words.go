@@ -14,7 +14,7 @@ type Word struct {
 func (w Word) String() string { return w.text }
 
 // Split cuts a rule into arguments as add_param_to_argv in iptables'
-// xshared.c does: blanks separate, double quotes join, a backslash within
+// xshared.c does with what iptables-save writes: blanks separate, double quotes join, a backslash within
 // quotes takes the next character as it is.
 func Split(text string) []Word {
 	var out []Word

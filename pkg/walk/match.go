@@ -3,10 +3,10 @@
 package walk
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 )
@@ -16,7 +16,7 @@ type Tri uint8
 
 // Some and Unknown both leave the question open. Some means that the rule was
 // understood and depends on what the set leaves free (the source, a counter);
-// Unknown means that it was not understood.
+// Unknown means that it was not understood, or hangs on a mark set elsewhere.
 const (
 	No Tri = iota
 	Yes
@@ -45,41 +45,102 @@ func yesIf(b bool) Tri {
 	return No
 }
 
-// A rule is a decoded rule with its address match ready, which rejects nearly
-// all of kube-proxy's rules at once.
+// A rule is a decoded rule: conds are the matches the walk keeps track of, rest
+// the others.
 type rule struct {
 	spec  iptsave.Spec
 	text  string
-	dst   netip.Prefix
-	notIn bool
+	conds []cond
+	rest  []iptsave.Option
+	// limited means that addrtype asks for one interface only, which the walk
+	// does not know.
+	limited bool
 }
 
-func compile(r iptsave.Rule) rule {
+func limited(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") }
+
+func compile(r iptsave.Rule, is4 bool) rule {
 	c := rule{spec: r.Spec(), text: r.Text}
-	if o, ok := c.spec.Option("-d"); ok {
-		c.dst, _ = parseNet(o.Value())
-		c.notIn = o.Not
+	for _, o := range c.spec.Matches {
+		if limited(o) {
+			c.limited = true
+		}
+		if cond, ok := condition(o, is4); ok {
+			c.conds = append(c.conds, cond)
+		} else {
+			c.rest = append(c.rest, o)
+		}
 	}
 	return c
 }
 
-// match combines the answers of all options: a rule matches if all do.
-func (r rule) match(p Packet) Tri {
-	if r.dst.IsValid() && r.dst.Contains(p.Dst) == r.notIn {
-		return No
-	}
+// match splits s into the packets that may match the rule and those that may
+// not; a packet can be in both. The answer is Yes if all match, and Unknown if
+// it hangs on something that was not understood.
+func (r rule) match(p Packet, s space) (in, out space, m Tri) {
 	all := Yes
-	for _, o := range r.spec.Matches {
-		m := matchOption(o, p)
+	for _, o := range r.rest {
+		t := matchOption(o, p)
+		if r.limited && o.Module == "addrtype" {
+			t = Some
+		}
 		if o.Not {
-			m = m.not()
+			t = t.not()
 		}
-		if m == No {
-			return No
+		if t == No {
+			return nil, s, No
 		}
-		all = weaker(all, m)
+		all = weaker(all, t)
 	}
-	return all
+	if r.misses(s) {
+		return nil, s, No
+	}
+	sure := true
+	for _, b := range s {
+		hit, miss, known := split(b, r.conds, p.Family())
+		in, out, sure = append(in, hit...), append(out, miss...), sure && known
+	}
+	switch {
+	case len(in) == 0:
+		return nil, s, No
+	case all != Yes:
+		out = s // what leaves it open may fail for any packet
+	case len(out) > 0:
+		all = Some
+	}
+	if !sure {
+		all = Unknown
+	}
+	return in, out, all
+}
+
+// misses rejects at once what is for other destinations, as nearly all of
+// kube-proxy's rules are.
+func (r rule) misses(s space) bool {
+	for _, c := range r.conds {
+		if c.kind != onDst || c.not {
+			continue
+		}
+		hit := false
+		for _, b := range s {
+			hit = hit || overlap(b.dst, c.addrs)
+		}
+		if !hit {
+			return true
+		}
+	}
+	return false
+}
+
+func overlap(a, b addrset.Set) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if !x.Hi.Less(y.Lo) && !y.Hi.Less(x.Lo) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // matchOption answers for o without its negation.
@@ -89,34 +150,18 @@ func matchOption(o iptsave.Option, p Packet) Tri {
 		return knownModule(o.Module)
 	case "-p":
 		return matchProto(o.Value(), p.Proto)
-	case "-d":
-		n, ok := parseNet(o.Value())
-		if !ok {
-			return Unknown
-		}
-		return yesIf(n.Contains(p.Dst))
-	case "-s":
-		return matchAny(o.Value())
-	case "-i":
-		return matchIn(o.Value(), p)
 	case "-o":
 		return matchOut(o.Value(), p)
 	case "-f":
 		return Some
 	}
-	return matchModule(o, p)
-}
-
-func matchModule(o iptsave.Option, p Packet) Tri {
 	switch o.Module {
 	case "tcp", "udp", "sctp", "multiport":
 		return matchPorts(o, p)
 	case "addrtype":
-		return matchAddrType(o)
+		return matchAddrType(o, p.Family())
 	case "conntrack", "state":
 		return matchConntrack(o, p)
-	case "iprange":
-		return matchRange(o, p)
 	case "comment":
 		return Yes
 	}
@@ -130,8 +175,9 @@ func matchModule(o iptsave.Option, p Packet) Tri {
 // module that is not understood may still match or not (socket, rpfilter).
 func knownModule(name string) Tri {
 	switch name {
-	case "tcp", "udp", "sctp", "icmp", "icmp6", "multiport", "addrtype", "conntrack", "state",
-		"iprange", "comment", "mark", "connmark", "set":
+	case "icmp", "icmp6", "multiport", "addrtype", "conntrack", "state", "iprange", "comment", "mark", "set":
+		return Yes
+	case "tcp", "udp", "sctp":
 		return Yes
 	}
 	if freeModule(name) {
@@ -141,7 +187,7 @@ func knownModule(name string) Tri {
 }
 
 // freeModule lists the matches on what the packet set leaves free: time,
-// chance, counters, the source and its link layer, the packet's other fields.
+// chance, counters, the source's link layer, the packet's other fields.
 func freeModule(name string) bool {
 	switch name {
 	case "statistic", "limit", "hashlimit", "connlimit", "recent", "nfacct", "quota", "time",
@@ -153,50 +199,18 @@ func freeModule(name string) bool {
 }
 
 func matchProto(name string, proto hostport.Proto) Tri {
-	switch name {
-	case "all", "0":
-		return Yes
-	case proto.String(), strconv.Itoa(int(proto)):
-		return Yes
-	}
-	return No
-}
-
-// matchAny answers for a match on the source, which is free: only a prefix of
-// length 0 takes all of it.
-func matchAny(s string) Tri {
-	n, ok := parseNet(s)
-	switch {
-	case !ok:
-		return Unknown
-	case n.Bits() == 0:
-		return Yes
-	}
-	return Some
-}
-
-// matchIn: a packet that arrives through lo was NATed in OUTPUT already, so its
-// connection is not NEW in PREROUTING.
-func matchIn(name string, p Packet) Tri {
-	if name == "+" {
-		return Yes
-	}
-	if p.Hook == Output || name == "lo" {
-		return No
-	}
-	return Some
+	return yesIf(name == "all" || name == "0" || name == proto.String() || name == strconv.Itoa(int(proto)))
 }
 
 // matchOut: a local process reaches a local address through lo.
 func matchOut(name string, p Packet) Tri {
-	if name == "+" {
+	switch {
+	case name == "+":
 		return Yes
-	}
-	if p.Absent {
+	case p.Absent:
 		return Some
 	}
-	prefix, wild := strings.CutSuffix(name, "+")
-	return yesIf(p.Hook == Output && (name == "lo" || wild && strings.HasPrefix("lo", prefix)))
+	return yesIf(p.Hook == Output && nameMatches(name, "lo"))
 }
 
 func matchPorts(o iptsave.Option, p Packet) Tri {
@@ -207,7 +221,6 @@ func matchPorts(o iptsave.Option, p Packet) Tri {
 		if m := inPorts(o.Value(), p.Port); m != No {
 			return m
 		}
-		return Some
 	}
 	// --sport, --tcp-flags, --syn, --chunk-types: free.
 	return Some
@@ -240,20 +253,32 @@ func portNumber(s string, empty uint16) (uint16, error) {
 	return uint16(n), err
 }
 
-func matchAddrType(o iptsave.Option) Tri {
-	types := strings.Split(o.Value(), ",")
-	switch o.Name {
-	case "--dst-type":
-		for _, t := range types {
-			if t == "LOCAL" {
-				return Yes
-			}
-		}
-		return No
-	case "--src-type":
+// matchAddrType: the destinations are local and no multicast. For IPv4 the
+// kernel looks the address up and compares the one type it has; for IPv6
+// UNICAST and MULTICAST are properties of the address, all types given must
+// hold, and LOCAL is looked up (net/netfilter/xt_addrtype.c, match_type6).
+func matchAddrType(o iptsave.Option, f hostport.Family) Tri {
+	if o.Name == "--src-type" {
 		return Some
 	}
-	return Unknown // --limit-iface-in, --limit-iface-out
+	if o.Name != "--dst-type" {
+		return Unknown // --limit-iface-in, --limit-iface-out
+	}
+	local, other := false, false
+	for t := range strings.SplitSeq(o.Value(), ",") {
+		switch {
+		case t == "LOCAL", f == hostport.IPv6 && t == "UNICAST":
+			local = true
+		case f == hostport.IPv6 && (t == "MULTICAST" || t == "UNSPEC"):
+			return No
+		default:
+			other = true
+		}
+	}
+	if f == hostport.IPv6 && other {
+		return Unknown
+	}
+	return yesIf(local)
 }
 
 // matchConntrack: the packets open a connection that nobody translated yet, so
@@ -266,72 +291,15 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 				return Yes
 			}
 		}
-		if strings.Contains(o.Value(), "RELATED") {
-			return Some // an expected connection (FTP data) passes nat as well
-		}
 		return No
 	case "--ctproto":
 		return matchProto(o.Value(), p.Proto)
-	case "--ctorigdst":
-		n, ok := parseNet(o.Value())
-		if !ok {
-			return Unknown
-		}
-		return yesIf(n.Contains(p.Dst))
 	case "--ctorigdstport":
 		return inPorts(o.Value(), p.Port)
-	case "--ctorigsrc", "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport":
-		return Some
 	case "--ctdir":
 		return yesIf(o.Value() == "ORIGINAL")
-	}
-	return Unknown // --ctstatus, --ctexpire
-}
-
-func matchRange(o iptsave.Option, p Packet) Tri {
-	if o.Name == "--src-range" {
+	case "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport":
 		return Some
 	}
-	lo, hi, _ := strings.Cut(o.Value(), "-")
-	from, err1 := netip.ParseAddr(lo)
-	to, err2 := netip.ParseAddr(hi)
-	if o.Name != "--dst-range" || err1 != nil || err2 != nil {
-		return Unknown
-	}
-	return yesIf(from.Compare(p.Dst) <= 0 && p.Dst.Compare(to) <= 0)
-}
-
-// parseNet reads "10.0.0.0/8", "10.0.0.1" and "10.0.0.0/255.0.0.0". A mask with
-// holes (10.0.0.1/255.0.0.255) is not a prefix and stays unknown.
-func parseNet(s string) (netip.Prefix, bool) {
-	if p, err := netip.ParsePrefix(s); err == nil {
-		return p.Masked(), true
-	}
-	host, mask, masked := strings.Cut(s, "/")
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Prefix{}, false
-	}
-	if !masked {
-		return netip.PrefixFrom(a, a.BitLen()), true
-	}
-	m, err := netip.ParseAddr(mask)
-	if err != nil || m.BitLen() != a.BitLen() {
-		return netip.Prefix{}, false
-	}
-	bits := 0
-	seenZero := false
-	for _, b := range m.AsSlice() {
-		for i := 7; i >= 0; i-- {
-			one := b>>i&1 == 1
-			if one && seenZero {
-				return netip.Prefix{}, false
-			}
-			seenZero = seenZero || !one
-			if one {
-				bits++
-			}
-		}
-	}
-	return netip.PrefixFrom(a, bits).Masked(), true
+	return Unknown // --ctstatus, --ctexpire, an address that could not be read
 }

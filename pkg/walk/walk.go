@@ -5,8 +5,8 @@ package walk
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 )
@@ -25,40 +25,57 @@ const (
 type Packet struct {
 	Hook  Hook
 	Proto hostport.Proto
-	Dst   netip.Addr
-	Port  uint16
+	// Dst are the destinations, of one family and all local. It must not be
+	// empty.
+	Dst  addrset.Set
+	Port uint16
 	// Absent means that Dst is not an address of the node now (a floating
 	// hostIP), so the interface it would leave by is unknown.
 	Absent bool
 }
 
+// Family returns the family of the destinations.
+func (p Packet) Family() hostport.Family { return hostport.FamilyOf(p.Dst[0].Lo) }
+
+// start are the packets before the first rule.
+func (p Packet) start() space {
+	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4)}
+	if p.Hook == Prerouting {
+		// What arrives through lo was translated in OUTPUT already: its
+		// connection is not NEW any more.
+		b.in.except = []string{"lo"}
+	} else {
+		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
+	}
+	return space{b}
+}
+
 // A Hop is one rule that the packets matched, or may have.
 type Hop struct {
 	Chain string
-	// Index is the rule's place in Chain, from 0.
-	Index int
 	Spec  iptsave.Spec
 	Text  string
 	Match Tri
 }
 
 // A Path is the way from the base chain to a verdict. Match is the weakest
-// match on it.
+// match on it, Dst the destinations that may come this way.
 type Path struct {
 	Hops  []Hop
 	Match Tri
+	Dst   addrset.Set
 }
 
 // Last returns the hop with the verdict.
 func (p Path) Last() Hop { return p.Hops[len(p.Hops)-1] }
 
 // NamesPort reports whether a rule on the path matches the destination port by
-// number.
+// number, or through a set, which may hold ports.
 func (p Path) NamesPort() bool {
 	for _, h := range p.Hops {
 		for _, o := range h.Spec.Matches {
 			switch o.Name {
-			case "--dport", "--dports", "--ports", "--ctorigdstport":
+			case "--dport", "--dports", "--ports", "--ctorigdstport", "--match-set":
 				if !o.Not {
 					return true
 				}
@@ -73,17 +90,22 @@ type Result struct {
 	// NAT are the rules that translate some of them, or may.
 	NAT []Path
 	// End are the rules that end the walk for some of them, or may (ACCEPT,
-	// DROP): a mapping appended behind never sees those.
+	// DROP), before Place.
 	End []Path
+	// Reached are the destinations of which some packets may get to Place.
+	Reached addrset.Set
 }
 
 // ErrTooComplex means that the rules branch more than any sane set does.
 var ErrTooComplex = errors.New("rules are too complex to follow")
 
-// maxSteps bounds a walk: 20,000 rules for 50 addresses need a tenth of it.
-const maxSteps = 10_000_000
+// maxSteps bounds one walk: 20,000 rules are one hundredth of it.
+const maxSteps = 2_000_000
 
-// maxDepth is twice the kernel's own limit of nested jumps for nf_tables
+// maxPaths bounds what a walk remembers.
+const maxPaths = 10_000
+
+// maxDepth is four times the kernel's own limit of nested jumps for nf_tables
 // (NFT_JUMP_STACK_SIZE is 16).
 const maxDepth = 64
 
@@ -92,74 +114,146 @@ type Walker struct {
 	table *iptsave.Table
 	skip  func(chain string) bool
 	cache map[string][]rule
+	is4   bool
+	// nft is set if the table is nf_tables' own: there a rule may hold what
+	// iptables cannot show.
+	nft bool
+}
+
+// New returns a Walker for t, which may be nil, of family f and of the nft
+// flavour or not. Jumps to chains for which skip is true are not followed.
+func New(t *iptsave.Table, f hostport.Family, nft bool, skip func(chain string) bool) *Walker {
+	return &Walker{table: t, is4: f == hostport.IPv4, nft: nft, skip: skip, cache: map[string][]rule{}}
+}
+
+// A trip is one walk.
+type trip struct {
+	*Walker
+	p     Packet
+	r     Result
+	place int
 	steps int
 }
 
-// New returns a Walker for t, which may be nil. Jumps to chains for which skip
-// is true are not followed.
-func New(t *iptsave.Table, skip func(chain string) bool) *Walker {
-	return &Walker{table: t, skip: skip, cache: map[string][]rule{}}
-}
-
-// Walk follows p through the named chain, which usually is p.Hook.
+// Walk follows p through the named chain, which usually is p.Hook. Place, the
+// point behind which nothing that ends the walk matters, is the first jump that
+// is skipped, or the end.
 func (w *Walker) Walk(chain string, p Packet) (Result, error) {
-	var r Result
+	t := &trip{Walker: w, p: p, place: -1}
+	t.r.Reached = p.Dst
 	if w.table.Chain(chain) == nil {
-		return r, nil
+		return t.r, nil
 	}
-	_, err := w.chain(chain, p, nil, Yes, &r)
-	return r, err
+	rest, _, err := t.chain(chain, p.start(), nil, Yes)
+	if t.place < 0 {
+		t.r.Reached = rest.dst()
+	}
+	return t.r, err
 }
 
-// chain returns true if no packet of the set leaves the chain at its end.
-func (w *Walker) chain(name string, p Packet, path []Hop, so Tri, r *Result) (ended bool, err error) {
+// chain sends the packets of s through a chain and returns those that leave it
+// at its end, and whether they differ from s.
+func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, changed bool, err error) {
 	if len(path) > maxDepth {
-		return false, fmt.Errorf("%w: chain %s is nested %d deep", ErrTooComplex, name, maxDepth)
+		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep", ErrTooComplex, name, maxDepth)
 	}
-	for i, ru := range w.rules(name) {
-		if w.steps++; w.steps > maxSteps {
-			return false, ErrTooComplex
+	var returned space
+	for _, ru := range t.rules(name) {
+		if t.steps++; t.steps > maxSteps || len(t.r.NAT)+len(t.r.End) > maxPaths {
+			return nil, false, ErrTooComplex
 		}
-		m := ru.match(p)
+		if len(path) == 0 && t.place < 0 && t.skipped(ru) {
+			t.place, t.r.Reached = t.steps, s.dst()
+		}
+		in, out, m := ru.match(t.p, s)
 		if m == No {
 			continue
 		}
-		hops := append(path[:len(path):len(path)], Hop{Chain: name, Index: i, Spec: ru.spec, Text: ru.text, Match: m})
-		full := Path{Hops: hops, Match: weaker(so, m)}
-		stop := false
-		switch w.kind(ru.spec.Target) {
-		case keepsOn:
-			continue
-		case translates:
-			r.NAT = append(r.NAT, full)
-			stop = true
-		case ends:
-			r.End = append(r.End, full)
-			stop = true
-		case mayDoAnything:
-			full.Match = Unknown
-			r.NAT = append(r.NAT, full)
-			continue
-		case returns:
-			if m == Yes {
-				return false, nil
-			}
-			continue
-		case jumps:
-			stop, err = w.chain(ru.spec.Target, p, hops, full.Match, r)
-			if err != nil {
-				return false, err
-			}
-			// Who returns from a chain reached by goto leaves this one too.
-			if ru.spec.Goto && m == Yes {
-				return stop, nil
-			}
+		hops := append(path[:len(path):len(path)], Hop{Chain: name, Spec: ru.spec, Text: ru.text, Match: m})
+		after, v, err := t.verdict(ru, in, Path{Hops: hops, Match: weaker(so, m), Dst: in.dst()})
+		if err != nil {
+			return nil, false, err
 		}
-		if stop && m == Yes {
-			return true, nil
+		switch v {
+		case same:
+			continue
+		case left:
+			returned, after = append(returned, after...), nil
+		case stays:
+		}
+		s, changed = append(out[:len(out):len(out)], after...).bounded(t.is4), true
+		if len(s) == 0 {
+			break
 		}
 	}
-	return false, nil
+	return append(s[:len(s):len(s)], returned...).bounded(t.is4), changed, nil
+}
+
+func (t *trip) skipped(ru rule) bool { return t.skip != nil && t.skip(ru.spec.Target) }
+
+// fate is what becomes of the packets that match a rule.
+type fate uint8
+
+const (
+	same  fate = iota // they go on as if the rule were not there
+	stays             // those returned go on in this chain
+	left              // those returned go on behind the jump to this chain
+)
+
+// verdict sends the packets in to the rule's target.
+func (t *trip) verdict(ru rule, in space, path Path) (after space, f fate, err error) {
+	switch t.kind(ru.spec) {
+	case keepsOn:
+		if marked, ok := mark(ru.spec, in); ok {
+			return marked, stays, nil
+		}
+		return nil, same, nil
+	case translates:
+		t.r.NAT = append(t.r.NAT, path)
+		return nil, stays, nil
+	case ends:
+		if t.place < 0 {
+			t.r.End = append(t.r.End, path)
+		}
+		return nil, stays, nil
+	case mayDoAnything:
+		path.Match = Unknown
+		t.r.NAT = append(t.r.NAT, path)
+		return nil, same, nil
+	case returns:
+		return in, left, nil
+	case jumps:
+	}
+	after, changed, err := t.chain(ru.spec.Target, in, path.Hops, path.Match)
+	switch {
+	case ru.spec.Goto:
+		// Who comes back from a chain reached by goto leaves this one too.
+		return after, left, err
+	case !changed:
+		return nil, same, err
+	}
+	return after, stays, err
+}
+
+// mark applies the MARK target.
+func mark(spec iptsave.Spec, s space) (space, bool) {
+	if spec.Target != "MARK" {
+		return nil, false
+	}
+	value, mask, ok := uint32(0), uint32(0), false
+	for _, o := range spec.TargetOptions {
+		if o.Name == "--set-xmark" || o.Name == "--set-mark" {
+			value, mask, ok = parseMark(o.Value())
+		}
+	}
+	out := make(space, 0, len(s))
+	for _, b := range s {
+		if b.mark = b.mark.set(value, mask); !ok {
+			b.mark = bits{}
+		}
+		out = append(out, b)
+	}
+	return out, true
 }
 
 func (w *Walker) rules(name string) []rule {
@@ -169,22 +263,8 @@ func (w *Walker) rules(name string) []rule {
 	c := w.table.Chain(name)
 	rs := make([]rule, 0, len(c.Rules))
 	for _, ru := range c.Rules {
-		rs = append(rs, compile(ru))
+		rs = append(rs, compile(ru, w.is4))
 	}
 	w.cache[name] = rs
 	return rs
-}
-
-// Place returns the index of the first jump in chain that is not followed (ours),
-// -1 if there is none.
-func (w *Walker) Place(chain string) int {
-	if w.table.Chain(chain) == nil {
-		return -1
-	}
-	for i, ru := range w.rules(chain) {
-		if w.skip != nil && w.skip(ru.spec.Target) {
-			return i
-		}
-	}
-	return -1
 }

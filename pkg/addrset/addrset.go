@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package addrset knows sets of IP addresses of one family. It is pure.
+package addrset
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Set is a sorted list of spans that do not touch. The zero value is empty.
+type Set []Span
+
+// A Span is an interval of addresses, both ends included.
+type Span struct{ Lo, Hi netip.Addr }
+
+// All returns every address of IPv4 or IPv6.
+func All(is4 bool) Set {
+	if is4 {
+		return Of(netip.MustParsePrefix("0.0.0.0/0"))
+	}
+	return Of(netip.MustParsePrefix("::/0"))
+}
+
+// Of returns the addresses of p.
+func Of(p netip.Prefix) Set { return Set{{p.Masked().Addr(), last(p)}} }
+
+// Between returns the addresses from lo to hi, none if they are not in order.
+func Between(lo, hi netip.Addr) Set {
+	if lo.BitLen() != hi.BitLen() || hi.Less(lo) {
+		return nil
+	}
+	return Set{{lo, hi}}
+}
+
+// last returns the highest address of p.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// And returns the addresses in both sets.
+func (s Set) And(o Set) Set {
+	var out Set
+	for i, j := 0, 0; i < len(s) && j < len(o); {
+		lo, hi := s[i].Lo, s[i].Hi
+		if lo.Less(o[j].Lo) {
+			lo = o[j].Lo
+		}
+		if o[j].Hi.Less(hi) {
+			hi = o[j].Hi
+		}
+		if !hi.Less(lo) {
+			out = append(out, Span{lo, hi})
+		}
+		if s[i].Hi.Less(o[j].Hi) {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
+// Not returns the other addresses of the family.
+func (s Set) Not(is4 bool) Set {
+	all := All(is4)[0]
+	var out Set
+	next := all.Lo
+	for _, sp := range s {
+		if next.Less(sp.Lo) {
+			out = append(out, Span{next, sp.Lo.Prev()})
+		}
+		if sp.Hi == all.Hi {
+			return out
+		}
+		next = sp.Hi.Next()
+	}
+	return append(out, Span{next, all.Hi})
+}
+
+// Or returns the addresses in either set.
+func (s Set) Or(o Set) Set {
+	spans := slices.Concat(s, o)
+	slices.SortFunc(spans, func(a, b Span) int { return a.Lo.Compare(b.Lo) })
+	var out Set
+	for _, sp := range spans {
+		if n := len(out); n > 0 && !out[n-1].Hi.Less(sp.Lo) {
+			if out[n-1].Hi.Less(sp.Hi) {
+				out[n-1].Hi = sp.Hi
+			}
+			continue
+		}
+		out = append(out, sp)
+	}
+	return out
+}
+
+// Contains reports whether a is in the set.
+func (s Set) Contains(a netip.Addr) bool {
+	return slices.ContainsFunc(s, func(sp Span) bool { return !a.Less(sp.Lo) && !sp.Hi.Less(a) })
+}
+
+// String writes spans as "a" or "a-b".
+func (s Set) String() string {
+	var parts []string
+	for _, sp := range s {
+		if sp.Lo == sp.Hi {
+			parts = append(parts, sp.Lo.String())
+		} else {
+			parts = append(parts, sp.Lo.String()+"-"+sp.Hi.String())
+		}
+	}
+	return strings.Join(parts, ",")
+}

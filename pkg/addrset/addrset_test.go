@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package addrset
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+func set(prefixes ...string) Set {
+	var out Set
+	for _, p := range prefixes {
+		out = out.Or(Of(netip.MustParsePrefix(p)))
+	}
+	return out
+}
+
+func TestSet(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		got  Set
+		want string
+	}{
+		{"a prefix is its addresses", set("10.0.0.7/30"), "10.0.0.4-10.0.0.7"},
+		{"a single address", set("::1/128"), "::1"},
+		{"overlapping spans join", set("10.0.0.0/24", "10.0.0.0/25", "10.0.0.128/26"), "10.0.0.0-10.0.0.255"},
+		{"the rest of all", All(true).Not(true), ""},
+		{"the rest of nothing", Set(nil).Not(false), "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+		{"the rest of the middle", set("128.0.0.0/2").Not(true), "0.0.0.0-127.255.255.255,192.0.0.0-255.255.255.255"},
+		{"what is in both", set("10.0.0.0/8", "192.168.0.0/16").And(set("10.1.0.0/16", "192.0.0.0/8")), "10.1.0.0-10.1.255.255,192.168.0.0-192.168.255.255"},
+		{"a range in the wrong order is empty", Between(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")), ""},
+		{"a range of two families is empty", Between(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("::1")), ""},
+	} {
+		if got := tt.got.String(); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The operations are those of sets, address by address.
+func TestSetProperties(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func() Set {
+		var s Set
+		for range r.IntN(4) {
+			s = s.Or(Of(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(256))}), 24+r.IntN(9))))
+		}
+		return s
+	}
+	for range 2000 {
+		a, b := random(), random()
+		for i := range 256 {
+			ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+			inA, inB := a.Contains(ip), b.Contains(ip)
+			if a.And(b).Contains(ip) != (inA && inB) || a.Or(b).Contains(ip) != (inA || inB) || a.Not(true).Contains(ip) == inA {
+				t.Fatalf("%s and %s differ at %s", a, b, ip)
+			}
+		}
+	}
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+type findCase struct {
+	name string
+	a    hostport.Attachment
+	s    Snapshot
+	// want is in the words of say; says is in the first message.
+	want, says string
+}
+
+// every holds all cases, for the check that each kind of finding occurs.
+func every(t testing.TB) []findCase {
+	return append(append(append(socketCases(), claimCases()...), ruleCases(t)...), serviceCases(t)...)
+}
+
+func socketCases() []findCase {
+	any4, any6 := attach(mapTo(v4, "")), attach(mapTo(v6, ""))
+	only := attach(mapTo(v4, nodeIP))
+	noLocal := attach(mapTo(v4, ""))
+	noLocal.Localhost = false
+	excluding := attach(mapTo(v4, ""))
+	excluding.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.2/32")}
+	v6only := listens(tcp, "::", 80)
+	v6only.V6Only = true
+	runtime := listens(tcp, "0.0.0.0", 80)
+	runtime.Holder.Runtime = true
+	nobody := listens(tcp, "0.0.0.0", 80)
+	nobody.Holder = hostport.Process{}
+	dns := attach(mapPort(v4, "", udp, 53))
+	return []findCase{
+		{"an empty node has no conflict", attach(mapTo(v4, ""), mapTo(v6, "")), node(), "", ""},
+		{"a request for nothing has none", attach(), node().with(listens(tcp, "::", 80)), "", ""},
+		{"a wildcard listener refuses the wildcard", any4, node().with(listens(tcp, "0.0.0.0", 80)), "refuse 100",
+			"hostPort 80/tcp is taken: nginx (pid 7) listens on 0.0.0.0:80; stop it or choose another hostPort"},
+		{"a wildcard listener refuses an address", only, node().with(listens(tcp, "0.0.0.0", 80)), "refuse 100", "hostPort 192.0.2.1:80/tcp is taken: nginx (pid 7)"},
+		{"a listener without a process is one", any4, node().with(nobody), "refuse 100", "no process found"},
+		{"the IPv6 wildcard listener receives IPv4", any4, node().with(listens(tcp, "::", 80)), "refuse 100", "[::]:80"},
+		{"with V6ONLY it does not", any4, node().with(v6only), "", ""},
+		{"with V6ONLY it refuses IPv6", any6, node().with(v6only), "refuse 100", "[::]:80"},
+		{"an IPv4 listener does not receive IPv6", any6, node().with(listens(tcp, "0.0.0.0", 80)), "", ""},
+		{"one listener refuses both families once", attach(mapTo(v4, ""), mapTo(v6, "")), node().with(listens(tcp, "::", 80)), "refuse 100", ""},
+		{"a listener on a node address refuses the wildcard", any4, node().with(listens(tcp, nodeIP, 80)), "refuse 100", nodeIP},
+		{"a listener on an address nobody knows refuses the wildcard", any4, node().with(listens(tcp, "198.51.100.1", 80)), "refuse 100", ""},
+		{"a listener on the same address refuses it", only, node().with(listens(tcp, nodeIP, 80)), "refuse 100", ""},
+		{"a listener on another address does not", only, node().with(listens(tcp, other, 80)), "", ""},
+		{"another protocol is free", any4, node().with(listens(udp, "0.0.0.0", 80)), "", ""},
+		{"another port is free", any4, node().with(listens(tcp, "0.0.0.0", 81)), "", ""},
+		{"the runtime's own listener is ignored", any4, node().with(runtime), "", ""},
+		{"a listener on an excluded address keeps it", excluding, node().with(listens(tcp, other, 80)), "", ""},
+		{"two listeners are two conflicts", any4, node().with(listens(tcp, nodeIP, 80), listens(tcp, other, 80)), "refuse 100; refuse 100", ""},
+
+		{"a listener on 127.0.0.1 is carved out", any4, node().with(listens(tcp, "127.0.0.1", 80)), "carve 127.0.0.1:80/tcp", ""},
+		{"without localhost it needs no carve", noLocal, node().with(listens(tcp, "127.0.0.1", 80)), "", ""},
+		{"a listener on 127.0.0.53 is never claimed", dns, node().with(listens(udp, "127.0.0.53", 53)), "", ""},
+		{"a listener on ::1 is never claimed", any6, node().with(listens(tcp, "::1", 80)), "", ""},
+		{"a listener on an IPv6 link-local address is never claimed", any6, node().with(listens(tcp, "fe80::1", 80)), "", ""},
+		{"a listener on an IPv4 link-local address is carved out", any4, node().with(listens(tcp, "169.254.7.7", 80)), "carve 169.254.7.7:80/tcp", ""},
+		{"a listener of the node-local cache keeps its address", dns, node().with(listens(udp, "169.254.20.10", 53)), "", ""},
+		{"a listener on a Service's address keeps it", any4, node().with(listens(tcp, "10.96.0.10", 80)), "", ""},
+		{"a carve is made once", any4, node().with(listens(tcp, "127.0.0.1", 80), listens(tcp, "127.0.0.1", 80)), "carve 127.0.0.1:80/tcp", ""},
+		{"a listener on the loopback address asked for refuses", attach(mapTo(v4, "127.0.0.1")), node().with(listens(tcp, "127.0.0.1", 80)), "refuse 100", ""},
+		{"a listener on the link-local address asked for refuses", attach(mapPort(v4, "169.254.20.10", udp, 53)), node().with(listens(udp, "169.254.20.10", 53)), "refuse 100", ""},
+		{"a carve does not hide another listener", any4, node().with(listens(tcp, "127.0.0.1", 80), listens(tcp, nodeIP, 80)), "refuse 100; carve 127.0.0.1:80/tcp", ""},
+
+		{"a multicast listener is never in the way", dns, node().with(listens(udp, "224.0.0.251", 53)), "", ""},
+		{"nor is a broadcast listener", dns, node().with(listens(udp, "192.0.2.255", 53)), "", ""},
+		{"udp below the ephemeral range refuses", dns, node().with(listens(udp, "0.0.0.0", 53)), "refuse 100", ""},
+		{"udp in the ephemeral range warns", attach(mapPort(v4, "", udp, 40000)), node().with(listens(udp, "0.0.0.0", 40000)), "warn 107", "ip_local_port_range (32768-60999)"},
+		{"the range holds its first port", attach(mapPort(v4, "", udp, 32768)), node().with(listens(udp, "0.0.0.0", 32768)), "warn 107", ""},
+		{"the range holds its last port", attach(mapPort(v4, nodeIP, udp, 60999)), node().with(listens(udp, nodeIP, 60999)), "warn 107", ""},
+		{"udp above the range refuses", attach(mapPort(v4, "", udp, 61000)), node().with(listens(udp, "0.0.0.0", 61000)), "refuse 100", ""},
+		{"tcp in the range refuses", attach(mapPort(v4, "", tcp, 40000)), node().with(listens(tcp, "0.0.0.0", 40000)), "refuse 100", ""},
+		{"sctp refuses", attach(mapPort(v4, "", hostport.SCTP, 40000)), node().with(listens(hostport.SCTP, "0.0.0.0", 40000)), "refuse 100", ""},
+	}
+}
+
+func claimCases() []findCase {
+	any4, only := attach(mapTo(v4, "")), attach(mapTo(v4, nodeIP))
+	return []findCase{
+		{"a live owner refuses", any4, node().claimed("x", false, mapTo(v4, "")), "refuse 101",
+			"hostPort 80/tcp is taken: container x (network n, eth0) has hostPort 80/tcp; delete it or choose another hostPort"},
+		{"a live wildcard refuses an address", only, node().claimed("x", false, mapTo(v4, "")), "refuse 101", ""},
+		{"a live address refuses the wildcard", any4, node().claimed("x", false, mapTo(v4, nodeIP)), "refuse 101", "has hostPort 192.0.2.1:80/tcp"},
+		{"a live owner of another address does not", only, node().claimed("x", false, mapTo(v4, other)), "", ""},
+		{"a live owner of another family does not", any4, node().claimed("x", false, mapTo(v6, "")), "", ""},
+		{"a live owner of another protocol does not", any4, node().claimed("x", false, mapPort(v4, "", udp, 80)), "", ""},
+		{"a live owner of another port does not", any4, node().claimed("x", false, mapPort(v4, "", tcp, 81)), "", ""},
+		{"a dead owner is taken over", any4, node().claimed("x", true, mapTo(v4, "")), "take over 1", ""},
+		{"a dead owner of two ports is taken over once", attach(mapTo(v4, ""), mapTo(v6, "")), node().claimed("x", true, mapTo(v4, "")).claimed("x", true, mapTo(v6, "")), "take over 1", ""},
+		{"a dead owner elsewhere stays", only, node().claimed("x", true, mapTo(v4, other)), "", ""},
+		{"a dead owner does not excuse a live one", any4, node().claimed("x", true, mapTo(v4, nodeIP)).claimed("y", false, mapTo(v4, other)), "refuse 101; take over 1", ""},
+		{"the same owner is replaced", any4, node().claimed("me", false, mapTo(v4, "")), "", ""},
+		{"the most telling conflict comes first", any4, node().claimed("x", false, mapTo(v4, "")).with(listens(tcp, "::", 80)), "refuse 100; refuse 101", "listens on"},
+	}
+}
+
+func check(t *testing.T, cases []findCase) {
+	t.Helper()
+	for _, tt := range cases {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Find(tt.a, tt.s, ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, say(r)); diff != "" {
+				t.Errorf("(-want +got)\n%s\n%+v", diff, r)
+			}
+			all := append(r.Conflicts, r.Warnings...)
+			for _, f := range all {
+				if strings.ContainsAny(f.Message, "\n\r") {
+					t.Errorf("message has two lines: %q", f.Message)
+				}
+			}
+			if tt.says != "" && (len(all) == 0 || !strings.Contains(all[0].Message, tt.says)) {
+				t.Errorf("first message lacks %q: %+v", tt.says, all)
+			}
+		})
+	}
+}
+
+func TestListeners(t *testing.T) { check(t, socketCases()) }
+
+func TestClaims(t *testing.T) { check(t, claimCases()) }
+
+func TestTakeOverNamesTheKey(t *testing.T) {
+	s := node().claimed("x", true, mapTo(v4, ""))
+	r, err := Find(attach(mapTo(v4, "")), s, ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{s.Claims[0].Key}, r.TakeOver); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// Each kind is produced by some case: a constant that nothing produces would
+// be a promise that nothing keeps.
+func TestEveryKindOccurs(t *testing.T) {
+	seen := map[Kind]bool{}
+	for _, tt := range every(t) {
+		r, err := Find(tt.a, tt.s, ours)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		for _, f := range append(r.Conflicts, r.Warnings...) {
+			seen[f.Kind] = true
+		}
+	}
+	want := map[Kind]bool{}
+	for _, k := range []Kind{Listener, Claimed, NodePort, NATRule, Undecodable, Hidden, ServiceIP, Ephemeral, CatchAll} {
+		want[k] = true
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// A cond is a match on something that the walk keeps track of: destination,
+// source, incoming interface or mark.
+type cond struct {
+	kind        condKind
+	addrs       addrset.Set
+	in          string
+	value, mask uint32
+	not         bool
+}
+
+type condKind uint8
+
+const (
+	onDst condKind = iota
+	onSrc
+	onIn
+	onMark
+)
+
+// condition reads o as a cond, if it is one. An address of the other family
+// stays undecided: iptables would have refused it.
+func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
+	c.not = o.Not
+	switch {
+	case o.Name == "-d", o.Name == "--ctorigdst":
+		c.addrs, ok = parseNet(o.Value(), is4)
+	case o.Name == "-s", o.Name == "--ctorigsrc":
+		c.kind = onSrc
+		c.addrs, ok = parseNet(o.Value(), is4)
+	case o.Name == "--dst-range":
+		c.addrs, ok = parseRange(o.Value(), is4)
+	case o.Name == "--src-range":
+		c.kind = onSrc
+		c.addrs, ok = parseRange(o.Value(), is4)
+	case o.Name == "-i":
+		c.kind, c.in, ok = onIn, o.Value(), true
+	case o.Module == "mark" && o.Name == "--mark":
+		c.kind = onMark
+		c.value, c.mask, ok = parseMark(o.Value())
+	}
+	return c, ok
+}
+
+// parseNet reads "10.0.0.0/8", "10.0.0.1" and "10.0.0.0/255.0.0.0". A mask with
+// holes (10.0.0.1/255.0.0.255) is no interval and stays unknown.
+func parseNet(s string, is4 bool) (addrset.Set, bool) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		host, mask, masked := strings.Cut(s, "/")
+		a, err := netip.ParseAddr(host)
+		if err != nil {
+			return nil, false
+		}
+		ones, ok := a.BitLen(), true
+		if masked {
+			ones, ok = maskLen(mask, a.BitLen())
+		}
+		if !ok {
+			return nil, false
+		}
+		p = netip.PrefixFrom(a, ones)
+	}
+	if p.Addr().Is4() != is4 {
+		return nil, false
+	}
+	return addrset.Of(p), true
+}
+
+// maskLen returns the length of a mask written as an address.
+func maskLen(mask string, bitLen int) (int, bool) {
+	m, err := netip.ParseAddr(mask)
+	if err != nil || m.BitLen() != bitLen {
+		return 0, false
+	}
+	ones, zero := 0, false
+	for i := range bitLen {
+		one := m.AsSlice()[i/8]>>(7-i%8)&1 == 1
+		if one && zero {
+			return 0, false
+		}
+		zero = zero || !one
+		if one {
+			ones++
+		}
+	}
+	return ones, true
+}
+
+func parseRange(s string, is4 bool) (addrset.Set, bool) {
+	lo, hi, _ := strings.Cut(s, "-")
+	from, err1 := netip.ParseAddr(lo)
+	to, err2 := netip.ParseAddr(hi)
+	if err1 != nil || err2 != nil || from.Is4() != is4 {
+		return nil, false
+	}
+	set := addrset.Between(from, to)
+	return set, len(set) > 0
+}
+
+// parseMark reads "0x4000/0x4000" and "0x1".
+func parseMark(s string) (value, mask uint32, ok bool) {
+	v, m, masked := strings.Cut(s, "/")
+	if !masked {
+		m = "0xffffffff"
+	}
+	n1, err1 := strconv.ParseUint(v, 0, 32)
+	n2, err2 := strconv.ParseUint(m, 0, 32)
+	return uint32(n1), uint32(n2), err1 == nil && err2 == nil
+}
+
+// apply restricts a box to what fulfils c, or, with other, to what does not.
+// sure is false if the answer hangs on a mark that was set before the walk.
+func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure bool) {
+	not := c.not != other
+	addrs := c.addrs
+	if not && (c.kind == onDst || c.kind == onSrc) {
+		addrs = addrs.Not(f == hostport.IPv4)
+	}
+	switch c.kind {
+	case onDst:
+		b.dst = b.dst.And(addrs)
+		return b, len(b.dst) > 0, true
+	case onSrc:
+		b.src = b.src.And(addrs)
+		return b, len(b.src) > 0, true
+	case onIn:
+		b.in, some = b.in.with(c.in, not)
+		return b, some, true
+	case onMark:
+		b.mark, some, sure = b.mark.with(c.value, c.mask, not)
+	}
+	return b, some, sure
+}
+
+// split divides a box into the packets that fulfil all conditions and the rest.
+// The pieces of the rest do not overlap: the first fail the first condition, the
+// next fulfil that one and fail the second, and so on.
+func split(b box, conds []cond, f hostport.Family) (hit, miss space, sure bool) {
+	sure = true
+	for _, c := range conds {
+		if fails, some, _ := c.apply(b, true, f); some {
+			miss = append(miss, fails)
+		}
+		var some, known bool
+		if b, some, known = c.apply(b, false, f); !some {
+			return nil, miss, sure
+		}
+		sure = sure && known
+	}
+	return space{b}, miss, sure
+}

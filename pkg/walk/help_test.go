@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// nat makes table nat of rules without "-A "; their chains are declared.
+func nat(t testing.TB, rules ...string) *iptsave.Table {
+	t.Helper()
+	text := "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+	declared := map[string]bool{"PREROUTING": true, "OUTPUT": true}
+	for _, r := range rules {
+		if c, _, _ := strings.Cut(r, " "); !declared[c] {
+			declared[c] = true
+			text += ":" + c + " - [0:0]\n"
+		}
+	}
+	for _, r := range rules {
+		text += "-A " + r + "\n"
+	}
+	d, err := iptsave.Parse(text + "COMMIT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Table("nat")
+}
+
+func fixture(t testing.TB, name string) *iptsave.Dump {
+	t.Helper()
+	b, err := os.ReadFile("../iptsave/testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := iptsave.Parse(string(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func packet(h Hook, dst string, port uint16) Packet {
+	return Packet{Hook: h, Proto: hostport.TCP, Dst: one(dst), Port: port}
+}
+
+func one(ip string) addrset.Set {
+	a := netip.MustParseAddr(ip)
+	return addrset.Between(a, a)
+}
+
+func (t Tri) String() string { return [...]string{"no", "yes", "some", "unknown"}[t] }
+
+// say writes a result as "yes DNAT via PREROUTING > X; end some ACCEPT via X".
+func say(r Result) string {
+	var out []string
+	for _, list := range []struct {
+		verb  string
+		paths []Path
+	}{{"", r.NAT}, {"end ", r.End}} {
+		for _, p := range list.paths {
+			var chains []string
+			for _, h := range p.Hops {
+				chains = append(chains, h.Chain)
+			}
+			out = append(out, fmt.Sprintf("%s%s %s via %s", list.verb, p.Match, p.Last().Spec.Target, strings.Join(chains, " > ")))
+		}
+	}
+	return strings.Join(out, "; ")
+}

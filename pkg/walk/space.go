@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/addrset"
+)
+
+// A box is a set of packets: every combination of a destination, a source, an
+// incoming interface and a mark that it allows. What else a packet may have is
+// free.
+type box struct {
+	dst, src addrset.Set
+	in       ifaces
+	mark     bits
+}
+
+// A space is a union of boxes. It always holds at least the packets that can
+// really be there; it may hold more.
+type space []box
+
+// maxBoxes bounds a space. Beyond it the space is taken for its hull, which is
+// less precise and still sound.
+const maxBoxes = 64
+
+// bounded keeps a space small.
+func (s space) bounded(is4 bool) space {
+	if len(s) <= maxBoxes {
+		return s
+	}
+	return space{{dst: s.dst(), src: addrset.All(is4)}}
+}
+
+// dst returns all destinations in the space.
+func (s space) dst() addrset.Set {
+	var out addrset.Set
+	for _, b := range s {
+		out = out.Or(b.dst)
+	}
+	return out
+}
+
+// ifaces is a set of interface names: those that only matches ("" for all) and
+// none of except does. Patterns end in "+" for any rest, as iptables writes them.
+type ifaces struct {
+	only   string
+	except []string
+}
+
+func nameMatches(pattern, name string) bool {
+	if prefix, wild := strings.CutSuffix(pattern, "+"); wild {
+		return strings.HasPrefix(name, prefix)
+	}
+	return pattern == name
+}
+
+// with restricts the set to names that match pattern, or do not. It reports
+// whether any name is left.
+func (f ifaces) with(pattern string, not bool) (ifaces, bool) {
+	if not {
+		f.except = append(slices.Clone(f.except), pattern)
+	} else {
+		switch {
+		case f.only == "" || nameMatches(f.only, pattern):
+			f.only = pattern
+		case !nameMatches(pattern, f.only):
+			return f, false
+		}
+	}
+	// Some name is left unless an exception covers all that only allows. A
+	// pattern matches another as if that were a name: "eth+" covers "eth1+".
+	covers := func(x string) bool { return x == "+" || f.only != "" && nameMatches(x, f.only) }
+	return f, !slices.ContainsFunc(f.except, covers)
+}
+
+// bits is a number of which some bits are known.
+type bits struct{ value, known uint32 }
+
+// with restricts the number to those with n&mask == value, or to the others. It
+// reports whether any number is left, and whether the answer was known before.
+func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
+	common := b.known & mask
+	differs := b.value&common != value&common || value&^mask != 0
+	open := mask &^ b.known
+	switch {
+	case differs:
+		return b, not, true
+	case open == 0:
+		return b, !not, true
+	case !not:
+		return bits{b.value&^mask | value, b.known | mask}, true, false
+	case open&(open-1) == 0: // one bit is open: it must be the other one
+		return bits{b.value | open&^value, b.known | open}, true, false
+	}
+	return b, true, false
+}
+
+// set is what the MARK target does: n = n &^ mask ^ value.
+func (b bits) set(value, mask uint32) bits {
+	known := b.known | mask
+	return bits{(b.value&^mask ^ value) & known, known}
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+func TestWalk(t *testing.T) {
+	const dnat = " -j DNAT --to-destination 10.0.0.2:80"
+	for _, tt := range []struct {
+		name  string
+		rules []string
+		want  string
+	}{
+		{"no rules translate nothing", nil, ""},
+		{"a DNAT translates", []string{"PREROUTING -p tcp -m tcp --dport 80" + dnat}, "yes DNAT via PREROUTING"},
+		{"a REDIRECT translates", []string{"PREROUTING -j REDIRECT --to-ports 1"}, "yes REDIRECT via PREROUTING"},
+		{"a NETMAP translates", []string{"PREROUTING -j NETMAP --to 10.0.0.0/8"}, "yes NETMAP via PREROUTING"},
+		{"a certain DNAT ends the walk", []string{"PREROUTING" + dnat, "PREROUTING -j REDIRECT"}, "yes DNAT via PREROUTING"},
+		{"an uncertain DNAT does not", []string{"PREROUTING -s 10.0.0.0/8" + dnat, "PREROUTING -j REDIRECT"}, "some DNAT via PREROUTING; yes REDIRECT via PREROUTING"},
+		{"targets that only mark keep on", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j LOG", "PREROUTING -m comment --comment none", "PREROUTING" + dnat}, "yes DNAT via PREROUTING"},
+		{"the other base chain is not walked", []string{"OUTPUT" + dnat}, ""},
+
+		{"ACCEPT before a DNAT hides it", []string{"PREROUTING -j ACCEPT", "PREROUTING" + dnat}, "end yes ACCEPT via PREROUTING"},
+		{"DROP before a DNAT hides it", []string{"PREROUTING -p tcp -j DROP", "PREROUTING" + dnat}, "end yes DROP via PREROUTING"},
+		{"ACCEPT of others does not", []string{"PREROUTING -p udp -j ACCEPT", "PREROUTING" + dnat}, "yes DNAT via PREROUTING"},
+		{"ACCEPT of some leaves the rest", []string{"PREROUTING -s 10.0.0.0/8 -j ACCEPT", "PREROUTING" + dnat}, "yes DNAT via PREROUTING; end some ACCEPT via PREROUTING"},
+		{"ACCEPT of perhaps some leaves the rest", []string{"PREROUTING -m mark --mark 1 -j ACCEPT", "PREROUTING" + dnat}, "yes DNAT via PREROUTING; end unknown ACCEPT via PREROUTING"},
+
+		{"a jump is followed", []string{"PREROUTING -j X", "X" + dnat}, "yes DNAT via PREROUTING > X"},
+		{"a jump that does not match is not", []string{"PREROUTING -p udp -j X", "X" + dnat}, ""},
+		{"the weakest match on the way counts", []string{"PREROUTING -s 10.0.0.0/8 -j X", "X -j Y", "Y" + dnat}, "some DNAT via PREROUTING > X > Y"},
+		{"Unknown on the way counts more than Some", []string{"PREROUTING -m mark --mark 1 -j X", "X -s 10.0.0.0/8" + dnat}, "unknown DNAT via PREROUTING > X"},
+		{"the end of a chain returns", []string{"PREROUTING -j X", "PREROUTING -j REDIRECT", "X -p udp" + dnat}, "yes REDIRECT via PREROUTING"},
+		{"RETURN returns", []string{"PREROUTING -j X", "PREROUTING -j REDIRECT", "X -j RETURN", "X" + dnat}, "yes REDIRECT via PREROUTING"},
+		{"RETURN of some goes on with the rest", []string{"PREROUTING -j X", "PREROUTING -j REDIRECT", "X -s 10.0.0.0/8 -j RETURN", "X" + dnat}, "yes DNAT via PREROUTING > X; yes REDIRECT via PREROUTING"},
+		{"RETURN of perhaps some goes on with the rest", []string{"PREROUTING -j X", "X -m mark --mark 1 -j RETURN", "X" + dnat}, "yes DNAT via PREROUTING > X"},
+		{"RETURN of others goes on", []string{"PREROUTING -j X", "X -p udp -j RETURN", "X" + dnat}, "yes DNAT via PREROUTING > X"},
+		{"RETURN in a base chain is its policy", []string{"PREROUTING -j RETURN", "PREROUTING" + dnat}, ""},
+		{"ACCEPT in a chain ends the base chain too", []string{"PREROUTING -j X", "PREROUTING" + dnat, "X -j ACCEPT"}, "end yes ACCEPT via PREROUTING > X"},
+		{"a certain DNAT in a chain that some enter leaves the rest", []string{"PREROUTING -s 10.0.0.0/8 -j X", "PREROUTING -j REDIRECT", "X" + dnat}, "some DNAT via PREROUTING > X; yes REDIRECT via PREROUTING"},
+
+		{"a goto is followed", []string{"PREROUTING -g X", "X" + dnat}, "yes DNAT via PREROUTING > X"},
+		{"who returns from a goto leaves the chain", []string{"PREROUTING -g X", "PREROUTING" + dnat, "X -p udp -j ACCEPT"}, ""},
+		{"RETURN from a goto leaves the chain", []string{"PREROUTING -g X", "PREROUTING" + dnat, "X -j RETURN"}, ""},
+		{"a goto of some leaves the rest", []string{"PREROUTING -s 10.0.0.0/8 -g X", "PREROUTING" + dnat, "X -j RETURN"}, "yes DNAT via PREROUTING"},
+		{"who returns from a goto comes back behind the jump", []string{"PREROUTING -j X", "PREROUTING -j REDIRECT", "X -g Y", "X" + dnat, "Y -j RETURN"}, "yes REDIRECT via PREROUTING"},
+		{"ACCEPT behind a goto ends all", []string{"PREROUTING -j X", "PREROUTING" + dnat, "X -g Y", "Y -j ACCEPT"}, "end yes ACCEPT via PREROUTING > X > Y"},
+
+		{"an unknown target may translate", []string{"PREROUTING -p tcp -m tcp --dport 80 -j FROB", "PREROUTING -j REDIRECT"}, "unknown FROB via PREROUTING; yes REDIRECT via PREROUTING"},
+		{"an unknown target that does not match is nothing", []string{"PREROUTING -p udp -j FROB"}, ""},
+		{"skipped chains are not followed", []string{"PREROUTING -j OURS", "PREROUTING -j REDIRECT", "OURS" + dnat}, "yes REDIRECT via PREROUTING"},
+		{"skipped chains need not be there", []string{"PREROUTING -j OURS-GONE", "PREROUTING -j REDIRECT"}, "yes REDIRECT via PREROUTING"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := New(nat(t, tt.rules...), hostport.IPv4, false, func(c string) bool { return strings.HasPrefix(c, "OURS") })
+			r, err := w.Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, say(r)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWalkGivesUp(t *testing.T) {
+	wide := []string{"PREROUTING -j C0"}
+	for i := range 3 {
+		for range 250 {
+			wide = append(wide, fmt.Sprintf("C%d -s 10.0.0.0/8 -j C%d", i, i+1))
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		rules []string
+	}{
+		{"a chain that jumps to itself", []string{"PREROUTING -j X", "X -j X"}},
+		{"two chains that jump to each other", []string{"PREROUTING -j X", "X -s 10.0.0.0/8 -j Y", "Y -g X"}},
+		{"rules that branch without end", append(wide, "C3 -p udp -j ACCEPT")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := New(nat(t, tt.rules...), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+			if !errors.Is(err, ErrTooComplex) {
+				t.Errorf("error is %v, want ErrTooComplex", err)
+			}
+		})
+	}
+}
+
+// The kernel allows 16 nested jumps in nf_tables; the walk must follow them.
+func TestWalkFollowsDeepJumps(t *testing.T) {
+	rules := []string{"PREROUTING -j C0"}
+	for i := range 30 {
+		rules = append(rules, fmt.Sprintf("C%d -j C%d", i, i+1))
+	}
+	r, err := New(nat(t, append(rules, "C30 -j DNAT")...), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if err != nil || len(r.NAT) != 1 || len(r.NAT[0].Hops) != 32 {
+		t.Errorf("got %s, %v", say(r), err)
+	}
+}
+
+func TestWalkOfNothing(t *testing.T) {
+	for _, table := range []*iptsave.Table{nil, nat(t)} {
+		w := New(table, hostport.IPv4, false, nil)
+		r, err := w.Walk("NONE", packet(Prerouting, "192.0.2.1", 80))
+		if err != nil || say(r) != "" {
+			t.Errorf("got %s, %v", say(r), err)
+		}
+	}
+}
+
+func TestReached(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		rules []string
+		want  string
+	}{
+		{"without rules all get to the end", nil, "192.0.2.1-192.0.2.9"},
+		{"none gets behind an ACCEPT", []string{"PREROUTING -j ACCEPT"}, ""},
+		{"a part gets behind an ACCEPT of the rest", []string{"PREROUTING -d 192.0.2.0/30 -j ACCEPT"}, "192.0.2.4-192.0.2.9"},
+		{"an ACCEPT of some sources leaves others", []string{"PREROUTING -s 10.0.0.0/8 -j ACCEPT"}, "192.0.2.1-192.0.2.9"},
+		{"both halves leave none", []string{"PREROUTING -s 0.0.0.0/1 -j ACCEPT", "PREROUTING -s 128.0.0.0/1 -j ACCEPT"}, ""},
+		{"behind our jump nothing matters", []string{"PREROUTING -j OURS", "PREROUTING -j ACCEPT"}, "192.0.2.1-192.0.2.9"},
+		{"before our jump it does", []string{"PREROUTING -j ACCEPT", "PREROUTING -j OURS"}, ""},
+		{"who returned gets there", []string{"PREROUTING -j X", "X -s 10.0.0.0/8 -j RETURN", "X -j ACCEPT"}, "192.0.2.1-192.0.2.9"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := New(nat(t, tt.rules...), hostport.IPv4, false, func(c string) bool { return c == "OURS" })
+			p := packet(Prerouting, "192.0.2.1", 80)
+			p.Dst = addrset.Between(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.9"))
+			r, err := w.Walk("PREROUTING", p)
+			if err != nil || r.Reached.String() != tt.want {
+				t.Errorf("got %q, %v, want %q", r.Reached, err, tt.want)
+			}
+		})
+	}
+}
+
+// What iptables-nft-save shows without a target may be anything.
+func TestNativeRules(t *testing.T) {
+	for _, nft := range []bool{false, true} {
+		r, err := New(nat(t, "PREROUTING -p tcp", `PREROUTING -m comment --comment "x"`), hostport.IPv4, nft, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+		if err != nil || len(r.NAT) > 0 != nft {
+			t.Errorf("nft %v: got %s, %v", nft, say(r), err)
+		}
+	}
+}
+
+func TestNamesPort(t *testing.T) {
+	for rule, want := range map[string]bool{
+		"PREROUTING -p tcp -m tcp --dport 80 -j DNAT":              true,
+		"PREROUTING -p tcp -m multiport --dports 80,81 -j DNAT":    true,
+		"PREROUTING -p tcp -m multiport --ports 80 -j DNAT":        true,
+		"PREROUTING -m conntrack --ctorigdstport 80 -j DNAT":       true,
+		"PREROUTING -p tcp -m set --match-set S dst,dst -j DNAT":   true,
+		"PREROUTING -p tcp -m tcp ! --dport 22 -j DNAT":            false,
+		"PREROUTING -p tcp -m tcp --sport 80 -j DNAT":              false,
+		"PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1:8080": false,
+	} {
+		r, err := New(nat(t, rule), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+		if err != nil || len(r.NAT) != 1 {
+			t.Fatalf("%s: got %s, %v", rule, say(r), err)
+		}
+		if got := r.NAT[0].NamesPort(); got != want {
+			t.Errorf("%s: got %v, want %v", rule, got, want)
+		}
+	}
+	r, err := New(nat(t, "PREROUTING -p tcp -m tcp --dport 80 -j X", "X -j DNAT"), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if err != nil || !r.NAT[0].NamesPort() {
+		t.Errorf("the port named by the jump was missed: %s, %v", say(r), err)
+	}
+}
+
+func TestKubeProxyNodePorts(t *testing.T) {
+	for _, file := range []string{"proxy-iptables-legacy.iptables-legacy-save", "proxy-iptables-nft.iptables-nft-save"} {
+		w := New(fixture(t, file).Table("nat"), hostport.IPv4, false, nil)
+		for _, tt := range []struct {
+			name, dst string
+			proto     hostport.Proto
+			port      uint16
+			nodePort  bool
+		}{
+			{"a tcp NodePort is found", "10.99.0.2", hostport.TCP, 30080, true},
+			{"a udp NodePort is found", "10.99.0.2", hostport.UDP, 30080, true},
+			{"a NodePort of a local policy is found", "10.99.0.2", hostport.TCP, 30081, true},
+			{"a NodePort of a LoadBalancer is found", "10.99.0.2", hostport.TCP, 30083, true},
+			{"the same number of another protocol is free", "10.99.0.2", hostport.SCTP, 30080, false},
+			{"a NodePort without endpoints has no rule in nat", "10.99.0.2", hostport.TCP, 30082, false},
+			{"the port of a ClusterIP is free on the node", "10.99.0.2", hostport.TCP, 80, false},
+		} {
+			for _, h := range []Hook{Prerouting, Output} {
+				t.Run(fmt.Sprint(filepath.Ext(file), " ", h, " ", tt.name), func(t *testing.T) {
+					r, err := w.Walk(string(h), Packet{Hook: h, Proto: tt.proto, Dst: one(tt.dst), Port: tt.port})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := len(r.NAT) > 0; got != tt.nodePort {
+						t.Fatalf("got %s, want NAT: %v", say(r), tt.nodePort)
+					}
+					for _, p := range r.NAT {
+						if len(p.Hops) < 3 || p.Hops[1].Chain != "KUBE-SERVICES" || p.Hops[2].Chain != "KUBE-NODEPORTS" || !p.NamesPort() || p.Match == Unknown {
+							t.Errorf("not by KUBE-NODEPORTS: %s", say(Result{NAT: []Path{p}}))
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestKubeProxyServiceAddresses(t *testing.T) {
+	w := New(fixture(t, "proxy-iptables-nft.iptables-nft-save").Table("nat"), hostport.IPv4, false, nil)
+	for dst, want := range map[string]bool{"10.96.0.1:443": true, "10.96.0.1:444": false, "10.99.0.50:80": true, "10.99.0.60:80": true, "10.99.0.60:81": false} {
+		ap := netip.MustParseAddrPort(dst)
+		r, err := w.Walk("OUTPUT", packet(Output, ap.Addr().String(), ap.Port()))
+		if err != nil || (len(r.NAT) > 0) != want {
+			t.Errorf("%s: got %s, %v, want NAT: %v", dst, say(r), err, want)
+		}
+	}
+}
+
+func FuzzWalk(f *testing.F) {
+	f.Add("*nat\n:PREROUTING ACCEPT [0:0]\n:X - [0:0]\n-A PREROUTING ! -s 10.0.0.0/8 -p tcp -m tcp --dport 80:90 -g X\n-A X -j DNAT --to-destination 1.1.1.1\nCOMMIT\n", uint16(80))
+	f.Add("*nat\n:OUTPUT ACCEPT [0:0]\n:X - [0:0]\n-A OUTPUT -m iprange --dst-range 1.1.1.1-2.2.2.2 -j X\n-A X -m conntrack --ctstate NEW -d 1.0.0.0/255.0.255.0 -j X\nCOMMIT\n", uint16(1))
+	f.Fuzz(func(t *testing.T, text string, port uint16) {
+		d, err := iptsave.Parse(text)
+		if err != nil {
+			return
+		}
+		for _, h := range []Hook{Prerouting, Output} {
+			r, err := New(d.Table("nat"), hostport.IPv4, false, nil).Walk(string(h), packet(h, "192.0.2.1", port))
+			if err != nil && !errors.Is(err, ErrTooComplex) {
+				t.Error(err)
+			}
+			for _, p := range append(r.NAT, r.End...) {
+				if p.Match == No || p.Match > Unknown || p.NamesPort() && p.Last().Text == "" {
+					t.Errorf("path %s", say(Result{NAT: []Path{p}}))
+				}
+			}
+		}
+	})
+}
