@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,28 +29,95 @@ func complete[T any](dump func() (T, error)) (out T, err error) {
 	return out, err
 }
 
-// Addrs lists the node's addresses of both families with their links.
-func Addrs() ([]hostport.LocalAddr, error) {
-	list, err := complete(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+// An Addressing is what the node answers for.
+type Addressing struct {
+	// Local is the routing table "local", which is what iptables' addrtype
+	// LOCAL asks. It may hold more than the addresses of links.
+	Local []hostport.Local
+	// Broadcasts are of the same table.
+	Broadcasts []netip.Addr
+	// Networks are those that the node's own addresses are in, without
+	// loopback, link-local and infrastructure.
+	Networks []netip.Prefix
+}
+
+// Addresses reads both families.
+func Addresses() (*Addressing, error) {
+	a := &Addressing{}
+	infra, err := infrastructure()
+	if err != nil {
+		return nil, fmt.Errorf("could not read the links of the node: %w", err)
+	}
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := complete(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("could not read the local routes of the node: %w", err)
+		}
+		for _, r := range routes {
+			a.addRoute(r, infra)
+		}
+	}
+	addrs, err := complete(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("could not read the addresses of the node: %w", err)
 	}
-	names := map[int]string{}
-	var out []hostport.LocalAddr
-	for _, a := range list {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		if !ok {
+	for _, x := range addrs {
+		if infra[x.LinkIndex] == "" {
+			a.addNetwork(prefix(x.IPNet))
+		}
+	}
+	return a, nil
+}
+
+func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
+	p := prefix(r.Dst)
+	if !p.IsValid() {
+		return
+	}
+	switch r.Type {
+	case unix.RTN_LOCAL:
+		a.Local = append(a.Local, hostport.Local{Prefix: p, Infrastructure: infra[r.LinkIndex]})
+	case unix.RTN_BROADCAST:
+		a.Broadcasts = append(a.Broadcasts, p.Addr())
+	}
+}
+
+func (a *Addressing) addNetwork(p netip.Prefix) {
+	if !p.IsValid() || p.Addr().IsLoopback() || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+		return
+	}
+	if p = p.Masked(); !slices.Contains(a.Networks, p) {
+		a.Networks = append(a.Networks, p)
+	}
+}
+
+func prefix(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	ip, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if !ok || bits == 0 {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(ip.Unmap(), ones)
+}
+
+// infrastructure finds the indices of the known links.
+func infrastructure() (map[int]string, error) {
+	out := map[int]string{}
+	for _, name := range []string{hostport.IPVSLink, hostport.NodeLocalLink} {
+		l, err := netlink.LinkByName(name)
+		var none netlink.LinkNotFoundError
+		if errors.As(err, &none) {
 			continue
 		}
-		if _, known := names[a.LinkIndex]; !known {
-			// A link that went away since keeps no address.
-			ifc, err := net.InterfaceByIndex(a.LinkIndex)
-			if err != nil {
-				continue
-			}
-			names[a.LinkIndex] = ifc.Name
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, hostport.LocalAddr{Addr: ip.Unmap(), Link: names[a.LinkIndex]})
+		out[l.Attrs().Index] = name
 	}
 	return out, nil
 }
@@ -68,12 +136,12 @@ func LinkTo(pod netip.Addr) (string, error) {
 		if r.Gw != nil || r.Type != unix.RTN_UNICAST {
 			continue
 		}
-		ifc, err := net.InterfaceByIndex(r.LinkIndex)
+		l, err := netlink.LinkByIndex(r.LinkIndex)
 		if err != nil {
 			return "", fmt.Errorf("could not name the link to pod %s: %w", pod, err)
 		}
-		if ifc.Flags&net.FlagLoopback == 0 {
-			return ifc.Name, nil
+		if l.Attrs().Flags&net.FlagLoopback == 0 {
+			return l.Attrs().Name, nil
 		}
 	}
 	return "", nil

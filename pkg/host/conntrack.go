@@ -5,55 +5,68 @@ package host
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// A Flow describes UDP connections by their original destination and by where
-// they lead.
-type Flow struct {
+// A Stale describes the UDP flows of one mapping that must be forgotten. UDP has
+// no handshake: an old entry would send a client that keeps its port to the old
+// place for ever.
+type Stale struct {
 	Mapping hostport.Mapping
-	// Local reports whether a wildcard mapping claims an address.
-	Local func(netip.Addr) bool
+	// Dst are the original destinations that are the mapping's.
+	Dst addrset.Set
 	// Pod is the target of the mapping.
 	Pod netip.Addr
-	// ToPod chooses the flows that lead to the pod (after DEL), otherwise
-	// those that lead elsewhere (after ADD).
-	ToPod bool
+	// Gone chooses the flows that lead to the pod (after DEL); otherwise those
+	// that lead elsewhere (after ADD).
+	Gone bool
+	// Others are destinations at which somebody else translates: flows that
+	// were translated there are not ours.
+	Others addrset.Set
+	// Connected are the peers of the node's own connected sockets, whose flows
+	// nobody may take.
+	Connected []netip.AddrPort
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (f Flow) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
-	if c.Forward.Protocol != unix.IPPROTO_UDP || c.Forward.DstPort != f.Mapping.HostPort {
+func (s Stale) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
+	src, ok1 := addrPort(c.Forward.SrcIP, c.Forward.SrcPort)
+	dst, ok2 := addrPort(c.Forward.DstIP, c.Forward.DstPort)
+	from, ok3 := addrPort(c.Reverse.SrcIP, c.Reverse.SrcPort)
+	if c.Forward.Protocol != unix.IPPROTO_UDP || !ok1 || !ok2 || !ok3 ||
+		dst.Port() != s.Mapping.HostPort || !s.Dst.Contains(dst.Addr()) {
 		return false
 	}
-	dst, ok1 := netip.AddrFromSlice(c.Forward.DstIP)
-	from, ok2 := netip.AddrFromSlice(c.Reverse.SrcIP)
-	if !ok1 || !ok2 {
+	toPod := from == netip.AddrPortFrom(s.Pod, s.Mapping.ContainerPort)
+	switch {
+	case s.Gone:
+		return toPod
+	case toPod:
 		return false
+	case from == dst: // nobody translated it
+		return !slices.Contains(s.Connected, src)
 	}
-	dst, from = dst.Unmap(), from.Unmap()
-	toPod := from == f.Pod && c.Reverse.SrcPort == f.Mapping.ContainerPort
-	if toPod != f.ToPod {
-		return false
-	}
-	if !f.Mapping.Wildcard() {
-		return dst == f.Mapping.HostIP
-	}
-	return f.Local(dst)
+	return !s.Others.Contains(dst.Addr())
 }
 
-// DropUDP forgets the flows, so that their next packet meets the rules as they
-// are now. UDP has no handshake: an old entry would send a client that keeps
-// its port to the old place for ever.
-func DropUDP(f hostport.Family, flows []Flow) error {
+func addrPort(ip []byte, port uint16) (netip.AddrPort, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port), ok
+}
+
+// DropUDP forgets the flows of family f, so that their next packet meets the
+// rules as they are now.
+func DropUDP(f hostport.Family, stale []Stale) error {
 	var filters []netlink.CustomConntrackFilter
-	for _, fl := range flows {
-		if fl.Mapping.Family == f && fl.Mapping.Proto == hostport.UDP {
-			filters = append(filters, fl)
+	for _, s := range stale {
+		if s.Mapping.Family == f && s.Mapping.Proto == hostport.UDP {
+			filters = append(filters, s)
 		}
 	}
 	if len(filters) == 0 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -35,11 +36,8 @@ var ErrNoTool = errors.New("the tool is not installed")
 // Present reports whether the flavour has rules of family f in this network
 // namespace. It does not create any table: asking iptables-legacy would.
 func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
-	if fl == Legacy {
-		return t.legacyPresent(f)
-	}
 	for _, name := range []string{"nat", "filter", "mangle"} {
-		ok, err := nftTable(name, f)
+		ok, err := t.has(fl, name, f)
 		if ok || err != nil {
 			return ok, err
 		}
@@ -47,9 +45,11 @@ func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
 	return false, nil
 }
 
-// legacyPresent reads the names of the tables that exist. The file is missing
-// if ip_tables is not in the kernel.
-func (t *Tools) legacyPresent(f hostport.Family) (bool, error) {
+func (t *Tools) has(fl Flavour, table string, f hostport.Family) (bool, error) {
+	if fl == NFT {
+		return nftTable(table, f)
+	}
+	// The file is missing if ip_tables is not in the kernel.
 	name := "ip_tables_names"
 	if f == hostport.IPv6 {
 		name = "ip6_tables_names"
@@ -58,7 +58,7 @@ func (t *Tools) legacyPresent(f hostport.Family) (bool, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
-	return len(strings.Fields(string(b))) > 0, err
+	return slices.Contains(strings.Fields(string(b)), table), err
 }
 
 // Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its

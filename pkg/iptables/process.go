@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -40,7 +41,12 @@ func runProcess(path, stdin string, limit time.Duration, args ...string) (result
 	if _, err := files[0].Seek(0, io.SeekStart); err != nil {
 		return r, err
 	}
-	pid, err := syscall.ForkExec(path, append([]string{path}, args...), &syscall.ProcAttr{Env: os.Environ(), Files: fds})
+	// If we are killed the tool dies too: it must not commit after the lock is
+	// gone. The signal is bound to the thread that forked.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid, err := syscall.ForkExec(path, append([]string{path}, args...), &syscall.ProcAttr{
+		Env: os.Environ(), Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}})
 	if err != nil {
 		return r, err
 	}

@@ -42,13 +42,23 @@ func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}
 	out, stderr, err := t.run(p, "")
-	if err == nil && strings.Contains(stderr, "incompatible, use 'nft' tool") {
-		err = fmt.Errorf("%w: %s", iptsave.ErrIncompatible, strings.TrimSpace(stderr))
-	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}
-	d, err := iptsave.Parse(out)
+	// Versions differ in where they write about a table they cannot show.
+	var said strings.Builder
+	for line := range strings.Lines(stderr) {
+		if strings.Contains(line, "incompatible, use 'nft' tool") {
+			said.WriteString(line)
+		}
+	}
+	d, err := iptsave.Parse(out + said.String())
+	if err == nil && d.Table("nat") == nil && d.Readable("nat") == nil {
+		var there bool
+		if there, err = t.has(fl, "nat", f); there {
+			err = errors.New("table nat is there, but the tool did not print it")
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}
@@ -80,11 +90,22 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 	switch {
 	case res.status.Exited() && res.status.ExitStatus() == 0:
 		return res.stdout, res.stderr, nil
-	case res.status.Exited() && res.status.ExitStatus() == 4:
-		// RESOURCE_PROBLEM of iptables' xtables.h: the lock, or EAGAIN.
+	case res.status.Exited() && res.status.ExitStatus() == 4 && busy(msg):
 		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, msg)
 	case res.status.Signaled():
 		return "", "", fmt.Errorf("%s: killed by %s after %s: %s", name, res.status.Signal(), killAfter+t.Wait, msg)
 	}
 	return "", "", fmt.Errorf("%s: exit status %d: %s", name, res.status.ExitStatus(), msg)
+}
+
+// busy tells the lock and EAGAIN from other reasons for exit status 4, which is
+// RESOURCE_PROBLEM in iptables' xtables.h and any failure of iptables-nft. The
+// tools are not localised.
+func busy(msg string) bool {
+	for _, s := range []string{"xtables lock", "Resource temporarily unavailable", "Device or resource busy"} {
+		if strings.Contains(msg, s) {
+			return true
+		}
+	}
+	return false
 }

@@ -20,21 +20,27 @@ const (
 	diagReqLen       = 56 // struct inet_diag_req_v2
 	diagMsgLen       = 72 // struct inet_diag_msg
 	attrV6Only       = 11 // INET_DIAG_SKV6ONLY
+	stateEstablished = 1  // a connected UDP socket
 	stateClose       = 7  // an unconnected UDP socket
 	stateListen      = 10 // TCP, SCTP endpoints
 )
 
-// diagRequest asks for the sockets of one family and protocol that wait on
-// port, 0 for all ports. State and port are compared in the kernel, which then
-// never walks the table of established connections.
-func diagRequest(family uint8, proto hostport.Proto, port uint16) []byte {
+// waiting is the state of a socket that receives what nobody has a connection
+// for.
+func waiting(proto hostport.Proto) uint8 {
+	if proto == hostport.UDP {
+		return stateClose
+	}
+	return stateListen
+}
+
+// diagRequest asks for the sockets of one family and protocol that are in a
+// state on port, 0 for all ports. State and port are compared in the kernel,
+// which then never walks the table of established connections.
+func diagRequest(family uint8, proto hostport.Proto, state uint8, port uint16) []byte {
 	b := make([]byte, diagReqLen)
 	b[0], b[1] = family, uint8(proto)
-	state := uint32(1 << stateListen)
-	if proto == hostport.UDP {
-		state = 1 << stateClose
-	}
-	binary.NativeEndian.PutUint32(b[4:], state)
+	binary.NativeEndian.PutUint32(b[4:], 1<<state)
 	binary.BigEndian.PutUint16(b[8:], port)
 	for i := 48; i < 56; i++ {
 		b[i] = 0xff // INET_DIAG_NOCOOKIE
@@ -46,19 +52,9 @@ func diagRequest(family uint8, proto hostport.Proto, port uint16) []byte {
 // stays incomplete is an error: it would not prove that a port is free.
 const maxTries = 5
 
-// dump sends a request and decodes the answers. A missing handler (no tcp_diag
-// module) is reported inside NLMSG_DONE, which nl.Execute turns into an errno.
+// dump asks for the sockets that wait on a port.
 func dump(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error) {
-	var msgs [][]byte
-	var err error
-	for range maxTries {
-		req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
-		req.AddRawData(diagRequest(family, proto, port))
-		msgs, err = req.Execute(unix.NETLINK_INET_DIAG, 0)
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			break
-		}
-	}
+	msgs, err := ask(diagRequest(family, proto, waiting(proto), port))
 	if err != nil {
 		return nil, fmt.Errorf("sock_diag %s: %w", proto, err)
 	}
@@ -69,6 +65,45 @@ func dump(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener,
 			return nil, err
 		}
 		out = append(out, l)
+	}
+	return out, nil
+}
+
+// ask sends a request. A missing handler (no tcp_diag module) is reported inside
+// NLMSG_DONE, which nl.Execute turns into an errno.
+func ask(request []byte) (msgs [][]byte, err error) {
+	for range maxTries {
+		req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
+		req.AddRawData(request)
+		if msgs, err = req.Execute(unix.NETLINK_INET_DIAG, 0); !errors.Is(err, nl.ErrDumpInterrupted) {
+			return msgs, err
+		}
+	}
+	return msgs, err
+}
+
+// ConnectedUDP returns the peers of the connected UDP sockets on a local port.
+// Sockets of IPv6 may have peers of IPv4.
+func ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, f := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		msgs, err := ask(diagRequest(f, hostport.UDP, stateEstablished, port))
+		if noHandler(err) {
+			continue // no IPv6, or no udp_diag: then old flows are dropped as a whole
+		}
+		if err != nil {
+			return nil, fmt.Errorf("sock_diag udp: %w", err)
+		}
+		for _, m := range msgs {
+			if len(m) < diagMsgLen {
+				continue
+			}
+			peer := netip.AddrFrom16([16]byte(m[24:40])).Unmap()
+			if f == unix.AF_INET {
+				peer = netip.AddrFrom4([4]byte(m[24:28]))
+			}
+			out = append(out, netip.AddrPortFrom(peer, binary.BigEndian.Uint16(m[6:])))
+		}
 	}
 	return out, nil
 }

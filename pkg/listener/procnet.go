@@ -57,7 +57,8 @@ func inetLine(f []string, order binary.ByteOrder) (hostport.Listener, error) {
 		return l, fmt.Errorf("invalid port in %q: %w", f[1], err)
 	}
 	l.Port = uint16(p)
-	return l, setOwner(&l, f[7], f[9])
+	err = setOwner(&l, f[7], f[9])
+	return l, err
 }
 
 // parseSCTP reads /proc/net/sctp/eps (net/sctp/proc.c, sctp_seq_dump_local_addrs).

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -163,35 +162,60 @@ func (c *Config) setBackend(w *wire) error {
 }
 
 // setConditions refuses what could end a rule or start another one in the text
-// that iptables-restore reads.
+// that iptables-restore reads, and what is no match.
 func (c *Config) setConditions(w *wire) error {
 	for _, v := range []struct {
 		field string
 		words []string
-	}{{"conditionsV4", w.ConditionsV4}, {"conditionsV6", w.ConditionsV6}} {
+		into  *[]string
+	}{{"conditionsV4", w.ConditionsV4, &c.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.ConditionsV6}} {
+		if len(v.words) == 1 && v.words[0] == "" {
+			continue // portmap reads this as "no conditions"
+		}
 		for i, s := range v.words {
-			field := fmt.Sprintf("%s[%d]", v.field, i)
-			if strings.ContainsAny(s, "\n\r\x00") {
-				return fieldErrorf(field, "%q holds a line break or a NUL", s)
-			}
-			if i == 0 && s != "" && s[0] != '-' && s[0] != '!' {
-				return fieldErrorf(field, "%q is not an iptables match; conditions in nftables syntax need the nftables backend, which is not available in this version", s)
-			}
-			if slices.Contains([]string{"-j", "--jump", "-g", "--goto", "-t", "--table", "-A", "-I", "-D"}, s) {
-				return fieldErrorf(field, "%q is not a match; conditions may only restrict which packets are mapped", s)
+			if problem := conditionProblem(s, i == 0); problem != "" {
+				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, problem)
 			}
 		}
+		if len(v.words) > 0 {
+			*v.into = v.words
+		}
 	}
-	c.ConditionsV4, c.ConditionsV6 = dropEmpty(w.ConditionsV4), dropEmpty(w.ConditionsV6)
 	return nil
 }
 
-// dropEmpty maps [""], which portmap reads as "no conditions", to nil.
-func dropEmpty(words []string) []string {
-	if len(words) == 0 || words[0] == "" {
-		return nil
+// conditionProblem says what is wrong with one word of the conditions.
+func conditionProblem(s string, first bool) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case strings.ContainsAny(s, "\n\r\x00"):
+		return "holds a line break or a NUL"
+	case first && s[0] != '-' && s[0] != '!':
+		return "is not an iptables match; conditions in nftables syntax need the nftables backend, which is not available in this version"
+	case isCommand(s):
+		return "is not a match; conditions may only restrict which packets are mapped"
 	}
-	return words
+	return ""
+}
+
+// isCommand reports whether a word is an option of iptables that is no match: a
+// command, a target, the protocol that portguard sets itself. Long options may
+// be shortened, short ones joined with their value.
+func isCommand(s string) bool {
+	if long, ok := strings.CutPrefix(s, "--"); ok {
+		name, _, _ := strings.Cut(long, "=")
+		for _, c := range []string{"append", "check", "delete", "insert", "replace", "list", "flush", "zero", "new-chain",
+			"delete-chain", "rename-chain", "policy", "jump", "goto", "table", "wait", "verbose", "numeric", "exact",
+			"line-numbers", "modprobe", "ipv4", "ipv6", "version", "help", "protocol", "list-rules"} {
+			// "--pol" is an option of the policy match.
+			if len(name) > 2 && name != "pol" && strings.HasPrefix(c, name) {
+				return true
+			}
+		}
+		return false
+	}
+	return len(s) > 1 && s[0] == '-' && strings.ContainsRune("ACDIRLSFZNXEPjgtwWvVnxMh46pc", rune(s[1]))
 }
 
 func (c *Config) setMasquerade(w *wire) error {

@@ -98,10 +98,13 @@ func podAddresses(result *current.Result, ifName string) []netip.Prefix {
 		}
 		addr, ok := netip.AddrFromSlice(ip.Address.IP)
 		ones, bits := ip.Address.Mask.Size()
-		if !ok || bits == 0 || addr.Unmap().IsUnspecified() {
+		if addr = addr.Unmap(); ok && addr.BitLen() < bits { // "::ffff:10.0.0.1/120"
+			ones -= bits - addr.BitLen()
+		}
+		p := netip.PrefixFrom(addr, ones)
+		if !ok || bits == 0 || !p.IsValid() || addr.IsUnspecified() {
 			continue
 		}
-		p := netip.PrefixFrom(addr.Unmap(), ones)
 		known := func(q netip.Prefix) bool { return q.Addr().Is4() == p.Addr().Is4() }
 		if !slices.ContainsFunc(out, known) {
 			out = append(out, p)

@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/containernetworking/cni/pkg/ns"
@@ -69,6 +70,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		return cniError(err, CodeUnreadable)
 	}
 	defer unlock()
+	fresh := !store.Used()
 	if err := store.MarkUsed(); err != nil {
 		return cniError(err, types.ErrIOFailure)
 	}
@@ -78,44 +80,60 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	flavour, err := v.target(t)
-	if err != nil {
-		return cniError(err, CodeUnreadable)
-	}
-	report, node, err := p.decide(req, store, v, flavour)
+	d, err := p.decide(req, store, v, t)
 	if err != nil {
 		return err
 	}
 	rec := state.Record{Attachment: *a, Netns: netns, BootID: p.bootID(), Backend: "iptables",
-		Flavour: string(flavour), Warnings: append(messages(report.Warnings), req.Warnings...)}
-	if err := p.commit(rec, old, store, v, report.TakeOver, node, t); err != nil {
+		Flavour: string(d.flavour), LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
+		Warnings: append(messages(d.report.Warnings), req.Warnings...)}
+	if err := p.commit(rec, old, store, v, d, t); err != nil {
 		return err
 	}
-	p.afterAdd(a, store, v)
+	if err := dropUDP(*a, false, d.report.Warnings); err != nil {
+		p.warn(err.Error())
+	}
+	if fresh || v.whole() {
+		p.noteComplete(store, v)
+	}
 	return nil
+}
+
+// A decision is what an ADD will do.
+type decision struct {
+	flavour iptables.Flavour
+	report  conflict.Report
+	node    map[hostport.Family]ruleset.Node
 }
 
 // commit writes the record, then the rules: what is killed in between leaves a
 // record without rules, which DEL removes, never rules without a record.
-func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store, v *view, dead []string, node map[hostport.Family]ruleset.Node, t *iptables.Tools) error {
-	key := rec.Attachment.Owner.Key()
+func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store, v *view, d *decision, t *iptables.Tools) error {
+	key, dead := rec.Attachment.Owner.Key(), d.report.TakeOver
 	if err := store.Save(rec); err != nil {
 		return cniError(err, types.ErrIOFailure)
 	}
 	c := change{view: v, want: map[place]*ruleset.Layout{}}
+	if rec.Attachment.Localhost {
+		c.open = rec.Attachment.Link
+	}
 	for _, at := range v.places {
-		if string(at.flavour) == rec.Flavour {
-			c.want[at] = v.layouts[at].Put(rec.Attachment, node[at.family], dead...)
+		if at.flavour == d.flavour {
+			c.want[at] = v.layouts[at].Put(rec.Attachment, d.node[at.family], dead...)
 		} else {
 			c.want[at] = v.layouts[at].Remove(append([]string{key}, dead...)...)
 		}
 	}
-	err := c.apply(t)
-	if err != nil {
-		if old != nil {
+	if err := c.apply(t); err != nil {
+		switch {
+		case errors.Is(err, errNotUndone): // the record leads DEL to the rest
+		case old != nil:
 			_ = store.Save(*old)
-		} else {
+		default:
 			_ = store.Delete(key)
+		}
+		if a := rec.Attachment; len(a.ConditionsV4)+len(a.ConditionsV6) > 0 {
+			err = fmt.Errorf("%w (conditionsV4 %q, conditionsV6 %q)", err, a.ConditionsV4, a.ConditionsV6)
 		}
 		return cniError(err, CodeApply)
 	}
@@ -129,43 +147,46 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 
 // decide completes the attachment with what the node is like and looks for
 // conflicts.
-func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, flavour iptables.Flavour) (conflict.Report, map[hostport.Family]ruleset.Node, error) {
-	var none conflict.Report
-	a := &req.Attachment
-	snap, err := p.snapshot(a, store, v, flavour)
-	if err != nil {
-		return none, nil, cniError(err, CodeUnreadable)
+func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *iptables.Tools) (*decision, error) {
+	a, d := &req.Attachment, &decision{}
+	on, err := host.Addresses()
+	if err == nil {
+		d.node, err = settle(req, on, store)
 	}
-	node, err := p.node(req, snap.Addrs)
-	if err != nil {
-		return none, nil, cniError(err, CodeUnreadable)
+	if err == nil {
+		err = v.readable(a.Localhost)
 	}
-	report, err := conflict.Find(*a, snap, ruleset.IsOurs)
-	if err != nil {
-		return none, nil, cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
+	if err == nil {
+		d.flavour, err = v.target(t)
 	}
-	if len(report.Conflicts) > 0 {
+	if err != nil {
+		return nil, cniError(err, CodeUnreadable)
+	}
+	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
+	if snap.Listeners, err = listener.New().Read(a.Mappings); err == nil {
+		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
+	}
+	if err != nil {
+		return nil, cniError(err, CodeUnreadable)
+	}
+	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err != nil {
+		return nil, cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
+	}
+	if len(d.report.Conflicts) > 0 {
 		if !req.WarnOnly {
-			return none, nil, refusal(report.Conflicts)
+			return nil, refusal(d.report.Conflicts)
 		}
-		report.Warnings = append(report.Warnings, report.Conflicts...)
+		d.report.Warnings = append(d.report.Warnings, d.report.Conflicts...)
 	}
-	p.warn(messages(report.Warnings)...)
-	a.Carves = report.Carves
-	return report, node, nil
-}
-
-func (p *Plugin) snapshot(a *hostport.Attachment, store *state.Store, v *view, flavour iptables.Flavour) (conflict.Snapshot, error) {
-	s := conflict.Snapshot{Rules: v.rules(flavour), Claims: p.named(v.claims(), store)}
-	var err error
-	if s.Addrs, err = host.Addrs(); err != nil {
-		return s, err
+	if len(d.report.TakeOver) > 0 {
+		// The dead may have rules in a family that this pod has not.
+		if err := v.add(t, flavours(), nodeFamilies()); err != nil {
+			return nil, cniError(err, CodeUnreadable)
+		}
 	}
-	if s.Listeners, err = listener.New().Read(a.Mappings); err != nil {
-		return s, err
-	}
-	s.EphemeralFrom, s.EphemeralTo, err = host.EphemeralPorts()
-	return s, err
+	p.warn(messages(d.report.Warnings)...)
+	a.Carves = d.report.Carves
+	return d, nil
 }
 
 // named completes claims with what their records tell: the pod's name, and
@@ -190,19 +211,4 @@ func families(a *hostport.Attachment, old *state.Record) []hostport.Family {
 		}
 	}
 	return out
-}
-
-// afterAdd does what a success does not depend on.
-func (p *Plugin) afterAdd(a *hostport.Attachment, store *state.Store, v *view) {
-	if err := p.dropUDP(*a, false); err != nil {
-		p.warn(err.Error())
-	}
-	for _, c := range v.claims() {
-		if !store.Has(c.Key) {
-			return
-		}
-	}
-	if err := store.MarkComplete(); err != nil {
-		p.warn(err.Error())
-	}
 }

@@ -15,29 +15,42 @@ import (
 type change struct {
 	view *view
 	want map[place]*ruleset.Layout
+	// open is the link on which this change needs route_localnet.
+	open string
 }
+
+// errNotUndone means that a failed change left something behind.
+var errNotUndone = errors.New("the change could not be undone, run DEL")
 
 // apply brings every place to what is wanted, one restore each. When one fails,
 // all are brought back to what they were: by looking again, because a restore
 // that covers two tables may have committed the first.
 func (c change) apply(t *iptables.Tools) error {
-	if err := c.closeLocalnet(); err != nil {
-		return err
-	}
+	closed, err := c.closeLocalnet()
 	for i, at := range c.view.places {
+		if err != nil {
+			break
+		}
 		script := ruleset.Diff(c.view.layouts[at], c.want[at])
 		if script == "" {
 			continue
 		}
-		if err := t.Restore(at.flavour, at.family, script); err != nil {
+		if err = t.Restore(at.flavour, at.family, script); err != nil {
 			err = fmt.Errorf("could not change the iptables-%s rules (%s): %w", at.flavour, at.family, err)
-			return errors.Join(err, c.undo(t, c.view.places[:i+1]))
+			err = errors.Join(err, c.undo(t, c.view.places[:i+1]))
 		}
 	}
-	if err := c.openLocalnet(); err != nil {
-		return errors.Join(err, c.undo(t, c.view.places))
+	if err == nil && c.open != "" {
+		if err = openLocalnet(c.open); err != nil {
+			err = errors.Join(err, c.undo(t, c.view.places))
+		}
 	}
-	return nil
+	if err != nil {
+		for _, link := range closed {
+			_ = host.SetRouteLocalnet(link, true)
+		}
+	}
+	return err
 }
 
 // undo brings places back to what they were before.
@@ -51,15 +64,15 @@ func (c change) undo(t *iptables.Tools, places []place) error {
 			}
 		}
 		if err != nil {
-			all = errors.Join(all, fmt.Errorf("could not undo the change of the iptables-%s rules (%s), run DEL: %w", at.flavour, at.family, err))
+			all = errors.Join(all, fmt.Errorf("%w: iptables-%s (%s): %w", errNotUndone, at.flavour, at.family, err))
 		}
 	}
 	return all
 }
 
 // closeLocalnet switches route_localnet off where we switched it on and nobody
-// needs it any more. It comes before the guard goes.
-func (c change) closeLocalnet() error {
+// needs it any more, and returns those links. It comes before the guard goes.
+func (c change) closeLocalnet() (closed []string, err error) {
 	for _, at := range c.view.places {
 		kept := c.want[at].Guarded()
 		for link, was := range c.view.layouts[at].Guarded() {
@@ -67,24 +80,19 @@ func (c change) closeLocalnet() error {
 				continue
 			}
 			if err := host.SetRouteLocalnet(link, false); err != nil {
-				return err
+				return closed, err
 			}
+			closed = append(closed, link)
 		}
 	}
-	return nil
+	return closed, nil
 }
 
 // openLocalnet switches it on. It comes after the guard is there.
-func (c change) openLocalnet() error {
-	for _, at := range c.view.places {
-		for link := range c.want[at].Guarded() {
-			if on, err := host.RouteLocalnet(link); err == nil && on {
-				continue
-			}
-			if err := host.SetRouteLocalnet(link, true); err != nil {
-				return err
-			}
-		}
+func openLocalnet(link string) error {
+	on, err := host.RouteLocalnet(link)
+	if err != nil || on {
+		return err
 	}
-	return nil
+	return host.SetRouteLocalnet(link, true)
 }

@@ -4,16 +4,19 @@ package plugin
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -50,7 +53,14 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 
 // check lists what is lost.
 func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools) ([]string, error) {
-	a, flavour, err := v.installed(req, rec, t)
+	on, err := host.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	a, flavour, err := v.installed(req, rec, on, t)
+	if err == nil {
+		err = v.readable(a.Localhost)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +68,18 @@ func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools)
 	if !sameMappings(a.Mappings, req.Attachment.Mappings) {
 		lost = append(lost, "the configuration asks for other ports than ADD installed")
 	}
+	if !slices.Equal(a.Pods, req.Attachment.Pods) {
+		lost = append(lost, fmt.Sprintf("the pod has the addresses %v, and ADD mapped to %v", req.Attachment.Pods, a.Pods))
+	}
 	for _, at := range v.places {
 		if at.flavour != flavour {
 			continue
 		}
-		for _, what := range v.layouts[at].Check(a) {
+		sets, err := serviceSets(on, at.family)
+		if err != nil {
+			return nil, err
+		}
+		for _, what := range v.layouts[at].Check(a, sets) {
 			lost = append(lost, fmt.Sprintf("iptables-%s: %s", at.flavour, what))
 		}
 	}
@@ -71,30 +88,50 @@ func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools)
 			lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
 		}
 	}
-	return lost, nil
+	hidden, err := v.hidden(a, on, flavour)
+	return append(lost, hidden...), err
+}
+
+// hidden lists the rules that keep packets from the mappings. A NodePort or a
+// listener that came later is not among them: nothing of ours is lost then.
+func (v *view) hidden(a hostport.Attachment, on *host.Addressing, flavour iptables.Flavour) ([]string, error) {
+	report, err := conflict.Find(a, conflict.Snapshot{Local: on.Local, Rules: v.rules(flavour)}, ruleset.IsOurs)
+	var out []string
+	for _, f := range report.Conflicts {
+		if f.Kind == conflict.Hidden {
+			out = append(out, f.Message)
+		}
+	}
+	return out, err
 }
 
 // installed is the attachment as ADD made it: from its record, or, if the state
 // was wiped, from the request and what only the rules can tell.
-func (v *view) installed(req *netconf.Request, rec *state.Record, t *iptables.Tools) (hostport.Attachment, iptables.Flavour, error) {
+func (v *view) installed(req *netconf.Request, rec *state.Record, on *host.Addressing, t *iptables.Tools) (hostport.Attachment, iptables.Flavour, error) {
 	if rec != nil {
 		return rec.Attachment, iptables.Flavour(rec.Flavour), nil
 	}
-	a := req.Attachment
 	if err := settleLocalhost(req); err != nil {
-		return a, "", err
+		return req.Attachment, "", err
 	}
-	a = req.Attachment
+	a := req.Attachment
 	flavour, err := v.target(t)
 	if err != nil {
 		return a, "", err
 	}
+	a.Networks = on.Networks
+	var networks []netip.Prefix
 	for _, at := range v.places {
-		if v.layouts[at].Has(a.Owner.Key()) {
+		l, key := v.layouts[at], a.Owner.Key()
+		if l.Has(key) {
 			flavour = at.flavour
-			a.Carves = append(a.Carves, v.layouts[at].Carves(a.Owner.Key())...)
-			a.Excludes = append(a.Excludes, v.layouts[at].Excludes(a.Owner.Key(), a.Excludes)...)
+			a.Carves = append(a.Carves, l.Carves(key)...)
+			a.Excludes = append(a.Excludes, l.Excludes(key, a.Excludes)...)
+			networks = append(networks, l.Networks(a)...)
 		}
+	}
+	if len(networks) > 0 {
+		a.Networks = networks
 	}
 	return a, flavour, nil
 }

@@ -3,7 +3,8 @@
 package plugin
 
 import (
-	"net/netip"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -35,11 +36,10 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 
 func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 	rec, _ := store.Load(key)
-	where := flavours()
-	if rec != nil && slices.Contains(where, iptables.Flavour(rec.Flavour)) {
-		where = []iptables.Flavour{iptables.Flavour(rec.Flavour)}
+	v, err := lookForDel(t, rec)
+	if err == nil {
+		err = v.assume(rec)
 	}
-	v, err := look(t, where, nodeFamilies())
 	if err != nil {
 		return err
 	}
@@ -51,14 +51,73 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 	if err := c.apply(t); err != nil {
 		return err
 	}
-	if err := p.dropUDP(gone, true); err != nil {
+	if rec != nil {
+		closeAfterFlush(c, rec, store)
+	}
+	if err := dropUDP(gone, true, nil); err != nil {
 		p.warn(err.Error())
 	}
 	if err := store.Delete(key); err != nil {
 		return err
 	}
-	p.noteComplete(store, v, key, rec)
+	if v.whole() {
+		p.noteComplete(store, v)
+	}
 	return nil
+}
+
+// lookForDel reads where the record says, or else everywhere. A family the record
+// does not name holds nothing of ours, unless an ADD was killed: it is looked at
+// where that is possible.
+func lookForDel(t *iptables.Tools, rec *state.Record) (*view, error) {
+	if rec == nil || !slices.Contains(flavours(), iptables.Flavour(rec.Flavour)) {
+		return look(t, flavours(), nodeFamilies())
+	}
+	where := []iptables.Flavour{iptables.Flavour(rec.Flavour)}
+	v, err := look(t, where, families(&rec.Attachment, nil))
+	if err == nil {
+		err = v.add(t, where, nodeFamilies())
+	}
+	if errors.Is(err, iptables.ErrNoTool) && len(v.places) > 0 {
+		err = nil
+	}
+	return v, err
+}
+
+// assume fills in what a place must hold of ours where iptables cannot show it.
+func (v *view) assume(rec *state.Record) error {
+	for _, at := range v.places {
+		err := v.dumps[at].Readable("nat")
+		switch {
+		case err == nil:
+		case rec == nil:
+			return fmt.Errorf("could not read the iptables-%s rules (%s): %w", at.flavour, at.family, err)
+		default:
+			v.layouts[at] = ruleset.Assumed(rec.Attachment, at.family)
+		}
+	}
+	return nil
+}
+
+// closeAfterFlush switches route_localnet off if the guard that remembered it
+// was flushed and nobody else of ours needs it.
+func closeAfterFlush(c change, rec *state.Record, store *state.Store) {
+	a := rec.Attachment
+	if !a.Localhost || rec.LocalnetWas {
+		return
+	}
+	for _, at := range c.view.places {
+		if _, guarded := c.want[at].Guarded()[a.Link]; guarded {
+			return
+		}
+	}
+	for _, key := range store.Keys() {
+		o, err := store.Load(key)
+		if err == nil && !o.Attachment.Owner.Same(a.Owner) && o.Attachment.Localhost && o.Attachment.Link == a.Link {
+			return
+		}
+	}
+	_ = host.SetRouteLocalnet(a.Link, false)
 }
 
 // nodeFamilies are those the kernel has.
@@ -86,7 +145,7 @@ func (v *view) attachment(key string, rec *state.Record) hostport.Attachment {
 			}
 		}
 		if pod := l.Target(key); pod.IsValid() {
-			a.Pods = append(a.Pods, netip.PrefixFrom(pod, pod.BitLen()))
+			a.Pods = append(a.Pods, podPrefix(pod))
 		}
 		a.Carves = append(a.Carves, l.Carves(key)...)
 	}
@@ -96,14 +155,11 @@ func (v *view) attachment(key string, rec *state.Record) hostport.Attachment {
 	return a
 }
 
-// noteComplete marks the state directory once a look at all places has shown
-// that no rules are without a record.
-func (p *Plugin) noteComplete(store *state.Store, v *view, key string, rec *state.Record) {
-	if rec != nil || !store.Unknown() {
-		return
-	}
+// noteComplete marks the state directory if the look has shown that no rules are
+// without a record.
+func (p *Plugin) noteComplete(store *state.Store, v *view) {
 	for _, c := range v.claims() {
-		if c.Key != key && !store.Has(c.Key) {
+		if !store.Has(c.Key) {
 			return
 		}
 	}

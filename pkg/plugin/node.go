@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/ruleset"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // bootID tells this boot from others.
@@ -22,56 +23,83 @@ func (p *Plugin) bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// node settles what depends on the node: the link for localhost, addresses of
-// infrastructure, the ipsets of Services.
-func (p *Plugin) node(req *netconf.Request, addrs []hostport.LocalAddr) (map[hostport.Family]ruleset.Node, error) {
+// settle completes the attachment with what depends on the node: the link for
+// localhost, addresses of infrastructure, the node's networks. It returns what
+// the rules need besides.
+func settle(req *netconf.Request, on *host.Addressing, store *state.Store) (map[hostport.Family]ruleset.Node, error) {
 	a := &req.Attachment
 	if err := settleLocalhost(req); err != nil {
 		return nil, err
 	}
-	ipvs := slices.ContainsFunc(addrs, func(la hostport.LocalAddr) bool { return la.Link == hostport.IPVSLink })
+	a.Networks = on.Networks
 	out := map[hostport.Family]ruleset.Node{}
 	for _, f := range hostport.Families() {
-		n := ruleset.Node{RouteLocalnet: map[string]bool{}}
-		if ipvs {
-			for _, s := range ruleset.ServiceSets(f) {
-				ok, err := host.HasSet(s.Name)
-				if err != nil {
-					return nil, err
-				}
-				if ok {
-					n.Sets = append(n.Sets, s)
-				}
-			}
+		sets, err := serviceSets(on, f)
+		if err != nil {
+			return nil, err
 		}
+		n := ruleset.Node{Sets: sets, RouteLocalnet: map[string]bool{}}
 		if f == hostport.IPv4 && a.Localhost {
-			on, err := host.RouteLocalnet(a.Link)
-			if err != nil {
+			if n.RouteLocalnet[a.Link], err = localnetWas(a.Link, store); err != nil {
 				return nil, err
 			}
-			n.RouteLocalnet[a.Link] = on
 		}
-		a.Excludes = append(a.Excludes, infrastructure(addrs, f, n)...)
+		a.Excludes = append(a.Excludes, infrastructure(on, f, sets)...)
 		out[f] = n
+	}
+	return out, nil
+}
+
+// serviceSets are the ipsets of kube-proxy's ipvs mode that exist. Without its
+// link none is asked for.
+func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) {
+	if !slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Infrastructure == hostport.IPVSLink }) {
+		return nil, nil
+	}
+	var out []ruleset.Set
+	for _, s := range ruleset.ServiceSets(f) {
+		ok, err := host.HasSet(s.Name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, s)
+		}
 	}
 	return out, nil
 }
 
 // infrastructure are the addresses that a wildcard mapping leaves alone as a
 // whole. Those of kube-ipvs0 are listed only without the ipset that follows
-// them.
-func infrastructure(addrs []hostport.LocalAddr, f hostport.Family, n ruleset.Node) []netip.Prefix {
+// them (KUBE-IPVS-IPS), as with an old kube-proxy.
+func infrastructure(on *host.Addressing, f hostport.Family, sets []ruleset.Set) []netip.Prefix {
+	followed := slices.ContainsFunc(sets, ruleset.Set.Addresses)
 	var out []netip.Prefix
-	for _, la := range addrs {
-		if !la.Infrastructure() || hostport.FamilyOf(la.Addr) != f || f == hostport.IPv6 && la.Addr.IsLinkLocalUnicast() {
-			continue
+	for _, l := range on.Local {
+		switch {
+		case l.Infrastructure == "", hostport.FamilyOf(l.Prefix.Addr()) != f:
+		case l.Infrastructure == hostport.IPVSLink && followed:
+		case f == hostport.IPv6 && l.Prefix.Addr().IsLinkLocalUnicast():
+		default:
+			out = append(out, l.Prefix)
 		}
-		if la.Link == hostport.IPVSLink && len(n.Sets) > 0 {
-			continue
-		}
-		out = append(out, netip.PrefixFrom(la.Addr, la.Addr.BitLen()))
 	}
 	return out
+}
+
+// localnetWas tells what route_localnet of link was before portguard. If it is
+// on and an attachment of ours uses it, that one's record knows better.
+func localnetWas(link string, store *state.Store) (bool, error) {
+	on, err := host.RouteLocalnet(link)
+	if err != nil || !on {
+		return false, err
+	}
+	for _, key := range store.Keys() {
+		if rec, err := store.Load(key); err == nil && rec.Attachment.Localhost && rec.Attachment.Link == link {
+			return rec.LocalnetWas, nil
+		}
+	}
+	return true, nil
 }
 
 // settleLocalhost switches localhost off where no mapping needs it, and finds
@@ -98,34 +126,5 @@ func settleLocalhost(req *netconf.Request) error {
 		}
 	}
 	req.Warnings = append(req.Warnings, fmt.Sprintf("127.0.0.1 is not mapped: the node has no link to pod %s", pod.Addr()))
-	return nil
-}
-
-// dropUDP forgets the UDP flows of a's mappings: after ADD those that lead
-// elsewhere, after DEL those that lead to the pod.
-func (p *Plugin) dropUDP(a hostport.Attachment, toPod bool) error {
-	if !slices.ContainsFunc(a.Mappings, func(m hostport.Mapping) bool { return m.Proto == hostport.UDP }) {
-		return nil
-	}
-	addrs, err := host.Addrs()
-	if err != nil {
-		return err
-	}
-	for _, f := range hostport.Families() {
-		pod, ok := a.Pod(f)
-		if !ok {
-			continue
-		}
-		var flows []host.Flow
-		for _, m := range a.Of(f) {
-			local := func(ip netip.Addr) bool {
-				return !a.Carved(ip, m) && slices.ContainsFunc(addrs, func(la hostport.LocalAddr) bool { return la.Addr == ip && a.Claims(la) })
-			}
-			flows = append(flows, host.Flow{Mapping: m, Local: local, Pod: pod.Addr(), ToPod: toPod})
-		}
-		if err := host.DropUDP(f, flows); err != nil {
-			return err
-		}
-	}
 	return nil
 }

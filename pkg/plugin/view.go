@@ -4,6 +4,7 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/conflict"
@@ -29,19 +30,51 @@ type view struct {
 // look reads the rules of the given flavours and families.
 func look(t *iptables.Tools, flavours []iptables.Flavour, families []hostport.Family) (*view, error) {
 	v := &view{dumps: map[place]*iptsave.Dump{}, layouts: map[place]*ruleset.Layout{}}
+	return v, v.add(t, flavours, families)
+}
+
+// add reads what was not read yet.
+func (v *view) add(t *iptables.Tools, flavours []iptables.Flavour, families []hostport.Family) error {
 	for _, fl := range flavours {
 		for _, f := range families {
+			at := place{fl, f}
+			if slices.Contains(v.places, at) {
+				continue
+			}
 			d, err := t.Save(fl, f)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			at := place{fl, f}
 			v.places = append(v.places, at)
 			v.dumps[at] = d
 			v.layouts[at] = ruleset.FromDump(d, f)
 		}
 	}
-	return v, nil
+	return nil
+}
+
+// whole reports whether every place of the node was read.
+func (v *view) whole() bool { return len(v.places) == len(flavours())*len(nodeFamilies()) }
+
+// readable fails if a table that must be known could not be shown: nat, and the
+// tables in which kube-proxy rejects and the guard stands.
+func (v *view) readable(localhost bool) error {
+	for _, at := range v.places {
+		d := v.dumps[at]
+		tables := []string{"nat"}
+		if localhost && at.family == hostport.IPv4 {
+			tables = append(tables, "mangle")
+		}
+		if jumpsTo(d.Table("nat"), "KUBE-SERVICES") {
+			tables = append(tables, "filter")
+		}
+		for _, name := range tables {
+			if err := d.Readable(name); err != nil {
+				return fmt.Errorf("could not read the iptables-%s rules (%s): %w; move the native rules to a table of their own", at.flavour, at.family, err)
+			}
+		}
+	}
+	return nil
 }
 
 // errTwoProxies: the flavours' nat chains run one after the other, so there is

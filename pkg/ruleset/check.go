@@ -4,7 +4,9 @@ package ruleset
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
@@ -12,21 +14,21 @@ import (
 
 // Check compares what the attachment must have with what is there, by content
 // and order, and returns one line for each thing that is lost. Rules of other
-// attachments do not matter.
-func (l *Layout) Check(a hostport.Attachment) []string {
-	// Sets and guards depend on the node: they stay as they are.
-	want := empty(l.Family).Put(a, Node{RouteLocalnet: l.Guarded()})
+// attachments do not matter. Sets are those of ServiceSets that exist.
+func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
+	// The guard remembers what the node was like: that stays as it is.
+	want := empty(l.Family).Put(a, Node{Sets: sets, RouteLocalnet: l.Guarded()})
 	var lost []string
 	for _, name := range tableNames() {
 		h, w := l.tables[name], want.tables[name]
 		for _, chain := range w.sortedChains() {
-			for _, p := range compareChain(chain, h, w.chains[chain], a.Conditions(l.Family)) {
+			for _, p := range compareChain(chain, h, w.chains[chain], chain == hostports && len(a.Conditions(l.Family)) > 0) {
 				lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
 			}
 		}
 		for _, b := range bases(l.Family) {
 			if b.table == name && len(w.jumps[b.name]) > 0 {
-				if p := checkBase(h, b); p != "" {
+				if p := checkBase(h, b, l.masqueraded()); p != "" {
 					lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
 				}
 			}
@@ -35,12 +37,12 @@ func (l *Layout) Check(a hostport.Attachment) []string {
 	return lost
 }
 
-func checkBase(t *table, b base) string {
+func checkBase(t *table, b base, sources []netip.Prefix) string {
 	for _, j := range t.jumps[b.name] {
 		if canonical(j.text) != canonical(b.rule()) {
 			continue
 		}
-		if !t.misplaced[b.name] {
+		if !b.misplaced(t.foreign[b.name], j.index, sources) {
 			return ""
 		}
 		if b.first {
@@ -52,8 +54,9 @@ func checkBase(t *table, b base) string {
 }
 
 // compareChain wants the whole content of an attachment's chain, and of a
-// shared one only the rules that are this attachment's.
-func compareChain(name string, t *table, want, conditions []string) []string {
+// shared one only the rules that are this attachment's. With conditions only our
+// own part of a rule is compared.
+func compareChain(name string, t *table, want []string, conditions bool) []string {
 	have, ok := t.chains[name]
 	if !ok {
 		return []string{fmt.Sprintf("chain %s is missing", name)}
@@ -64,8 +67,11 @@ func compareChain(name string, t *table, want, conditions []string) []string {
 			lost = append(lost, fmt.Sprintf("chain %s lacks the rule %q", name, w))
 		}
 	}
-	if len(lost) > 0 || keyOf(name) == "" {
+	if len(lost) > 0 {
 		return lost
+	}
+	if keyOf(name) == "" {
+		return intruders(name, have)
 	}
 	if len(have) != len(want) {
 		return []string{fmt.Sprintf("chain %s has %d rules, not %d", name, len(have), len(want))}
@@ -76,18 +82,28 @@ func compareChain(name string, t *table, want, conditions []string) []string {
 	return nil
 }
 
+// intruders are rules in a shared chain that no version of ours puts there.
+func intruders(name string, have []string) []string {
+	var out []string
+	for _, h := range have {
+		s := iptsave.Rule{Text: h}.Spec()
+		ours := keyOf(s.Target) != "" || strings.HasPrefix(s.Comment(), sharedComment)
+		if !ours {
+			out = append(out, fmt.Sprintf("chain %s holds somebody else's rule %q", name, h))
+		}
+	}
+	return out
+}
+
 // sameRule compares two rules. iptables may print a user's conditions in other
 // words (a host name, a port by name), so of a rule that holds some only our
 // own part must be equal.
-func sameRule(have, want string, conditions []string) bool {
+func sameRule(have, want string, conditions bool) bool {
 	if canonical(have) == canonical(want) {
 		return true
 	}
-	if len(conditions) == 0 {
-		return false
-	}
 	h, w := iptsave.Rule{Text: have}.Spec(), iptsave.Rule{Text: want}.Spec()
-	if h.Target != w.Target || len(h.Matches) < len(w.Matches) {
+	if !conditions || h.Target != w.Target || len(h.Matches) < len(w.Matches) {
 		return false
 	}
 	for _, name := range []string{"-p", "--dports", "--comment"} {

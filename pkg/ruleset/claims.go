@@ -100,3 +100,41 @@ func (l *Layout) Excludes(key string, known []netip.Prefix) []netip.Prefix {
 	}
 	return out
 }
+
+// Networks returns the destinations for which the attachment's connections are
+// masqueraded, as far as they are not its own hostIPs or loopback.
+func (l *Layout) Networks(a hostport.Attachment) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range l.tables["nat"].chains[masq] {
+		s := iptsave.Rule{Text: r}.Spec()
+		o, _ := s.Option("--ctorigdst")
+		p, err := netip.ParsePrefix(canonicalPrefix(o.Value()))
+		if keyOf(s.Target) == a.Owner.Key() && err == nil && !p.Addr().IsLoopback() {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// canonicalPrefix gives a single address its length.
+func canonicalPrefix(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()).String()
+	}
+	return s
+}
+
+// Assumed is the layout to remove a from where the rules cannot be read: it
+// holds what Put made for it, and a stranger's rules in the shared chains, which
+// therefore stay.
+func Assumed(a hostport.Attachment, f hostport.Family) *Layout {
+	l := empty(f).Put(a, Node{})
+	l.tables["mangle"] = empty(f).tables["mangle"]
+	nat := l.tables["nat"]
+	for _, chain := range []string{hostports, masq} {
+		if _, ok := nat.chains[chain]; ok {
+			nat.chains[chain] = append(nat.chains[chain], "-j "+dnatPrefix+strings.Repeat("A", keyLen))
+		}
+	}
+	return l
+}

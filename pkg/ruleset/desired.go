@@ -4,6 +4,7 @@ package ruleset
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -34,9 +35,9 @@ func (l *Layout) Put(a hostport.Attachment, n Node, instead ...string) *Layout {
 		nat := d.tables["nat"]
 		nat.chains[dnatPrefix+key] = dnatRules(a, l.Family)
 		nat.chains[hostports] = append(nat.chains[hostports], jumpRules(a, l.Family)...)
-		if rules := masqRules(a, l.Family); len(rules) > 0 {
+		if rules, jumps := masqRules(a, l.Family), masqJumps(a, l.Family); len(rules) > 0 && len(jumps) > 0 {
 			nat.chains[masqPrefix+key] = rules
-			nat.chains[masq] = append(nat.chains[masq], masqJump(a, l.Family))
+			nat.chains[masq] = append(nat.chains[masq], jumps...)
 		}
 	}
 	d.services(n.Sets)
@@ -56,6 +57,9 @@ func (l *Layout) Remove(keys ...string) *Layout {
 }
 
 func (l *Layout) remove(key string) {
+	if key == "" {
+		return
+	}
 	for _, t := range l.tables {
 		maps.DeleteFunc(t.chains, func(name string, _ []string) bool { return keyOf(name) == key })
 		for name, rules := range t.chains {
@@ -98,8 +102,9 @@ func (l *Layout) finish(n Node) {
 		}
 	}
 	l.guards(mangle, n)
+	sources := l.masqueraded()
 	for _, b := range bases(l.Family) {
-		l.tables[b.table].settle(b)
+		l.tables[b.table].settle(b, sources)
 	}
 }
 
@@ -143,6 +148,27 @@ func (l *Layout) Links() []string {
 	return out
 }
 
+// masqueraded are the sources that the attachments masquerade.
+func (l *Layout) masqueraded() []netip.Prefix {
+	var out []netip.Prefix
+	nat := l.tables["nat"]
+	for _, name := range nat.sortedChains() {
+		if !strings.HasPrefix(name, masqPrefix) {
+			continue
+		}
+		for _, r := range nat.chains[name] {
+			p := netip.PrefixFrom(l.Family.Wildcard(), 0)
+			if o, ok := (iptsave.Rule{Text: r}).Spec().Option("-s"); ok {
+				p, _ = netip.ParsePrefix(o.Value())
+			}
+			if p.IsValid() && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
 // Guarded returns the links that have a guard, with whether route_localnet was
 // on before it.
 func (l *Layout) Guarded() map[string]bool {
@@ -158,13 +184,13 @@ func (l *Layout) Guarded() map[string]bool {
 
 // settle makes base chain b hold exactly one jump, in its place, if its target
 // exists, and none otherwise. A jump that is right is left alone.
-func (t *table) settle(b base) {
+func (t *table) settle(b base, sources []netip.Prefix) {
 	if _, ok := t.chains[b.chain]; !ok {
 		delete(t.jumps, b.name)
 		return
 	}
 	js := t.jumps[b.name]
-	if len(js) == 1 && !t.misplaced[b.name] && canonical(js[0].text) == canonical(b.rule()) {
+	if len(js) == 1 && !b.misplaced(t.foreign[b.name], js[0].index, sources) && canonical(js[0].text) == canonical(b.rule()) {
 		return
 	}
 	t.jumps[b.name] = []jump{{text: b.rule(), index: -1}}

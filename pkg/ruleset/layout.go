@@ -4,6 +4,7 @@ package ruleset
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -22,9 +23,8 @@ type table struct {
 	chains map[string][]string
 	// jumps are our rules in base chains.
 	jumps map[string][]jump
-	// misplaced are base chains in which our jump is on the wrong side of
-	// somebody else's rule.
-	misplaced map[string]bool
+	// foreign are the rules of base chains, ours among them.
+	foreign map[string][]iptsave.Spec
 }
 
 // A jump is one rule of ours in a base chain. Index is its place, -1 for the
@@ -65,7 +65,7 @@ func (b base) rule() string {
 func empty(f hostport.Family) *Layout {
 	l := &Layout{Family: f, tables: map[string]*table{}}
 	for _, n := range tableNames() {
-		l.tables[n] = &table{chains: map[string][]string{}, jumps: map[string][]jump{}, misplaced: map[string]bool{}}
+		l.tables[n] = &table{chains: map[string][]string{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
 	}
 	return l
 }
@@ -84,40 +84,32 @@ func FromDump(d *iptsave.Dump, f hostport.Family) *Layout {
 				continue
 			}
 			if c.Policy != "" {
-				t.readBase(c, f, name)
+				t.readBase(c)
 			}
 		}
 	}
 	return l
 }
 
-// readBase finds our jumps in base chain c and whether they stand where they
-// must.
-func (t *table) readBase(c *iptsave.Chain, f hostport.Family, name string) {
+// readBase finds our jumps in base chain c.
+func (t *table) readBase(c *iptsave.Chain) {
 	for i, r := range c.Rules {
-		if IsOurs(r.Spec().Target) {
+		s := r.Spec()
+		t.foreign[c.Name] = append(t.foreign[c.Name], s)
+		if IsOurs(s.Target) {
 			t.jumps[c.Name] = append(t.jumps[c.Name], jump{text: r.Text, index: i})
-		}
-	}
-	for _, b := range bases(f) {
-		if b.table == name && b.name == c.Name {
-			t.misplaced[c.Name] = b.misplaced(c)
 		}
 	}
 }
 
-// misplaced reports whether our jump stands before one that must come first, or
-// behind one that ends the walk before it.
-func (b base) misplaced(c *iptsave.Chain) bool {
-	seen := false
-	for _, r := range c.Rules {
-		target := r.Spec().Target
-		switch {
-		case target == b.chain:
-			seen = true
-		case !b.first && target == "KUBE-SERVICES" && seen:
+// misplaced reports whether our jump, the rule at place, stands before one that
+// must come first, or behind one that ends the walk for packets of sources.
+func (b base) misplaced(rules []iptsave.Spec, place int, sources []netip.Prefix) bool {
+	for i, s := range rules {
+		if !b.first && i > place && s.Target == "KUBE-SERVICES" {
 			return true
-		case b.first && !seen && endsBeforeUs(target):
+		}
+		if b.first && i < place && endsBeforeUs(s, sources) {
 			return true
 		}
 	}
@@ -127,12 +119,19 @@ func (b base) misplaced(c *iptsave.Chain) bool {
 // endsBeforeUs reports whether a rule at the head of a chain may keep packets
 // from ours: a verdict, or the chains of the bridge and ptp plugins
 // ("CNI-<hash>", which accept what stays on the pod network).
-func endsBeforeUs(target string) bool {
-	switch target {
-	case "ACCEPT", "MASQUERADE", "SNAT":
+func endsBeforeUs(s iptsave.Spec, sources []netip.Prefix) bool {
+	switch {
+	case s.Target == "ACCEPT" || s.Target == "MASQUERADE" || s.Target == "SNAT":
+	case strings.HasPrefix(s.Target, "CNI-") && !strings.HasPrefix(s.Target, "CNI-HOSTPORT-"):
+	default:
+		return false
+	}
+	src, ok := s.Option("-s")
+	p, err := netip.ParsePrefix(src.Value())
+	if !ok || src.Not || err != nil {
 		return true
 	}
-	return strings.HasPrefix(target, "CNI-") && !strings.HasPrefix(target, "CNI-HOSTPORT-")
+	return slices.ContainsFunc(sources, p.Overlaps)
 }
 
 func (l *Layout) clone() *Layout {
@@ -144,7 +143,7 @@ func (l *Layout) clone() *Layout {
 		for name, js := range t.jumps {
 			c.tables[n].jumps[name] = slices.Clone(js)
 		}
-		c.tables[n].misplaced = maps.Clone(t.misplaced)
+		c.tables[n].foreign = t.foreign // never changed
 	}
 	return c
 }

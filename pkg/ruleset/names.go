@@ -14,6 +14,7 @@ const (
 	// xtables allows (XT_EXTENSION_MAXNAMELEN is 29 with the NUL).
 	dnatPrefix = "PGD-"
 	masqPrefix = "PGM-"
+	keyLen     = 24
 )
 
 // sharedComment marks the rules that belong to no single attachment.
@@ -27,7 +28,7 @@ func IsOurs(chain string) bool {
 // keyOf returns the owner's key in the name of an attachment's chain.
 func keyOf(chain string) string {
 	for _, p := range []string{dnatPrefix, masqPrefix} {
-		if k, ok := strings.CutPrefix(chain, p); ok && len(k) == 24 {
+		if k, ok := strings.CutPrefix(chain, p); ok && len(k) == keyLen {
 			return k
 		}
 	}

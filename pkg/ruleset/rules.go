@@ -58,16 +58,13 @@ func dnatRules(a hostport.Attachment, f hostport.Family) []string {
 	return slices.Concat(specific, spareRules(a, f), wildcard)
 }
 
-// spareRules return before the wildcard mappings. Attachment.Claims
-// says the same.
+// spareRules return before the wildcard mappings. Attachment.Spared says the same.
 func spareRules(a hostport.Attachment, f hostport.Family) []string {
 	tail := []string{"-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN"}
 	var out []string
 	spare := func(match ...string) { out = append(out, iptsave.Join(append(match, tail...)...)) }
 	switch {
 	case f == hostport.IPv6:
-		// The kernel cannot translate ::1 to another host, nor forward what
-		// comes from a link-local address.
 		spare("-d", "::1/128")
 		spare("-d", "fe80::/10")
 	case a.Localhost:
@@ -126,10 +123,40 @@ func masqSources(a hostport.Attachment, f hostport.Family) [][]string {
 	return out
 }
 
-// masqJump leads from the shared chain to the attachment's masquerade rules.
-func masqJump(a hostport.Attachment, f hostport.Family) string {
+// masqJumps lead from the shared chain to the attachment's masquerade rules, one
+// for each network whose addresses are the node's. A connection to a Service
+// may have the same port and lead to the same pod; its destination tells it from
+// one to the hostPort.
+func masqJumps(a hostport.Attachment, f hostport.Family) []string {
 	pod, _ := a.Pod(f)
-	return iptsave.Join("-d", host(pod.Addr()), "-m", "comment", "--comment", a.Owner.Comment(), "-j", masqPrefix+a.Owner.Key())
+	var out []string
+	for _, n := range masqNetworks(a, f) {
+		out = append(out, iptsave.Join("-d", host(pod.Addr()), "-m", "conntrack", "--ctorigdst", n.String(),
+			"-m", "comment", "--comment", a.Owner.Comment(), "-j", masqPrefix+a.Owner.Key()))
+	}
+	return out
+}
+
+func masqNetworks(a hostport.Attachment, f hostport.Family) []netip.Prefix {
+	var out []netip.Prefix
+	add := func(p netip.Prefix) {
+		covers := func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }
+		if hostport.FamilyOf(p.Addr()) == f && !slices.ContainsFunc(out, covers) {
+			out = append(out, p)
+		}
+	}
+	for _, p := range a.Networks {
+		add(p)
+	}
+	if a.Localhost {
+		add(netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8))
+	}
+	for _, m := range a.Of(f) {
+		if !m.Wildcard() {
+			add(netip.PrefixFrom(m.HostIP, m.HostIP.BitLen()))
+		}
+	}
+	return out
 }
 
 // guardRule drops what other hosts send to 127.0.0.0/8 over a link on which
@@ -166,6 +193,10 @@ type Set struct {
 	Proto hostport.Proto
 	Dims  string
 }
+
+// Addresses reports whether s holds the addresses of Services (KUBE-IPVS-IPS),
+// not ports.
+func (s Set) Addresses() bool { return s.Proto == 0 }
 
 // ServiceSets are the ipsets of kube-proxy's ipvs mode whose members no
 // hostPort may take (kubernetes pkg/proxy/ipvs/ipset.go). IPv6 names are cut at

@@ -20,14 +20,14 @@ var ErrLocked = errors.New("another portguard process holds the lock")
 // returned function releases it; so does the end of the process.
 func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create state directory: %w", err)
+		return nil, fmt.Errorf("dataDir: %w", err)
 	}
 	path := filepath.Join(s.dir, "lock")
 	deadline := time.Now().Add(timeout)
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if err != nil {
-			return nil, fmt.Errorf("open lock: %w", err)
+			return nil, fmt.Errorf("dataDir: %w", err)
 		}
 		if err := flock(f, time.Until(deadline)); err != nil {
 			return nil, fmt.Errorf("%w %s: waited %s", err, path, timeout)
@@ -39,7 +39,7 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 		}
 		f.Close()
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("create state directory: %w", err)
+			return nil, fmt.Errorf("dataDir: %w", err)
 		}
 	}
 }

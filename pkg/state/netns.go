@@ -3,6 +3,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -32,11 +33,18 @@ func StatNetns(path string) (Netns, error) {
 }
 
 // Alive reports whether the owner's network namespace is still the one of ADD,
-// and of this boot.
+// and of this boot. Only certain death counts: a path that cannot be looked at
+// for another reason than its absence is alive.
 func (r *Record) Alive(bootID string) bool {
 	if r.BootID != bootID {
 		return false
 	}
-	now, err := StatNetns(r.Netns.Path)
-	return err == nil && now == r.Netns
+	var st unix.Stat_t
+	switch err := unix.Stat(r.Netns.Path, &st); {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return false
+	case err != nil:
+		return true
+	}
+	return st.Dev == r.Netns.Dev && st.Ino == r.Netns.Inode
 }

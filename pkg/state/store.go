@@ -4,12 +4,13 @@ package state
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
@@ -25,6 +26,9 @@ type Record struct {
 	BootID     string              `json:"bootID"`
 	Backend    string              `json:"backend"`
 	Flavour    string              `json:"flavour"`
+	// LocalnetWas is what route_localnet of the attachment's link was before
+	// portguard needed it.
+	LocalnetWas bool `json:"localnetWas,omitempty"`
 	// Warnings are the findings that did not refuse the attachment.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -54,9 +58,14 @@ func (s *Store) Has(key string) bool {
 // Unknown reports whether an attachment without a record may have rules all the
 // same.
 func (s *Store) Unknown() bool {
-	_, complete := os.Stat(s.complete())
-	_, used := os.Stat(s.used())
-	return complete != nil && used == nil
+	_, err := os.Stat(s.complete())
+	return err != nil && s.Used()
+}
+
+// Used reports whether there have been rules since boot.
+func (s *Store) Used() bool {
+	_, err := os.Stat(s.used())
+	return err == nil
 }
 
 // MarkUsed says that there are rules, or will be in a moment.
@@ -66,7 +75,7 @@ func (s *Store) MarkUsed() error { return touch(s.used()) }
 func (s *Store) MarkComplete() error { return touch(s.complete()) }
 
 func touch(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return fmt.Errorf("mark state directory: %w", err)
 	}
@@ -75,7 +84,7 @@ func touch(path string) error {
 
 // Load returns the record for key, an error that is fs.ErrNotExist without one.
 func (s *Store) Load(key string) (*Record, error) {
-	b, err := os.ReadFile(s.file(key))
+	b, err := readRegular(s.file(key))
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +96,19 @@ func (s *Store) Load(key string) (*Record, error) {
 		return nil, fmt.Errorf("read %s: version %d is not known", s.file(key), r.Version)
 	}
 	return &r, nil
+}
+
+// readRegular reads a file that must be one: opening a FIFO would wait for ever.
+func readRegular(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: not a regular file", path)
+	}
+	return io.ReadAll(f)
 }
 
 // Save writes the record so that after a crash the file is either the old or
@@ -122,9 +144,10 @@ func (s *Store) Save(r Record) (err error) {
 	return nil
 }
 
-// Delete removes the record for key; none is success.
+// Delete removes the record for key, whatever somebody put in its place; none is
+// success.
 func (s *Store) Delete(key string) error {
-	if err := os.Remove(s.file(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(s.file(key)); err != nil {
 		return fmt.Errorf("remove state: %w", err)
 	}
 	return nil

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netconf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+func equal() cmp.Option {
+	return cmp.Options{
+		cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
+		cmpopts.IgnoreUnexported(Config{}, Port{}),
+	}
+}
+
+func defaults() Config {
+	return Config{Backend: "auto", SNAT: true, Localhost: true, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard"}
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		name, in string
+		change   func(*Config)
+	}{
+		{"an empty object has every default", `{}`, func(*Config) {}},
+		{"unknown keys are ignored", `{"capabilities":{"portMappings":true},"x":1}`, func(*Config) {}},
+		{"null is the default", `{"snat":null,"backend":null,"conditionsV4":null,"runtimeConfig":null,"prevResult":null}`, func(*Config) {}},
+		{"name and version are kept", `{"name":"n","cniVersion":"1.0.0"}`, func(c *Config) { c.Name, c.CNIVersion = "n", "1.0.0" }},
+		{"localhost follows snat", `{"snat":false}`, func(c *Config) { c.SNAT, c.Localhost = false, false }},
+		{"localhost may differ from snat", `{"snat":false,"localhost":true}`, func(c *Config) { c.SNAT = false }},
+		{"localhost may be off alone", `{"localhost":false}`, func(c *Config) { c.Localhost = false }},
+		{"masqAll is kept", `{"masqAll":true}`, func(c *Config) { c.MasqAll = true }},
+		{"the backend may be named", `{"backend":"iptables"}`, func(c *Config) { c.Backend = "iptables" }},
+		{"conflictPolicy fail is the default", `{"conflictPolicy":"fail"}`, func(*Config) {}},
+		{"conflictPolicy warn warns only", `{"conflictPolicy":"warn"}`, func(c *Config) { c.WarnOnly = true }},
+		{"paths are cleaned", `{"dataDir":"/a//b/","lockTimeout":"1m"}`, func(c *Config) { c.DataDir, c.LockTimeout = "/a/b", time.Minute }},
+		{"conditions are kept in order", `{"conditionsV4":["!","-s","192.0.2.0/24"],"conditionsV6":["-s","::1"]}`, func(c *Config) {
+			c.ConditionsV4, c.ConditionsV6 = []string{"!", "-s", "192.0.2.0/24"}, []string{"-s", "::1"}
+		}},
+		{"portmap's empty condition is none", `{"conditionsV4":[""]}`, func(*Config) {}},
+		{"excludes are masked and may be addresses", `{"excludeCIDRs":["192.0.2.9/24","198.51.100.1","fd00::1"]}`, func(c *Config) {
+			c.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("fd00::1/128")}
+		}},
+		{"markMasqBit is noted", `{"markMasqBit":31}`, func(c *Config) {
+			c.Notes = []string{"markMasqBit is not needed and has no effect: portguard sets no packet marks"}
+		}},
+		{"externalSetMarkChain is noted", `{"externalSetMarkChain":"KUBE-MARK-MASQ"}`, func(c *Config) {
+			c.Notes = []string{"externalSetMarkChain is not needed and has no effect: portguard sets no packet marks"}
+		}},
+		{
+			"ports are read", `{"runtimeConfig":{"portMappings":[{"hostPort":1,"containerPort":65535,"protocol":"UDP","hostIP":"::ffff:192.0.2.1"},{"hostPort":2,"containerPort":3}]}}`,
+			func(c *Config) {
+				c.Ports = []Port{
+					{Proto: hostport.UDP, HostIP: netip.MustParseAddr("192.0.2.1"), HostPort: 1, ContainerPort: 65535},
+					{Proto: hostport.TCP, HostPort: 2, ContainerPort: 3},
+				}
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := defaults()
+			tt.change(&want)
+			got, err := Parse([]byte(tt.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&want, got, equal()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseNamesTheWrongField(t *testing.T) {
+	port := func(s string) string {
+		return `{"runtimeConfig":{"portMappings":[{"hostPort":1,"containerPort":1},` + s + `]}}`
+	}
+	for _, tt := range []struct{ name, in, field, says string }{
+		{"a list is not a configuration", `[]`, "network configuration", "object"},
+		{"name must be a string", `{"name":1}`, "name", "string"},
+		{"snat must be true or false", `{"snat":"yes"}`, "snat", "true or false"},
+		{"masqAll must be true or false", `{"masqAll":1}`, "masqAll", "true or false"},
+		{"localhost must be true or false", `{"localhost":"x"}`, "localhost", "true or false"},
+		{"backend must be known", `{"backend":"ebpf"}`, "backend", `"ebpf"`},
+		{"backend nftables is not there yet", `{"backend":"nftables"}`, "backend", "not available"},
+		{"backend must be a string", `{"backend":{}}`, "backend", "string"},
+		{"a bit below 0 is refused", `{"markMasqBit":-1}`, "markMasqBit", "0-31"},
+		{"a bit above 31 is refused", `{"markMasqBit":32}`, "markMasqBit", "0-31"},
+		{"a bit must be whole", `{"markMasqBit":1.5}`, "markMasqBit", "whole number"},
+		{"portmap's two mark keys exclude each other", `{"markMasqBit":1,"externalSetMarkChain":"X"}`, "markMasqBit", "externalSetMarkChain"},
+		{"conflictPolicy must be known", `{"conflictPolicy":""}`, "conflictPolicy", "fail"},
+		{"conditions must be a list", `{"conditionsV4":"-s 1"}`, "conditionsV4", "list"},
+		{"a condition must not break the line", `{"conditionsV4":["-s","1.1.1.1\n-A X"]}`, "conditionsV4[1]", "line break"},
+		{"a condition must not hold a NUL", `{"conditionsV6":["-s\u0000"]}`, "conditionsV6[0]", "NUL"},
+		{"a condition must be iptables syntax", `{"conditionsV6":["ip6","saddr","::1"]}`, "conditionsV6[0]", "nftables"},
+		{"a condition must not jump", `{"conditionsV4":["-s","1.1.1.1","-j","ACCEPT"]}`, "conditionsV4[2]", "not a match"},
+		{"a condition must not jump with the long name", `{"conditionsV4":["--jump","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
+		{"a condition must not go elsewhere", `{"conditionsV4":["-g","X"]}`, "conditionsV4[0]", "not a match"},
+		{"a condition must not change the table", `{"conditionsV4":["-t","filter"]}`, "conditionsV4[0]", "not a match"},
+		{"excludes must be CIDRs", `{"excludeCIDRs":["::/0","x"]}`, "excludeCIDRs[1]", "neither"},
+		{"excludes have no zone", `{"excludeCIDRs":["fe80::1%eth0"]}`, "excludeCIDRs[0]", "neither"},
+		{"excludes are not v4-mapped", `{"excludeCIDRs":["::ffff:10.0.0.0/104"]}`, "excludeCIDRs[0]", "v4-mapped"},
+		{"lockTimeout must be a duration", `{"lockTimeout":"10"}`, "lockTimeout", "duration"},
+		{"lockTimeout must be positive", `{"lockTimeout":"0s"}`, "lockTimeout", "positive"},
+		{"lockTimeout must be a string", `{"lockTimeout":10}`, "lockTimeout", "string"},
+		{"dataDir must be absolute", `{"dataDir":"run"}`, "dataDir", "absolute"},
+		{"dataDir must not be empty", `{"dataDir":""}`, "dataDir", "absolute"},
+		{"dataDir must not be the root", `{"dataDir":"/a/.."}`, "dataDir", "directory"},
+		{"runtimeConfig must be an object", `{"runtimeConfig":[]}`, "runtimeConfig", "object"},
+		{"portMappings must be a list", `{"runtimeConfig":{"portMappings":{}}}`, "runtimeConfig.portMappings", "list"},
+		{"a mapping must be an object", port(`7`), "runtimeConfig.portMappings[1]", "object"},
+		{"a null mapping has no port", port(`null`), "runtimeConfig.portMappings[1].hostPort", "0 is not a port"},
+		{"hostPort is needed", port(`{"containerPort":1}`), "runtimeConfig.portMappings[1].hostPort", "0 is not a port"},
+		{"hostPort ends at 65535", port(`{"hostPort":65536,"containerPort":1}`), "runtimeConfig.portMappings[1].hostPort", "65536"},
+		{"hostPort is not negative", port(`{"hostPort":-80,"containerPort":1}`), "runtimeConfig.portMappings[1].hostPort", "-80"},
+		{"hostPort is a number", port(`{"hostPort":"80","containerPort":1}`), "runtimeConfig.portMappings[1].hostPort", "whole number"},
+		{"hostPort may not wrap around", port(`{"hostPort":18446744073709551696,"containerPort":1}`), "runtimeConfig.portMappings[1].hostPort", "whole number"},
+		{"containerPort is needed", port(`{"hostPort":1}`), "runtimeConfig.portMappings[1].containerPort", "0 is not a port"},
+		{"the protocol must be known", port(`{"hostPort":1,"containerPort":1,"protocol":"icmp"}`), "runtimeConfig.portMappings[1].protocol", "icmp"},
+		{"hostIP must be an address", port(`{"hostPort":1,"containerPort":1,"hostIP":"10.0.0.0/8"}`), "runtimeConfig.portMappings[1].hostIP", "not an IP"},
+		{"hostIP has no zone", port(`{"hostPort":1,"containerPort":1,"hostIP":"fe80::1%eth0"}`), "runtimeConfig.portMappings[1].hostIP", "not an IP"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse([]byte(tt.in))
+			var fe *FieldError
+			if !errors.As(err, &fe) {
+				t.Fatalf("error is %v, want a FieldError", err)
+			}
+			if fe.Field != tt.field || !strings.Contains(fe.Problem, tt.says) {
+				t.Errorf("got %q, want field %q and %q", fe, tt.field, tt.says)
+			}
+		})
+	}
+}
+
+func TestParseRefusesBrokenJSON(t *testing.T) {
+	for _, in := range []string{``, `{`, `{"name":"a"} x`, `{"name":'a'}`} {
+		if _, err := Parse([]byte(in)); err == nil || !strings.Contains(err.Error(), "not valid JSON") {
+			t.Errorf("%q: error is %v", in, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"runtimeConfig":{"portMappings":[{"hostPort":1,"containerPort":65535,"protocol":"UDP","hostIP":"::1"}]}}`))
+	f.Add([]byte(`{"conditionsV4":["-s","192.0.2.0/24"],"excludeCIDRs":["::/0"],"lockTimeout":"1s","markMasqBit":3}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c, err := Parse(in)
+		if err != nil {
+			return
+		}
+		for _, p := range c.Ports {
+			if p.HostPort == 0 || p.ContainerPort == 0 {
+				t.Errorf("port out of range: %+v", p)
+			}
+			if p.HostIP.Is4In6() || p.HostIP.Zone() != "" {
+				t.Errorf("hostIP %v is not plain", p.HostIP)
+			}
+			if _, err := hostport.ParseProto(p.Proto.String()); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, s := range append(c.ConditionsV4, c.ConditionsV6...) {
+			if strings.ContainsAny(s, "\n\r\x00") {
+				t.Errorf("condition %q breaks a line", s)
+			}
+		}
+		if c.LockTimeout <= 0 || !strings.HasPrefix(c.DataDir, "/") || c.DataDir == "/" {
+			t.Error(fmt.Sprint(c.LockTimeout, c.DataDir))
+		}
+	})
+}

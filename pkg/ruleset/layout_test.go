@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+const v4 = hostport.IPv4
+
+func compare() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}) }
+
+func TestClaimsAreTheMappings(t *testing.T) {
+	a := dualStack()
+	for _, f := range hostport.Families() {
+		k := newFake()
+		k.put(t, f, a, Node{})
+		l := k.layout(t, f)
+		var got []hostport.Mapping
+		for _, c := range l.Claims() {
+			if c.Owner != a.Owner || c.Key != a.Owner.Key() || c.Dead {
+				t.Errorf("%s: claim is %+v", f, c)
+			}
+			got = append(got, c.Mapping)
+		}
+		less := func(x, y hostport.Mapping) bool { return x.HostPort < y.HostPort }
+		if diff := cmp.Diff(a.Of(f), got, compare(), cmpopts.SortSlices(less)); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", f, diff)
+		}
+		pod, _ := a.Pod(f)
+		if l.Target(a.Owner.Key()) != pod.Addr() || l.Target("none").IsValid() {
+			t.Errorf("%s: target is %v", f, l.Target(a.Owner.Key()))
+		}
+		if !l.Has(a.Owner.Key()) || l.Has("none") || l.Empty() {
+			t.Errorf("%s: attachment is not there", f)
+		}
+	}
+}
+
+func TestCarvesAndExcludesAreReadBack(t *testing.T) {
+	a, k := dualStack(), newFake()
+	k.put(t, v4, a, Node{})
+	l := k.layout(t, v4)
+	if diff := cmp.Diff(a.Carves, l.Carves(a.Owner.Key()), compare()); diff != "" {
+		t.Errorf("carves (-want +got)\n%s", diff)
+	}
+	// Of the excludes only single addresses can be infrastructure.
+	if diff := cmp.Diff(a.Excludes[1:2], l.Excludes(a.Owner.Key(), nil), compare()); diff != "" {
+		t.Errorf("excludes (-want +got)\n%s", diff)
+	}
+	if got := l.Excludes(a.Owner.Key(), a.Excludes); got != nil {
+		t.Errorf("known excludes came back: %v", got)
+	}
+}
+
+func TestCheckReportsEachLoss(t *testing.T) {
+	a := dualStack()
+	a.ConditionsV4 = nil
+	key := a.Owner.Key()
+	drop := func(table, chain string, i int) func(fake) {
+		return func(k fake) { k[table][chain] = slices.Delete(slices.Clone(k[table][chain]), i, i+1) }
+	}
+	for _, tt := range []struct {
+		name   string
+		damage func(fake)
+		says   []string
+	}{
+		{"nothing is lost", func(fake) {}, nil},
+		{"rules of others do not matter", func(k fake) { k.put(t, v4, simple("x", "veth9", 81), Node{}) }, nil},
+		{"other words for one rule do not matter", func(k fake) {
+			c := k["nat"]["PGD-"+key]
+			c[0] = strings.Replace(c[0], "192.0.2.1/32", "192.0.2.1", 1)
+		}, nil},
+		{"the jump from PREROUTING", drop("nat", "PREROUTING", 0), []string{"IPv4 table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS is missing"}},
+		{"the jump from OUTPUT", drop("nat", "OUTPUT", 0), []string{"the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing"}},
+		{"the jump from POSTROUTING", drop("nat", "POSTROUTING", 0), []string{"the jump from POSTROUTING to PORTGUARD-MASQ is missing"}},
+		{"the jump to the guard", drop("mangle", "PREROUTING", 0), []string{"IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing"}},
+		{"the guard's rule", drop("mangle", guard, 0), []string{`chain PORTGUARD-GUARD lacks the rule "-i veth1`}},
+		{"a jump in the shared chain", drop("nat", hostports, 0), []string{`chain PORTGUARD-HOSTPORTS lacks the rule "-p tcp`}},
+		{"the jump in the shared masquerade chain", drop("nat", masq, 0), []string{`chain PORTGUARD-MASQ lacks the rule "-d 10.1.0.2/32`}},
+		{"a DNAT rule", drop("nat", "PGD-"+key, 0), []string{"chain PGD-" + key + ` lacks the rule "-d 192.0.2.1/32`}},
+		{"a masquerade rule", drop("nat", "PGM-"+key, 1), []string{"chain PGM-" + key + " lacks the rule"}},
+		{"a whole chain", func(k fake) { delete(k["nat"], "PGM-"+key) }, []string{"chain PGM-" + key + " is missing"}},
+		{"the order of its rules", func(k fake) { slices.Reverse(k["nat"]["PGD-"+key]) }, []string{"chain PGD-" + key + " has its rules in another order"}},
+		{"a rule too much", func(k fake) {
+			k["nat"]["PGD-"+key] = append(k["nat"]["PGD-"+key], "-j RETURN")
+		}, []string{"chain PGD-" + key + " has 7 rules, not 6"}},
+		{"a changed target", func(k fake) {
+			c := k["nat"]["PGD-"+key]
+			c[0] = strings.Replace(c[0], ":5353", ":5354", 1)
+		}, []string{"lacks the rule"}},
+		{"a jump before KUBE-SERVICES", func(k fake) {
+			k["nat"]["KUBE-SERVICES"] = nil
+			k["nat"]["OUTPUT"] = append(k["nat"]["OUTPUT"], "-j KUBE-SERVICES")
+		}, []string{"the jump from OUTPUT to PORTGUARD-HOSTPORTS stands before KUBE-SERVICES"}},
+		{"a masquerade jump behind ACCEPT", func(k fake) {
+			k["nat"]["POSTROUTING"] = slices.Insert(k["nat"]["POSTROUTING"], 0, "-j ACCEPT")
+		}, []string{"the jump from POSTROUTING to PORTGUARD-MASQ stands behind a rule that ends the walk"}},
+		{"everything", wipe, []string{
+			"chain PORTGUARD-GUARD is missing", "from PREROUTING to PORTGUARD-GUARD is missing",
+			"chain PGD-" + key + " is missing", "chain PGM-" + key + " is missing", "chain PORTGUARD-HOSTPORTS is missing", "chain PORTGUARD-MASQ is missing",
+			"from PREROUTING to PORTGUARD-HOSTPORTS is missing", "from OUTPUT to PORTGUARD-HOSTPORTS is missing", "from POSTROUTING to PORTGUARD-MASQ is missing",
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newFake()
+			k.put(t, v4, a, Node{})
+			tt.damage(k)
+			lost := k.layout(t, v4).Check(a, nil)
+			if len(lost) != len(tt.says) {
+				t.Fatalf("lost %q, want %q", lost, tt.says)
+			}
+			for i, s := range tt.says {
+				if !strings.Contains(lost[i], s) {
+					t.Errorf("lost %q, want %q", lost[i], s)
+				}
+			}
+		})
+	}
+}
+
+// wipe empties a kernel in place.
+func wipe(k fake) { maps.Copy(k, newFake()) }
+
+// iptables may write a user's conditions in other words.
+func TestCheckForgivesOtherWordsForConditions(t *testing.T) {
+	a, k := dualStack(), newFake()
+	a.ConditionsV4 = []string{"-s", "example", "-m", "tcp", "--sport", "http"}
+	k.put(t, v4, a, Node{})
+	for i, r := range k["nat"][hostports] {
+		k["nat"][hostports][i] = strings.NewReplacer("example", "192.0.2.7/32", "http", "80").Replace(r)
+	}
+	if lost := k.layout(t, v4).Check(a, nil); len(lost) > 0 {
+		t.Errorf("lost %q", lost)
+	}
+	k["nat"][hostports][0] = strings.Replace(k["nat"][hostports][0], "--dports 80", "--dports 81", 1)
+	if lost := k.layout(t, v4).Check(a, nil); len(lost) != 1 {
+		t.Errorf("lost %q, want the tcp jump", lost)
+	}
+}
+
+func TestOurJumpMovesBehindKubeServices(t *testing.T) {
+	k := newFake()
+	k.put(t, v4, simple("a", "", 80), Node{})
+	k["nat"]["KUBE-SERVICES"] = nil
+	for _, c := range []string{"PREROUTING", "OUTPUT"} {
+		k["nat"][c] = append(k["nat"][c], "-j KUBE-SERVICES", "-p udp -j ACCEPT")
+	}
+	k.put(t, v4, simple("b", "", 81), Node{})
+	for _, c := range []string{"PREROUTING", "OUTPUT"} {
+		var got []string
+		for _, r := range k["nat"][c] {
+			got = append(got, targetOf(r))
+		}
+		if diff := cmp.Diff([]string{"KUBE-SERVICES", "ACCEPT", hostports}, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", c, diff)
+		}
+	}
+}
+
+func TestMasqueradeMovesToTheHead(t *testing.T) {
+	for _, first := range []string{"-j ACCEPT", "-s 10.1.0.2/32 -j CNI-0123", "-j MASQUERADE"} {
+		k := newFake()
+		k["nat"]["CNI-0123"] = nil
+		k.put(t, v4, simple("a", "", 80), Node{})
+		k["nat"]["POSTROUTING"] = slices.Insert(k["nat"]["POSTROUTING"], 0, first)
+		k.put(t, v4, simple("b", "", 81), Node{})
+		if got := targetOf(k["nat"]["POSTROUTING"][0]); got != masq || len(k["nat"]["POSTROUTING"]) != 2 {
+			t.Errorf("behind %q: %q", first, k["nat"]["POSTROUTING"])
+		}
+	}
+}
+
+// docker masquerades its own network at the head of the chain: not our packets.
+func TestMasqueradeOfOtherSourcesMayComeFirst(t *testing.T) {
+	k := newFake()
+	k.put(t, v4, simple("a", "", 80), Node{})
+	k["nat"]["POSTROUTING"] = slices.Insert(k["nat"]["POSTROUTING"], 0, "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE")
+	if lost := k.layout(t, v4).Check(simple("a", "", 80), nil); len(lost) > 0 {
+		t.Errorf("CHECK: %q", lost)
+	}
+	k.put(t, v4, simple("b", "", 81), Node{})
+	if got := targetOf(k["nat"]["POSTROUTING"][0]); got != "MASQUERADE" {
+		t.Errorf("ours moved: %q", k["nat"]["POSTROUTING"])
+	}
+}
+
+func TestADoubledJumpBecomesOne(t *testing.T) {
+	k := newFake()
+	k.put(t, v4, simple("a", "", 80), Node{})
+	k["nat"]["OUTPUT"] = append(k["nat"]["OUTPUT"], k["nat"]["OUTPUT"]...)
+	k.put(t, v4, simple("a", "", 80), Node{})
+	if len(k["nat"]["OUTPUT"]) != 1 {
+		t.Errorf("OUTPUT is %q", k["nat"]["OUTPUT"])
+	}
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestLockExcludes(t *testing.T) {
+	s := store(t)
+	unlock, err := s.Lock(time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	start := time.Now()
+	_, err = s.Lock(50 * time.Millisecond)
+	if !errors.Is(err, ErrLocked) {
+		t.Fatalf("error is %v, want ErrLocked", err)
+	}
+	if !strings.Contains(err.Error(), s.dir) || !strings.Contains(err.Error(), "50ms") {
+		t.Errorf("error %q does not say what was waited for", err)
+	}
+	if d := time.Since(start); d < 50*time.Millisecond || d > 5*time.Second {
+		t.Errorf("waited %s, want 50ms", d)
+	}
+	other := store(t)
+	done, err := other.Lock(time.Second)
+	if err != nil {
+		t.Fatalf("another directory is locked: %v", err)
+	}
+	done()
+}
+
+func TestLockWaitsForTheHolder(t *testing.T) {
+	s := store(t)
+	unlock, err := s.Lock(time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, unlock)
+	second, err := s.Lock(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second()
+}
+
+func TestLockAdmitsOneAtATime(t *testing.T) {
+	s := store(t)
+	inside, most := 0, 0
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			unlock, err := s.Lock(30 * time.Second)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			inside++
+			most = max(most, inside)
+			mu.Unlock()
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			inside--
+			mu.Unlock()
+			unlock()
+		})
+	}
+	wg.Wait()
+	if most != 1 {
+		t.Errorf("%d held the lock at once", most)
+	}
+}
+
+// Who waited for a file that is gone must not believe to hold the lock: the
+// next one locks another file.
+func TestLockSurvivesTheRemovalOfItsDirectory(t *testing.T) {
+	s := store(t)
+	first, err := s.Lock(time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		unlock func()
+		err    error
+	}
+	waiter := make(chan result, 1)
+	go func() {
+		unlock, err := s.Lock(10 * time.Second)
+		waiter <- result{unlock, err}
+	}()
+	waitForWaiter(t, s)
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	first()
+	r := <-waiter
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	defer r.unlock()
+	if _, err := os.Stat(filepath.Join(s.dir, "lock")); err != nil {
+		t.Fatalf("the lock that is held is not there: %v", err)
+	}
+	if _, err := s.Lock(50 * time.Millisecond); !errors.Is(err, ErrLocked) {
+		t.Errorf("two hold the lock: error is %v, want ErrLocked", err)
+	}
+}
+
+// waitForWaiter returns when the lock's file is open twice.
+func waitForWaiter(t *testing.T, s *Store) {
+	t.Helper()
+	path := filepath.Join(s.dir, "lock")
+	for range 500 {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, fd := range fds {
+			if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && to == path {
+				n++
+			}
+		}
+		if n >= 2 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("nobody waits")
+}
+
+func TestLockRefusesALink(t *testing.T) {
+	s := created(t)
+	target := filepath.Join(t.TempDir(), "target")
+	if err := os.Symlink(target, filepath.Join(s.dir, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lock(time.Second); err == nil {
+		t.Error("a symbolic link was followed")
+	}
+	if _, err := os.Stat(target); err == nil {
+		t.Error("its target was created")
+	}
+}
+
+func TestLockWhereNoDirectoryCanBe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "")
+	if _, err := Open(filepath.Join(file, "x")).Lock(time.Second); err == nil || errors.Is(err, ErrLocked) {
+		t.Errorf("error is %v", err)
+	}
+}
