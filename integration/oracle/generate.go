@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// A Rule is one rule of a generated set, as text for its loader.
+type Rule struct {
+	Chain string
+	Text  string
+}
+
+// A Set is one generated set of iptables rules.
+type Set struct {
+	Flavour string // "nft" or "legacy"
+	V6      bool
+	Chains  []string
+	Rules   []Rule
+}
+
+// Script is the set as iptables-restore reads it.
+func (s Set) Script() string {
+	var b strings.Builder
+	b.WriteString("*nat\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\n")
+	for _, c := range s.Chains {
+		fmt.Fprintf(&b, ":%s -\n", c)
+	}
+	for _, r := range s.Rules {
+		fmt.Fprintf(&b, "-A %s %s\n", r.Chain, r.Text)
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+// Restore is the command that loads the script, replacing the whole table.
+func (s Set) Restore() string {
+	if s.V6 {
+		return "ip6tables-" + s.Flavour + "-restore"
+	}
+	return "iptables-" + s.Flavour + "-restore"
+}
+
+// gen draws from one seed.
+type gen struct {
+	*rand.Rand
+	v6 bool
+}
+
+func (g *gen) pick(list ...string) string { return list[g.IntN(len(list))] }
+
+// not negates now and then.
+func (g *gen) not() string {
+	if g.IntN(4) == 0 {
+		return "! "
+	}
+	return ""
+}
+
+// Generate draws one or two sets: one family in one flavour, or in both.
+func Generate(seed uint64) []Set {
+	g := &gen{Rand: rand.New(rand.NewPCG(seed, 0x706f727467756172))}
+	g.v6 = g.IntN(3) == 0
+	flavours := [][]string{{"nft"}, {"legacy"}, {"nft", "legacy"}}[g.IntN(3)]
+	var out []Set
+	for _, fl := range flavours {
+		out = append(out, g.set(fl))
+	}
+	return out
+}
+
+func (g *gen) set(flavour string) Set {
+	s := Set{Flavour: flavour, V6: g.v6}
+	for i := range g.IntN(4) {
+		s.Chains = append(s.Chains, fmt.Sprintf("C%d", i))
+	}
+	all := append([]string{"PREROUTING", "OUTPUT"}, s.Chains...)
+	for i, c := range all {
+		for range 1 + g.IntN(4) {
+			// Chains lead only to later ones: the kernel refuses loops.
+			s.Rules = append(s.Rules, Rule{c, g.rule(c, s.Chains[max(0, i-1):])})
+		}
+	}
+	return s
+}
+
+// rule draws the matches and the target of a rule.
+func (g *gen) rule(chain string, further []string) string {
+	var m []string
+	proto := ""
+	if g.IntN(4) > 0 {
+		proto = g.pick("tcp", "tcp", "udp")
+		m = append(m, "-p "+proto)
+	} else if g.IntN(6) == 0 {
+		m = append(m, "! -p "+g.pick("tcp", "udp", "icmp"))
+	}
+	if proto != "" && g.IntN(4) > 0 {
+		m = append(m, g.port(proto))
+	}
+	for range g.IntN(3) {
+		m = append(m, g.match(chain))
+	}
+	return strings.Join(dedupe(append(m, g.target(proto, further))), " ")
+}
+
+// dedupe drops a second match of one kind, which iptables refuses.
+func dedupe(m []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range m {
+		f := strings.Fields(strings.TrimPrefix(s, "! "))
+		k := f[0]
+		if k == "-m" {
+			k = f[1]
+		}
+		if !seen[k] {
+			out = append(out, s)
+		}
+		seen[k] = true
+	}
+	return out
+}
+
+func (g *gen) port(proto string) string {
+	one := g.pick("8080", "8080", "8081", "8000:8080", "8081:9000", "0:65535", "80")
+	switch g.IntN(3) {
+	case 0:
+		return fmt.Sprintf("-m multiport %s--dports %s", g.not(), g.pick("80,8080", "80,443,8081", "8000:8090,9000", "8080"))
+	case 1:
+		return fmt.Sprintf("-m %s %s--dport %s", proto, g.not(), one)
+	}
+	return fmt.Sprintf("-m %s --dport %s", proto, one)
+}
+
+func (g *gen) match(chain string) string {
+	type family struct{ src, dst, ranges []string }
+	f := family{
+		src:    []string{"192.0.2.0/24", "192.0.2.2/32", "192.0.2.77/32", "198.51.100.0/24", "0.0.0.0/0", "10.0.0.0/8", "192.0.2.0/255.255.255.0"},
+		dst:    []string{"192.0.2.1/32", "198.51.100.1/32", "192.0.2.0/24", "127.0.0.0/8", "127.0.0.1/32", "10.0.0.0/8", "0.0.0.0/1", "128.0.0.0/1"},
+		ranges: []string{"192.0.2.1-192.0.2.9", "10.0.0.0-10.9.9.9", "127.0.0.1-198.51.100.1"},
+	}
+	if g.v6 {
+		f = family{
+			src:    []string{"2001:db8:2::/64", "2001:db8:2::2/128", "2001:db8:3::/64", "::/0", "fd00::/8"},
+			dst:    []string{"2001:db8:2::1/128", "2001:db8:3::1/128", "2001:db8:2::/64", "::1/128", "fd00::/8", "2000::/3"},
+			ranges: []string{"2001:db8:2::1-2001:db8:2::9", "fd00::1-fd00::9"},
+		}
+	}
+	switch g.IntN(11) {
+	case 0, 1:
+		return g.not() + "-s " + g.pick(f.src...)
+	case 2, 3:
+		return g.not() + "-d " + g.pick(f.dst...)
+	case 4:
+		if chain == "PREROUTING" {
+			return g.not() + "-i " + g.pick("eth0", "eth1", "eth+", "lo", "docker0")
+		}
+		if chain == "OUTPUT" {
+			return g.not() + "-o " + g.pick("lo", "eth0", "l+", "docker0")
+		}
+		return "-m comment --comment \"in a chain\""
+	case 5:
+		return "-m addrtype " + g.not() + "--dst-type " + g.pick("LOCAL", "LOCAL", "UNICAST", "BROADCAST,LOCAL")
+	case 6:
+		return "-m addrtype " + g.not() + "--src-type " + g.pick("LOCAL", "UNICAST")
+	case 7:
+		return "-m conntrack " + g.not() + "--ctstate " + g.pick("NEW", "NEW,ESTABLISHED", "ESTABLISHED,RELATED", "INVALID")
+	case 8:
+		return "-m mark " + g.not() + "--mark " + g.pick("0x1", "0x1/0x1", "0x0", "0x4000/0x4000")
+	case 9:
+		return "-m iprange " + g.not() + "--dst-range " + g.pick(f.ranges...)
+	}
+	return "-m statistic --mode nth --every 2 --packet " + g.pick("0", "1")
+}
+
+// target draws what happens to a packet; half of the rules translate.
+func (g *gen) target(proto string, further []string) string {
+	to := "203.0.113.9"
+	if g.v6 {
+		to = "[2001:db8:9::9]"
+	}
+	switch n := g.IntN(12); {
+	case n < 4 && proto != "":
+		return "-j DNAT --to-destination " + to + ":9999"
+	case n < 4:
+		return "-j DNAT --to-destination " + strings.Trim(to, "[]")
+	case n == 4 && proto != "":
+		return "-j REDIRECT --to-ports 9998"
+	case n < 6:
+		return "-j RETURN"
+	case n == 6:
+		return "-j ACCEPT"
+	case n == 7:
+		return "-j MARK --set-xmark 0x1/0x1"
+	}
+	if len(further) == 0 {
+		return "-j " + g.pick("RETURN", "ACCEPT", "MARK --set-xmark 0x1/0x1")
+	}
+	return g.pick("-j ", "-j ", "-g ") + g.pick(further...)
+}

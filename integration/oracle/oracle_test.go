@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// env reads a number, such as SEEDS, that a person may set.
+func env(t *testing.T, name string, def uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return def
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// load puts the sets into the node, in their order. The tools refuse some
+// combinations of matches.
+func (w *World) load(sets []Set) error {
+	for _, s := range sets {
+		if out, err := w.Node.Try(s.Script(), s.Restore()); err != nil {
+			return fmt.Errorf("%s: %w: %s", s.Restore(), err, out)
+		}
+	}
+	return nil
+}
+
+// unload empties the tables that sets made.
+func (w *World) unload(sets []Set) {
+	for _, s := range sets {
+		_, _ = w.Node.Try("*nat\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n", s.Restore())
+	}
+}
+
+// run compares decision and kernel for one list of sets.
+func (w *World) run(t *testing.T, sets []Set) []Verdict {
+	t.Helper()
+	defer w.unload(sets)
+	if err := w.load(sets); err != nil {
+		return nil
+	}
+	answers := w.Decide(t)
+	return Compare(answers, w.Send(t))
+}
+
+// TestOracle compares SEEDS (300) random rule sets from FIRST on with the
+// kernel. A false free fails at once; false taken may be at most 0.5 %.
+func TestOracle(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	w := NewWorld(t)
+	first, seeds := env(t, "FIRST", 1), env(t, "SEEDS", 300)
+	free, taken, answers, hits, refused := 0, 0, 0, 0, uint64(0)
+	for seed := first; seed < first+seeds; seed++ {
+		sets := Generate(seed)
+		verdicts := w.run(t, sets)
+		if verdicts == nil {
+			refused++
+		}
+		for _, v := range verdicts {
+			answers++
+			if v.Hit != nil {
+				hits++
+			}
+			if v.FalseFree() {
+				free++
+				t.Errorf("seed %d: %s\n%s", seed, v, w.explain(t, sets, v))
+			}
+			if v.FalseTaken() {
+				taken++
+				if taken < 20 {
+					t.Logf("seed %d: %s\n%s", seed, v, w.explain(t, sets, v))
+				}
+			}
+		}
+	}
+	fmt.Printf("oracle: %d seeds, %d answers, %d taken by the kernel, %d false free, %d false taken; %d sets the tools refuse\n", seeds, answers, hits, free, taken, refused)
+	if refused*4 > seeds {
+		t.Errorf("%d of %d sets could not be loaded", refused, seeds)
+	}
+	if hits == 0 || taken*200 > answers {
+		t.Errorf("%d of %d answers are false taken, %d hits", taken, answers, hits)
+	}
+}
+
+func scripts(sets []Set) string {
+	var b strings.Builder
+	for _, s := range sets {
+		fmt.Fprintf(&b, "# %s\n%s", s.Restore(), s.Script())
+	}
+	return b.String()
+}
+
+// explain drops rules one by one as long as the verdict stays what it is.
+func (w *World) explain(t *testing.T, sets []Set, v Verdict) string {
+	t.Helper()
+	still := func(try []Set) bool {
+		for _, o := range w.run(t, try) {
+			if o.Mapping == v.Mapping && o.FalseFree() == v.FalseFree() && o.FalseTaken() == v.FalseTaken() {
+				return true
+			}
+		}
+		return false
+	}
+	for again := true; again; {
+		again = false
+		for i := range sets {
+			for j := range sets[i].Rules {
+				try := append([]Set(nil), sets...)
+				try[i].Rules = append(append([]Rule(nil), sets[i].Rules[:j]...), sets[i].Rules[j+1:]...)
+				if still(try) {
+					sets, again = try, true
+					break
+				}
+			}
+		}
+	}
+	return scripts(sets)
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// A Probe is one packet that opens a connection.
+type Probe struct {
+	FromNode bool
+	UDP      bool
+	Src, Dst netip.Addr
+	Link     string
+	Marked   bool
+	srcPort  uint16
+}
+
+// String tells what was sent.
+func (p Probe) String() string {
+	proto, from := "tcp", "client "+p.Link
+	if p.UDP {
+		proto = "udp"
+	}
+	if p.FromNode {
+		from = "node"
+	}
+	return fmt.Sprintf("%s %s %s -> %s:%d marked=%t", from, proto, p.Src, p.Dst, port, p.Marked)
+}
+
+// probes are all packets of the world.
+func probes() []Probe {
+	var out []Probe
+	for _, is4 := range []bool{true, false} {
+		for i := range 4 {
+			udp, marked := i%2 == 1, i > 1
+			for _, src := range sources(is4) {
+				for _, dst := range nodeAddrs(is4) {
+					out = append(out, Probe{FromNode: true, UDP: udp, Src: src, Dst: dst, Marked: marked})
+					if src.IsLoopback() {
+						continue
+					}
+					for _, s := range sides() {
+						out = append(out, Probe{UDP: udp, Src: src, Dst: dst, Link: s.link, Marked: marked})
+					}
+				}
+				out = append(out, Probe{FromNode: true, UDP: udp, Src: src, Dst: loopback(is4), Marked: marked})
+			}
+		}
+	}
+	return out
+}
+
+// Send sends all probes and returns those that the kernel translated.
+func (w *World) Send(t lab.T) []Probe {
+	t.Helper()
+	all := probes()
+	var err error
+	send := func(fromNode bool) {
+		for i := range all {
+			if all[i].FromNode == fromNode && err == nil {
+				err = all[i].send()
+			}
+		}
+	}
+	w.Client.Do(func() { send(false) })
+	w.Node.Do(func() { send(true) })
+	if err != nil {
+		t.Fatalf("probe: %v", err)
+	}
+	time.Sleep(2 * time.Millisecond) // the last packets may still be queued
+	var flows []*netlink.ConntrackFlow
+	w.Node.Do(func() {
+		for _, f := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+			fl, e := netlink.ConntrackTableList(netlink.ConntrackTable, f)
+			if e != nil {
+				err = e
+			}
+			flows = append(flows, fl...)
+		}
+		_ = netlink.ConntrackTableFlush(netlink.ConntrackTable)
+	})
+	if err != nil {
+		t.Fatalf("conntrack: %v", err)
+	}
+	return translated(all, flows)
+}
+
+// key identifies a connection by its original direction.
+type key struct {
+	proto    uint8
+	src, dst netip.AddrPort
+}
+
+func translated(all []Probe, flows []*netlink.ConntrackFlow) []Probe {
+	changed := map[key]bool{}
+	for _, f := range flows {
+		src, _ := netip.AddrFromSlice(f.Forward.SrcIP)
+		dst, _ := netip.AddrFromSlice(f.Forward.DstIP)
+		from, _ := netip.AddrFromSlice(f.Reverse.SrcIP)
+		k := key{f.Forward.Protocol, netip.AddrPortFrom(src.Unmap(), f.Forward.SrcPort), netip.AddrPortFrom(dst.Unmap(), f.Forward.DstPort)}
+		changed[k] = from.Unmap() != dst.Unmap() || f.Reverse.SrcPort != f.Forward.DstPort
+	}
+	var out []Probe
+	for _, p := range all {
+		proto := uint8(unix.IPPROTO_TCP)
+		if p.UDP {
+			proto = unix.IPPROTO_UDP
+		}
+		if changed[key{proto, netip.AddrPortFrom(p.Src, p.srcPort), netip.AddrPortFrom(p.Dst, port)}] {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// send opens the connection from the calling thread's namespace and does not
+// wait for an answer.
+func (p *Probe) send() error {
+	family, typ := unix.AF_INET, unix.SOCK_STREAM
+	if p.Src.Is6() {
+		family = unix.AF_INET6
+	}
+	if p.UDP {
+		typ = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if p.Link != "" {
+		if err := unix.BindToDevice(fd, p.Link); err != nil {
+			return err
+		}
+	}
+	if p.Marked {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, 8<<2)
+		if p.Src.Is6() {
+			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 8<<2)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// Any source address, also one that is not ours.
+	if p.Src.Is4() {
+		err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+	} else {
+		err = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, sockaddr(p.Src, 0)); err != nil {
+		return fmt.Errorf("bind %s: %w", p.Src, err)
+	}
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	switch a := local.(type) {
+	case *unix.SockaddrInet4:
+		p.srcPort = uint16(a.Port)
+	case *unix.SockaddrInet6:
+		p.srcPort = uint16(a.Port)
+	}
+	err = unix.Connect(fd, sockaddr(p.Dst, port))
+	if p.UDP && err == nil {
+		_, err = unix.Write(fd, []byte("x"))
+	}
+	switch err {
+	case nil, unix.EINPROGRESS, unix.ECONNREFUSED, unix.EPERM, unix.EAGAIN, unix.EINVAL, unix.ENETUNREACH:
+		return nil // refused, dropped by a rule, not routable, or under way
+	}
+	return fmt.Errorf("%s: %w", p, err)
+}
+
+func sockaddr(a netip.Addr, port int) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4(), Port: port}
+	}
+	return &unix.SockaddrInet6{Addr: a.As16(), Port: port}
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// The world the rules and probes are drawn from is small, so that every
+// condition a rule can have is met by some probe.
+const (
+	port = 8080
+	// Where generated rules send packets of the node's own.
+	redirected = 9998
+	portToo    = 9999
+)
+
+// A side is one link between node and client, with the addresses of both ends.
+type side struct {
+	link string
+	node []string
+	peer []string
+}
+
+func sides() []side {
+	return []side{
+		{"eth0", []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{"192.0.2.2/24", "192.0.2.77/24", "2001:db8:2::2/64", "2001:db8:2::77/64"}},
+		{"eth1", []string{"198.51.100.1/24", "2001:db8:3::1/64"}, []string{"198.51.100.2/24", "10.1.1.1/32", "2001:db8:3::2/64", "fd00::5/128"}},
+	}
+}
+
+// sources are all addresses that a packet may carry: the client's, the node's
+// own (spoofed from outside), and loopback.
+func sources(is4 bool) []netip.Addr {
+	return append(append(peerAddrs(is4), nodeAddrs(is4)...), loopback(is4))
+}
+
+func addrs(list []string, is4 bool) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range list {
+		if a := netip.MustParsePrefix(s).Addr(); a.Is4() == is4 {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// nodeAddrs are the node's addresses of one family, without loopback.
+func nodeAddrs(is4 bool) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range sides() {
+		out = append(out, addrs(s.node, is4)...)
+	}
+	return out
+}
+
+// peerAddrs are the client's.
+func peerAddrs(is4 bool) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range sides() {
+		out = append(out, addrs(s.peer, is4)...)
+	}
+	return out
+}
+
+func loopback(is4 bool) netip.Addr {
+	if is4 {
+		return netip.MustParseAddr("127.0.0.1")
+	}
+	return netip.IPv6Loopback()
+}
+
+// A World is a node and a client with two links between them.
+type World struct {
+	Node, Client *lab.Netns
+}
+
+// NewWorld makes the namespaces. Packets with DSCP 8 get the mark of the oracle
+// before any nat chain sees them, so that a client can send marked packets.
+func NewWorld(t lab.T) *World {
+	t.Helper()
+	w := &World{Node: lab.NewNetns(t, "onode"), Client: lab.NewNetns(t, "oclient")}
+	for _, s := range sides() {
+		w.Node.Run("ip", "link", "add", s.link, "type", "veth", "peer", "name", s.link, "netns", w.Client.Name)
+		for _, a := range s.node {
+			w.Node.Run("ip", "addr", "add", a, "dev", s.link)
+		}
+		for _, a := range s.peer {
+			w.Client.Run("ip", "addr", "add", a, "dev", s.link)
+		}
+		w.Node.Run("ip", "link", "set", s.link, "up")
+		w.Client.Run("ip", "link", "set", s.link, "up")
+	}
+	w.routes()
+	w.Node.Sysctl("net/ipv4/ip_forward", "1")
+	w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	for _, c := range []string{"all", "eth0", "eth1", "default"} {
+		w.Node.Sysctl("net/ipv4/conf/"+c+"/rp_filter", "0")
+		w.Node.Sysctl("net/ipv4/conf/"+c+"/route_localnet", "1")
+		w.Node.Sysctl("net/ipv4/conf/"+c+"/accept_local", "1")
+		w.Client.Sysctl("net/ipv4/conf/"+c+"/route_localnet", "1")
+		w.Client.Sysctl("net/ipv4/conf/"+c+"/rp_filter", "0")
+	}
+	w.Node.Feed(marker, "nft", "-f", "-")
+	// A RST as the first answer makes the kernel forget the connection
+	// (nf_conntrack_proto_tcp.c), so that nothing could be read of it.
+	for _, port := range []int{redirected, portToo} {
+		w.Node.ServeTCP("tcp", fmt.Sprintf(":%d", port), "redirected")
+	}
+	return w
+}
+
+// routes lets the client reach every node address over both links, and the node
+// send translated packets somewhere.
+func (w *World) routes() {
+	for i, s := range sides() {
+		peer := sides()[1-i]
+		for _, a := range append(addrs(peer.node, true), addrs(peer.node, false)...) {
+			fam := "-4"
+			if a.Is6() {
+				fam = "-6"
+			}
+			w.Client.Run("ip", fam, "route", "add", a.String(), "dev", s.link, "metric", "4000")
+		}
+	}
+	w.Node.Run("ip", "route", "add", "default", "via", "192.0.2.2")
+	w.Node.Run("ip", "-6", "route", "add", "default", "via", "2001:db8:2::2")
+	w.Client.Run("ip", "route", "add", "blackhole", "203.0.113.0/24")
+	w.Client.Run("ip", "-6", "route", "add", "blackhole", "2001:db8:9::/64")
+}
+
+const marker = `table inet oraclemark {
+	chain in { type filter hook prerouting priority -280; ip dscp 8 meta mark set 1; ip6 dscp 8 meta mark set 1; }
+	chain out { type route hook output priority -280; ip dscp 8 meta mark set 1; ip6 dscp 8 meta mark set 1; }
+}
+`
