@@ -5,7 +5,9 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev
 FUZZTIME ?= 20s
 
-.PHONY: build deps demo test unit integration fuzz golden lint clean
+SEEDS ?= 1000
+
+.PHONY: build deps demo test unit integration oracle fuzz golden lint clean
 
 # The plugin, static, in bin/.
 build:
@@ -31,6 +33,10 @@ unit:
 
 integration:
 	$(GO) test -count=1 -timeout 8m ./integration/...
+
+# SEEDS random rule sets against the kernel.
+oracle: deps
+	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 12h -v -run TestOracle ./integration/oracle
 
 # Each fuzz target for FUZZTIME.
 fuzz:

@@ -109,3 +109,37 @@ func (n *Netns) Who(network, addr string) string {
 	name, _, _ := strings.Cut(n.Get(network, addr), " ")
 	return name
 }
+
+// OpenFrom is Open with a local address.
+func (n *Netns) OpenFrom(network, from, to string) net.Conn {
+	n.T.Helper()
+	var c net.Conn
+	n.Do(func() {
+		local, err := net.ResolveUDPAddr(network, from)
+		if err == nil {
+			c, err = (&net.Dialer{LocalAddr: local, Timeout: patience}).Dial(network, to)
+		}
+		if err != nil {
+			n.T.Logf("dial %s from %s: %v", to, from, err)
+		}
+	})
+	if c == nil {
+		n.T.Fatalf("%s: no socket", n.Name)
+	}
+	n.T.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Exchange sends a datagram on one socket and returns what the other receives.
+func Exchange(from, to net.Conn, msg string) string {
+	if _, err := from.Write([]byte(msg)); err != nil {
+		return err.Error()
+	}
+	_ = to.SetReadDeadline(time.Now().Add(patience))
+	b := make([]byte, 1500)
+	k, err := to.Read(b)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[:k])
+}

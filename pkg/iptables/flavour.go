@@ -62,24 +62,21 @@ func (t *Tools) has(fl Flavour, table string, f hostport.Family) (bool, error) {
 }
 
 // Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its
-// request for one table.
+// requests for a table and its sets.
 const (
 	subsysNftables = 10
 	nftMsgGetTable = 1
-	nftaTableName  = 1
+	nftMsgGetSet   = 10
+	nftaTableName  = 1 // also NFTA_SET_TABLE
 )
+
+// maxTries is how often an interrupted dump is asked for again.
+const maxTries = 5
 
 // nftTable asks nf_tables for one table. No such table is ENOENT; a kernel
 // without nf_tables answers EINVAL (nfnetlink_rcv_msg).
 func nftTable(name string, f hostport.Family) (bool, error) {
-	family := uint8(unix.AF_INET)
-	if f == hostport.IPv6 {
-		family = unix.AF_INET6
-	}
-	req := nl.NewNetlinkRequest(subsysNftables<<8|nftMsgGetTable, unix.NLM_F_ACK)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
-	req.AddData(nl.NewRtAttr(nftaTableName, nl.ZeroTerminated(name)))
-	_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+	_, err := nftAsk(nftMsgGetTable, unix.NLM_F_ACK, name, f)
 	switch {
 	case err == nil:
 		return true, nil
@@ -88,6 +85,33 @@ func nftTable(name string, f hostport.Family) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, name, err)
+}
+
+// nftHasSets reports whether a table holds any set, named or anonymous.
+func nftHasSets(table string, f hostport.Family) (bool, error) {
+	for range maxTries {
+		sets, err := nftAsk(nftMsgGetSet, unix.NLM_F_DUMP, table, f)
+		if errors.Is(err, nl.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("could not ask nf_tables for the sets of %s table %s: %w", f, table, err)
+		}
+		return len(sets) > 0, nil
+	}
+	return false, fmt.Errorf("could not ask nf_tables for the sets of %s table %s: %w", f, table, nl.ErrDumpInterrupted)
+}
+
+// nftAsk sends one request about a table.
+func nftAsk(msg, flags int, table string, f hostport.Family) ([][]byte, error) {
+	family := uint8(unix.AF_INET)
+	if f == hostport.IPv6 {
+		family = unix.AF_INET6
+	}
+	req := nl.NewNetlinkRequest(subsysNftables<<8|msg, flags)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
+	req.AddData(nl.NewRtAttr(nftaTableName, nl.ZeroTerminated(table)))
+	return req.Execute(unix.NETLINK_NETFILTER, 0)
 }
 
 // Default returns the flavour that plain "iptables" is.

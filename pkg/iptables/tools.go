@@ -53,6 +53,9 @@ func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 		}
 	}
 	d, err := iptsave.Parse(out + said.String())
+	if err == nil && fl == NFT {
+		err = hideNative(d, f)
+	}
 	if err == nil && d.Table("nat") == nil && d.Readable("nat") == nil {
 		var there bool
 		if there, err = t.has(fl, "nat", f); there {
@@ -63,6 +66,25 @@ func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}
 	return d, nil
+}
+
+// hideNative hides the tables that hold sets. iptables-nft makes none; a rule
+// that looks one up is native, and iptables-nft-save prints it without the
+// look-up, as if it matched every packet.
+func hideNative(d *iptsave.Dump, f hostport.Family) error {
+	for _, name := range []string{"nat", "filter", "mangle"} {
+		if d.Table(name) == nil {
+			continue
+		}
+		sets, err := nftHasSets(name, f)
+		if err != nil {
+			return err
+		}
+		if sets {
+			d.Hide(name)
+		}
+	}
+	return nil
 }
 
 // Restore applies a script in one run of iptables-restore --noflush.

@@ -45,6 +45,12 @@ type Chain struct {
 	Rules  []Rule
 }
 
+// Hide makes a table unreadable.
+func (d *Dump) Hide(table string) {
+	delete(d.tables, table)
+	d.hidden = append(d.hidden, table)
+}
+
 // Table returns the named table, nil if it is not there.
 func (d *Dump) Table(name string) *Table {
 	if d == nil {

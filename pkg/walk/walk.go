@@ -70,8 +70,12 @@ type Path struct {
 func (p Path) Last() Hop { return p.Hops[len(p.Hops)-1] }
 
 // NamesPort reports whether a rule on the path matches the destination port by
-// number, or through a set, which may hold ports.
+// number, or through a set, which may hold ports. Of a rule without a target
+// not all is shown; it may name any port.
 func (p Path) NamesPort() bool {
+	if p.Last().Spec.Target == "" {
+		return true
+	}
 	for _, h := range p.Hops {
 		for _, o := range h.Spec.Matches {
 			switch o.Name {
