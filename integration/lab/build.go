@@ -10,7 +10,7 @@ import (
 
 // Build puts portguard and the tools of go.mod into dir.
 func Build(dir string) error {
-	args := []string{"build", "-trimpath", "-o", dir + "/",
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", dir + "/",
 		"github.com/portguard/portguard/plugins/meta/portguard",
 		"github.com/containernetworking/cni/cnitool",
 		"github.com/containernetworking/plugins/plugins/main/bridge",
