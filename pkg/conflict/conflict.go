@@ -10,6 +10,8 @@ import (
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // A Kind is the reason of a refusal. Its value is the code of the CNI error
@@ -81,7 +83,10 @@ type Snapshot struct {
 	Broadcasts []netip.Addr
 	Listeners  []hostport.Listener
 	Rules      []Rules
-	Claims     []hostport.Claim
+	// Native are the base chains of nftables; NFT reads what the walk comes to.
+	Native []nft.Chain
+	NFT    walk.Source
+	Claims []hostport.Claim
 	// EphemeralFrom and EphemeralTo are ip_local_port_range.
 	EphemeralFrom, EphemeralTo uint16
 }
@@ -97,6 +102,9 @@ func Find(a hostport.Attachment, s Snapshot, isOurs func(chain string) bool) (Re
 	w := newRuleWalk(s, isOurs)
 	for _, m := range a.Mappings {
 		if err := w.find(&r, a, m); err != nil {
+			return r, err
+		}
+		if err := w.findNative(&r, a, m); err != nil {
 			return r, err
 		}
 	}

@@ -5,15 +5,16 @@ package conflict
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
 )
 
-// judge says what a rule that translates the packets means for m.
-func (w *ruleWalk) judge(r *Report, m hostport.Mapping, i int, path walk.Path) {
-	where := w.where(i, path)
+// judge says what a rule that translates the packets means for m. Order protects
+// a Service's own address only in the table where ours would stand.
+func judge(r *Report, m hostport.Mapping, path walk.Path, where string, target bool) {
 	if path.Match == walk.Unknown {
 		if path.NamesPort() {
 			r.refuseOf(Undecodable, m, path.Dst, fmt.Sprintf("hostPort %s may be taken: a rule names it that portguard cannot decode: %s; remove that rule or choose another hostPort", m, where))
@@ -22,7 +23,7 @@ func (w *ruleWalk) judge(r *Report, m hostport.Mapping, i int, path walk.Path) {
 		}
 		return
 	}
-	if svc, ok := serviceIP(path); ok && w.s.Rules[i].Target {
+	if svc, ok := serviceIP(path); ok && target {
 		r.warnOf(ServiceIP, m, path.Dst, fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins", m, svc, path.Dst))
 		return
 	}
@@ -30,7 +31,7 @@ func (w *ruleWalk) judge(r *Report, m hostport.Mapping, i int, path walk.Path) {
 		r.refuseOf(NodePort, m, path.Dst, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; change the Service's nodePort or choose another hostPort", m, svc))
 		return
 	}
-	r.refuseOf(NATRule, m, path.Dst, fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, w.taker(path, where)))
+	r.refuseOf(NATRule, m, path.Dst, fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, taker(path, where)))
 }
 
 // where prints the way to a rule and the rule itself.
@@ -44,16 +45,22 @@ func (w *ruleWalk) where(i int, path walk.Path) string {
 }
 
 // taker names whose rule it is, by the chains the known tools use.
-func (w *ruleWalk) taker(path walk.Path, where string) string {
+func taker(path walk.Path, where string) string {
 	last := path.Last()
-	to := last.Spec.Target
-	if d := last.Spec.ToDestination(); d != "" {
-		to += " to " + d
+	to := last.Target
+	if last.To != "" {
+		to += " to " + last.To
 	}
 	for _, h := range path.Hops {
 		switch {
+		case strings.HasSuffix(h.Table, " cni_hostport"):
+			return fmt.Sprintf("portmap has it for %s (%s, %s)", hostport.Owner{ContainerID: h.Comment}.Short(), to, where)
+		case strings.HasSuffix(h.Table, " docker-bridges"):
+			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
+		case strings.HasSuffix(h.Table, " netavark"):
+			return fmt.Sprintf("podman publishes it (%s, %s)", to, where)
 		case h.Chain == "CNI-HOSTPORT-DNAT":
-			return fmt.Sprintf("portmap has it for %s (%s, %s)", portmapOwner(h.Spec.Comment()), to, where)
+			return fmt.Sprintf("portmap has it for %s (%s, %s)", portmapOwner(h.Comment), to, where)
 		case h.Chain == "DOCKER":
 			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
 		case h.Chain == "KUBE-HOSTPORTS" || strings.HasPrefix(h.Chain, "CRIO-HOSTPORTS"):
@@ -73,26 +80,53 @@ func portmapOwner(comment string) string {
 }
 
 // nodePort reads the Service from the comment kube-proxy puts on the rules of
-// KUBE-NODEPORTS: "namespace/name:port".
+// KUBE-NODEPORTS, "namespace/name:port", or in nftables mode from the chain that
+// the map of NodePorts leads to.
 func nodePort(path walk.Path) (string, bool) {
-	for _, h := range path.Hops {
-		if h.Chain == "KUBE-NODEPORTS" {
-			return serviceName(h.Spec.Comment()), true
+	for i, h := range path.Hops {
+		switch {
+		case h.Table == "" && h.Chain == "KUBE-NODEPORTS":
+			return serviceName(h.Comment), true
+		case ofKubeProxy(h) && slices.Contains(h.Sets, "service-nodeports"):
+			return serviceOfChain(path, i+1), true
 		}
 	}
 	return "", false
 }
 
 // serviceIP recognises kube-proxy's rules for one address of a Service:
-// "namespace/name:port loadbalancer IP".
+// "namespace/name:port loadbalancer IP", or the map of such addresses.
 func serviceIP(path walk.Path) (svc string, ok bool) {
-	for _, h := range path.Hops {
-		_, specific := h.Spec.Option("-d")
-		if c := h.Spec.Comment(); h.Chain == "KUBE-SERVICES" && strings.HasSuffix(c, " IP") && specific {
-			return serviceName(c), true
+	for i, h := range path.Hops {
+		switch {
+		case h.Table == "" && h.Chain == "KUBE-SERVICES" && strings.HasSuffix(h.Comment, " IP") && h.Specific:
+			return serviceName(h.Comment), true
+		case ofKubeProxy(h) && slices.Contains(h.Sets, "service-ips"):
+			return serviceOfChain(path, i+1), true
 		}
 	}
 	return "", false
+}
+
+func ofKubeProxy(h walk.Hop) bool { return h.Table == "ip kube-proxy" || h.Table == "ip6 kube-proxy" }
+
+// serviceOfChain reads "namespace/name:port" from the name of a chain of
+// kube-proxy's nftables mode, "external-HASH-namespace/name/protocol/port"
+// (pkg/proxy/nftables/proxier.go, servicePortChainNameBase).
+func serviceOfChain(path walk.Path, i int) string {
+	if i >= len(path.Hops) {
+		return "(unknown)"
+	}
+	_, rest, _ := strings.Cut(path.Hops[i].Chain, "-")
+	_, rest, _ = strings.Cut(rest, "-")
+	f := strings.Split(rest, "/")
+	switch {
+	case len(f) < 3:
+		return "(unknown)"
+	case len(f) == 4 && f[3] != "":
+		return f[0] + "/" + f[1] + ":" + f[3]
+	}
+	return f[0] + "/" + f[1]
 }
 
 // serviceName takes "namespace/name[:port]" from the start of a comment.

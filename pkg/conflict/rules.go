@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -21,14 +22,17 @@ type ruleWalk struct {
 	s      Snapshot
 	nat    []*walk.Walker
 	filter []*walk.Walker
+	mangle []*walk.Walker
+	native map[string]*walk.Walker
 }
 
 func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
-	w := &ruleWalk{s: s}
+	w := &ruleWalk{s: s, native: map[string]*walk.Walker{}}
 	for _, rs := range s.Rules {
 		nft := rs.Flavour == "nft"
 		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), rs.Family, nft, isOurs))
 		w.filter = append(w.filter, walk.New(rs.Dump.Table("filter"), rs.Family, nft, isOurs))
+		w.mangle = append(w.mangle, walk.New(rs.Dump.Table("mangle"), rs.Family, nft, isOurs))
 	}
 	return w
 }
@@ -63,8 +67,15 @@ func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i 
 	if err != nil {
 		return err
 	}
+	if h == walk.Prerouting {
+		tproxy, err := w.mangle[i].Walk(string(h), p)
+		if err != nil {
+			return err
+		}
+		res.NAT = append(res.NAT, onlyTproxy(tproxy.NAT)...)
+	}
 	for _, path := range res.NAT {
-		w.judge(r, m, i, path)
+		judge(r, m, path, w.where(i, path), w.s.Rules[i].Target)
 	}
 	// An ACCEPT in one table does not keep other tables from translating, so
 	// only the table in which ours would stand counts.
@@ -72,6 +83,11 @@ func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i 
 		w.reached(r, m, i, p, res)
 	}
 	return nil
+}
+
+// onlyTproxy drops what a table of type filter cannot do.
+func onlyTproxy(paths []walk.Path) []walk.Path {
+	return slices.DeleteFunc(paths, func(p walk.Path) bool { return !strings.EqualFold(p.Last().Target, "tproxy") })
 }
 
 // reached looks whether the packets get to where our jump is or would be.
@@ -114,8 +130,8 @@ func (w *ruleWalk) withoutEndpoints(r *Report, a hostport.Attachment, m hostport
 		return err
 	}
 	for _, path := range res.End {
-		svc := serviceName(path.Last().Spec.Comment())
-		if _, specific := path.Last().Spec.Option("-d"); specific {
+		svc := serviceName(path.Last().Comment)
+		if path.Last().Specific {
 			r.warnOf(ServiceIP, m, path.Dst, fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", m, svc, path.Dst))
 			continue
 		}

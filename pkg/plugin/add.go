@@ -16,6 +16,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -163,7 +164,12 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *ip
 		return nil, cniError(err, CodeUnreadable)
 	}
 	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
-	if snap.Listeners, err = listener.New().Read(a.Mappings); err == nil {
+	reader := nft.NewReader()
+	snap.NFT = reader
+	if snap.Native, err = reader.BaseChains(); err == nil {
+		snap.Listeners, err = listener.New().Read(a.Mappings)
+	}
+	if err == nil {
 		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func say(r Result) string {
 			for _, h := range p.Hops {
 				chains = append(chains, h.Chain)
 			}
-			out = append(out, fmt.Sprintf("%s%s %s via %s", list.verb, p.Match, p.Last().Spec.Target, strings.Join(chains, " > ")))
+			out = append(out, fmt.Sprintf("%s%s %s via %s", list.verb, p.Match, p.Last().Target, strings.Join(chains, " > ")))
 		}
 	}
 	return strings.Join(out, "; ")

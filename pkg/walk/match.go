@@ -3,8 +3,6 @@
 package walk
 
 import (
-	"strings"
-
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/iptsave"
 )
@@ -41,93 +39,6 @@ func yesIf(b bool) Tri {
 		return Yes
 	}
 	return No
-}
-
-// A rule is a decoded rule: conds are the matches the walk keeps track of, rest
-// the others.
-type rule struct {
-	spec  iptsave.Spec
-	text  string
-	conds []cond
-	rest  []iptsave.Option
-	// limited means that addrtype asks for one interface only, which the walk
-	// does not know.
-	limited bool
-}
-
-func limited(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") }
-
-func compile(r iptsave.Rule, is4 bool) rule {
-	c := rule{spec: r.Spec(), text: r.Text}
-	for _, o := range c.spec.Matches {
-		if limited(o) {
-			c.limited = true
-		}
-		if cond, ok := condition(o, is4); ok {
-			c.conds = append(c.conds, cond)
-		} else {
-			c.rest = append(c.rest, o)
-		}
-	}
-	return c
-}
-
-// match splits s into the packets that may match the rule and those that may
-// not; a packet can be in both. The answer is Yes if all match, and Unknown if
-// it hangs on something that was not understood.
-func (r rule) match(p Packet, s space) (in, out space, m Tri) {
-	all := Yes
-	for _, o := range r.rest {
-		t := matchOption(o, p)
-		if r.limited && o.Module == "addrtype" {
-			t = Some
-		}
-		if o.Not {
-			t = t.not()
-		}
-		if t == No {
-			return nil, s, No
-		}
-		all = weaker(all, t)
-	}
-	if r.misses(s) {
-		return nil, s, No
-	}
-	sure := true
-	for _, b := range s {
-		hit, miss, known := split(b, r.conds, p.Family())
-		in, out, sure = append(in, hit...), append(out, miss...), sure && known
-	}
-	switch {
-	case len(in) == 0:
-		return nil, s, No
-	case all != Yes:
-		out = s // what leaves it open may fail for any packet
-	case len(out) > 0:
-		all = Some
-	}
-	if !sure {
-		all = Unknown
-	}
-	return in, out, all
-}
-
-// misses rejects at once what is for other destinations, as nearly all of
-// kube-proxy's rules are.
-func (r rule) misses(s space) bool {
-	for _, c := range r.conds {
-		if c.kind != onDst || c.not {
-			continue
-		}
-		hit := false
-		for _, b := range s {
-			hit = hit || overlap(b.dst, c.addrs)
-		}
-		if !hit {
-			return true
-		}
-	}
-	return false
 }
 
 func overlap(a, b addrset.Set) bool {

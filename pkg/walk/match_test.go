@@ -154,7 +154,8 @@ func TestMatch(t *testing.T) {
 
 // answer asks one rule.
 func answer(rule string, p Packet) Tri {
-	_, _, m := compile(iptsave.Rule{Text: rule + " -j DNAT"}, p.Dst[0].Lo.Is4()).match(p, p.start())
+	x := &xtables{is4: p.Family() == hostport.IPv4}
+	_, _, m := x.compile(iptsave.Rule{Text: rule + " -j DNAT"}).match(p, p.start())
 	return m
 }
 

@@ -5,10 +5,10 @@ package walk
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
 )
 
 // A Hook is a base chain of table nat where a destination can be translated.
@@ -52,10 +52,22 @@ func (p Packet) start() space {
 
 // A Hop is one rule that the packets matched, or may have.
 type Hop struct {
+	// Table is set for native nftables.
+	Table string
 	Chain string
-	Spec  iptsave.Spec
-	Text  string
-	Match Tri
+	// Text is the rule as its tool prints it, or where to find it.
+	Text    string
+	Comment string
+	// Target is the verdict, To where a translation leads, as far as known.
+	Target, To string
+	Match      Tri
+	// NamesPort means that the rule matches the destination port by number, or
+	// through a set, which may hold ports; or that not all of it is shown.
+	NamesPort bool
+	// Specific means that the rule is for single destinations.
+	Specific bool
+	// Sets are the nftables sets that the rule looks something up in.
+	Sets []string
 }
 
 // A Path is the way from the base chain to a verdict. Match is the weakest
@@ -69,24 +81,9 @@ type Path struct {
 // Last returns the hop with the verdict.
 func (p Path) Last() Hop { return p.Hops[len(p.Hops)-1] }
 
-// NamesPort reports whether a rule on the path matches the destination port by
-// number, or through a set, which may hold ports. Of a rule without a target
-// not all is shown; it may name any port.
+// NamesPort reports whether a rule on the path names the port.
 func (p Path) NamesPort() bool {
-	if p.Last().Spec.Target == "" {
-		return true
-	}
-	for _, h := range p.Hops {
-		for _, o := range h.Spec.Matches {
-			switch o.Name {
-			case "--dport", "--dports", "--ports", "--ctorigdstport", "--match-set":
-				if !o.Not {
-					return true
-				}
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Hops, func(h Hop) bool { return h.NamesPort })
 }
 
 // A Result is what may happen to the packets in one base chain.
@@ -113,43 +110,64 @@ const maxPaths = 10_000
 // (NFT_JUMP_STACK_SIZE is 16).
 const maxDepth = 64
 
-// A Walker walks one table. It decodes each chain at most once.
+// A Walker walks the chains of one table.
 type Walker struct {
-	table *iptsave.Table
-	skip  func(chain string) bool
-	cache map[string][]rule
-	is4   bool
-	// nft is set if the table is nf_tables' own: there a rule may hold what
-	// iptables cannot show.
-	nft bool
+	prog program
+	is4  bool
 }
 
-// New returns a Walker for t, which may be nil, of family f and of the nft
-// flavour or not. Jumps to chains for which skip is true are not followed.
-func New(t *iptsave.Table, f hostport.Family, nft bool, skip func(chain string) bool) *Walker {
-	return &Walker{table: t, is4: f == hostport.IPv4, nft: nft, skip: skip, cache: map[string][]rule{}}
+// A program is a set of chains. A chain that is not there has no rules.
+type program interface {
+	rules(chain string) ([]rule, error)
 }
+
+// A rule splits packets by what becomes of them.
+type rule interface {
+	// eval returns what happens to the packets that match and those that go
+	// on with the next rule. Packets can be in both, or in several outcomes,
+	// if it is open what they do. Altered means that some mark was changed;
+	// without outcomes and alteration all go on as they are.
+	eval(p Packet, s space) (outs []outcome, rest space, altered bool, err error)
+	// ours reports whether the rule jumps to our chains.
+	ours() bool
+}
+
+// An outcome is what becomes of some packets.
+type outcome struct {
+	in    space
+	kind  kind
+	chain string // of a jump
+	leave bool   // goto: who comes back leaves this chain too
+	hop   Hop
+}
+
+type kind uint8
+
+const (
+	keepsOn kind = iota
+	translates
+	ends
+	returns
+	jumps
+	mayDoAnything
+)
 
 // A trip is one walk.
 type trip struct {
 	*Walker
 	p     Packet
 	r     Result
-	place int
+	place bool
 	steps int
 }
 
 // Walk follows p through the named chain, which usually is p.Hook. Place, the
-// point behind which nothing that ends the walk matters, is the first jump that
-// is skipped, or the end.
+// point behind which nothing that ends the walk matters, is the first jump to
+// our chains, or the end.
 func (w *Walker) Walk(chain string, p Packet) (Result, error) {
-	t := &trip{Walker: w, p: p, place: -1}
-	t.r.Reached = p.Dst
-	if w.table.Chain(chain) == nil {
-		return t.r, nil
-	}
+	t := &trip{Walker: w, p: p}
 	rest, _, err := t.chain(chain, p.start(), nil, Yes)
-	if t.place < 0 {
+	if !t.place {
 		t.r.Reached = rest.dst()
 	}
 	return t.r, err
@@ -161,31 +179,43 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 	if len(path) > maxDepth {
 		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep", ErrTooComplex, name, maxDepth)
 	}
+	rules, err := t.prog.rules(name)
+	if err != nil {
+		return nil, false, err
+	}
 	var returned space
-	for _, ru := range t.rules(name) {
+	for _, ru := range rules {
 		if t.steps++; t.steps > maxSteps || len(t.r.NAT)+len(t.r.End) > maxPaths {
 			return nil, false, ErrTooComplex
 		}
-		if len(path) == 0 && t.place < 0 && t.skipped(ru) {
-			t.place, t.r.Reached = t.steps, s.dst()
+		if len(path) == 0 && !t.place && ru.ours() {
+			t.place, t.r.Reached = true, s.dst()
 		}
-		in, out, m := ru.match(t.p, s)
-		if m == No {
-			continue
-		}
-		hops := append(path[:len(path):len(path)], Hop{Chain: name, Spec: ru.spec, Text: ru.text, Match: m})
-		after, v, err := t.verdict(ru, in, Path{Hops: hops, Match: weaker(so, m), Dst: in.dst()})
+		outs, next, altered, err := ru.eval(t.p, s)
 		if err != nil {
 			return nil, false, err
 		}
-		switch v {
-		case same:
-			continue
-		case left:
-			returned, after = append(returned, after...), nil
-		case stays:
+		next = next[:len(next):len(next)]
+		for _, o := range outs {
+			after, f, err := t.follow(o, name, path, so)
+			if err != nil {
+				return nil, false, err
+			}
+			switch f {
+			case same:
+				next = append(next, o.in...)
+				continue
+			case left:
+				returned = append(returned, after...)
+			case stays:
+				next = append(next, after...)
+			}
+			altered = true
 		}
-		s, changed = append(out[:len(out):len(out)], after...).bounded(t.is4), true
+		if !altered {
+			continue
+		}
+		s, changed = next.bounded(t.is4), true
 		if len(s) == 0 {
 			break
 		}
@@ -193,9 +223,7 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 	return append(s[:len(s):len(s)], returned...).bounded(t.is4), changed, nil
 }
 
-func (t *trip) skipped(ru rule) bool { return t.skip != nil && t.skip(ru.spec.Target) }
-
-// fate is what becomes of the packets that match a rule.
+// fate is what becomes of the packets of an outcome.
 type fate uint8
 
 const (
@@ -204,71 +232,35 @@ const (
 	left              // those returned go on behind the jump to this chain
 )
 
-// verdict sends the packets in to the rule's target.
-func (t *trip) verdict(ru rule, in space, path Path) (after space, f fate, err error) {
-	switch t.kind(ru.spec) {
+// follow sends the packets of an outcome where they go.
+func (t *trip) follow(o outcome, chain string, path []Hop, so Tri) (after space, f fate, err error) {
+	o.hop.Chain = chain
+	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.dst()}
+	switch o.kind {
 	case keepsOn:
-		if marked, ok := mark(ru.spec, in); ok {
-			return marked, stays, nil
-		}
 		return nil, same, nil
 	case translates:
-		t.r.NAT = append(t.r.NAT, path)
+		t.r.NAT = append(t.r.NAT, full)
 		return nil, stays, nil
 	case ends:
-		if t.place < 0 {
-			t.r.End = append(t.r.End, path)
+		if !t.place {
+			t.r.End = append(t.r.End, full)
 		}
 		return nil, stays, nil
 	case mayDoAnything:
-		path.Match = Unknown
-		t.r.NAT = append(t.r.NAT, path)
+		full.Match = Unknown
+		t.r.NAT = append(t.r.NAT, full)
 		return nil, same, nil
 	case returns:
-		return in, left, nil
+		return o.in, left, nil
 	case jumps:
 	}
-	after, changed, err := t.chain(ru.spec.Target, in, path.Hops, path.Match)
+	after, changed, err := t.chain(o.chain, o.in, full.Hops, full.Match)
 	switch {
-	case ru.spec.Goto:
-		// Who comes back from a chain reached by goto leaves this one too.
+	case o.leave:
 		return after, left, err
 	case !changed:
 		return nil, same, err
 	}
 	return after, stays, err
-}
-
-// mark applies the MARK target.
-func mark(spec iptsave.Spec, s space) (space, bool) {
-	if spec.Target != "MARK" {
-		return nil, false
-	}
-	value, mask, ok := uint32(0), uint32(0), false
-	for _, o := range spec.TargetOptions {
-		if o.Name == "--set-xmark" || o.Name == "--set-mark" {
-			value, mask, ok = parseMark(o.Value())
-		}
-	}
-	out := make(space, 0, len(s))
-	for _, b := range s {
-		if b.mark = b.mark.set(value, mask); !ok {
-			b.mark = bits{}
-		}
-		out = append(out, b)
-	}
-	return out, true
-}
-
-func (w *Walker) rules(name string) []rule {
-	if rs, ok := w.cache[name]; ok {
-		return rs
-	}
-	c := w.table.Chain(name)
-	rs := make([]rule, 0, len(c.Rules))
-	for _, ru := range c.Rules {
-		rs = append(rs, compile(ru, w.is4))
-	}
-	w.cache[name] = rs
-	return rs
 }

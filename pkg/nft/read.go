@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Messages of nf_tables.
+const (
+	subsys      = 10
+	getChain    = 4
+	getRule     = 7
+	getSet      = 10
+	getSetElem  = 13
+	nfgenmsgLen = 4
+)
+
+// A Reader asks the nf_tables of the calling thread's network namespace. What it
+// was told it remembers: it lives as long as one decision.
+type Reader struct {
+	rules map[string][]Rule
+	sets  map[string]Set
+}
+
+// NewReader returns a Reader that knows nothing yet.
+func NewReader() *Reader { return &Reader{rules: map[string][]Rule{}, sets: map[string]Set{}} }
+
+// BaseChains lists the base chains of all tables at the hooks where a
+// destination can be translated: those of type nat, and of type filter at
+// prerouting, where tproxy is possible. They come in the order of priorities.
+func (r *Reader) BaseChains() ([]Chain, error) {
+	var out []Chain
+	for _, f := range []uint8{Inet, IPv4, IPv6} {
+		msgs, err := ask(getChain, unix.NLM_F_DUMP, f)
+		if absent(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+		}
+		for _, m := range msgs {
+			c, ok, err := decodeChain(f, m)
+			if err != nil {
+				return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+			}
+			if ok && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
+				out = append(out, c)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Chain) int { return int(a.Priority) - int(b.Priority) })
+	return out, nil
+}
+
+// Rules lists the rules of one chain.
+func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
+	key := t.String() + " " + chain
+	if rules, ok := r.rules[key]; ok {
+		return rules, nil
+	}
+	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, text(ruleTable, t.Name), text(ruleChain, chain))
+	if err != nil {
+		return nil, fmt.Errorf("could not read nftables chain %s: %w", key, err)
+	}
+	rules := []Rule{}
+	for _, m := range msgs {
+		ru, err := decodeRule(m)
+		if err != nil {
+			return nil, fmt.Errorf("could not read nftables chain %s: %w", key, err)
+		}
+		rules = append(rules, ru)
+	}
+	r.rules[key] = rules
+	return rules, nil
+}
+
+// Set describes a set.
+func (r *Reader) Set(t Table, name string) (Set, error) {
+	key := t.String() + " " + name
+	if s, ok := r.sets[key]; ok {
+		return s, nil
+	}
+	msgs, err := ask(getSet, unix.NLM_F_ACK, t.Family, text(setTable, t.Name), text(setName, name))
+	if err == nil && len(msgs) == 0 {
+		err = unix.ENOENT
+	}
+	if err != nil {
+		return Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+	}
+	s, err := decodeSet(t, msgs[0])
+	if err != nil {
+		return Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+	}
+	r.sets[key] = s
+	return s, nil
+}
+
+// Lookup asks for the one element that key falls on. The kernel compares; no
+// other element is sent.
+func (r *Reader) Lookup(s Set, key []byte) (Element, bool, error) {
+	k := nl.NewRtAttr(elemKey|unix.NLA_F_NESTED, nil)
+	k.AddRtAttr(dataValue, key)
+	elem := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
+	elem.AddChild(k)
+	if s.Flags&setConcat != 0 && s.Flags&SetInterval != 0 {
+		end := nl.NewRtAttr(elemKeyEnd|unix.NLA_F_NESTED, nil)
+		end.AddRtAttr(dataValue, key)
+		elem.AddChild(end)
+	}
+	e, ok, err := r.element(s, elem)
+	if ok || err != nil {
+		return e, ok, err
+	}
+	all := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
+	all.AddRtAttr(elemFlags, []byte{0, 0, 0, elemCatchAll})
+	return r.element(s, all)
+}
+
+// setConcat is NFT_SET_CONCAT.
+const setConcat = 128
+
+func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
+	list := nl.NewRtAttr(elemListElems|unix.NLA_F_NESTED, nil)
+	list.AddChild(elem)
+	msgs, err := ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name), list)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) && len(msgs) == 0 {
+		return Element{}, false, nil
+	}
+	if err != nil {
+		return Element{}, false, fmt.Errorf("could not look up an element of nftables set %s %s: %w", s.Table, s.Name, err)
+	}
+	for _, m := range msgs {
+		es, err := decodeElements(m)
+		if err != nil {
+			return Element{}, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+		}
+		if len(es) > 0 {
+			return es[0], true, nil
+		}
+	}
+	return Element{}, false, nil
+}
+
+// Elements lists a whole set; meant for anonymous ones, which are as long as
+// somebody wrote them into a rule.
+func (r *Reader) Elements(s Set) ([]Element, error) {
+	msgs, err := ask(getSetElem, unix.NLM_F_DUMP, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name))
+	if err != nil {
+		return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+	}
+	var out []Element
+	for _, m := range msgs {
+		es, err := decodeElements(m)
+		if err != nil {
+			return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+		}
+		out = append(out, es...)
+	}
+	return out, nil
+}
+
+// absent reports whether the kernel has no nf_tables (nfnetlink_rcv_msg answers
+// EINVAL for a subsystem it does not know).
+func absent(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+func text(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }
+
+// maxTries is how often an interrupted dump is asked for again before it is an
+// error.
+const maxTries = 5
+
+// ask sends a request and returns the answers' attributes.
+func ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) (out [][]byte, err error) {
+	for range maxTries {
+		req := nl.NewNetlinkRequest(subsys<<8|msg, flags)
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
+		for _, a := range attrs {
+			req.AddData(a)
+		}
+		out, err = req.Execute(unix.NETLINK_NETFILTER, 0)
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range out {
+		if len(m) < nfgenmsgLen {
+			return nil, errAttr
+		}
+		out[i] = m[nfgenmsgLen:]
+	}
+	return out, nil
+}

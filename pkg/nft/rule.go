@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import "encoding/binary"
+
+// A Table names a table.
+type Table struct {
+	// Family is NFPROTO_INET, _IPV4 or _IPV6.
+	Family uint8
+	Name   string
+}
+
+// Families of tables in which destinations of IP packets can be translated
+// (include/uapi/linux/netfilter.h).
+const (
+	Inet uint8 = 1
+	IPv4 uint8 = 2
+	IPv6 uint8 = 10
+)
+
+// Hooks (NF_INET_*).
+const (
+	Prerouting uint32 = 0
+	Output     uint32 = 3
+)
+
+// String returns the table as nft writes it.
+func (t Table) String() string {
+	return map[uint8]string{Inet: "inet", IPv4: "ip", IPv6: "ip6"}[t.Family] + " " + t.Name
+}
+
+// A Chain is a base chain.
+type Chain struct {
+	Table Table
+	Name  string
+	// Type is "nat", "filter" or "route".
+	Type     string
+	Hook     uint32
+	Priority int32
+}
+
+// A Rule is a list of expressions, which the kernel evaluates in order.
+type Rule struct {
+	// Handle is the number that "nft -a" shows.
+	Handle  uint64
+	Comment string
+	Exprs   []Expr
+}
+
+// An Expr is one expression with its attributes as they are.
+type Expr struct {
+	Name  string
+	Attrs Attrs
+}
+
+// Attribute numbers of include/uapi/linux/netfilter/nf_tables.h.
+const (
+	tableName = 1
+
+	chainTable = 1
+	chainName  = 3
+	chainHook  = 4
+	chainType  = 7
+
+	hookNum      = 1
+	hookPriority = 2
+
+	ruleTable    = 1
+	ruleChain    = 2
+	ruleHandle   = 3
+	ruleExprs    = 4
+	ruleUserdata = 7
+
+	exprName = 1
+	exprData = 2
+)
+
+// decodeChain reads a chain. ok is false for one that is no base chain.
+func decodeChain(family uint8, b []byte) (c Chain, ok bool, err error) {
+	a, err := parseAttrs(b)
+	if err != nil {
+		return c, false, err
+	}
+	hook, err := a.Nested(chainHook)
+	if err != nil {
+		return c, false, err
+	}
+	num, ok1 := hook.Num(hookNum)
+	prio, ok2 := hook.Num(hookPriority)
+	c = Chain{Table: Table{family, a.Text(chainTable)}, Name: a.Text(chainName), Type: a.Text(chainType), Hook: num, Priority: int32(prio)}
+	return c, ok1 && ok2, nil
+}
+
+// decodeRule reads the expressions of a rule.
+func decodeRule(b []byte) (r Rule, err error) {
+	a, err := parseAttrs(b)
+	if err != nil {
+		return r, err
+	}
+	if h := a[ruleHandle]; len(h) == 8 {
+		r.Handle = binary.BigEndian.Uint64(h)
+	}
+	r.Comment = comment(a[ruleUserdata])
+	err = eachAttr(a[ruleExprs], func(_ uint16, elem []byte) error {
+		e, err := parseAttrs(elem)
+		if err != nil {
+			return err
+		}
+		data, err := e.Nested(exprData)
+		r.Exprs = append(r.Exprs, Expr{Name: e.Text(exprName), Attrs: data})
+		return err
+	})
+	return r, err
+}

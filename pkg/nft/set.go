@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+// A Set is what a look-up must know of a set or map.
+type Set struct {
+	Table  Table
+	Name   string
+	Flags  uint32
+	KeyLen int
+	// Verdicts is set for a verdict map.
+	Verdicts bool
+}
+
+// Flags of sets and elements.
+const (
+	SetAnonymous = 1
+	SetInterval  = 4
+	SetMap       = 8
+
+	elemIntervalEnd = 1
+	elemCatchAll    = 2
+)
+
+// An Element is a member of a set.
+type Element struct {
+	Key, KeyEnd []byte
+	Flags       uint32
+	// Verdict is what a verdict map holds.
+	Verdict Verdict
+	// Data is what a map of values holds.
+	Data    []byte
+	Comment string
+}
+
+// IntervalEnd reports whether the element only ends the interval before it.
+func (e Element) IntervalEnd() bool { return e.Flags&elemIntervalEnd != 0 }
+
+// CatchAll reports whether the element stands for all keys that no other has.
+func (e Element) CatchAll() bool { return e.Flags&elemCatchAll != 0 }
+
+// A Verdict is what becomes of a packet; Chain is where a jump or goto leads.
+type Verdict struct {
+	Code  int32
+	Chain string
+}
+
+// Verdict codes (include/uapi/linux/netfilter.h and nf_tables.h).
+const (
+	Drop     int32 = 0
+	Accept   int32 = 1
+	Queue    int32 = 3
+	Continue int32 = -1
+	Break    int32 = -2
+	Jump     int32 = -3
+	Goto     int32 = -4
+	Return   int32 = -5
+)
+
+const (
+	setTable    = 1
+	setName     = 2
+	setFlags    = 3
+	setKeyLen   = 5
+	setDataType = 6
+
+	elemListTable = 1
+	elemListSet   = 2
+	elemListElems = 3
+
+	elemKey      = 1
+	elemData     = 2
+	elemFlags    = 3
+	elemUserdata = 6
+	elemKeyEnd   = 10
+
+	dataValue   = 1
+	dataVerdict = 2
+
+	verdictCode  = 1
+	verdictChain = 2
+
+	// dataTypeVerdict is NFT_DATA_VERDICT.
+	dataTypeVerdict = 0xffffff00
+)
+
+func decodeSet(t Table, b []byte) (Set, error) {
+	a, err := parseAttrs(b)
+	s := Set{Table: t, Name: a.Text(setName)}
+	s.Flags, _ = a.Num(setFlags)
+	n, _ := a.Num(setKeyLen)
+	s.KeyLen = int(n)
+	typ, isMap := a.Num(setDataType)
+	s.Verdicts = isMap && typ == dataTypeVerdict
+	return s, err
+}
+
+// decodeElements reads the elements of one message.
+func decodeElements(b []byte) ([]Element, error) {
+	a, err := parseAttrs(b)
+	if err != nil {
+		return nil, err
+	}
+	var out []Element
+	err = eachAttr(a[elemListElems], func(_ uint16, elem []byte) error {
+		e, err := decodeElement(elem)
+		out = append(out, e)
+		return err
+	})
+	return out, err
+}
+
+func decodeElement(b []byte) (e Element, err error) {
+	a, err := parseAttrs(b)
+	if err != nil {
+		return e, err
+	}
+	e.Flags, _ = a.Num(elemFlags)
+	e.Comment = comment(a[elemUserdata])
+	for _, f := range []struct {
+		typ  uint16
+		into *[]byte
+	}{{elemKey, &e.Key}, {elemKeyEnd, &e.KeyEnd}, {elemData, &e.Data}} {
+		d, err := a.Nested(f.typ)
+		if err != nil {
+			return e, err
+		}
+		*f.into = d[dataValue]
+		if f.typ == elemData {
+			if e.Verdict, err = DecodeVerdict(d); err != nil {
+				return e, err
+			}
+		}
+	}
+	return e, nil
+}
+
+// DecodeVerdict reads the verdict in NFTA_DATA attributes; without one it is
+// Continue.
+func DecodeVerdict(data Attrs) (Verdict, error) {
+	if _, ok := data[dataVerdict]; !ok {
+		return Verdict{Code: Continue}, nil
+	}
+	v, err := data.Nested(dataVerdict)
+	code, _ := v.Num(verdictCode)
+	return Verdict{Code: int32(code), Chain: v.Text(verdictChain)}, err
+}
+
+// Value returns the bytes in NFTA_DATA attributes.
+func Value(data Attrs) []byte { return data[dataValue] }
+
+// comment reads nft's user data: type, length, value; type 0 is the comment
+// (libnftnl, NFTNL_UDATA_SET_ELEM_COMMENT).
+func comment(b []byte) string {
+	for len(b) >= 2 {
+		n := int(b[1])
+		if 2+n > len(b) {
+			return ""
+		}
+		if b[0] == 0 && n > 0 {
+			return string(b[2 : 2+n-1])
+		}
+		b = b[2+n:]
+	}
+	return ""
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"fmt"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// A Source reads native nftables, one chain and one element at a time.
+type Source interface {
+	Rules(t nft.Table, chain string) ([]nft.Rule, error)
+	Set(t nft.Table, name string) (nft.Set, error)
+	Lookup(s nft.Set, key []byte) (nft.Element, bool, error)
+	Elements(s nft.Set) ([]nft.Element, error)
+}
+
+// nftables is a native table as a program.
+type nftables struct {
+	src   Source
+	table nft.Table
+}
+
+// NewNFT returns a Walker for a native table and packets of family f. What the
+// walk comes across is read from src.
+func NewNFT(src Source, t nft.Table, f hostport.Family) *Walker {
+	return &Walker{is4: f == hostport.IPv4, prog: &nftables{src: src, table: t}}
+}
+
+func (n *nftables) rules(chain string) ([]rule, error) {
+	list, err := n.src.Rules(n.table, chain)
+	out := make([]rule, 0, len(list))
+	for _, r := range list {
+		out = append(out, &nftRule{nftables: n, chain: chain, rule: r})
+	}
+	return out, err
+}
+
+// An nftRule evaluates the expressions of one rule.
+type nftRule struct {
+	*nftables
+	chain string
+	rule  nft.Rule
+}
+
+func (r *nftRule) ours() bool { return false }
+
+// A thread is a set of packets on its way through the expressions, with what
+// the registers hold for them. Open is Some or Unknown if it is not certain that
+// they are still on it.
+type thread struct {
+	b       box
+	regs    registers
+	open    Tri
+	altered bool
+	comment string
+}
+
+// A run collects what comes out of one rule.
+type run struct {
+	r    *nftRule
+	p    Packet
+	outs []outcome
+	rest space
+	// altered is set if some packet goes on with another mark.
+	altered bool
+	hop     Hop
+}
+
+func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
+	x := &run{r: r, p: p, hop: Hop{Table: r.table.String(), Text: fmt.Sprintf("handle %d: %s", r.rule.Handle, describe(r.rule))}}
+	var threads []thread
+	for _, b := range s {
+		threads = append(threads, thread{b: b, open: Yes})
+	}
+	for _, e := range r.rule.Exprs {
+		var next []thread
+		for _, th := range threads {
+			after, err := x.step(th, e)
+			if err != nil {
+				return nil, nil, false, err
+			}
+			next = append(next, after...)
+		}
+		if threads = next; len(threads) > maxBoxes {
+			threads = x.hull(threads)
+		}
+		if len(threads) == 0 {
+			break
+		}
+	}
+	for _, th := range threads { // no verdict: they go on
+		x.misses(th)
+	}
+	return x.result(s)
+}
+
+// result gives the outcomes their certainty: Yes only for a single one that all
+// packets take.
+func (x *run) result(s space) ([]outcome, space, bool, error) {
+	if len(x.outs) == 0 && !x.altered {
+		return nil, s, false, nil
+	}
+	for i := range x.outs {
+		h := &x.outs[i].hop
+		if h.Match == Yes && (len(x.rest) > 0 || len(x.outs) > 1) {
+			h.Match = Some
+		}
+	}
+	return x.outs, x.rest.bounded(x.r.is4(x.p)), x.altered, nil
+}
+
+func (r *nftRule) is4(p Packet) bool { return p.Family() == hostport.IPv4 }
+
+// hull joins threads that became too many: all registers are forgotten.
+func (x *run) hull(threads []thread) []thread {
+	var s space
+	for _, th := range threads {
+		s = append(s, th.b)
+	}
+	b := s.bounded(x.p.Family() == hostport.IPv4)[0]
+	return []thread{{b: b, open: Some, altered: true}}
+}
+
+// misses lets a thread go on with the next rule.
+func (x *run) misses(th thread) {
+	x.rest = append(x.rest, th.b)
+	x.altered = x.altered || th.altered
+}
+
+// maybe lets a thread go on with the next rule and also stay: whether it does is
+// open.
+func (x *run) maybe(th thread, open Tri) []thread {
+	x.misses(th)
+	th.open = weaker(th.open, open)
+	return []thread{th}
+}
+
+// out ends a thread with an outcome; equal ones are joined.
+func (x *run) out(th thread, k kind, target, chain string, leave bool) {
+	hop := x.hop
+	hop.Match, hop.Target = th.open, target
+	if hop.Comment = th.comment; hop.Comment == "" {
+		hop.Comment = x.r.rule.Comment
+	}
+	if k == mayDoAnything {
+		hop.NamesPort = true
+	}
+	for i := range x.outs {
+		o := &x.outs[i]
+		if o.kind == k && o.chain == chain && o.leave == leave && o.hop.Target == target && o.hop.Comment == hop.Comment {
+			o.in, o.hop.Match = append(o.in, th.b), weaker(o.hop.Match, th.open)
+			return
+		}
+	}
+	x.outs = append(x.outs, outcome{in: space{th.b}, kind: k, chain: chain, leave: leave, hop: hop})
+}
+
+// verdict ends a thread with what an immediate or a verdict map says. It returns
+// the thread if it goes on.
+func (x *run) verdict(th thread, v nft.Verdict) []thread {
+	switch v.Code {
+	case nft.Continue:
+		return []thread{th}
+	case nft.Break:
+		x.misses(th)
+	case nft.Accept:
+		x.out(th, ends, "accept", "", false)
+	case nft.Drop:
+		x.out(th, ends, "drop", "", false)
+	case nft.Queue:
+		x.out(th, ends, "queue", "", false)
+	case nft.Return:
+		x.out(th, returns, "return", "", false)
+	case nft.Jump:
+		x.out(th, jumps, "jump "+v.Chain, v.Chain, false)
+	case nft.Goto:
+		x.out(th, jumps, "goto "+v.Chain, v.Chain, true)
+	default:
+		x.out(th, mayDoAnything, fmt.Sprintf("verdict %d", v.Code), "", false)
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// step evaluates one expression for a thread and returns the threads that are
+// still on the rule. The names and numbers are those of the kernel's
+// net/netfilter/nft_*.c and include/uapi/linux/netfilter/nf_tables.h.
+func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
+	switch e.Name {
+	case "meta":
+		return x.meta(th, e.Attrs), nil
+	case "payload":
+		return x.payload(th, e.Attrs), nil
+	case "ct":
+		return x.ct(th, e.Attrs), nil
+	case "fib":
+		return x.fib(th, e.Attrs), nil
+	case "cmp":
+		return x.cmp(th, e.Attrs)
+	case "range":
+		return x.between(th, e.Attrs)
+	case "bitwise":
+		return bitwise(th, e.Attrs)
+	case "byteorder":
+		return byteorder(th, e.Attrs), nil
+	case "lookup":
+		return x.lookup(th, e.Attrs)
+	case "immediate":
+		return x.immediate(th, e.Attrs)
+	case "nat":
+		return x.nat(th, e.Attrs), nil
+	case "redir", "tproxy":
+		x.out(th, translates, map[string]string{"redir": "redirect", "tproxy": "tproxy"}[e.Name], "", false)
+		return nil, nil
+	case "masq", "reject", "queue":
+		x.out(th, ends, e.Name, "", false)
+		return nil, nil
+	case "counter", "log", "last", "notrack", "dup", "secmark":
+		return []thread{th}, nil
+	case "limit", "quota", "connlimit", "objref", "dynset", "synproxy", "flow_offload":
+		return x.maybe(th, Some), nil
+	case "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "numgen", "hash", "inner":
+		// They load something open into a register, or find nothing to load.
+		th.regs = registers{}
+		return x.maybe(th, Some), nil
+	case "match":
+		return x.xtMatch(th, e.Attrs), nil
+	case "target":
+		return x.xtTarget(th, e.Attrs), nil
+	}
+	x.out(th, mayDoAnything, e.Name, "", false)
+	th.regs, th.open = registers{}, Unknown
+	return []thread{th}, nil
+}
+
+// Keys of meta.
+const (
+	metaProtocol = 1
+	metaMark     = 3
+	metaIifName  = 6
+	metaOifName  = 7
+	metaNfproto  = 15
+	metaL4proto  = 16
+)
+
+func (x *run) meta(th thread, a nft.Attrs) []thread {
+	key, _ := a.Num(2)
+	if sreg, set := a.Num(3); set {
+		if key == metaMark {
+			th.b.mark, th.altered = newMark(th.b.mark, th.regs.take(sreg, 4)), true
+		}
+		return []thread{th}
+	}
+	dreg, _ := a.Num(1)
+	switch {
+	case key == metaNfproto:
+		th.regs.store(dreg, []byte{x.family()})
+	case key == metaL4proto:
+		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case key == metaProtocol && x.family() == nft.IPv4:
+		th.regs.store(dreg, []byte{0x08, 0x00})
+	case key == metaProtocol:
+		th.regs.store(dreg, []byte{0x86, 0xdd})
+	case key == metaMark:
+		th.regs.load(dreg, ofMark, 0, 4)
+	case key == metaIifName && x.p.Hook == Prerouting:
+		th.regs.load(dreg, ofIn, 0, 16)
+	case key == metaOifName && x.p.Hook == Output && !x.p.Absent:
+		th.regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
+	case key == metaIifName, key == metaOifName && x.p.Hook == Prerouting:
+		th.regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
+	default:
+		th.regs.load(dreg, ofAnything, 0, 16)
+	}
+	return []thread{th}
+}
+
+// newMark is the mark that slots hold: a number, or the old mark changed.
+func newMark(old bits, slots []slot) bits {
+	if b, ok := bytesOf(slots, 4); ok {
+		return bits{binary.NativeEndian.Uint32(b), ^uint32(0)}
+	}
+	if of, ok := oneSource(slots); ok && of == ofMark {
+		return old.set(binary.NativeEndian.Uint32(slots[0].data[:]), ^binary.NativeEndian.Uint32(slots[0].mask[:]))
+	}
+	return bits{}
+}
+
+func (x *run) family() uint8 {
+	if x.p.Family() == hostport.IPv4 {
+		return nft.IPv4
+	}
+	return nft.IPv6
+}
+
+// payload loads header bytes: addresses and the destination port are followed,
+// the rest is open. Writing into the packet is not understood.
+func (x *run) payload(th thread, a nft.Attrs) []thread {
+	if _, set := a[5]; set {
+		x.out(th, mayDoAnything, "payload set", "", false)
+		return []thread{th}
+	}
+	dreg, _ := a.Num(1)
+	base, _ := a.Num(2)
+	off, _ := a.Num(3)
+	n, _ := a.Num(4)
+	src, dst, size := 12, 16, 4
+	if x.family() == nft.IPv6 {
+		src, dst, size = 8, 24, 16
+	}
+	at := int(off)
+	th.regs.load(dreg, ofAnything, 0, int(n))
+	switch {
+	case base == 1 && at >= src && at+int(n) <= src+size:
+		th.regs.load(dreg, ofSrc, at-src, int(n))
+	case base == 1 && at >= dst && at+int(n) <= dst+size:
+		th.regs.load(dreg, ofDst, at-dst, int(n))
+	case base == 1 && at == 9 && n == 1 && x.family() == nft.IPv4:
+		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case base == 2 && at == 2 && n == 2:
+		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
+		x.hop.NamesPort = true
+	}
+	return []thread{th}
+}
+
+// Keys of ct, and the bit of state NEW (NF_CT_STATE_BIT(IP_CT_NEW)).
+const (
+	ctState    = 0
+	ctDir      = 1
+	ctL3proto  = 7
+	ctSrc      = 8
+	ctDst      = 9
+	ctProtocol = 10
+	ctProtoDst = 12
+	ctSrcIP    = 19
+	ctDstIP6   = 22
+	stateNew   = 8
+)
+
+// ct: the packets open a connection that nobody translated yet.
+func (x *run) ct(th thread, a nft.Attrs) []thread {
+	if _, set := a[4]; set {
+		return []thread{th}
+	}
+	dreg, _ := a.Num(1)
+	key, _ := a.Num(2)
+	dir, directed := a[3]
+	original := !directed || len(dir) == 1 && dir[0] == 0
+	size := 16
+	if x.family() == nft.IPv4 {
+		size = 4
+	}
+	th.regs.load(dreg, ofAnything, 0, 16)
+	switch {
+	case key == ctState:
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, stateNew))
+	case key == ctDir:
+		th.regs.store(dreg, []byte{0})
+	case key == ctL3proto:
+		th.regs.store(dreg, []byte{x.family()})
+	case key == ctProtocol:
+		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case !original:
+	case key == ctProtoDst:
+		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
+		x.hop.NamesPort = true
+	case key == ctSrc:
+		th.regs.load(dreg, ofSrc, 0, size)
+	case key == ctDst:
+		th.regs.load(dreg, ofDst, 0, size)
+	case key >= ctSrcIP && key <= ctDstIP6:
+		// src/dst by family: an even offset is the source.
+		if of := []source{ofSrc, ofDst}[(key-ctSrcIP)%2]; (key >= ctSrcIP+2) == (x.family() == nft.IPv6) {
+			th.regs.load(dreg, of, 0, size)
+		}
+	}
+	return []thread{th}
+}
+
+// fib: the type of the destination is LOCAL; the rest is open.
+func (x *run) fib(th thread, a nft.Attrs) []thread {
+	const resultType, byDst = 3, 2
+	dreg, _ := a.Num(1)
+	result, _ := a.Num(2)
+	flags, _ := a.Num(3)
+	th.regs.load(dreg, ofAnything, 0, 16)
+	if result == resultType && flags == byDst {
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 2)) // RTN_LOCAL
+	}
+	return []thread{th}
+}
+
+// immediate loads a value or gives a verdict.
+func (x *run) immediate(th thread, a nft.Attrs) ([]thread, error) {
+	dreg, _ := a.Num(1)
+	data, err := a.Nested(2)
+	if err != nil {
+		return nil, err
+	}
+	if dreg != 0 {
+		th.regs.store(dreg, nft.Value(data))
+		return []thread{th}, nil
+	}
+	v, err := nft.DecodeVerdict(data)
+	if err != nil {
+		return nil, err
+	}
+	return x.verdict(th, v), nil
+}
+
+// nat translates. In an inet table a rule for one family passes the packets of
+// the other (nft_nat_inet_eval).
+func (x *run) nat(th thread, a nft.Attrs) []thread {
+	const dnat = 1
+	family, _ := a.Num(2)
+	if x.r.table.Family == nft.Inet && uint8(family) != x.family() {
+		return []thread{th}
+	}
+	if typ, _ := a.Num(1); typ != dnat {
+		x.out(th, ends, "snat", "", false)
+		return nil
+	}
+	x.hop.To = natTarget(th, a, x.family())
+	x.out(th, translates, "dnat", "", false)
+	return nil
+}
+
+// describe names the expressions of a rule with their numbers; "nft -a list
+// chain" shows its text beside the handle.
+func describe(r nft.Rule) string {
+	var names []string
+	for _, e := range r.Exprs {
+		switch e.Name {
+		case "match", "target":
+			names = append(names, e.Name+" "+e.Attrs.Text(1))
+		case "lookup":
+			names = append(names, "lookup @"+e.Attrs.Text(1))
+		case "cmp":
+			data, _ := e.Attrs.Nested(3)
+			names = append(names, fmt.Sprintf("cmp 0x%x", nft.Value(data)))
+		default:
+			names = append(names, e.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}

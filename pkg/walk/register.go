@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/portguard/portguard/pkg/addrset"
+)
+
+// registers are the 16 registers of four bytes that nf_tables has.
+type registers [16]slot
+
+// A slot is one register: bytes that are known, or four bytes of something the
+// packet set leaves open.
+type slot struct {
+	of  source
+	off uint8 // which bytes of an address or a name
+	// data are the bytes if known; otherwise the value is x&mask ^ data.
+	data, mask [4]byte
+}
+
+type source uint8
+
+const (
+	ofAnything source = iota // free: both answers are possible
+	known
+	ofDst
+	ofSrc
+	ofIn
+	ofMark
+	unclear // not understood
+)
+
+// index maps a register number to the first slot: NFT_REG_1 to 4 have 16 bytes,
+// NFT_REG32_00 (8) and up four (nft_parse_register).
+func index(reg uint32) (int, bool) {
+	switch {
+	case reg >= 1 && reg <= 4:
+		return int(reg-1) * 4, true
+	case reg >= 8 && reg < 24:
+		return int(reg - 8), true
+	}
+	return 0, false
+}
+
+// store puts bytes into consecutive slots, padded with zeros.
+func (r *registers) store(reg uint32, b []byte) {
+	i, ok := index(reg)
+	for n := 0; ok && n < len(b) && i < len(r); n += 4 {
+		s := slot{of: known}
+		copy(s.data[:], b[n:])
+		r[i] = s
+		i++
+	}
+}
+
+// load puts something open of n bytes, from byte off on, into slots.
+func (r *registers) load(reg uint32, of source, off, n int) {
+	i, ok := index(reg)
+	for ; ok && n > 0 && i < len(r); n -= 4 {
+		r[i] = slot{of: of, off: uint8(off), mask: [4]byte{255, 255, 255, 255}}
+		i, off = i+1, off+4
+	}
+}
+
+// take returns the slots that hold n bytes.
+func (r *registers) take(reg uint32, n int) []slot {
+	i, ok := index(reg)
+	k := (n + 3) / 4
+	if !ok || k == 0 || i+k > len(r) {
+		return nil
+	}
+	return r[i : i+k]
+}
+
+// bytesOf returns the bytes of slots that are all known.
+func bytesOf(slots []slot, n int) ([]byte, bool) {
+	var out []byte
+	for _, s := range slots {
+		if s.of != known {
+			return nil, false
+		}
+		out = append(out, s.data[:]...)
+	}
+	if len(out) < n {
+		return nil, false
+	}
+	return out[:n], true
+}
+
+// oneSource returns what slots hold if it is one thing from its first byte on.
+func oneSource(slots []slot) (source, bool) {
+	for i, s := range slots {
+		if s.of != slots[0].of || int(s.off) != i*4 {
+			return unclear, false
+		}
+	}
+	return slots[0].of, len(slots) > 0
+}
+
+// Comparison operators (NFT_CMP_*).
+const (
+	cmpEQ  = 0
+	cmpNEQ = 1
+	cmpLT  = 2
+	cmpLTE = 3
+	cmpGT  = 4
+	cmpGTE = 5
+)
+
+// A test is the answer of a comparison: Yes or No, or a condition on what the
+// walk keeps track of, or open.
+type test struct {
+	always Tri
+	cond   *cond
+}
+
+// compare answers "slots op data".
+func compare(slots []slot, op uint32, data []byte, is4 bool) test {
+	if b, ok := bytesOf(slots, len(data)); ok {
+		return test{always: yesIf(holds(bytes.Compare(b, data), op))}
+	}
+	of, ok := oneSource(slots)
+	if !ok {
+		return test{always: openness(slots)}
+	}
+	switch of {
+	case ofDst, ofSrc:
+		if c, ok := addrCond(slots, op, data, is4); ok {
+			c.kind = onDst
+			if of == ofSrc {
+				c.kind = onSrc
+			}
+			return test{cond: &c}
+		}
+	case ofIn:
+		if op == cmpEQ || op == cmpNEQ {
+			return test{cond: &cond{kind: onIn, in: ifPattern(data), not: op == cmpNEQ}}
+		}
+	case ofMark:
+		if c, ok := markCond(slots[0], op, data); ok {
+			return test{cond: &c}
+		}
+		return test{always: Unknown}
+	case ofAnything, known, unclear:
+	}
+	return test{always: openness(slots)}
+}
+
+// openness is Unknown if something in slots was not understood.
+func openness(slots []slot) Tri {
+	for _, s := range slots {
+		if s.of == unclear || s.of == ofMark {
+			return Unknown
+		}
+	}
+	return Some
+}
+
+func holds(c int, op uint32) bool {
+	switch op {
+	case cmpEQ:
+		return c == 0
+	case cmpNEQ:
+		return c != 0
+	case cmpLT:
+		return c < 0
+	case cmpLTE:
+		return c <= 0
+	case cmpGT:
+		return c > 0
+	}
+	return c >= 0
+}
+
+// addrCond reads a comparison of an address, or of its first bytes or bits.
+func addrCond(slots []slot, op uint32, data []byte, is4 bool) (cond, bool) {
+	size := 16
+	if is4 {
+		size = 4
+	}
+	if len(data) > size {
+		return cond{}, false
+	}
+	var mask, flip []byte
+	for _, s := range slots {
+		mask, flip = append(mask, s.mask[:]...), append(flip, s.data[:]...)
+	}
+	mask, flip = mask[:len(data)], flip[:len(data)]
+	ones, ok := prefixLen(mask)
+	if !ok || !bytes.Equal(flip, make([]byte, len(flip))) {
+		return cond{}, false
+	}
+	for i := range data {
+		if data[i]&^mask[i] != 0 {
+			return cond{}, false
+		}
+	}
+	full := append(bytes.Clone(data), make([]byte, size-len(data))...)
+	a, _ := netip.AddrFromSlice(full)
+	set := addrset.Of(netip.PrefixFrom(a, ones))
+	if op == cmpEQ || op == cmpNEQ {
+		return cond{addrs: set, not: op == cmpNEQ}, true
+	}
+	if ones != size*8 {
+		return cond{}, false
+	}
+	all := addrset.All(is4)[0]
+	switch op {
+	case cmpLTE:
+		return cond{addrs: addrset.Between(all.Lo, a)}, true
+	case cmpGT:
+		return cond{addrs: addrset.Between(all.Lo, a), not: true}, true
+	case cmpGTE:
+		return cond{addrs: addrset.Between(a, all.Hi)}, true
+	}
+	return cond{addrs: addrset.Between(a, all.Hi), not: true}, true // cmpLT
+}
+
+// prefixLen counts the leading ones of a mask that has no other.
+func prefixLen(mask []byte) (int, bool) {
+	ones, zero := 0, false
+	for i := range len(mask) * 8 {
+		one := mask[i/8]>>(7-i%8)&1 == 1
+		if one && zero {
+			return 0, false
+		}
+		zero = zero || !one
+		if one {
+			ones++
+		}
+	}
+	return ones, true
+}
+
+// ifPattern reads an interface name: 16 bytes with a NUL, or the first bytes of
+// the names that a wildcard means.
+func ifPattern(data []byte) string {
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return string(data[:i])
+	}
+	if len(data) >= 16 {
+		return string(data)
+	}
+	return string(data) + "+"
+}
+
+// markCond reads a comparison of (mark & mask) ^ data with a number.
+func markCond(s slot, op uint32, data []byte) (cond, bool) {
+	if len(data) != 4 || op != cmpEQ && op != cmpNEQ {
+		return cond{}, false
+	}
+	mask, flip := binary.NativeEndian.Uint32(s.mask[:]), binary.NativeEndian.Uint32(s.data[:])
+	return cond{kind: onMark, value: binary.NativeEndian.Uint32(data) ^ flip, mask: mask, not: op == cmpNEQ}, true
+}
