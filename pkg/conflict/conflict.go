@@ -86,6 +86,8 @@ type Snapshot struct {
 	// Native are the base chains of nftables; NFT reads what the walk comes to.
 	Native []nft.Chain
 	NFT    walk.Source
+	// Sets are the node's ipsets.
+	Sets   walk.Sets
 	Claims []hostport.Claim
 	// EphemeralFrom and EphemeralTo are ip_local_port_range.
 	EphemeralFrom, EphemeralTo uint16

@@ -29,10 +29,10 @@ type ruleWalk struct {
 func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
 	w := &ruleWalk{s: s, native: map[string]*walk.Walker{}}
 	for _, rs := range s.Rules {
-		nft := rs.Flavour == "nft"
-		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), rs.Family, nft, isOurs))
-		w.filter = append(w.filter, walk.New(rs.Dump.Table("filter"), rs.Family, nft, isOurs))
-		w.mangle = append(w.mangle, walk.New(rs.Dump.Table("mangle"), rs.Family, nft, isOurs))
+		o := walk.Options{Family: rs.Family, NFT: rs.Flavour == "nft", Skip: isOurs, Sets: s.Sets}
+		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), o))
+		w.filter = append(w.filter, walk.New(rs.Dump.Table("filter"), o))
+		w.mangle = append(w.mangle, walk.New(rs.Dump.Table("mangle"), o))
 	}
 	return w
 }
@@ -47,6 +47,9 @@ func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) er
 			if err := w.hook(r, a, m, i, h); err != nil {
 				return fmt.Errorf("%s table nat, %s: %w", rs.Flavour, h, err)
 			}
+		}
+		if err := w.findIPVS(r, a, m, i); err != nil {
+			return err
 		}
 		if reachable(rs, noEndpoints) {
 			if err := w.withoutEndpoints(r, a, m, i); err != nil {

@@ -3,26 +3,91 @@
 package host
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// HasSet reports whether an ipset of that name exists. It asks for the header
-// only: KUBE-IPVS-IPS has as many members as the cluster has Services.
+// Sets asks the kernel about ipsets, one member at a time: KUBE-IPVS-IPS alone
+// has as many as the cluster has Services.
+type Sets struct{}
+
+// HasSet reports whether an ipset of that name exists.
 func HasSet(name string) (bool, error) {
-	req := nl.NewNetlinkRequest(nl.IPSET_CMD_HEADER|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_ACK)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
-	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
-	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
-	_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+	typ, err := Sets{}.SetType(name)
+	return typ != "", err
+}
+
+// SetType returns the type of a set, such as "hash:ip,port", "" if there is no
+// such set.
+func (Sets) SetType(name string) (string, error) {
+	msgs, err := setRequest(nl.IPSET_CMD_HEADER, name)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT):
+		return "", nil // no such set; no ip_set in the kernel
+	case err != nil:
+		return "", fmt.Errorf("could not ask for ipset %s: %w", name, err)
+	}
+	for _, m := range msgs {
+		attrs, err := nl.ParseRouteAttr(m[min(len(m), nl.SizeofNfgenmsg):])
+		if err != nil {
+			return "", fmt.Errorf("could not ask for ipset %s: %w", name, err)
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == nl.IPSET_ATTR_TYPENAME {
+				return strings.TrimRight(string(a.Value), "\x00"), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("could not ask for ipset %s: the kernel did not say its type", name)
+}
+
+// SetHas reports whether a set holds a port, an address, or both, as its type
+// asks. netlink.IpsetTest is not used: it names a protocol with every port, which
+// a bitmap of ports refuses.
+func (Sets) SetHas(name, typ string, addr netip.Addr, proto hostport.Proto, port uint16) (bool, error) {
+	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|unix.NLA_F_NESTED, nil)
+	if typ != "bitmap:port" {
+		ip := nl.NewRtAttr(nl.IPSET_ATTR_IP|unix.NLA_F_NESTED, nil)
+		attr := nl.IPSET_ATTR_IPADDR_IPV4
+		if addr.Is6() {
+			attr = nl.IPSET_ATTR_IPADDR_IPV6
+		}
+		ip.AddRtAttr(attr|unix.NLA_F_NET_BYTEORDER, addr.AsSlice())
+		data.AddChild(ip)
+	}
+	if strings.Contains(typ, ",port") {
+		data.AddRtAttr(nl.IPSET_ATTR_PROTO, nl.Uint8Attr(uint8(proto)))
+	}
+	if strings.Contains(typ, "port") {
+		data.AddRtAttr(nl.IPSET_ATTR_PORT|unix.NLA_F_NET_BYTEORDER, binary.BigEndian.AppendUint16(nil, port))
+	}
+	_, err := setRequest(nl.IPSET_CMD_TEST, name, data)
+	var errno unix.Errno
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT):
-		return false, nil // no such set; no ip_set in the kernel
+	case errors.As(err, &errno) && (errno == nl.IPSET_ERR_EXIST || typ == "bitmap:port" && errno == nl.IPSET_ERR_TYPE_SPECIFIC):
+		return false, nil // not in it, or out of the bitmap's range
 	}
-	return false, fmt.Errorf("could not ask for ipset %s: %w", name, err)
+	return false, fmt.Errorf("could not look up %s %d/%s in ipset %s: %w", addr, port, proto, name, err)
+}
+
+// setRequest sends one request about a set.
+func setRequest(cmd int, name string, more ...*nl.RtAttr) ([][]byte, error) {
+	req := nl.NewNetlinkRequest(cmd|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_ACK)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
+	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
+	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
+	for _, a := range more {
+		req.AddData(a)
+	}
+	return req.Execute(unix.NETLINK_NETFILTER, 0)
 }

@@ -165,7 +165,7 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *ip
 	}
 	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
 	reader := nft.NewReader()
-	snap.NFT = reader
+	snap.NFT, snap.Sets = reader, host.Sets{}
 	if snap.Native, err = reader.BaseChains(); err == nil {
 		snap.Listeners, err = listener.New().Read(a.Mappings)
 	}

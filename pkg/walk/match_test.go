@@ -155,7 +155,7 @@ func TestMatch(t *testing.T) {
 // answer asks one rule.
 func answer(rule string, p Packet) Tri {
 	x := &xtables{is4: p.Family() == hostport.IPv4}
-	_, _, m := x.compile(iptsave.Rule{Text: rule + " -j DNAT"}).match(p, p.start())
+	_, _, m, _ := x.compile(iptsave.Rule{Text: rule + " -j DNAT"}).match(p, p.start())
 	return m
 }
 

@@ -65,7 +65,7 @@ func TestWalk(t *testing.T) {
 		{"skipped chains need not be there", []string{"PREROUTING -j OURS-GONE", "PREROUTING -j REDIRECT"}, "yes REDIRECT via PREROUTING"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := New(nat(t, tt.rules...), hostport.IPv4, false, func(c string) bool { return strings.HasPrefix(c, "OURS") })
+			w := New(nat(t, tt.rules...), Options{Family: hostport.IPv4, Skip: func(c string) bool { return strings.HasPrefix(c, "OURS") }})
 			r, err := w.Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
 			if err != nil {
 				t.Fatal(err)
@@ -93,7 +93,7 @@ func TestWalkGivesUp(t *testing.T) {
 		{"rules that branch without end", append(wide, "C3 -p udp -j ACCEPT")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := New(nat(t, tt.rules...), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+			_, err := New(nat(t, tt.rules...), Options{Family: hostport.IPv4, NFT: false}).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
 			if !errors.Is(err, ErrTooComplex) {
 				t.Errorf("error is %v, want ErrTooComplex", err)
 			}
@@ -107,7 +107,7 @@ func TestWalkFollowsDeepJumps(t *testing.T) {
 	for i := range 30 {
 		rules = append(rules, fmt.Sprintf("C%d -j C%d", i, i+1))
 	}
-	r, err := New(nat(t, append(rules, "C30 -j DNAT")...), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	r, err := New(nat(t, append(rules, "C30 -j DNAT")...), Options{Family: hostport.IPv4, NFT: false}).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
 	if err != nil || len(r.NAT) != 1 || len(r.NAT[0].Hops) != 32 {
 		t.Errorf("got %s, %v", say(r), err)
 	}
@@ -115,7 +115,7 @@ func TestWalkFollowsDeepJumps(t *testing.T) {
 
 func TestWalkOfNothing(t *testing.T) {
 	for _, table := range []*iptsave.Table{nil, nat(t)} {
-		w := New(table, hostport.IPv4, false, nil)
+		w := New(table, Options{Family: hostport.IPv4, NFT: false})
 		r, err := w.Walk("NONE", packet(Prerouting, "192.0.2.1", 80))
 		if err != nil || say(r) != "" {
 			t.Errorf("got %s, %v", say(r), err)
@@ -139,7 +139,7 @@ func TestReached(t *testing.T) {
 		{"who returned gets there", []string{"PREROUTING -j X", "X -s 10.0.0.0/8 -j RETURN", "X -j ACCEPT"}, "192.0.2.1-192.0.2.9"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := New(nat(t, tt.rules...), hostport.IPv4, false, func(c string) bool { return c == "OURS" })
+			w := New(nat(t, tt.rules...), Options{Family: hostport.IPv4, Skip: func(c string) bool { return c == "OURS" }})
 			p := packet(Prerouting, "192.0.2.1", 80)
 			p.Dst = addrset.Between(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.9"))
 			r, err := w.Walk("PREROUTING", p)
@@ -153,7 +153,7 @@ func TestReached(t *testing.T) {
 // What iptables-nft-save shows without a target may be anything.
 func TestNativeRules(t *testing.T) {
 	for _, nft := range []bool{false, true} {
-		r, err := New(nat(t, "PREROUTING -p tcp", `PREROUTING -m comment --comment "x"`), hostport.IPv4, nft, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+		r, err := New(nat(t, "PREROUTING -p tcp", `PREROUTING -m comment --comment "x"`), Options{Family: hostport.IPv4, NFT: nft}).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
 		if err != nil || len(r.NAT) > 0 != nft {
 			t.Errorf("nft %v: got %s, %v", nft, say(r), err)
 		}
@@ -171,7 +171,7 @@ func TestNamesPort(t *testing.T) {
 		"PREROUTING -p tcp -m tcp --sport 80 -j DNAT":              false,
 		"PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1:8080": false,
 	} {
-		r, err := New(nat(t, rule), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+		r, err := New(nat(t, rule), Options{Family: hostport.IPv4, NFT: false}).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
 		if err != nil || len(r.NAT) != 1 {
 			t.Fatalf("%s: got %s, %v", rule, say(r), err)
 		}
@@ -179,7 +179,7 @@ func TestNamesPort(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", rule, got, want)
 		}
 	}
-	r, err := New(nat(t, "PREROUTING -p tcp -m tcp --dport 80 -j X", "X -j DNAT"), hostport.IPv4, false, nil).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	r, err := New(nat(t, "PREROUTING -p tcp -m tcp --dport 80 -j X", "X -j DNAT"), Options{Family: hostport.IPv4, NFT: false}).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
 	if err != nil || !r.NAT[0].NamesPort() {
 		t.Errorf("the port named by the jump was missed: %s, %v", say(r), err)
 	}
@@ -187,7 +187,7 @@ func TestNamesPort(t *testing.T) {
 
 func TestKubeProxyNodePorts(t *testing.T) {
 	for _, file := range []string{"proxy-iptables-legacy.iptables-legacy-save", "proxy-iptables-nft.iptables-nft-save"} {
-		w := New(fixture(t, file).Table("nat"), hostport.IPv4, false, nil)
+		w := New(fixture(t, file).Table("nat"), Options{Family: hostport.IPv4, NFT: false})
 		for _, tt := range []struct {
 			name, dst string
 			proto     hostport.Proto
@@ -223,7 +223,7 @@ func TestKubeProxyNodePorts(t *testing.T) {
 }
 
 func TestKubeProxyServiceAddresses(t *testing.T) {
-	w := New(fixture(t, "proxy-iptables-nft.iptables-nft-save").Table("nat"), hostport.IPv4, false, nil)
+	w := New(fixture(t, "proxy-iptables-nft.iptables-nft-save").Table("nat"), Options{Family: hostport.IPv4, NFT: false})
 	for dst, want := range map[string]bool{"10.96.0.1:443": true, "10.96.0.1:444": false, "10.99.0.50:80": true, "10.99.0.60:80": true, "10.99.0.60:81": false} {
 		ap := netip.MustParseAddrPort(dst)
 		r, err := w.Walk("OUTPUT", packet(Output, ap.Addr().String(), ap.Port()))
@@ -242,7 +242,7 @@ func FuzzWalk(f *testing.F) {
 			return
 		}
 		for _, h := range []Hook{Prerouting, Output} {
-			r, err := New(d.Table("nat"), hostport.IPv4, false, nil).Walk(string(h), packet(h, "192.0.2.1", port))
+			r, err := New(d.Table("nat"), Options{Family: hostport.IPv4, NFT: false}).Walk(string(h), packet(h, "192.0.2.1", port))
 			if err != nil && !errors.Is(err, ErrTooComplex) {
 				t.Error(err)
 			}

@@ -14,6 +14,7 @@ import (
 type xtables struct {
 	table *iptsave.Table
 	skip  func(chain string) bool
+	sets  Sets
 	cache map[string][]rule
 	is4   bool
 	// nft is set if the table is nf_tables' own: there a rule may hold what
@@ -21,11 +22,21 @@ type xtables struct {
 	nft bool
 }
 
-// New returns a Walker for t, which may be nil, of family f and of the nft
-// flavour or not. Jumps to chains for which skip is true, ours, are not followed.
-func New(t *iptsave.Table, f hostport.Family, nft bool, skip func(chain string) bool) *Walker {
-	is4 := f == hostport.IPv4
-	return &Walker{is4: is4, prog: &xtables{table: t, is4: is4, nft: nft, skip: skip, cache: map[string][]rule{}}}
+// Options are what a walk of iptables rules needs besides them.
+type Options struct {
+	Family hostport.Family
+	// NFT is set for the nft flavour.
+	NFT bool
+	// Skip tells our own chains, to which jumps are not followed.
+	Skip func(chain string) bool
+	// Sets are the node's ipsets; nil leaves set matches open.
+	Sets Sets
+}
+
+// New returns a Walker for t, which may be nil.
+func New(t *iptsave.Table, o Options) *Walker {
+	is4 := o.Family == hostport.IPv4
+	return &Walker{is4: is4, prog: &xtables{table: t, is4: is4, nft: o.NFT, skip: o.Skip, sets: o.Sets, cache: map[string][]rule{}}}
 }
 
 func (x *xtables) rules(name string) ([]rule, error) {
@@ -72,12 +83,23 @@ func (x *xtables) compile(r iptsave.Rule) *xtRule {
 	return c
 }
 
+// Match answers for a single rule of the table of w, which must be one of
+// iptables.
+func (w *Walker) Match(r iptsave.Rule, p Packet) (Tri, error) {
+	x, ok := w.prog.(*xtables)
+	if !ok {
+		return Unknown, nil
+	}
+	_, _, m, err := x.compile(r).match(p, p.start())
+	return m, err
+}
+
 func (r *xtRule) ours() bool { return r.x.skip != nil && r.x.skip(r.spec.Target) }
 
 func (r *xtRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
-	in, out, m := r.match(p, s)
-	if m == No {
-		return nil, s, false, nil
+	in, out, m, err := r.match(p, s)
+	if m == No || err != nil {
+		return nil, s, false, err
 	}
 	if marked, ok := mark(r.spec, in); ok {
 		return nil, append(out[:len(out):len(out)], marked...), true, nil
@@ -107,10 +129,21 @@ func (r *xtRule) hop(m Tri) Hop {
 // match splits s into the packets that may match the rule and those that may
 // not; a packet can be in both. The answer is Yes if all match, and Unknown if
 // it hangs on something that was not understood.
-func (r *xtRule) match(p Packet, s space) (in, out space, m Tri) {
-	all := Yes
+func (r *xtRule) match(p Packet, s space) (in, out space, m Tri, err error) {
+	all, conds := Yes, r.conds
 	for _, o := range r.rest {
 		t := matchOption(o, p)
+		if t == Unknown && o.Name == "--match-set" {
+			var c *cond
+			if t, c, err = r.x.matchSet(o, p); err != nil {
+				return nil, s, No, err
+			}
+			if c != nil {
+				c.not = o.Not
+				conds = append(conds[:len(conds):len(conds)], *c)
+				continue
+			}
+		}
 		if r.limited && o.Module == "addrtype" {
 			t = Some
 		}
@@ -118,21 +151,21 @@ func (r *xtRule) match(p Packet, s space) (in, out space, m Tri) {
 			t = t.not()
 		}
 		if t == No {
-			return nil, s, No
+			return nil, s, No, nil
 		}
 		all = weaker(all, t)
 	}
 	if r.misses(s) {
-		return nil, s, No
+		return nil, s, No, nil
 	}
 	sure := true
 	for _, b := range s {
-		hit, miss, known := split(b, r.conds, p.Family())
+		hit, miss, known := split(b, conds, p.Family())
 		in, out, sure = append(in, hit...), append(out, miss...), sure && known
 	}
 	switch {
 	case len(in) == 0:
-		return nil, s, No
+		return nil, s, No, nil
 	case all != Yes:
 		out = s // what leaves it open may fail for any packet
 	case len(out) > 0:
@@ -141,7 +174,7 @@ func (r *xtRule) match(p Packet, s space) (in, out space, m Tri) {
 	if !sure {
 		all = Unknown
 	}
-	return in, out, all
+	return in, out, all, nil
 }
 
 // misses rejects at once what is for other destinations, as nearly all of

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// fixture reads rules that a real kube-proxy v1.36 made.
+func fixture(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// services asks for the ports of the fixtures' Services. The node has their
+// node address and external IP.
+func services(t *testing.T, n *lab.Node, empty string) {
+	t.Helper()
+	for _, tc := range []struct {
+		name, port string
+		says       string // of a refusal
+		warns      string
+	}{
+		{"a NodePort", `{"hostPort":30080,"containerPort":80}`, "NodePort of Service default/web:http", ""},
+		{"a NodePort over UDP", `{"hostPort":30080,"containerPort":80,"protocol":"udp"}`, "NodePort of Service default/web:udp", ""},
+		{"a NodePort of local policy", `{"hostPort":30081,"containerPort":80}`, "NodePort of Service default/local", ""},
+		{"a NodePort without endpoints", `{"hostPort":30082,"containerPort":80}`, "NodePort of Service " + empty, ""},
+		{"a NodePort over SCTP, which is none", `{"hostPort":30080,"containerPort":80,"protocol":"sctp"}`, "", ""},
+		{"a NodePort on a node address", `{"hostPort":30080,"containerPort":80,"hostIP":"10.99.0.2"}`, "NodePort of Service default/web:http", ""},
+		{"an external IP that is a node address", `{"hostPort":80,"containerPort":80}`, "", "Service default/lb has the same port on the node address 10.99.0.50"},
+		{"the port of a ClusterIP", `{"hostPort":443,"containerPort":80}`, "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pod := n.NewPod("web")
+			out, errs, err := n.Call("ADD", pod, direct(n, pod, "["+tc.port+"]", `,"localhost":false`))
+			defer func() { mustCall(t, n, "DEL", pod, bare(n)) }()
+			if tc.says == "" && err != nil || tc.says != "" && (err == nil || !strings.Contains(out, tc.says) || !strings.Contains(out, `"code": 102`)) {
+				t.Errorf("got %v %s, want %q", err, out, tc.says)
+			}
+			if !strings.Contains(errs, tc.warns) || tc.warns == "" && errs != "" {
+				t.Errorf("stderr is %q, want %q", errs, tc.warns)
+			}
+		})
+	}
+}
+
+func TestKubeProxyNftables(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	n.Run("ip", "addr", "add", "10.99.0.2/32", "dev", "eth0")
+	n.Run("ip", "addr", "add", "10.99.0.50/32", "dev", "eth0")
+	rules := fixture(t, "proxy-nftables-nft.nft")
+	n.Feed(rules, "nft", "-f", "-")
+	services(t, n, "default/empty")
+	t.Run("a NodePort on an address that nodeport-addresses leaves out", func(t *testing.T) {
+		pod := n.NewPod("web")
+		mustCall(t, n, "ADD", pod, direct(n, pod, `[{"hostPort":30080,"containerPort":80,"hostIP":"`+lab.NodeV4+`"}]`, ""))
+		mustCall(t, n, "DEL", pod, bare(n))
+	})
+	t.Run("match-all", func(t *testing.T) {
+		n.Run("nft", "flush", "ruleset")
+		all := strings.ReplaceAll(rules, "ip daddr @nodeport-ips", "fib daddr type local ip daddr != 127.0.0.0/8")
+		n.Feed(all, "nft", "-f", "-")
+		pod := n.NewPod("web")
+		out, _, err := n.Call("ADD", pod, direct(n, pod, `[{"hostPort":30080,"containerPort":80,"hostIP":"`+lab.NodeV4+`"}]`, ""))
+		if err == nil || !strings.Contains(out, "default/web:http") {
+			t.Errorf("%v %s", err, out)
+		}
+	})
+}
+
+func TestKubeProxyIptables(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		n.Run("ip", "addr", "add", "10.99.0.2/32", "dev", "eth0")
+		n.Run("ip", "addr", "add", "10.99.0.50/32", "dev", "eth0")
+		for v, file := range map[string]string{"": "proxy-iptables-nft.iptables-nft-save", "6": "proxy-iptables-nft.ip6tables-nft-save"} {
+			// nfacct objects are made by a tool that is not everywhere.
+			rules := ""
+			for line := range strings.Lines(fixture(t, file)) {
+				if i := strings.Index(line, "-m nfacct --nfacct-name  localhost_nps_accepted_pkts "); i >= 0 {
+					line = strings.Replace(line, "-m nfacct --nfacct-name  localhost_nps_accepted_pkts ", "", 1)
+				}
+				if !strings.Contains(line, "nfacct") {
+					rules += line
+				}
+			}
+			n.Feed(rules, "ip"+v+"tables-restore")
+		}
+		services(t, n, "default/empty")
+	})
+}
+
+// The shape of ipvs mode (pkg/proxy/ipvs/proxier.go, writeIptablesRules).
+func TestKubeProxyIPVS(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
+		n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
+		for _, f := range []struct{ cmd, prefix, family string }{{"", "KUBE-", "inet"}, {"6", "KUBE-6-", "inet6"}} {
+			name := func(s string) string { s = f.prefix + s; return s[:min(31, len(s))] }
+			for _, proto := range []string{"TCP", "UDP", "LOCAL-TCP", "LOCAL-UDP"} {
+				n.Run("ipset", "create", name("NODE-PORT-"+proto), "bitmap:port", "range", "0-65535")
+			}
+			n.Run("ipset", "create", name("NODE-PORT-SCTP-HASH"), "hash:ip,port", "family", f.family)
+			n.Run("ipset", "create", name("CLUSTER-IP"), "hash:ip,port", "family", f.family)
+			n.Run("ipset", "create", name("IPVS-IPS"), "hash:ip", "family", f.family)
+			n.Run("ipset", "add", name("NODE-PORT-TCP"), "30080")
+			n.Feed(fmt.Sprintf(`*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-NODE-PORT - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+-I PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-I OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-SERVICES -m set --match-set %[1]s dst,dst -j KUBE-MARK-MASQ
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
+-A KUBE-SERVICES -m set --match-set %[1]s dst,dst -j ACCEPT
+-A KUBE-NODE-PORT -p tcp -m set --match-set %[2]s dst -j KUBE-MARK-MASQ
+-A KUBE-NODE-PORT -p sctp -m set --match-set %[3]s dst,dst -j KUBE-MARK-MASQ
+COMMIT
+`, name("CLUSTER-IP"), name("NODE-PORT-TCP"), name("NODE-PORT-SCTP-HASH")), "ip"+f.cmd+"tables-restore", "--noflush")
+		}
+		n.Run("ipset", "add", "KUBE-NODE-PORT-SCTP-HASH", lab.NodeV4+",sctp:30081")
+		n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.1")
+		for _, tc := range []struct {
+			port string
+			free bool
+		}{
+			{`{"hostPort":30080,"containerPort":80}`, false},
+			{`{"hostPort":30080,"containerPort":80,"hostIP":"::"}`, false},
+			{`{"hostPort":30080,"containerPort":80,"protocol":"udp"}`, true},
+			{`{"hostPort":30081,"containerPort":80}`, true},
+			{`{"hostPort":30081,"containerPort":80,"protocol":"sctp"}`, false},
+			{`{"hostPort":30081,"containerPort":80,"protocol":"sctp","hostIP":"127.0.0.1"}`, true},
+			{`{"hostPort":30081,"containerPort":80,"protocol":"sctp","hostIP":"::"}`, true},
+		} {
+			pod := n.NewPod("web")
+			link(n, pod)
+			out, errs, err := n.Call("ADD", pod, direct(n, pod, "["+tc.port+"]", ""))
+			if (err == nil) != tc.free || err != nil && !strings.Contains(out, "NodePort of a Service") || strings.Contains(errs, "warning") {
+				t.Errorf("%s: got %v %s %s", tc.port, err, out, errs)
+			}
+			mustCall(t, n, "DEL", pod, bare(n))
+			n.Run("ip", "link", "del", "pod0")
+		}
+		t.Run("chains that nothing reaches do not count", func(t *testing.T) {
+			n.Iptables("", "-t nat -D PREROUTING 1")
+			n.Iptables("", "-t nat -D OUTPUT 1")
+			pod := n.NewPod("web")
+			mustCall(t, n, "ADD", pod, direct(n, pod, `[{"hostPort":30080,"containerPort":80,"hostIP":"0.0.0.0"}]`, ""))
+		})
+	})
+}
