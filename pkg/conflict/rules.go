@@ -24,10 +24,15 @@ type ruleWalk struct {
 	filter []*walk.Walker
 	mangle []*walk.Walker
 	native map[string]*walk.Walker
+	local  map[hostport.Family]addrset.Set
 }
 
 func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
-	w := &ruleWalk{s: s, native: map[string]*walk.Walker{}}
+	w := &ruleWalk{s: s, native: map[string]*walk.Walker{}, local: map[hostport.Family]addrset.Set{}}
+	for _, l := range s.Local {
+		f := hostport.FamilyOf(l.Prefix.Addr())
+		w.local[f] = w.local[f].Or(addrset.Of(l.Prefix))
+	}
 	for _, rs := range s.Rules {
 		o := walk.Options{Family: rs.Family, NFT: rs.Flavour == "nft", Skip: isOurs, Sets: s.Sets}
 		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), o))
@@ -112,7 +117,7 @@ func (w *ruleWalk) reached(r *Report, m hostport.Mapping, i int, p walk.Packet, 
 // that arrives from the wire for 127.0.0.0/8 gets to nat.
 func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) (walk.Packet, bool) {
 	a.Carves = r.Carves
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m)}
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family]}
 	if !m.Wildcard() {
 		p.Absent = !slices.ContainsFunc(w.s.Local, func(l hostport.Local) bool { return l.Prefix.Contains(m.HostIP) })
 	}

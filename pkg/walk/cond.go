@@ -20,6 +20,8 @@ type cond struct {
 	in          string
 	value, mask uint32
 	not         bool
+	// loose means that not all of addrs fulfil the condition, but no others.
+	loose bool
 }
 
 type condKind uint8
@@ -53,6 +55,27 @@ func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
 		c.value, c.mask, ok = parseMark(o.Value())
 	}
 	return c, ok
+}
+
+// srcType reads "--src-type" as a condition on the source, where the node's
+// addresses are known. For IPv4 UNICAST is what is not local, and not all of it;
+// for IPv6 it is a property of the address.
+func srcType(o iptsave.Option, p Packet) (c cond, ok bool) {
+	c = cond{kind: onSrc, not: o.Not}
+	is4 := p.Family() == hostport.IPv4
+	switch {
+	case o.Name != "--src-type" || p.Local == nil:
+		return c, false
+	case o.Value() == "LOCAL":
+		c.addrs = p.Local
+	case o.Value() == "UNICAST" && is4:
+		c.addrs, c.loose = p.Local.Not(true), true
+	case o.Value() == "UNICAST":
+		c.addrs = addrset.Of(netip.MustParsePrefix("ff00::/8")).Or(addrset.Of(netip.MustParsePrefix("::/128"))).Not(false)
+	default:
+		return c, false
+	}
+	return c, true
 }
 
 // parseNet reads "10.0.0.0/8", "10.0.0.1" and "10.0.0.0/255.0.0.0". A mask with
@@ -126,6 +149,9 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 // sure is false if the answer hangs on a mark that was set before the walk.
 func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure bool) {
 	not := c.not != other
+	if c.loose && not {
+		return b, true, true
+	}
 	addrs := c.addrs
 	if not && (c.kind == onDst || c.kind == onSrc) {
 		addrs = addrs.Not(f == hostport.IPv4)

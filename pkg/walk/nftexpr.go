@@ -209,13 +209,16 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 
 // fib: the type of the destination is LOCAL; the rest is open.
 func (x *run) fib(th thread, a nft.Attrs) []thread {
-	const resultType, byDst = 3, 2
+	const resultType, bySrc, byDst = 3, 1, 2
 	dreg, _ := a.Num(1)
 	result, _ := a.Num(2)
 	flags, _ := a.Num(3)
 	th.regs.load(dreg, ofAnything, 0, 16)
-	if result == resultType && flags == byDst {
+	switch {
+	case result == resultType && flags == byDst:
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 2)) // RTN_LOCAL
+	case result == resultType && flags == bySrc:
+		th.regs.load(dreg, ofSrcType, 0, 4)
 	}
 	return []thread{th}
 }

@@ -20,7 +20,7 @@ func (x *run) cmp(th thread, a nft.Attrs) ([]thread, error) {
 		return nil, err
 	}
 	v := nft.Value(data)
-	return x.apply(th, compare(th.regs.take(sreg, len(v)), op, v, x.r.is4(x.p))), nil
+	return x.apply(th, compare(th.regs.take(sreg, len(v)), op, v, x.p)), nil
 }
 
 // between keeps the packets whose value is in a range, or not in it.
@@ -34,9 +34,8 @@ func (x *run) between(th thread, a nft.Attrs) ([]thread, error) {
 	}
 	lo, hi := nft.Value(from), nft.Value(to)
 	slots := th.regs.take(sreg, len(lo))
-	is4 := x.r.is4(x.p)
 	not := op == cmpNEQ
-	t1, t2 := compare(slots, cmpGTE, lo, is4), compare(slots, cmpLTE, hi, is4)
+	t1, t2 := compare(slots, cmpGTE, lo, x.p), compare(slots, cmpLTE, hi, x.p)
 	switch {
 	case t1.cond != nil && t2.cond != nil && t1.cond.kind == t2.cond.kind:
 		c := cond{kind: t1.cond.kind, addrs: t1.cond.addrs.And(t2.cond.addrs), not: not}
@@ -163,7 +162,7 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 	for _, one := range x.singles(th, slots) {
 		key, ok := one.key(slots, set.KeyLen)
 		if !ok {
-			after, err := x.openLookup(one.thread, set, slots, dreg, isMap, flags&inverted != 0)
+			after, err := x.openLookup(one, set, slots, dreg, isMap, flags&inverted != 0)
 			if err != nil {
 				return nil, err
 			}
@@ -199,70 +198,58 @@ func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint
 // openLookup is one whose key hangs on what the packet set leaves open. The
 // elements of an anonymous set can all be tried; those of a named one are not
 // listed, as it may be long.
-func (x *run) openLookup(th thread, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
+func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
 	open := openness(slots)
-	if of, ok := oneSource(slots); ok && of == ofSrc && !isMap && set.Flags&nft.SetAnonymous != 0 {
-		c, ok, err := x.sourceSet(set, inverted)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			return x.apply(th, test{cond: &c}), nil
-		}
-	}
-	if !set.Verdicts || !isMap {
-		if isMap {
-			th.regs.load(dreg, ofAnything, 0, 16)
-		}
-		return x.maybe(th, open), nil
-	}
 	if set.Flags&nft.SetAnonymous == 0 {
-		x.out(th, mayDoAnything, "vmap @"+set.Name, "", false)
-		return x.maybe(th, open), nil
+		if isMap && set.Verdicts {
+			x.out(th.thread, mayDoAnything, "vmap @"+set.Name, "", false)
+		}
+		th.regs.load(dreg, ofAnything, 0, 16)
+		return x.maybe(th.thread, open), nil
 	}
 	elems, err := x.r.src.Elements(set)
 	if err != nil {
 		return nil, err
 	}
-	x.misses(th)
+	found := candidates(set, elems, th, slots)
+	if !isMap {
+		return x.members(th.thread, found, open, inverted), nil
+	}
+	x.misses(th.thread)
 	var out []thread
-	for _, e := range elems {
-		if !e.IntervalEnd() {
-			t := th
-			t.open = weaker(t.open, open)
-			out = append(out, x.verdict(t, e.Verdict)...)
+	for _, c := range found {
+		t := th.thread
+		t.open = weaker(t.open, open)
+		if c.src != nil {
+			if t.b.src = t.b.src.And(c.src); len(t.b.src) == 0 {
+				continue
+			}
 		}
+		t.comment = c.elem.Comment
+		if set.Verdicts {
+			out = append(out, x.verdict(t, c.elem.Verdict)...)
+			continue
+		}
+		t.regs.store(dreg, c.elem.Data)
+		out = append(out, t)
 	}
 	return out, nil
 }
 
-// sourceSet reads an anonymous set of addresses as a condition on the source.
-func (x *run) sourceSet(set nft.Set, inverted bool) (cond, bool, error) {
-	elems, err := x.r.src.Elements(set)
-	if err != nil {
-		return cond{}, false, err
+// members goes on with a thread that is, or is not, in a set of candidates.
+func (x *run) members(th thread, found []candidate, open Tri, inverted bool) []thread {
+	all, exact := addrset.Set{}, true
+	for _, c := range found {
+		exact = exact && c.src != nil && !c.open
+		all = all.Or(c.src)
 	}
-	slices.SortFunc(elems, func(a, b nft.Element) int { return slices.Compare(a.Key, b.Key) })
-	var all addrset.Set
-	for i, e := range elems {
-		from, ok := netip.AddrFromSlice(e.Key)
-		if !ok || e.CatchAll() || len(e.KeyEnd) > 0 {
-			return cond{}, false, nil
-		}
-		to := from
-		if set.Flags&nft.SetInterval != 0 {
-			if e.IntervalEnd() {
-				continue
-			}
-			to = addrset.All(from.Is4())[0].Hi
-			if i+1 < len(elems) {
-				next, _ := netip.AddrFromSlice(elems[i+1].Key)
-				to = next.Prev()
-			}
-		}
-		all = all.Or(addrset.Between(from, to))
+	switch {
+	case len(found) == 0:
+		return x.apply(th, test{always: yesIf(inverted)})
+	case exact:
+		return x.apply(th, test{cond: &cond{kind: onSrc, addrs: all, not: inverted}})
 	}
-	return cond{kind: onSrc, addrs: all, not: inverted}, true, nil
+	return x.maybe(th, open)
 }
 
 // A single is a thread with one destination, if its key needs one.

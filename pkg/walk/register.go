@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // registers are the 16 registers of four bytes that nf_tables has.
@@ -31,7 +32,8 @@ const (
 	ofSrc
 	ofIn
 	ofMark
-	unclear // not understood
+	ofSrcType // the routing type of the source
+	unclear   // not understood
 )
 
 // index maps a register number to the first slot: NFT_REG_1 to 4 have 16 bytes,
@@ -119,7 +121,7 @@ type test struct {
 }
 
 // compare answers "slots op data".
-func compare(slots []slot, op uint32, data []byte, is4 bool) test {
+func compare(slots []slot, op uint32, data []byte, p Packet) test {
 	if b, ok := bytesOf(slots, len(data)); ok {
 		return test{always: yesIf(holds(bytes.Compare(b, data), op))}
 	}
@@ -129,7 +131,7 @@ func compare(slots []slot, op uint32, data []byte, is4 bool) test {
 	}
 	switch of {
 	case ofDst, ofSrc:
-		if c, ok := addrCond(slots, op, data, is4); ok {
+		if c, ok := addrCond(slots, op, data, p.Family() == hostport.IPv4); ok {
 			c.kind = onDst
 			if of == ofSrc {
 				c.kind = onSrc
@@ -145,9 +147,31 @@ func compare(slots []slot, op uint32, data []byte, is4 bool) test {
 			return test{cond: &c}
 		}
 		return test{always: Unknown}
+	case ofSrcType:
+		if c, ok := typeCond(op, data, p); ok {
+			return test{cond: &c}
+		}
 	case ofAnything, known, unclear:
 	}
 	return test{always: openness(slots)}
+}
+
+// typeCond reads a comparison of the routing type of the source (RTN_*).
+func typeCond(op uint32, data []byte, p Packet) (cond, bool) {
+	const unicast, local = 1, 2
+	if p.Local == nil || len(data) != 4 || op != cmpEQ && op != cmpNEQ {
+		return cond{}, false
+	}
+	c := cond{kind: onSrc, not: op == cmpNEQ}
+	switch binary.NativeEndian.Uint32(data) {
+	case local:
+		c.addrs = p.Local
+	case unicast:
+		c.addrs, c.loose = p.Local.Not(p.Family() == hostport.IPv4), true
+	default:
+		return c, false
+	}
+	return c, true
 }
 
 // openness is Unknown if something in slots was not understood.

@@ -29,6 +29,8 @@ type Packet struct {
 	// empty.
 	Dst  addrset.Set
 	Port uint16
+	// Local are all addresses of the node, nil if they are not known.
+	Local addrset.Set
 	// Absent means that Dst is not an address of the node now (a floating
 	// hostIP), so the interface it would leave by is unknown.
 	Absent bool

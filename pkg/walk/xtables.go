@@ -132,6 +132,10 @@ func (r *xtRule) hop(m Tri) Hop {
 func (r *xtRule) match(p Packet, s space) (in, out space, m Tri, err error) {
 	all, conds := Yes, r.conds
 	for _, o := range r.rest {
+		if c, ok := srcType(o, p); ok && !r.limited {
+			conds = append(conds[:len(conds):len(conds)], c)
+			continue
+		}
 		t := matchOption(o, p)
 		if t == Unknown && o.Name == "--match-set" {
 			var c *cond
