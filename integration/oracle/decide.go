@@ -12,6 +12,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
 
@@ -77,6 +78,11 @@ func snapshot() (conflict.Snapshot, error) {
 		return s, err
 	}
 	s.Local = on.Local
+	reader := nft.NewReader()
+	s.NFT = reader
+	if s.Native, err = reader.BaseChains(); err != nil {
+		return s, err
+	}
 	t := &iptables.Tools{Proc: "/proc"}
 	for _, fl := range iptables.Flavours() {
 		for _, f := range hostport.Families() {

@@ -14,16 +14,21 @@ type Rule struct {
 	Text  string
 }
 
-// A Set is one generated set of iptables rules.
+// A Set is one generated set of rules.
 type Set struct {
-	Flavour string // "nft" or "legacy"
+	Flavour string // "nft" or "legacy", which are iptables', or "native"
 	V6      bool
 	Chains  []string
 	Rules   []Rule
+	// Table is set in native sets only.
+	Table *Table
 }
 
-// Script is the set as iptables-restore reads it.
+// Script is the set as the command of Restore reads it.
 func (s Set) Script() string {
+	if s.Table != nil {
+		return s.Table.script(s.Chains, s.Rules)
+	}
 	var b strings.Builder
 	b.WriteString("*nat\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\n")
 	for _, c := range s.Chains {
@@ -37,11 +42,29 @@ func (s Set) Script() string {
 }
 
 // Restore is the command that loads the script, replacing the whole table.
-func (s Set) Restore() string {
-	if s.V6 {
-		return "ip6tables-" + s.Flavour + "-restore"
+func (s Set) Restore() []string {
+	if s.Table != nil {
+		return []string{"nft", "-f", "-"}
 	}
-	return "iptables-" + s.Flavour + "-restore"
+	if s.V6 {
+		return []string{"ip6tables-" + s.Flavour + "-restore"}
+	}
+	return []string{"iptables-" + s.Flavour + "-restore"}
+}
+
+// Unload is what takes the set away, with the input it wants. Tables of nftables
+// go with their hooks, so that the next ones register in their own order;
+// legacy ones can only be emptied.
+func (s Set) Unload() (input string, command []string) {
+	switch {
+	case s.Table != nil:
+		return "", []string{"nft", "delete", "table", s.Table.Family, s.Table.Name}
+	case s.Flavour == "legacy":
+		return "*nat\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n", s.Restore()
+	case s.V6:
+		return "", []string{"nft", "delete", "table", "ip6", "nat"}
+	}
+	return "", []string{"nft", "delete", "table", "ip", "nat"}
 }
 
 // gen draws from one seed.
@@ -60,15 +83,26 @@ func (g *gen) not() string {
 	return ""
 }
 
-// Generate draws one or two sets: one family in one flavour, or in both.
-func Generate(seed uint64) []Set {
+// Generate draws one or two sets in the order in which they are to be loaded: at
+// equal priority the hook that was registered last runs first. With native, sets
+// of nftables rules are among them.
+func Generate(seed uint64, native bool) []Set {
 	g := &gen{Rand: rand.New(rand.NewPCG(seed, 0x706f727467756172))}
 	g.v6 = g.IntN(3) == 0
-	flavours := [][]string{{"nft"}, {"legacy"}, {"nft", "legacy"}}[g.IntN(3)]
-	var out []Set
-	for _, fl := range flavours {
-		out = append(out, g.set(fl))
+	mixtures := [][]string{{"nft"}, {"legacy"}, {"nft", "legacy"}}
+	if native {
+		mixtures = append(mixtures, []string{"native"}, []string{"native"}, []string{"native", "native"},
+			[]string{"native", "nft"}, []string{"native", "legacy"})
 	}
+	var out []Set
+	for i, fl := range mixtures[g.IntN(len(mixtures))] {
+		if fl == "native" {
+			out = append(out, g.native(i))
+		} else {
+			out = append(out, g.set(fl))
+		}
+	}
+	g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out
 }
 
@@ -130,7 +164,11 @@ func (g *gen) port(proto string) string {
 	case 0:
 		return fmt.Sprintf("-m multiport %s--dports %s", g.not(), g.pick("80,8080", "80,443,8081", "8000:8090,9000", "8080"))
 	case 1:
-		return fmt.Sprintf("-m %s %s--dport %s", proto, g.not(), one)
+		not := g.not()
+		if one == "0:65535" {
+			not = "" // iptables-save does not print the negation of all ports
+		}
+		return fmt.Sprintf("-m %s %s--dport %s", proto, not, one)
 	}
 	return fmt.Sprintf("-m %s --dport %s", proto, one)
 }
@@ -156,10 +194,10 @@ func (g *gen) match(chain string) string {
 		return g.not() + "-d " + g.pick(f.dst...)
 	case 4:
 		if chain == "PREROUTING" {
-			return g.not() + "-i " + g.pick("eth0", "eth1", "eth+", "lo", "docker0")
+			return g.not() + "-i " + g.pick("eth0", "ens1", "eth+", "lo", "ens+")
 		}
 		if chain == "OUTPUT" {
-			return g.not() + "-o " + g.pick("lo", "eth0", "l+", "docker0")
+			return g.not() + "-o " + g.pick("lo", "eth0", "l+", "ens+")
 		}
 		return "-m comment --comment \"in a chain\""
 	case 5:
@@ -169,7 +207,7 @@ func (g *gen) match(chain string) string {
 	case 7:
 		return "-m conntrack " + g.not() + "--ctstate " + g.pick("NEW", "NEW,ESTABLISHED", "ESTABLISHED,RELATED", "INVALID")
 	case 8:
-		return "-m mark " + g.not() + "--mark " + g.pick("0x1", "0x1/0x1", "0x0", "0x4000/0x4000")
+		return "-m mark " + g.not() + "--mark " + g.pick("0x1", "0x1/0x1", "0x0", "0x0/0x1")
 	case 9:
 		return "-m iprange " + g.not() + "--dst-range " + g.pick(f.ranges...)
 	}

@@ -44,8 +44,8 @@ func probes() []Probe {
 			for _, src := range sources(is4) {
 				for _, dst := range nodeAddrs(is4) {
 					out = append(out, Probe{FromNode: true, UDP: udp, Src: src, Dst: dst, Marked: marked})
-					if src.IsLoopback() {
-						continue
+					if src == netip.IPv6Loopback() {
+						continue // dropped before any hook (ip6_rcv_core)
 					}
 					for _, s := range sides() {
 						out = append(out, Probe{UDP: udp, Src: src, Dst: dst, Link: s.link, Marked: marked})

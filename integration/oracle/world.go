@@ -5,6 +5,7 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/portguard/portguard/integration/lab"
 )
@@ -28,7 +29,7 @@ type side struct {
 func sides() []side {
 	return []side{
 		{"eth0", []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{"192.0.2.2/24", "192.0.2.77/24", "2001:db8:2::2/64", "2001:db8:2::77/64"}},
-		{"eth1", []string{"198.51.100.1/24", "2001:db8:3::1/64"}, []string{"198.51.100.2/24", "10.1.1.1/32", "2001:db8:3::2/64", "fd00::5/128"}},
+		{"ens1", []string{"198.51.100.1/24", "2001:db8:3::1/64"}, []string{"198.51.100.2/24", "10.1.1.1/32", "2001:db8:3::2/64", "fd00::5/128"}},
 	}
 }
 
@@ -76,13 +77,56 @@ func loopback(is4 bool) netip.Addr {
 // A World is a node and a client with two links between them.
 type World struct {
 	Node, Client *lab.Netns
+	// legacy are the families (IPv6: true) whose legacy nat table has been used.
+	// It keeps its hooks as long as the namespace lives.
+	legacy map[bool]bool
+	scope  *scope
+}
+
+// A scope is a test within the test, so that a world can end before it.
+type scope struct {
+	lab.T
+	undo []func()
+}
+
+// Cleanup keeps f for close.
+func (s *scope) Cleanup(f func()) { s.undo = append(s.undo, f) }
+
+func (s *scope) close() {
+	for len(s.undo) > 0 {
+		last := len(s.undo) - 1
+		s.undo[last]()
+		s.undo = s.undo[:last]
+	}
+}
+
+// renew makes the world anew if the sets want to register something before a
+// legacy table that is there already.
+func (w *World) renew(t lab.T, sets []Set) {
+	t.Helper()
+	for i, s := range sets {
+		if i > 0 && s.Flavour == "legacy" && w.legacy[s.V6] {
+			w.scope.close()
+			w.build(t)
+			return
+		}
+	}
 }
 
 // NewWorld makes the namespaces. Packets with DSCP 8 get the mark of the oracle
 // before any nat chain sees them, so that a client can send marked packets.
 func NewWorld(t lab.T) *World {
 	t.Helper()
-	w := &World{Node: lab.NewNetns(t, "onode"), Client: lab.NewNetns(t, "oclient")}
+	w := &World{}
+	w.build(t)
+	t.Cleanup(func() { w.scope.close() })
+	return w
+}
+
+func (w *World) build(t lab.T) {
+	t.Helper()
+	w.scope, w.legacy = &scope{T: t}, map[bool]bool{}
+	w.Node, w.Client = lab.NewNetns(w.scope, "onode"), lab.NewNetns(w.scope, "oclient")
 	for _, s := range sides() {
 		w.Node.Run("ip", "link", "add", s.link, "type", "veth", "peer", "name", s.link, "netns", w.Client.Name)
 		for _, a := range s.node {
@@ -97,7 +141,7 @@ func NewWorld(t lab.T) *World {
 	w.routes()
 	w.Node.Sysctl("net/ipv4/ip_forward", "1")
 	w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1")
-	for _, c := range []string{"all", "eth0", "eth1", "default"} {
+	for _, c := range []string{"all", "eth0", "ens1", "default"} {
 		w.Node.Sysctl("net/ipv4/conf/"+c+"/rp_filter", "0")
 		w.Node.Sysctl("net/ipv4/conf/"+c+"/route_localnet", "1")
 		w.Node.Sysctl("net/ipv4/conf/"+c+"/accept_local", "1")
@@ -107,10 +151,9 @@ func NewWorld(t lab.T) *World {
 	w.Node.Feed(marker, "nft", "-f", "-")
 	// A RST as the first answer makes the kernel forget the connection
 	// (nf_conntrack_proto_tcp.c), so that nothing could be read of it.
-	for _, port := range []int{redirected, portToo} {
+	for _, port := range []int{port, redirected, portToo} {
 		w.Node.ServeTCP("tcp", fmt.Sprintf(":%d", port), "redirected")
 	}
-	return w
 }
 
 // routes lets the client reach every node address over both links, and the node
@@ -124,12 +167,23 @@ func (w *World) routes() {
 				fam = "-6"
 			}
 			w.Client.Run("ip", fam, "route", "add", a.String(), "dev", s.link, "metric", "4000")
+			// The node answers for an IPv6 address only on the link it is on.
+			w.Client.Run("ip", "neigh", "replace", a.String(), "lladdr", w.mac(s.link), "dev", s.link, "nud", "permanent")
 		}
 	}
 	w.Node.Run("ip", "route", "add", "default", "via", "192.0.2.2")
 	w.Node.Run("ip", "-6", "route", "add", "default", "via", "2001:db8:2::2")
 	w.Client.Run("ip", "route", "add", "blackhole", "203.0.113.0/24")
 	w.Client.Run("ip", "-6", "route", "add", "blackhole", "2001:db8:9::/64")
+}
+
+// mac is the address of the node's end of a link.
+func (w *World) mac(link string) string {
+	f := strings.Fields(w.Node.Run("ip", "-br", "link", "show", link))
+	if len(f) < 3 {
+		w.Node.T.Fatalf("no address of %s: %q", link, f)
+	}
+	return f[2]
 }
 
 const marker = `table inet oraclemark {

@@ -147,22 +147,32 @@ func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
 	return Element{}, false, nil
 }
 
-// Elements lists a whole set; meant for anonymous ones, which are as long as
-// somebody wrote them into a rule.
-func (r *Reader) Elements(s Set) ([]Element, error) {
-	msgs, err := ask(getSetElem, unix.NLM_F_DUMP, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name))
-	if err != nil {
-		return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+// Elements lists a set. One that has a name and is long is not listed: whole is
+// false if there is more than a few reads of the socket bring. Anonymous sets are
+// as long as somebody wrote them into a rule.
+func (r *Reader) Elements(s Set) (elems []Element, whole bool, err error) {
+	limit := fewReads
+	if s.Flags&SetAnonymous != 0 {
+		limit = manyReads
 	}
-	var out []Element
+	req := request(getSetElem, unix.NLM_F_DUMP, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name))
+	var msgs [][]byte
+	for range maxTries {
+		if msgs, whole, err = dumpSome(req, limit); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+	}
 	for _, m := range msgs {
 		es, err := decodeElements(m)
 		if err != nil {
-			return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+			return nil, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
 		}
-		out = append(out, es...)
+		elems = append(elems, es...)
 	}
-	return out, nil
+	return elems, whole, nil
 }
 
 // absent reports whether the kernel has no nf_tables (nfnetlink_rcv_msg answers
@@ -177,15 +187,19 @@ func text(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTermin
 // error.
 const maxTries = 5
 
+func request(msg, flags int, family uint8, attrs ...*nl.RtAttr) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(subsys<<8|msg, flags)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
+	for _, a := range attrs {
+		req.AddData(a)
+	}
+	return req
+}
+
 // ask sends a request and returns the answers' attributes.
 func ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) (out [][]byte, err error) {
 	for range maxTries {
-		req := nl.NewNetlinkRequest(subsys<<8|msg, flags)
-		req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
-		for _, a := range attrs {
-			req.AddData(a)
-		}
-		out, err = req.Execute(unix.NETLINK_NETFILTER, 0)
+		out, err = request(msg, flags, family, attrs...).Execute(unix.NETLINK_NETFILTER, 0)
 		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			break
 		}

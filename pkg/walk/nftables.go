@@ -14,7 +14,8 @@ type Source interface {
 	Rules(t nft.Table, chain string) ([]nft.Rule, error)
 	Set(t nft.Table, name string) (nft.Set, error)
 	Lookup(s nft.Set, key []byte) (nft.Element, bool, error)
-	Elements(s nft.Set) ([]nft.Element, error)
+	// Elements lists a set, if that is whole without much ado.
+	Elements(s nft.Set) (elems []nft.Element, whole bool, err error)
 }
 
 // nftables is a native table as a program.

@@ -146,6 +146,8 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofDst, at-dst, int(n))
 	case base == 1 && at == 9 && n == 1 && x.family() == nft.IPv4:
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
+		th.regs.load(dreg, ofNextHdr, 0, 1)
 	case base == 2 && at == 2 && n == 2:
 		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
 		x.hop.NamesPort = true

@@ -195,21 +195,20 @@ func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint
 	return []thread{th}
 }
 
-// openLookup is one whose key hangs on what the packet set leaves open. The
-// elements of an anonymous set can all be tried; those of a named one are not
-// listed, as it may be long.
+// openLookup is one whose key hangs on what the packet set leaves open: then
+// every element it may fall on is tried, unless they are too many to list.
 func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
 	open := openness(slots)
-	if set.Flags&nft.SetAnonymous == 0 {
+	elems, whole, err := x.r.src.Elements(set)
+	if err != nil {
+		return nil, err
+	}
+	if !whole {
 		if isMap && set.Verdicts {
 			x.out(th.thread, mayDoAnything, "vmap @"+set.Name, "", false)
 		}
 		th.regs.load(dreg, ofAnything, 0, 16)
 		return x.maybe(th.thread, open), nil
-	}
-	elems, err := x.r.src.Elements(set)
-	if err != nil {
-		return nil, err
 	}
 	found := candidates(set, elems, th, slots)
 	if !isMap {

@@ -33,6 +33,7 @@ const (
 	ofIn
 	ofMark
 	ofSrcType // the routing type of the source
+	ofNextHdr // IPv6's next header: the protocol, or an extension header
 	unclear   // not understood
 )
 
@@ -151,9 +152,23 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 		if c, ok := typeCond(op, data, p); ok {
 			return test{cond: &c}
 		}
+	case ofNextHdr:
+		return test{always: nextHeader(op, data, p)}
 	case ofAnything, known, unclear:
 	}
 	return test{always: openness(slots)}
+}
+
+// nextHeader: the field is the protocol unless there are extension headers (IANA
+// lists those of IPv6).
+func nextHeader(op uint32, data []byte, p Packet) Tri {
+	if len(data) != 1 || op != cmpEQ && op != cmpNEQ {
+		return Some
+	}
+	if data[0] == uint8(p.Proto) || bytes.IndexByte([]byte{0, 43, 44, 50, 51, 60, 135, 139, 140, 253, 254}, data[0]) >= 0 {
+		return Some
+	}
+	return yesIf(op == cmpNEQ)
 }
 
 // typeCond reads a comparison of the routing type of the source (RTN_*).

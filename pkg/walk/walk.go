@@ -5,6 +5,7 @@ package walk
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -46,6 +47,11 @@ func (p Packet) start() space {
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
 		b.in.except = []string{"lo"}
+		if p.Family() == hostport.IPv6 {
+			// ip6_rcv_core drops these before the hook, unless they come by lo.
+			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
+			b.src = never.Not(false)
+		}
 	} else {
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
 	}

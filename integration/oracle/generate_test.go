@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestGenerateReaches makes sure that the oracle asks about everything it is
+// there for: a generator that stops drawing something fails nowhere else.
+func TestGenerateReaches(t *testing.T) {
+	var all strings.Builder
+	for seed := uint64(1); seed <= 2000; seed++ {
+		for _, s := range Generate(seed, true) {
+			if s.Table != nil {
+				all.WriteString(s.Script())
+			}
+		}
+	}
+	text := all.String()
+	want := []string{
+		"table ip t0", "table ip6 t0", "table inet t0", "table ip t1", "policy drop",
+		"meta l4proto tcp", "meta l4proto { tcp, udp }", "meta l4proto != udp", "ip protocol tcp", "ip6 nexthdr udp",
+		"tcp dport 8080", "tcp dport != 8080", "udp dport 8080", "udp dport != 8000-8080", "th dport 8080", "th dport 0-65535",
+		"th dport { 8080", "th dport != { 8080", "tcp dport { 8000-8090", "th dport @s", "th dport != @s",
+		"set s0 { type inet_service; elements", "set s0 { type inet_service; flags interval;",
+		"ip daddr 192.0.2.1", "ip daddr != 192.0.2.1", "ip daddr 127.0.0.0/8", "ip saddr != 192.0.2.0/24", "ip daddr 198.51.100.1-",
+		"ip daddr { ", "ip saddr @s", "ip daddr & 255.255.255.0 != ", "ip6 daddr 2001:db8:2::1", "ip6 saddr != fd00::/8", "ip6 daddr @s", "ip6 daddr != { ",
+		"ip daddr . meta l4proto . th dport @s", "ip6 daddr . meta l4proto . th dport != @s", "ip daddr . meta l4proto . th dport { ",
+		"{ type ipv4_addr . inet_proto . inet_service; flags interval; elements = { 192.0.2.0/24 . tcp . 8000-8090",
+		"{ type inet_proto . inet_service; elements", "{ type ipv6_addr . inet_service; ",
+		"fib daddr type local", "fib daddr type != local", "fib daddr type { local, broadcast }", "fib saddr type unicast", "fib daddr . iif type local",
+		`iifname "eth*"`, `iifname != "eth0"`, `oifname "lo"`, `oifname != "l*"`, `iifname { "eth*", "lo" }`, "iif lo",
+		"meta mark 1", "meta mark & 0x1 != 0x1", "meta mark { 1, 2 }", "meta mark 0-4", "ct state new", "ct state != new", "ct state { new",
+		"meta nfproto ipv4", "meta nfproto ipv6",
+		"dnat to 203.0.113.9\n", "dnat to 203.0.113.9:9999", "dnat ip to 203.0.113.9:9999", "dnat ip6 to [2001:db8:9::9]:9999", "9999-10010", "9999 random",
+		"dnat to ip daddr map @m", "dnat ip to meta l4proto . th dport map @m", "dnat ip6 to meta l4proto . th dport map @m", "map { 8080 : 203.0.113.9 . 9999",
+		"{ type inet_proto . inet_service : ipv4_addr . inet_service; ", "{ type inet_proto . inet_service : ipv4_addr; ", "{ type ipv6_addr : ipv6_addr",
+		"redirect to :9998", " accept\n", " drop\n", " return\n", " jump c1", " goto c1", "meta mark set 0x1", "meta mark set meta mark or", "counter\n", "counter dnat",
+		"th dport vmap { ", "th dport vmap @m", "meta l4proto . th dport vmap { tcp . 8080 : ", "ip daddr . meta l4proto . th dport vmap @m", "ip daddr . meta l4proto . th dport vmap { ",
+		"{ type ipv4_addr . inet_proto . inet_service : verdict; flags interval; ", "{ type inet_service : verdict; elements",
+		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
+	}
+	for _, p := range priorities() {
+		for _, h := range []string{"prerouting", "output"} {
+			want = append(want, fmt.Sprintf("type nat hook %s priority %d;", h, p))
+		}
+	}
+	for _, s := range want {
+		if !strings.Contains(text, s) {
+			t.Errorf("2,000 seeds and no %q", s)
+		}
+	}
+}
+
+// TestGenerateMixtures looks for both orders of every pair, and for sets that
+// iptables-nft would take for its own.
+func TestGenerateMixtures(t *testing.T) {
+	seen := map[string]bool{}
+	own := regexp.MustCompile(`table \S+ (nat|filter|mangle|raw|security) `)
+	for seed := uint64(1); seed <= 500; seed++ {
+		var kinds []string
+		for _, s := range Generate(seed, true) {
+			kinds = append(kinds, s.Flavour)
+			if s.Table != nil && own.MatchString(s.Script()) {
+				t.Errorf("seed %d: %s", seed, s.Script())
+			}
+		}
+		seen[strings.Join(kinds, "+")] = true
+		for _, s := range Generate(seed, false) {
+			if s.Table != nil {
+				t.Errorf("seed %d: a native set without native", seed)
+			}
+		}
+	}
+	want := []string{"legacy", "legacy+native", "legacy+nft", "native", "native+legacy", "native+native", "native+nft", "nft", "nft+legacy", "nft+native"}
+	for _, s := range want {
+		if !seen[s] {
+			t.Errorf("no %s", s)
+		}
+	}
+	if len(seen) != len(want) {
+		t.Errorf("%d mixtures, want %d: %v", len(seen), len(want), seen)
+	}
+}
