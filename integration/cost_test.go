@@ -81,6 +81,18 @@ func TestForks(t *testing.T) {
 	})
 }
 
+// netlinkBytes adds up what came in over netlink.
+func netlinkBytes(calls string) int {
+	sum := 0
+	for _, m := range regexp.MustCompile(`NETLINK, .*= (\d+)`).FindAllStringSubmatch(calls, -1) {
+		k, _ := strconv.Atoi(m[1])
+		sum += k
+	}
+	return sum
+}
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
 // Established connections are not even looked at: a thousand of them on the
 // very port add nothing to what the kernel sends.
 func TestEstablishedSocketsCostNothing(t *testing.T) {
@@ -97,12 +109,7 @@ func TestEstablishedSocketsCostNothing(t *testing.T) {
 		if !strings.Contains(string(b), "NETLINK_SOCK_DIAG") {
 			t.Fatal("sock_diag was not asked")
 		}
-		sum := 0
-		for _, m := range regexp.MustCompile(`NETLINK, .*= (\d+)`).FindAllStringSubmatch(string(b), -1) {
-			k, _ := strconv.Atoi(m[1])
-			sum += k
-		}
-		return sum
+		return netlinkBytes(string(b))
 	}
 	received() // makes the tables, which iptables reads from then on
 	before := received()

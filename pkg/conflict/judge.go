@@ -54,7 +54,7 @@ func taker(path walk.Path, where string) string {
 	for _, h := range path.Hops {
 		switch {
 		case strings.HasSuffix(h.Table, " cni_hostport"):
-			return fmt.Sprintf("portmap has it for %s (%s, %s)", hostport.Owner{ContainerID: h.Comment}.Short(), to, where)
+			return fmt.Sprintf("portmap has it for %s (%s, %s)", hostport.Owner{ContainerID: last.Comment}.Short(), to, where)
 		case strings.HasSuffix(h.Table, " docker-bridges"):
 			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
 		case strings.HasSuffix(h.Table, " netavark"):

@@ -78,7 +78,10 @@ func digest(s string) string {
 	return base32.StdEncoding.EncodeToString(sum[:15])
 }
 
-// Short names the container and its network, without an interface.
+// Short names the container and its network, if that is known.
 func (o Owner) Short() string {
+	if o.Network == "" {
+		return "container " + shortID(o.ContainerID)
+	}
 	return "container " + shortID(o.ContainerID) + " (network " + o.Network + ")"
 }

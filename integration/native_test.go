@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// Native nftables is read whatever it is called, and without the nft binary.
+func TestNativeRulesRefuse(t *testing.T) {
+	for _, tc := range []struct{ name, rules, says, code string }{
+		{"a map of translations in an inet table", `table inet t {
+			map m { type inet_proto . inet_service : ipv4_addr . inet_service; elements = { tcp . 8080 : 10.9.9.9 . 80 } }
+			chain pre { type nat hook prerouting priority -101; fib daddr type local dnat ip to meta l4proto . th dport map @m; }
+		}`, "nftables inet t pre", "103"},
+		{"a redirect of the node's own packets", `table ip6 t {
+			chain out { type nat hook output priority 50; tcp dport 8000-8090 redirect to :9; }
+		}`, "nftables ip6 t out", "103"},
+		{"behind a verdict map and a goto", `table ip t {
+			chain c { tcp dport 8080 dnat to 10.9.9.9:80; }
+			chain pre { type nat hook prerouting priority dstnat; meta l4proto . th dport vmap { tcp . 8000-8090 : goto c }; }
+		}`, `pre \u003e c`, "103"},
+		{"portmap's nftables backend", `table ip cni_hostport {
+			chain hostports { tcp dport 8080 dnat to 10.88.0.9:80 comment "0123456789abcdef"; }
+			chain prerouting { type nat hook prerouting priority dstnat; fib daddr type local jump hostports; }
+		}`, "portmap has it for container 0123456789abc (dnat", "103"},
+		{"an expression that hangs on what nobody knows", `table ip t {
+			chain pre { type nat hook prerouting priority dstnat; tcp dport 8080 meta mark 7 dnat to 10.9.9.9:80; }
+		}`, "cannot decode", "104"},
+		{"a transparent proxy", `table inet t {
+			chain pre { type filter hook prerouting priority mangle; tcp dport 8080 tproxy ip to 127.0.0.1:1; }
+		}`, "tproxy", "103"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n := lab.NewNode(t, bin, "nft")
+			n.Feed(tc.rules, "nft", "-f", "-")
+			n.Shadow("nft", "exit 1")
+			pod := n.NewPod("web")
+			out, _, err := n.Call("ADD", pod, direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, ""))
+			if err == nil || !strings.Contains(out, tc.says) || !strings.Contains(out, `"code": `+tc.code) {
+				t.Errorf("ADD: %v, want %s with %q: %s", err, tc.code, tc.says, out)
+			}
+			mustCall(t, n, "ADD", pod, direct(n, pod, `[{"hostPort":7999,"containerPort":80}]`, ""))
+			mustCall(t, n, "DEL", pod, bare(n))
+		})
+	}
+}
+
+// A big foreign map costs a look-up, not a dump.
+func TestBigMapsAreNotListed(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	pod := n.NewPod("web")
+	conf := direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, "")
+	var elems strings.Builder
+	for i := range 45000 {
+		if i > 0 {
+			elems.WriteString(", ")
+		}
+		elems.WriteString("10." + strings.Join([]string{itoa(i >> 16), itoa(i >> 8 & 255), itoa(i & 255)}, ".") + " . tcp . 80 : accept")
+	}
+	load := func(elements string) {
+		n.Feed(`table ip kube-proxy {
+			map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; `+elements+` }
+			chain services { ip daddr . meta l4proto . th dport vmap @service-ips; }
+			chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }
+			chain nat-output { type nat hook output priority -100; jump services; }
+		}`, "nft", "-f", "-")
+	}
+	received := func() int {
+		file := filepath.Join(t.TempDir(), "strace")
+		if out, _, err := n.Call("ADD", pod, conf, "strace", "-f", "-qq", "-o", file, "-e", "trace=recvfrom,recvmsg"); err != nil {
+			t.Fatalf("ADD: %v %s", err, out)
+		}
+		b, _ := os.ReadFile(file)
+		return netlinkBytes(string(b))
+	}
+	load("")
+	received() // makes the tables, which iptables reads from then on
+	before := received()
+	n.Run("nft", "delete", "table", "ip", "kube-proxy")
+	load("elements = { " + elems.String() + " }")
+	if after := received(); after > before+1000 {
+		t.Errorf("netlink answers grew from %d to %d bytes", before, after)
+	}
+}
