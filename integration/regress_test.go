@@ -70,6 +70,7 @@ func TestHardToSeeRules(t *testing.T) {
 			iptables-legacy -t nat -A PREROUTING -d 198.51.100.7 -p tcp --dport 80 -j DNAT --to-destination 10.9.9.9:1`,
 			"iptables-legacy -t nat -F; ip route del local 198.51.100.0/24 dev lo", "198.51.100.7"},
 		{"through a set with ports", `ipset create S hash:ip,port
+			ipset add S 192.0.2.1,tcp:80
 			iptables-legacy -t nat -A PREROUTING -p tcp -m set --match-set S dst,dst -j DNAT --to-destination 10.9.9.9:1`,
 			"iptables-legacy -t nat -F; ipset destroy S", "--match-set S"},
 		{"a native rule that iptables-nft shows without its verdict", `iptables-nft -t nat -N FOO

@@ -155,10 +155,10 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *ip
 		d.node, err = settle(req, on, store)
 	}
 	if err == nil {
-		err = v.readable(a.Localhost)
+		d.flavour, err = v.target(t)
 	}
 	if err == nil {
-		d.flavour, err = v.target(t)
+		err = v.readable(d.flavour, a.Localhost)
 	}
 	if err != nil {
 		return nil, cniError(err, CodeUnreadable)

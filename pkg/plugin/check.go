@@ -59,7 +59,7 @@ func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools)
 	}
 	a, flavour, err := v.installed(req, rec, on, t)
 	if err == nil {
-		err = v.readable(a.Localhost)
+		err = v.readable(flavour, a.Localhost)
 	}
 	if err != nil {
 		return nil, err

@@ -56,14 +56,18 @@ func (v *view) add(t *iptables.Tools, flavours []iptables.Flavour, families []ho
 // whole reports whether every place of the node was read.
 func (v *view) whole() bool { return len(v.places) == len(flavours())*len(nodeFamilies()) }
 
-// readable fails if a table that must be known could not be shown: nat, and the
-// tables in which kube-proxy rejects and the guard stands.
-func (v *view) readable(localhost bool) error {
+// readable fails if a table that must be known as text could not be shown: in
+// the flavour to install in nat and that of the guard, and filter where
+// kube-proxy rejects. Others are read over netlink.
+func (v *view) readable(target iptables.Flavour, localhost bool) error {
 	for _, at := range v.places {
 		d := v.dumps[at]
-		tables := []string{"nat"}
-		if localhost && at.family == hostport.IPv4 {
-			tables = append(tables, "mangle")
+		var tables []string
+		if at.flavour == target {
+			tables = append(tables, "nat")
+			if localhost && at.family == hostport.IPv4 {
+				tables = append(tables, "mangle")
+			}
 		}
 		if jumpsTo(d.Table("nat"), "KUBE-SERVICES") {
 			tables = append(tables, "filter")
