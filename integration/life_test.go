@@ -389,3 +389,36 @@ func TestManyAtOnce(t *testing.T) {
 		unchanged(t, n, before)
 	})
 }
+
+// Of many pods that ask for one port at once, one gets it, and the others are
+// told who.
+func TestOnePortManyPods(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		const k = 20
+		answers := make(chan string, k)
+		for i := range k {
+			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("one%d", i), Args: fmt.Sprintf("K8S_POD_NAMESPACE=default;K8S_POD_NAME=one%d", i)}
+			go func() {
+				out, _, err := n.Call("ADD", p, direct(n, p, `[{"hostPort":80,"containerPort":80}]`, ""))
+				switch {
+				case err == nil:
+					answers <- "got it"
+				case strings.Contains(out, "pod default/one"):
+					answers <- "refused"
+				default:
+					answers <- out
+				}
+			}()
+		}
+		count := map[string]int{}
+		for range k {
+			count[<-answers]++
+		}
+		if count["got it"] != 1 || count["refused"] != k-1 {
+			t.Errorf("got %v", count)
+		}
+		if c := strings.Count(n.Rules(), "--to-destination 10.88.0.77:80"); c != 1 {
+			t.Errorf("%d DNAT rules", c)
+		}
+	})
+}

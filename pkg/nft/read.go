@@ -39,7 +39,7 @@ func (r *Reader) BaseChains() ([]Chain, error) {
 	for _, f := range []uint8{Inet, IPv4, IPv6} {
 		msgs, err := ask(getChain, unix.NLM_F_DUMP, f)
 		if absent(err) {
-			return nil, nil
+			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("could not read the nftables chains: %w", err)

@@ -31,6 +31,9 @@ type Element struct {
 	// Data is what a map of values holds.
 	Data    []byte
 	Comment string
+	// Stateful is set if the element carries an expression of its own, such as
+	// a limit, which may end the rule.
+	Stateful bool
 }
 
 // IntervalEnd reports whether the element only ends the interval before it.
@@ -72,7 +75,9 @@ const (
 	elemData     = 2
 	elemFlags    = 3
 	elemUserdata = 6
+	elemExpr     = 7
 	elemKeyEnd   = 10
+	elemExprs    = 11
 
 	dataValue   = 1
 	dataVerdict = 2
@@ -117,6 +122,9 @@ func decodeElement(b []byte) (e Element, err error) {
 	}
 	e.Flags, _ = a.Num(elemFlags)
 	e.Comment = comment(a[elemUserdata])
+	_, one := a[elemExpr]
+	_, several := a[elemExprs]
+	e.Stateful = one || several
 	for _, f := range []struct {
 		typ  uint16
 		into *[]byte

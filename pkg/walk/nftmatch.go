@@ -180,6 +180,10 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 
 // found goes on with a thread for which a look-up has one answer.
 func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint32, isMap, inverted bool) []thread {
+	if found && e.Stateful {
+		x.misses(th) // its limit or quota may end the rule
+		th.open = weaker(th.open, Some)
+	}
 	if !isMap {
 		return x.apply(th, test{always: yesIf(found != inverted)})
 	}
@@ -218,7 +222,7 @@ func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMa
 	var out []thread
 	for _, c := range found {
 		t := th.thread
-		t.open = weaker(t.open, open)
+		t.open = weaker(t.open, open) // an element's own limit is covered by misses
 		if c.src != nil {
 			if t.b.src = t.b.src.And(c.src); len(t.b.src) == 0 {
 				continue
