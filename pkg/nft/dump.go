@@ -25,7 +25,7 @@ func dumpSome(req *nl.NetlinkRequest, limit int) (out [][]byte, whole bool, err 
 	if err != nil {
 		return nil, false, err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Sendto(fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, false, err
 	}

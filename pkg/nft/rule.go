@@ -56,8 +56,6 @@ type Expr struct {
 
 // Attribute numbers of include/uapi/linux/netfilter/nf_tables.h.
 const (
-	tableName = 1
-
 	chainTable = 1
 	chainName  = 3
 	chainHook  = 4

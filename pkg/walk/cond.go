@@ -109,18 +109,7 @@ func maskLen(mask string, bitLen int) (int, bool) {
 	if err != nil || m.BitLen() != bitLen {
 		return 0, false
 	}
-	ones, zero := 0, false
-	for i := range bitLen {
-		one := m.AsSlice()[i/8]>>(7-i%8)&1 == 1
-		if one && zero {
-			return 0, false
-		}
-		zero = zero || !one
-		if one {
-			ones++
-		}
-	}
-	return ones, true
+	return prefixLen(m.AsSlice())
 }
 
 func parseRange(s string, is4 bool) (addrset.Set, bool) {

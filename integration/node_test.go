@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// route_localnet lets nobody but the node itself reach 127.0.0.0/8.
+func TestLocalhostGuard(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "4", nil)
+		web, evil := n.NewPod("web"), n.NewPod("evil")
+		web.Serve(80, "web")
+		n.ServeTCP("tcp4", "127.0.0.1:6000", "secret")
+		n.MustAdd(evil, list)
+		n.MustAdd(web, list, lab.TCP(8080, 80))
+		want(t, "route_localnet", n.ReadSysctl("net/ipv4/conf/cni0/route_localnet"), "1")
+		attack := func() string {
+			// The pod sends packets for 127.0.0.1 to the node.
+			evil.Sysctl("net/ipv4/conf/all/route_localnet", "1")
+			_, _ = evil.Try("", "ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
+			evil.Run("ip", "route", "replace", "127.0.0.0/8", "via", "10.88.0.1", "dev", "eth0", "src", evil.V4)
+			_, _ = evil.Try("", "ip", "route", "flush", "table", "local", "127.0.0.0/8")
+			return evil.Who("tcp4", "127.0.0.1:6000")
+		}
+		want(t, "a pod's packet to 127.0.0.1 of the node", attack(), "")
+		n.Iptables("", "-t mangle -F PORTGUARD-GUARD")
+		want(t, "the same without the guard (does the attack work?)", attack(), "secret")
+
+		if err := n.Del(web, list, lab.TCP(8080, 80)); err != nil {
+			t.Fatal(err)
+		}
+		off := n.NewPod("off")
+		off.Serve(80, "off")
+		n.MustAdd(off, n.Network("net", "4", lab.Conf{"localhost": false}), lab.TCP(8081, 80))
+		want(t, "localhost when it is off", n.Who("tcp4", "127.0.0.1:8081"), "")
+		want(t, "the node address when localhost is off", n.Who("tcp4", lab.NodeV4+":8081"), "off")
+	})
+}
+
+// Only the UDP flows of the mapping are forgotten.
+func TestConntrack(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "4", nil)
+		pod := n.NewPod("dns")
+		pod.Serve(53, "pod")
+		n.Client.ServeUDP("udp4", ":53", "remote")
+		n.KubeProxy("10.88.0.200:80") // conntrack starts with the first nat rule
+		old := n.Open("udp4", lab.ClientV4+":53")
+		want(t, "a flow of the node's own", lab.Ask(old), "remote "+lab.NodeV4)
+		client := n.Client.Open("udp4", lab.NodeV4+":53")
+		want(t, "before ADD", lab.Ask(client), "")
+		flows := func() string {
+			return n.Run("sh", "-c", "conntrack -L -p udp --orig-dst "+lab.ClientV4+" -o id 2>/dev/null")
+		}
+		id := conntrackID(flows())
+
+		n.MustAdd(pod, list, lab.UDP(53, 53))
+		want(t, "the same socket after ADD", lab.Ask(client), "pod "+lab.ClientV4)
+		if err := n.Del(pod, list, lab.UDP(53, 53)); err != nil {
+			t.Fatal(err)
+		}
+		n.ServeUDP("udp4", ":53", "host")
+		want(t, "the same socket after DEL", lab.Ask(client), "host "+lab.ClientV4)
+		if now := conntrackID(flows()); id == "" || now != id {
+			t.Errorf("somebody else's flow was dropped: id %q before, %q after", id, now)
+		}
+	})
+}
+
+func conntrackID(s string) string {
+	_, id, _ := strings.Cut(s, " id=")
+	id, _, _ = strings.Cut(id, "\n")
+	return strings.TrimSpace(id)
+}
+
+// Pods at once, each for a port of its own.
+func TestManyAtOnce(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		before := n.Rules()
+		const k = 20
+		errs := make(chan string, 2*k)
+		run := func(verb string, i int) {
+			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("many%d", i)}
+			conf := direct(n, p, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80},{"hostPort":7777,"containerPort":80,"hostIP":"192.0.2.%d"}]`, 2000+i, 100+i), "")
+			out, _, err := n.Call(verb, p, conf)
+			if err != nil {
+				errs <- fmt.Sprintf("%s %d: %v %s", verb, i, err, out)
+				return
+			}
+			errs <- ""
+		}
+		for _, verb := range []string{"ADD", "DEL"} {
+			for i := range k {
+				go run(verb, i)
+			}
+			for range k {
+				select {
+				case e := <-errs:
+					if e != "" {
+						t.Error(e)
+					}
+				case <-time.After(time.Minute):
+					t.Fatal("stuck")
+				}
+			}
+			rules := n.Rules()
+			if verb == "ADD" && strings.Count(rules, "-A PREROUTING -m addrtype --dst-type LOCAL -m comment --comment portguard") != 2 {
+				t.Errorf("jumps are missing or doubled:\n%s", rules)
+			}
+		}
+		unchanged(t, n, before)
+	})
+}
+
+// Of many pods that ask for one port at once, one gets it, and the others are
+// told who.
+func TestOnePortManyPods(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		const k = 20
+		answers := make(chan string, k)
+		for i := range k {
+			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("one%d", i), Args: fmt.Sprintf("K8S_POD_NAMESPACE=default;K8S_POD_NAME=one%d", i)}
+			go func() {
+				out, _, err := n.Call("ADD", p, direct(n, p, `[{"hostPort":80,"containerPort":80}]`, ""))
+				switch {
+				case err == nil:
+					answers <- "got it"
+				case strings.Contains(out, "pod default/one"):
+					answers <- "refused"
+				default:
+					answers <- out
+				}
+			}()
+		}
+		count := map[string]int{}
+		for range k {
+			count[<-answers]++
+		}
+		if count["got it"] != 1 || count["refused"] != k-1 {
+			t.Errorf("got %v", count)
+		}
+		if c := strings.Count(n.Rules(), "--to-destination 10.88.0.77:80"); c != 1 {
+			t.Errorf("%d DNAT rules", c)
+		}
+	})
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// lookup asks a set or map.
+func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
+	const inverted = 1
+	name := a.Text(1)
+	sreg, _ := a.Num(2)
+	dreg, isMap := a.Num(3)
+	flags, _ := a.Num(5)
+	set, err := x.r.src.Set(x.r.table, name)
+	if err != nil {
+		return nil, err
+	}
+	x.hop.Sets = append(x.hop.Sets, name)
+	slots := slices.Clone(th.regs.take(sreg, set.KeyLen))
+	var out []thread
+	for _, one := range x.singles(th, slots) {
+		key, ok := one.key(slots, set.KeyLen)
+		if !ok {
+			after, err := x.openLookup(one, set, slots, dreg, isMap, flags&inverted != 0)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, after...)
+			continue
+		}
+		e, found, err := x.r.src.Lookup(set, key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, x.found(one.thread, set, e, found, dreg, isMap, flags&inverted != 0)...)
+	}
+	return out, nil
+}
+
+// found goes on with a thread for which a look-up has one answer.
+func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint32, isMap, inverted bool) []thread {
+	if found && e.Stateful {
+		x.misses(th) // its limit or quota may end the rule
+		th.open = weaker(th.open, Some)
+	}
+	if !isMap {
+		return x.apply(th, test{always: yesIf(found != inverted)})
+	}
+	if !found {
+		x.misses(th)
+		return nil
+	}
+	th.comment = e.Comment
+	if set.Verdicts {
+		return x.verdict(th, e.Verdict)
+	}
+	th.regs.store(dreg, e.Data)
+	return []thread{th}
+}
+
+// openLookup is one whose key hangs on what the packet set leaves open: then
+// every element it may fall on is tried, unless they are too many to list.
+func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
+	open := openness(slots)
+	elems, whole, err := x.r.src.Elements(set)
+	if err != nil {
+		return nil, err
+	}
+	if !whole {
+		if isMap && set.Verdicts {
+			x.out(th.thread, mayDoAnything, "vmap @"+set.Name, "", false)
+		}
+		th.regs.load(dreg, ofAnything, 0, 16)
+		return x.maybe(th.thread, open), nil
+	}
+	found := candidates(set, elems, th, slots)
+	if !isMap {
+		return x.members(th.thread, found, open, inverted), nil
+	}
+	x.misses(th.thread)
+	var out []thread
+	for _, c := range found {
+		t := th.thread
+		t.open = weaker(t.open, open) // an element's own limit is covered by misses
+		if c.src != nil {
+			if t.b.src = t.b.src.And(c.src); len(t.b.src) == 0 {
+				continue
+			}
+		}
+		t.comment = c.elem.Comment
+		if set.Verdicts {
+			out = append(out, x.verdict(t, c.elem.Verdict)...)
+			continue
+		}
+		t.regs.store(dreg, c.elem.Data)
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// members goes on with a thread that is, or is not, in a set of candidates.
+func (x *run) members(th thread, found []candidate, open Tri, inverted bool) []thread {
+	all, exact := addrset.Set{}, true
+	for _, c := range found {
+		exact = exact && c.src != nil && !c.open
+		all = all.Or(c.src)
+	}
+	switch {
+	case len(found) == 0:
+		return x.apply(th, test{always: yesIf(inverted)})
+	case exact:
+		return x.apply(th, test{cond: &cond{kind: onSrc, addrs: all, not: inverted}})
+	}
+	return x.maybe(th, open)
+}
+
+// A single is a thread with one destination, if its key needs one.
+type single struct {
+	thread
+	dst []byte
+}
+
+// maxSingles bounds how many destinations are looked up one by one.
+const maxSingles = 64
+
+// singles splits a thread by destination where the key holds one.
+func (x *run) singles(th thread, slots []slot) []single {
+	if !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofDst }) {
+		return []single{{thread: th}}
+	}
+	var out []single
+	for _, sp := range th.b.dst {
+		for a := sp.Lo; ; a = a.Next() {
+			if len(out) == maxSingles {
+				return []single{{thread: th}}
+			}
+			one := th
+			one.b.dst = addrset.Between(a, a)
+			out = append(out, single{one, a.AsSlice()})
+			if a == sp.Hi {
+				break
+			}
+		}
+	}
+	return out
+}
+
+// key is the bytes to look up, if they are all known.
+func (s single) key(slots []slot, n int) ([]byte, bool) {
+	var out []byte
+	for _, sl := range slots {
+		switch {
+		case sl.of == known:
+			out = append(out, sl.data[:]...)
+		case sl.of == ofDst && s.dst != nil && int(sl.off)+4 <= len(s.dst):
+			for j := range 4 {
+				out = append(out, s.dst[int(sl.off)+j]&sl.mask[j]^sl.data[j])
+			}
+		default:
+			return nil, false
+		}
+	}
+	if len(out) < n {
+		return nil, false
+	}
+	return out[:n], true
+}
