@@ -5,6 +5,7 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/portguard/portguard/integration/lab"
@@ -12,6 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
@@ -87,6 +89,9 @@ func snapshot() (conflict.Snapshot, error) {
 	for _, fl := range iptables.Flavours() {
 		for _, f := range hostport.Families() {
 			d, err := t.Save(fl, f)
+			if err == nil && fl == iptables.NFT && os.Getenv("PART") == "1" && d.Table("nat") != nil {
+				d, err = part(t, f, reader)
+			}
 			if err != nil {
 				return s, err
 			}
@@ -94,6 +99,26 @@ func snapshot() (conflict.Snapshot, error) {
 		}
 	}
 	return s, nil
+}
+
+// part reads the base chains and every other of the rest, as the plugin reads a
+// big table in part: what is missing must not make anything free.
+func part(t *iptables.Tools, f hostport.Family, r *nft.Reader) (*iptsave.Dump, error) {
+	family := nft.IPv4
+	if f == hostport.IPv6 {
+		family = nft.IPv6
+	}
+	names, err := r.Names(nft.Table{Family: family, Name: "nat"})
+	if err != nil {
+		return nil, err
+	}
+	var keep []string
+	for i, n := range names {
+		if i%2 == 0 || n == "PREROUTING" || n == "OUTPUT" {
+			keep = append(keep, n)
+		}
+	}
+	return t.SaveChains(f, map[string][]string{"nat": keep})
 }
 
 func answer(m hostport.Mapping, r conflict.Report) Answer {

@@ -26,6 +26,9 @@ const (
 type Reader struct {
 	rules map[string][]Rule
 	sets  map[string]Set
+	// base and names are all chains, once they were listed.
+	base  []Chain
+	names map[Table][]string
 }
 
 // NewReader returns a Reader that knows nothing yet.
@@ -35,27 +38,49 @@ func NewReader() *Reader { return &Reader{rules: map[string][]Rule{}, sets: map[
 // destination can be translated: those of type nat, and of type filter at
 // prerouting, where tproxy is possible. They come in the order of priorities.
 func (r *Reader) BaseChains() ([]Chain, error) {
-	var out []Chain
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.base, nil
+}
+
+// Names lists the names of all chains of a table.
+func (r *Reader) Names(t Table) ([]string, error) {
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.names[t], nil
+}
+
+// list asks for the chains once. The kernel cannot be asked for those of one
+// table, nor for base chains only.
+func (r *Reader) list() error {
+	if r.names != nil {
+		return nil
+	}
+	names := map[Table][]string{}
 	for _, f := range []uint8{Inet, IPv4, IPv6} {
 		msgs, err := ask(getChain, unix.NLM_F_DUMP, f)
 		if absent(err) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+			return err
 		}
 		for _, m := range msgs {
-			c, ok, err := decodeChain(f, m)
+			c, base, err := decodeChain(f, m)
 			if err != nil {
-				return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+				return err
 			}
-			if ok && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
-				out = append(out, c)
+			names[c.Table] = append(names[c.Table], c.Name)
+			if base && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
+				r.base = append(r.base, c)
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Chain) int { return int(a.Priority) - int(b.Priority) })
-	return out, nil
+	slices.SortStableFunc(r.base, func(a, b Chain) int { return int(a.Priority) - int(b.Priority) })
+	r.names = names
+	return nil
 }
 
 // Rules lists the rules of one chain.

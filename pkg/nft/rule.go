@@ -111,3 +111,22 @@ func decodeRule(b []byte) (r Rule, err error) {
 	})
 	return r, err
 }
+
+// Target returns the chain that the rule jumps or goes to, "" if none.
+func (r Rule) Target() string {
+	for _, e := range r.Exprs {
+		if e.Name != "immediate" {
+			continue
+		}
+		data, err := e.Attrs.Nested(immediateData)
+		if err != nil {
+			continue
+		}
+		if v, err := DecodeVerdict(data); err == nil && v.Chain != "" {
+			return v.Chain
+		}
+	}
+	return ""
+}
+
+const immediateData = 2

@@ -16,7 +16,6 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -77,11 +76,15 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	a, t := &req.Attachment, p.tools(req.LockTimeout)
 	old, _ := store.Load(a.Owner.Key())
-	v, err := look(t, flavours(), families(a, old))
+	on, err := host.Addresses()
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	d, err := p.decide(req, store, v, t)
+	v, err := look(t, newScout(), flavours(), families(a, old))
+	if err != nil {
+		return cniError(err, CodeUnreadable)
+	}
+	d, err := p.decide(req, store, v, on, t)
 	if err != nil {
 		return err
 	}
@@ -148,13 +151,10 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 
 // decide completes the attachment with what the node is like and looks for
 // conflicts.
-func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *iptables.Tools) (*decision, error) {
+func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (*decision, error) {
 	a, d := &req.Attachment, &decision{}
-	on, err := host.Addresses()
-	if err == nil {
-		d.node, err = settle(req, on, store)
-	}
-	if err == nil {
+	var err error
+	if d.node, err = settle(req, on, store); err == nil {
 		d.flavour, err = v.target(t)
 	}
 	if err == nil {
@@ -164,9 +164,8 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *ip
 		return nil, cniError(err, CodeUnreadable)
 	}
 	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
-	reader := nft.NewReader()
-	snap.NFT, snap.Sets = reader, host.Sets{}
-	if snap.Native, err = reader.BaseChains(); err == nil {
+	snap.NFT, snap.Sets = v.scout.reader, host.Sets{}
+	if snap.Native, err = v.scout.reader.BaseChains(); err == nil {
 		snap.Listeners, err = listener.New().Read(a.Mappings)
 	}
 	if err == nil {
@@ -175,7 +174,15 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, t *ip
 	if err != nil {
 		return nil, cniError(err, CodeUnreadable)
 	}
-	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err != nil {
+	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err == nil && len(d.report.Conflicts)+len(d.report.Warnings) > 0 {
+		// What was found may be a chain that was not read.
+		var more bool
+		if more, err = v.complete(t); more && err == nil {
+			snap.Rules, snap.Claims = v.rules(d.flavour), p.named(v.claims(), store)
+			d.report, err = conflict.Find(*a, snap, ruleset.IsOurs)
+		}
+	}
+	if err != nil {
 		return nil, cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
 	}
 	if len(d.report.Conflicts) > 0 {

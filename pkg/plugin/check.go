@@ -36,7 +36,7 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	}
 	rec, _ := state.Open(c.DataDir).Load(req.Attachment.Owner.Key())
 	t := p.tools(c.LockTimeout)
-	v, err := look(t, flavours(), families(&req.Attachment, rec))
+	v, err := look(t, nil, flavours(), families(&req.Attachment, rec))
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}

@@ -70,11 +70,13 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 // does not name holds nothing of ours, unless an ADD was killed: it is looked at
 // where that is possible.
 func lookForDel(t *iptables.Tools, rec *state.Record) (*view, error) {
+	s := newScout()
+	s.own = true
 	if rec == nil || !slices.Contains(flavours(), iptables.Flavour(rec.Flavour)) {
-		return look(t, flavours(), nodeFamilies())
+		return look(t, s, flavours(), nodeFamilies())
 	}
 	where := []iptables.Flavour{iptables.Flavour(rec.Flavour)}
-	v, err := look(t, where, families(&rec.Attachment, nil))
+	v, err := look(t, s, where, families(&rec.Attachment, nil))
 	if err == nil {
 		err = v.add(t, where, nodeFamilies())
 	}

@@ -22,14 +22,18 @@ type place struct {
 
 // A view is what was read of the places asked for, in a fixed order.
 type view struct {
+	// scout names the chains to read of big tables; nil reads all.
+	scout *scout
+	// part are the places of which not all was read.
+	part    map[place]bool
 	places  []place
 	dumps   map[place]*iptsave.Dump
 	layouts map[place]*ruleset.Layout
 }
 
 // look reads the rules of the given flavours and families.
-func look(t *iptables.Tools, flavours []iptables.Flavour, families []hostport.Family) (*view, error) {
-	v := &view{dumps: map[place]*iptsave.Dump{}, layouts: map[place]*ruleset.Layout{}}
+func look(t *iptables.Tools, s *scout, flavours []iptables.Flavour, families []hostport.Family) (*view, error) {
+	v := &view{scout: s, part: map[place]bool{}, dumps: map[place]*iptsave.Dump{}, layouts: map[place]*ruleset.Layout{}}
 	return v, v.add(t, flavours, families)
 }
 
@@ -41,16 +45,34 @@ func (v *view) add(t *iptables.Tools, flavours []iptables.Flavour, families []ho
 			if slices.Contains(v.places, at) {
 				continue
 			}
-			d, err := t.Save(fl, f)
+			d, part, err := v.scout.save(t, fl, f)
 			if err != nil {
 				return err
 			}
 			v.places = append(v.places, at)
+			v.part[at] = part
 			v.dumps[at] = d
 			v.layouts[at] = ruleset.FromDump(d, f)
 		}
 	}
 	return nil
+}
+
+// complete reads the rest of what was read in part, and reports whether that was
+// anything.
+func (v *view) complete(t *iptables.Tools) (more bool, err error) {
+	for _, at := range v.places {
+		if !v.part[at] {
+			continue
+		}
+		d, err := t.Save(at.flavour, at.family)
+		if err != nil {
+			return true, err
+		}
+		v.part[at], more = false, true
+		v.dumps[at], v.layouts[at] = d, ruleset.FromDump(d, at.family)
+	}
+	return more, nil
 }
 
 // whole reports whether every place of the node was read.

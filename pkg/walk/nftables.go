@@ -71,7 +71,7 @@ type run struct {
 }
 
 func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
-	x := &run{r: r, p: p, hop: Hop{Table: r.table.String(), Text: fmt.Sprintf("handle %d: %s", r.rule.Handle, describe(r.rule))}}
+	x := &run{r: r, p: p}
 	var threads []thread
 	for _, b := range s {
 		threads = append(threads, thread{b: b, open: Yes})
@@ -142,6 +142,7 @@ func (x *run) maybe(th thread, open Tri) []thread {
 // out ends a thread with an outcome; equal ones are joined.
 func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 	hop := x.hop
+	hop.Table, hop.Text = x.r.table.String(), fmt.Sprintf("handle %d: %s", x.r.rule.Handle, describe(x.r.rule))
 	hop.Match, hop.Target = th.open, target
 	if hop.Comment = th.comment; hop.Comment == "" {
 		hop.Comment = x.r.rule.Comment

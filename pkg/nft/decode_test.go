@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// chainBytes is a message as the kernel writes it (nf_tables_fill_chain_info).
+func chainBytes(more ...[]byte) []byte {
+	return join(str(chainTable, "t"), at(2, make([]byte, 8)), str(chainName, "pre"), join(more...))
+}
+
+func hookBytes(hook, prio uint32) []byte {
+	return at(chainHook|nested, num(hookNum, hook), num(hookPriority, prio))
+}
+
+func TestDecodeChain(t *testing.T) {
+	minus100 := int32(-100)
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want Chain
+		base bool
+	}{
+		{"a base chain has a hook", chainBytes(hookBytes(3, uint32(minus100)), str(chainType, "nat")),
+			Chain{Table{Inet, "t"}, "pre", "nat", Output, -100}, true},
+		{"hook and priority may be zero", chainBytes(hookBytes(0, 0), str(chainType, "filter")),
+			Chain{Table{Inet, "t"}, "pre", "filter", Prerouting, 0}, true},
+		{"another chain has none", chainBytes(), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
+		{"a hook without a priority is none", chainBytes(at(chainHook|nested, num(hookNum, 0))), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, ok, err := decodeChain(Inet, tt.in)
+			if diff := cmp.Diff(tt.want, c); diff != "" || ok != tt.base || err != nil {
+				t.Errorf("got %v, %v (-want +got)\n%s", ok, err, diff)
+			}
+		})
+	}
+	for _, cut := range [][]byte{chainBytes()[:3], chainBytes(at(chainHook|nested, []byte{9, 9}))} {
+		if _, ok, err := decodeChain(Inet, cut); ok || !errors.Is(err, errAttr) {
+			t.Errorf("a chain that is cut off: got %v, %v", ok, err)
+		}
+	}
+}
+
+func exprBytes(name string, data ...[]byte) []byte {
+	return at(1|nested, str(exprName, name), at(exprData|nested, data...))
+}
+
+// remark is nft's user data: something else first, then the comment.
+func remark(s string) []byte {
+	return append([]byte{9, 2, 1, 1, 0, byte(len(s) + 1)}, s+"\x00"...)
+}
+
+func TestDecodeRule(t *testing.T) {
+	head := join(str(ruleTable, "t"), str(ruleChain, "pre"), at(ruleHandle, []byte{0, 0, 0, 1, 0, 0, 0, 7}))
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want Rule
+	}{
+		{"a rule may be empty", head, Rule{Handle: 1<<32 + 7}},
+		{"expressions keep their order and their attributes", join(head, at(ruleExprs|nested,
+			exprBytes("meta", num(1, 8), num(2, 16)), exprBytes("frob", str(1, "x")), at(1|nested, str(exprName, "notrack")))),
+			Rule{Handle: 1<<32 + 7, Exprs: []Expr{
+				{"meta", Attrs{1: {0, 0, 0, 8}, 2: {0, 0, 0, 16}}}, {"frob", Attrs{1: []byte("x\x00")}}, {Name: "notrack"}}}},
+		{"the comment is in the user data", join(head, at(ruleUserdata, remark("ns/svc"))), Rule{Handle: 1<<32 + 7, Comment: "ns/svc"}},
+		{"user data may be cut off", join(head, at(ruleUserdata, []byte{0, 200, 'a'})), Rule{Handle: 1<<32 + 7}},
+		{"user data may lack a comment", join(head, at(ruleUserdata, []byte{9, 1, 'a', 0, 0, 7})), Rule{Handle: 1<<32 + 7}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := decodeRule(tt.in)
+			if diff := cmp.Diff(tt.want, r, cmpopts.EquateEmpty()); diff != "" || err != nil {
+				t.Errorf("error is %v (-want +got)\n%s", err, diff)
+			}
+		})
+	}
+	for name, in := range map[string][]byte{
+		"the rule":         head[:5],
+		"the list":         at(ruleExprs|nested, []byte{1, 2, 3}),
+		"an expression":    at(ruleExprs|nested, at(1|nested, []byte{1, 2, 3})),
+		"its attributes":   at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})),
+		"a later one only": at(ruleExprs|nested, exprBytes("cmp"), exprBytes("cmp", []byte{1, 2, 3})),
+	} {
+		if r, err := decodeRule(in); !errors.Is(err, errAttr) {
+			t.Errorf("%s is cut off: got %+v, %v", name, r, err)
+		}
+	}
+}
+
+func TestDecodeSet(t *testing.T) {
+	tab := Table{IPv4, "t"}
+	head := join(str(setTable, "t"), str(setName, "s"))
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want Set
+	}{
+		{"a set", join(head, num(setFlags, SetInterval), num(4, 7), num(setKeyLen, 12)), Set{Table: tab, Name: "s", Flags: SetInterval, KeyLen: 12}},
+		{"a map of values", join(head, num(setFlags, SetMap), num(setKeyLen, 4), num(setDataType, 7)), Set{Table: tab, Name: "s", Flags: SetMap, KeyLen: 4}},
+		{"a map of verdicts", join(head, num(setFlags, SetMap|SetAnonymous), num(setKeyLen, 2), num(setDataType, dataTypeVerdict)),
+			Set{Table: tab, Name: "s", Flags: SetMap | SetAnonymous, KeyLen: 2, Verdicts: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := decodeSet(tab, tt.in)
+			if diff := cmp.Diff(tt.want, s); diff != "" || err != nil {
+				t.Errorf("error is %v (-want +got)\n%s", err, diff)
+			}
+		})
+	}
+	if _, err := decodeSet(tab, head[:5]); !errors.Is(err, errAttr) {
+		t.Errorf("a set that is cut off: error is %v", err)
+	}
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func elems(es ...[]byte) []byte {
+	return join(str(elemListTable, "t"), str(elemListSet, "s"), at(elemListElems|nested, es...))
+}
+
+func elem(attrs ...[]byte) []byte { return at(1|nested, attrs...) }
+
+func value(typ uint16, b ...byte) []byte { return at(typ|nested, at(dataValue, b)) }
+
+func verdict(code int32, chain string) []byte {
+	v := num(verdictCode, uint32(code))
+	if chain != "" {
+		v = join(v, str(verdictChain, chain))
+	}
+	return at(dataVerdict|nested, v)
+}
+
+func TestDecodeElements(t *testing.T) {
+	goOn := Verdict{Code: Continue}
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want []Element
+	}{
+		{"a set may be empty", elems(), nil},
+		{"elements have keys", elems(elem(value(elemKey, 0, 80)), elem(value(elemKey, 0, 81))),
+			[]Element{{Key: []byte{0, 80}, Verdict: goOn}, {Key: []byte{0, 81}, Verdict: goOn}}},
+		{"a range of a concatenation has two", elems(elem(value(elemKey, 1), value(elemKeyEnd, 9))),
+			[]Element{{Key: []byte{1}, KeyEnd: []byte{9}, Verdict: goOn}}},
+		{"an interval has an end of its own", elems(elem(value(elemKey, 1)), elem(value(elemKey, 9), num(elemFlags, elemIntervalEnd))),
+			[]Element{{Key: []byte{1}, Verdict: goOn}, {Key: []byte{9}, Flags: elemIntervalEnd, Verdict: goOn}}},
+		{"a catch-all has no key", elems(elem(num(elemFlags, elemCatchAll), at(elemData|nested, verdict(Drop, "")))),
+			[]Element{{Flags: elemCatchAll, Verdict: Verdict{Code: Drop}}}},
+		{"a verdict map leads to a chain", elems(elem(value(elemKey, 1), at(elemData|nested, verdict(Goto, "svc")), at(elemUserdata, remark("ns/svc")))),
+			[]Element{{Key: []byte{1}, Verdict: Verdict{Goto, "svc"}, Comment: "ns/svc"}}},
+		{"a map holds values", elems(elem(value(elemKey, 1), value(elemData, 10, 0, 0, 2))),
+			[]Element{{Key: []byte{1}, Data: []byte{10, 0, 0, 2}, Verdict: goOn}}},
+		{"an element with expressions of its own may end the rule", elems(elem(value(elemKey, 1), at(4, make([]byte, 8)), at(7|nested, str(1, "counter")))),
+			[]Element{{Key: []byte{1}, Verdict: goOn, Stateful: true}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := decodeElements(tt.in)
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
+				t.Errorf("error is %v (-want +got)\n%s", err, diff)
+			}
+		})
+	}
+	junk := []byte{1, 2, 3}
+	for name, in := range map[string][]byte{
+		"the message": junk, "the list": elems(junk), "an element": elems(elem(junk)), "a key": elems(elem(at(elemKey|nested, junk))),
+		"a key's end": elems(elem(at(elemKeyEnd|nested, junk))), "a value": elems(elem(at(elemData|nested, junk))),
+		"a verdict": elems(elem(at(elemData|nested, at(dataVerdict|nested, junk)))),
+	} {
+		if got, err := decodeElements(in); !errors.Is(err, errAttr) {
+			t.Errorf("%s is cut off: got %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestElementFlags(t *testing.T) {
+	for flags, want := range map[uint32][2]bool{0: {}, 1: {true, false}, 2: {false, true}, 4: {}} {
+		e := Element{Flags: flags}
+		if got := [2]bool{e.IntervalEnd(), e.CatchAll()}; got != want {
+			t.Errorf("flags %d: got %v, want %v", flags, got, want)
+		}
+	}
+}
+
+func TestDecodeVerdict(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want Verdict
+	}{
+		{"without one the rule goes on", at(dataValue, []byte{1}), Verdict{Code: Continue}},
+		{"drop is zero", verdict(Drop, ""), Verdict{Code: Drop}},
+		{"accept", verdict(Accept, ""), Verdict{Code: Accept}},
+		{"codes may be negative", verdict(Return, ""), Verdict{Code: Return}},
+		{"a jump names its chain", verdict(Jump, "a/b-c"), Verdict{Jump, "a/b-c"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, err := parseAttrs(tt.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := DecodeVerdict(a)
+			if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+				t.Errorf("error is %v (-want +got)\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestTableString(t *testing.T) {
+	for want, in := range map[string]Table{"inet a": {Inet, "a"}, "ip b": {IPv4, "b"}, "ip6 c": {IPv6, "c"}} {
+		if got := in.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func FuzzDecodeChain(f *testing.F) {
+	f.Add(chainBytes(hookBytes(0, 1), str(chainType, "nat")))
+	f.Add(chainBytes()[:9])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, ok, err := decodeChain(Inet, b); ok && err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzDecodeRule(f *testing.F) {
+	f.Add(join(at(ruleHandle, make([]byte, 8)), at(ruleExprs|nested, exprBytes("cmp", num(1, 8)), exprBytes("immediate", num(1, 0), at(2|nested, verdict(Jump, "c")))), at(ruleUserdata, remark("x"))))
+	f.Add(at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeRule(b)
+		if err != nil {
+			return
+		}
+		for _, e := range r.Exprs {
+			if d, err := e.Attrs.Nested(2); err == nil {
+				_, _ = DecodeVerdict(d)
+				_ = Value(d)
+			}
+		}
+	})
+}
+
+func FuzzDecodeElements(f *testing.F) {
+	f.Add(elems(elem(value(elemKey, 0, 80), value(elemKeyEnd, 0, 90), at(elemUserdata, remark("x"))), elem(num(elemFlags, 2), at(elemData|nested, verdict(Goto, "c")))))
+	f.Add(elems(elem([]byte{1, 2, 3})))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if es, err := decodeElements(b); err == nil {
+			for _, e := range es {
+				_ = e.IntervalEnd() || e.CatchAll()
+			}
+		}
+	})
+}
