@@ -123,7 +123,7 @@ func FuzzDecodeChain(f *testing.F) {
 func FuzzDecodeRule(f *testing.F) {
 	f.Add(join(at(ruleHandle, make([]byte, 8)), at(ruleExprs|nested, exprBytes("cmp", num(1, 8)), exprBytes("immediate", num(1, 0), at(2|nested, verdict(Jump, "c")))), at(ruleUserdata, remark("x"))))
 	f.Add(at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		r, err := decodeRule(b)
 		if err != nil {
 			return
@@ -140,7 +140,7 @@ func FuzzDecodeRule(f *testing.F) {
 func FuzzDecodeElements(f *testing.F) {
 	f.Add(elems(elem(value(elemKey, 0, 80), value(elemKeyEnd, 0, 90), at(elemUserdata, remark("x"))), elem(num(elemFlags, 2), at(elemData|nested, verdict(Goto, "c")))))
 	f.Add(elems(elem([]byte{1, 2, 3})))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if es, err := decodeElements(b); err == nil {
 			for _, e := range es {
 				_ = e.IntervalEnd() || e.CatchAll()
