@@ -75,6 +75,9 @@ func (d *native) dnat() string {
 	if d.proto == "" || d.IntN(4) == 0 {
 		return d.dnatTo() + d.target()
 	}
+	if d.IntN(6) == 0 {
+		return "dnat to :" + strconv.Itoa(portToo) // of either family
+	}
 	to := d.target()
 	if d.v6 {
 		to = "[" + to + "]"

@@ -4,6 +4,7 @@ package walk
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -40,7 +41,9 @@ func candidates(set nft.Set, elems []nft.Element, th single, slots []slot) []can
 // concatenation mark the end by an element of its own.
 func intervals(set nft.Set, elems []nft.Element) []nft.Element {
 	elems = slices.Clone(elems)
-	slices.SortFunc(elems, func(a, b nft.Element) int { return bytes.Compare(a.Key, b.Key) })
+	slices.SortFunc(elems, func(a, b nft.Element) int {
+		return cmp.Or(bytes.Compare(a.Key, b.Key), endFirst(a, b))
+	})
 	var out []nft.Element
 	for i, e := range elems {
 		switch {
@@ -57,6 +60,17 @@ func intervals(set nft.Set, elems []nft.Element) []nft.Element {
 		out = append(out, e)
 	}
 	return out
+}
+
+// endFirst orders the end of an interval before the start of one that touches it.
+func endFirst(a, b nft.Element) int {
+	switch {
+	case a.IntervalEnd() == b.IntervalEnd():
+		return 0
+	case a.IntervalEnd():
+		return -1
+	}
+	return 1
 }
 
 // before returns the number one lower.

@@ -65,7 +65,7 @@ type run struct {
 	p    Packet
 	outs []outcome
 	rest space
-	// altered is set if some packet goes on with another mark.
+	// altered is set if some packet goes on, or comes back, with another mark.
 	altered bool
 	hop     Hop
 }
@@ -118,11 +118,12 @@ func (r *nftRule) is4(p Packet) bool { return p.Family() == hostport.IPv4 }
 // hull joins threads that became too many: all registers are forgotten.
 func (x *run) hull(threads []thread) []thread {
 	var s space
+	open := Some
 	for _, th := range threads {
-		s = append(s, th.b)
+		s, open = append(s, th.b), weaker(open, th.open)
 	}
 	b := s.bounded(x.p.Family() == hostport.IPv4)[0]
-	return []thread{{b: b, open: Some, altered: true}}
+	return []thread{{b: b, open: open, altered: true}}
 }
 
 // misses lets a thread go on with the next rule.
@@ -141,6 +142,7 @@ func (x *run) maybe(th thread, open Tri) []thread {
 
 // out ends a thread with an outcome; equal ones are joined.
 func (x *run) out(th thread, k kind, target, chain string, leave bool) {
+	x.altered = x.altered || th.altered
 	hop := x.hop
 	hop.Table, hop.Text = x.r.table.String(), fmt.Sprintf("handle %d: %s", x.r.rule.Handle, describe(x.r.rule))
 	hop.Match, hop.Target = th.open, target

@@ -38,9 +38,11 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		return x.immediate(th, e.Attrs)
 	case "nat":
 		return x.nat(th, e.Attrs), nil
-	case "redir", "tproxy":
-		x.out(th, translates, map[string]string{"redir": "redirect", "tproxy": "tproxy"}[e.Name], "", false)
+	case "redir":
+		x.out(th, translates, "redirect", "", false)
 		return nil, nil
+	case "tproxy":
+		return x.tproxy(th, e.Attrs), nil
 	case "masq", "reject", "queue":
 		x.out(th, ends, e.Name, "", false)
 		return nil, nil
@@ -66,6 +68,8 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 const (
 	metaProtocol = 1
 	metaMark     = 3
+	metaIif      = 4
+	metaOif      = 5
 	metaIifName  = 6
 	metaOifName  = 7
 	metaNfproto  = 15
@@ -98,6 +102,8 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
 	case key == metaIifName, key == metaOifName && x.p.Hook == Prerouting:
 		th.regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
+	case key == metaIif && x.p.Hook == Output, key == metaOif && x.p.Hook == Prerouting:
+		th.regs.store(dreg, make([]byte, 4)) // no such interface: index 0
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
 	}
@@ -150,6 +156,9 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofNextHdr, 0, 1)
 	case base == 2 && at == 2 && n == 2:
 		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
+		x.hop.NamesPort = true
+	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load
+		th.regs.load(dreg, ofPorts, 0, 4)
 		x.hop.NamesPort = true
 	}
 	return []thread{th}
@@ -244,11 +253,11 @@ func (x *run) immediate(th thread, a nft.Attrs) ([]thread, error) {
 }
 
 // nat translates. In an inet table a rule for one family passes the packets of
-// the other (nft_nat_inet_eval).
+// the other, and one of a port alone is for both (nft_nat_inet_eval).
 func (x *run) nat(th thread, a nft.Attrs) []thread {
 	const dnat = 1
 	family, _ := a.Num(2)
-	if x.r.table.Family == nft.Inet && uint8(family) != x.family() {
+	if x.r.table.Family == nft.Inet && uint8(family) != nft.Inet && uint8(family) != x.family() {
 		return []thread{th}
 	}
 	if typ, _ := a.Num(1); typ != dnat {

@@ -102,7 +102,7 @@ func bitwise(th thread, a nft.Attrs) ([]thread, error) {
 	th.regs.load(dreg, unclear, 0, int(n))
 	i, ok := index(dreg)
 	m, f := nft.Value(mask), nft.Value(xor)
-	if !ok || shifted && op != 0 || len(m) != int(n) || len(f) != int(n) || len(slots) == 0 {
+	if !ok || shifted && op != 0 || len(m) != int(n) || len(f) != int(n) || len(slots) == 0 || i+len(slots) > len(th.regs) {
 		return []thread{th}, nil
 	}
 	for k, s := range slots {
@@ -123,7 +123,7 @@ func byteorder(th thread, a nft.Attrs) []thread {
 	size, _ := a.Num(5)
 	slots := th.regs.take(sreg, int(n))
 	b, ok := bytesOf(slots, len(slots)*4)
-	if !ok || size == 0 {
+	if !ok || size == 0 || len(b) < int(n) {
 		of := openSource(slots)
 		th.regs.load(dreg, of, 0, int(n))
 		return []thread{th}
@@ -172,6 +172,16 @@ func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
 		return []thread{th}
 	}
 	x.out(th, k, name, "", false)
+	return nil
+}
+
+// tproxy leads to a socket of one family, or of both (nft_tproxy_eval).
+func (x *run) tproxy(th thread, a nft.Attrs) []thread {
+	family, _ := a.Num(1)
+	if f := uint8(family); (f == nft.IPv4 || f == nft.IPv6) && f != x.family() {
+		return []thread{th}
+	}
+	x.out(th, translates, "tproxy", "", false)
 	return nil
 }
 

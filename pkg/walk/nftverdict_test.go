@@ -167,29 +167,27 @@ func TestNativeNamesPort(t *testing.T) {
 	}
 }
 
-// What is wrong today. Delete the skip to see.
-func TestNativeKnownBugs(t *testing.T) {
+// What the walk once had wrong.
+func TestNativeRegressions(t *testing.T) {
 	adjacent := fakeSet{fields: []int{4}, flags: nft.SetInterval, elems: append(keys(ip("0.0.0.0"), ip("128.0.0.0")), end(ip("128.0.0.0")))}
 	accept := ends1(nft.Accept, "")
 	for _, tt := range []struct {
 		name, want string
-		bug        bool
 		family     hostport.Family
 		rules      []exprs
 	}{
-		{"dnat of a port alone in an inet table is for both families", "yes dnat via pre", true, hostport.IPv4,
+		{"dnat of a port alone in an inet table is for both families", "yes dnat via pre", hostport.IPv4,
 			[]exprs{and(dport(), is(0, 80), immediate(1, be16(8080)), ex("nat", map[uint16]uint32{1: 1, 2: 1, 5: 1, 6: 1, 7: 2}))}},
-		{"tproxy of IPv4 in an inet table passes IPv6", "", true, hostport.IPv6, []exprs{ex("tproxy", map[uint16]uint32{1: 2, 2: 1, 3: 2})}},
-		{"intervals that touch, as the kernel lists them", "end yes accept via pre", true, hostport.IPv4,
+		{"tproxy of IPv4 in an inet table passes IPv6", "", hostport.IPv6, []exprs{ex("tproxy", map[uint16]uint32{1: 2, 2: 1, 3: 2})}},
+		{"intervals that touch, as the kernel lists them", "end yes accept via pre", hostport.IPv4,
 			[]exprs{and(load(1, 12, 4), lookIn("adjacent", 0), accept), redir()}},
-		{"both ports in one load", "", true, hostport.IPv4, []exprs{and(load(2, 0, 4), is(0, 1, 0, 81), redir())}},
-		{"a register that is not there is open", "some redirect via pre", true, hostport.IPv4, []exprs{and(with(is(1), 1, be32(40)), redir())}},
+		{"both ports in one load", "", hostport.IPv4, []exprs{and(load(2, 0, 4), is(0, 1, 0, 81), redir())}},
+		{"a mark that was set with a jump to a chain that changes nothing stays", "yes redirect via pre", hostport.IPv4,
+			[]exprs{setMark(0), and(setMark(1), jump("x")), and(meta(metaMark), is(native(1)...), redir())}},
+		{"a register that is not there is open", "some redirect via pre", hostport.IPv4, []exprs{and(with(is(1), 1, be32(40)), redir())}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.bug {
-				t.Skip("known bug")
-			}
-			src := &ruleset{family: nft.Inet, sets: map[string]fakeSet{"adjacent": adjacent}, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rules...)}}
+			src := &ruleset{family: nft.Inet, sets: map[string]fakeSet{"adjacent": adjacent}, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rules...), "x": nil}}
 			p := packet4(Prerouting)
 			if tt.family == hostport.IPv6 {
 				p = packet6(Prerouting)
