@@ -14,7 +14,7 @@ import (
 // fixture reads rules that a real kube-proxy v1.36 made.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile("testdata/" + name)
+	b, err := os.ReadFile("../pkg/iptsave/testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,9 +78,8 @@ func FuzzQuote(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if strings.Contains(a+b, "\n") {
-			t.Skip("a line break cannot be written")
-		}
+		// A dump has one rule a line: a line break cannot be in it.
+		a, b = strings.ReplaceAll(a, "\n", " "), strings.ReplaceAll(b, "\n", " ")
 		if diff := cmp.Diff([]string{a, b}, texts(Split(Join(a, b)))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}

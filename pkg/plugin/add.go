@@ -205,9 +205,15 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, on *h
 // named completes claims with what their records tell: the pod's name, and
 // whether the owner is dead.
 func (p *Plugin) named(claims []hostport.Claim, store *state.Store) []hostport.Claim {
-	boot := p.bootID()
+	boot, records := p.bootID(), map[string]*state.Record{}
 	for i := range claims {
-		if rec, err := store.Load(claims[i].Key); err == nil {
+		key := claims[i].Key
+		rec, known := records[key]
+		if !known {
+			rec, _ = store.Load(key)
+			records[key] = rec
+		}
+		if rec != nil {
 			claims[i].Owner = rec.Attachment.Owner
 			claims[i].Dead = !rec.Alive(boot)
 		}

@@ -3,6 +3,7 @@
 package ruleset
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -15,19 +16,31 @@ import (
 // Claims returns the mappings that are in place, read from the rules alone.
 func (l *Layout) Claims() []hostport.Claim {
 	var out []hostport.Claim
-	nat := l.tables["nat"]
-	for _, name := range nat.sortedChains() {
-		if !strings.HasPrefix(name, dnatPrefix) {
-			continue
-		}
-		for _, r := range nat.chains[name] {
-			if c, ok := claim(iptsave.Rule{Text: r}.Spec(), l.Family); ok {
-				c.Key = keyOf(name)
-				out = append(out, c)
-			}
+	for name, spec := range l.natRules(dnatPrefix) {
+		if c, ok := claim(spec, l.Family); ok {
+			c.Key = keyOf(name)
+			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// natRules are the rules of nat in chains whose name begins with prefix, in
+// order, each with its chain.
+func (l *Layout) natRules(prefix string) iter.Seq2[string, iptsave.Spec] {
+	return func(yield func(string, iptsave.Spec) bool) {
+		nat := l.tables["nat"]
+		for _, name := range nat.sortedChains() {
+			if !strings.HasPrefix(name, prefix) {
+				continue
+			}
+			for _, r := range nat.chains[name] {
+				if !yield(name, iptsave.Rule{Text: r}.Spec()) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // claim reads one DNAT rule of ours.

@@ -133,16 +133,9 @@ func (l *Layout) guards(mangle *table, n Node) {
 // masquerade rules for 127.0.0.0/8 name them.
 func (l *Layout) Links() []string {
 	var out []string
-	nat := l.tables["nat"]
-	for _, name := range nat.sortedChains() {
-		if !strings.HasPrefix(name, masqPrefix) {
-			continue
-		}
-		for _, r := range nat.chains[name] {
-			o, ok := (iptsave.Rule{Text: r}).Spec().Option("-o")
-			if ok && !slices.Contains(out, o.Value()) {
-				out = append(out, o.Value())
-			}
+	for _, spec := range l.natRules(masqPrefix) {
+		if o, ok := spec.Option("-o"); ok && !slices.Contains(out, o.Value()) {
+			out = append(out, o.Value())
 		}
 	}
 	return out
@@ -151,19 +144,13 @@ func (l *Layout) Links() []string {
 // masqueraded are the sources that the attachments masquerade.
 func (l *Layout) masqueraded() []netip.Prefix {
 	var out []netip.Prefix
-	nat := l.tables["nat"]
-	for _, name := range nat.sortedChains() {
-		if !strings.HasPrefix(name, masqPrefix) {
-			continue
+	for _, spec := range l.natRules(masqPrefix) {
+		p := netip.PrefixFrom(l.Family.Wildcard(), 0)
+		if o, ok := spec.Option("-s"); ok {
+			p, _ = netip.ParsePrefix(o.Value())
 		}
-		for _, r := range nat.chains[name] {
-			p := netip.PrefixFrom(l.Family.Wildcard(), 0)
-			if o, ok := (iptsave.Rule{Text: r}).Spec().Option("-s"); ok {
-				p, _ = netip.ParsePrefix(o.Value())
-			}
-			if p.IsValid() && !slices.Contains(out, p) {
-				out = append(out, p)
-			}
+		if p.IsValid() && !slices.Contains(out, p) {
+			out = append(out, p)
 		}
 	}
 	return out
