@@ -5,7 +5,6 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/portguard/portguard/integration/lab"
@@ -13,7 +12,6 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
@@ -21,7 +19,9 @@ import (
 // An Answer is what portguard says of one mapping.
 type Answer struct {
 	Mapping hostport.Mapping
-	Taken   bool
+	// Native means that the rules of iptables-nft were not read as text.
+	Native bool
+	Taken  bool
 	// Warned means that a rule that stays open was reported.
 	Warned bool
 	Says   string
@@ -48,7 +48,8 @@ func mappings() []hostport.Mapping {
 	return out
 }
 
-// Decide looks at the node as ADD does and asks for every mapping.
+// Decide looks at the node as ADD does and asks for every mapping: with the
+// rules of iptables-nft read as text, and again as nf_tables has them.
 func (w *World) Decide(t lab.T) []Answer {
 	t.Helper()
 	var out []Answer
@@ -58,19 +59,36 @@ func (w *World) Decide(t lab.T) []Answer {
 		if s, err = snapshot(); err != nil {
 			return
 		}
-		for _, m := range mappings() {
-			a := hostport.Attachment{Localhost: true, Mappings: []hostport.Mapping{m}}
-			var r conflict.Report
-			if r, err = conflict.Find(a, s, ruleset.IsOurs); err != nil {
-				return
+		for _, native := range []bool{false, true} {
+			if native && !asNative(&s) {
+				break
 			}
-			out = append(out, answer(m, r))
+			for _, m := range mappings() {
+				a := hostport.Attachment{Localhost: true, Mappings: []hostport.Mapping{m}}
+				var r conflict.Report
+				if r, err = conflict.Find(a, s, ruleset.IsOurs); err != nil {
+					return
+				}
+				out = append(out, answer(m, native, r))
+			}
 		}
 	})
 	if err != nil {
 		t.Fatalf("decide: %v", err)
 	}
 	return out
+}
+
+// asNative leaves the rules of iptables-nft to be walked without their text. It
+// reports whether there are any.
+func asNative(s *conflict.Snapshot) (some bool) {
+	for i, rs := range s.Rules {
+		if rs.Flavour == string(iptables.NFT) {
+			some = some || rs.Dump != nil
+			s.Rules[i].Dump, s.Rules[i].Part = nil, true
+		}
+	}
+	return some
 }
 
 func snapshot() (conflict.Snapshot, error) {
@@ -89,9 +107,6 @@ func snapshot() (conflict.Snapshot, error) {
 	for _, fl := range iptables.Flavours() {
 		for _, f := range hostport.Families() {
 			d, err := t.Save(fl, f)
-			if err == nil && fl == iptables.NFT && os.Getenv("PART") == "1" && d.Table("nat") != nil {
-				d, err = part(t, f, reader)
-			}
 			if err != nil {
 				return s, err
 			}
@@ -101,28 +116,8 @@ func snapshot() (conflict.Snapshot, error) {
 	return s, nil
 }
 
-// part reads the base chains and every other of the rest, as the plugin reads a
-// big table in part: what is missing must not make anything free.
-func part(t *iptables.Tools, f hostport.Family, r *nft.Reader) (*iptsave.Dump, error) {
-	family := nft.IPv4
-	if f == hostport.IPv6 {
-		family = nft.IPv6
-	}
-	names, err := r.Names(nft.Table{Family: family, Name: "nat"})
-	if err != nil {
-		return nil, err
-	}
-	var keep []string
-	for i, n := range names {
-		if i%2 == 0 || n == "PREROUTING" || n == "OUTPUT" {
-			keep = append(keep, n)
-		}
-	}
-	return t.SaveChains(f, map[string][]string{"nat": keep})
-}
-
-func answer(m hostport.Mapping, r conflict.Report) Answer {
-	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0}
+func answer(m hostport.Mapping, native bool, r conflict.Report) Answer {
+	a := Answer{Mapping: m, Native: native, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0}
 	var lines []string
 	for _, f := range append(r.Conflicts, r.Warnings...) {
 		lines = append(lines, f.Message)

@@ -127,7 +127,7 @@ func (w *World) explain(t *testing.T, sets []Set, v Verdict) string {
 	still := func(try []Set) bool {
 		verdicts, _ := w.run(t, try)
 		for _, o := range verdicts {
-			if o.Mapping == v.Mapping && o.FalseFree() == v.FalseFree() && o.FalseTaken() == v.FalseTaken() {
+			if o.Mapping == v.Mapping && o.Native == v.Native && o.FalseFree() == v.FalseFree() && o.FalseTaken() == v.FalseTaken() {
 				return true
 			}
 		}

@@ -74,6 +74,9 @@ type Rules struct {
 	Dump    *iptsave.Dump
 	// Target is set for the flavour in which the mapping would be placed.
 	Target bool
+	// Part is set if Dump holds our own chains only; then the rules are walked
+	// as nf_tables has them.
+	Part bool
 }
 
 // A Snapshot is what the node looked like under the lock.
@@ -86,6 +89,9 @@ type Snapshot struct {
 	// Native are the base chains of nftables; NFT reads what the walk comes to.
 	Native []nft.Chain
 	NFT    walk.Source
+	// Last is set if the mapping would be placed behind every other base chain:
+	// then a Service's own address is safe by order, wherever its rule is.
+	Last bool
 	// Sets are the node's ipsets.
 	Sets   walk.Sets
 	Claims []hostport.Claim

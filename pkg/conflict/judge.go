@@ -36,12 +36,17 @@ func judge(r *Report, m hostport.Mapping, path walk.Path, where string, target b
 
 // where prints the way to a rule and the rule itself.
 func (w *ruleWalk) where(i int, path walk.Path) string {
-	chains := make([]string, 0, len(path.Hops))
-	for _, h := range path.Hops {
-		chains = append(chains, h.Chain)
-	}
 	rs := w.s.Rules[i]
-	return fmt.Sprintf("iptables-%s %s nat %s: %q", rs.Flavour, rs.Family, strings.Join(chains, " > "), path.Last().Text)
+	return fmt.Sprintf("iptables-%s %s nat %s: %q", rs.Flavour, rs.Family, chains(path), path.Last().Text)
+}
+
+// chains are those of a path, in order.
+func chains(path walk.Path) string {
+	names := make([]string, 0, len(path.Hops))
+	for _, h := range path.Hops {
+		names = append(names, h.Chain)
+	}
+	return strings.Join(names, " > ")
 }
 
 // taker names whose rule it is, by the chains the known tools use.
@@ -85,7 +90,7 @@ func portmapOwner(comment string) string {
 func nodePort(path walk.Path) (string, bool) {
 	for i, h := range path.Hops {
 		switch {
-		case h.Table == "" && h.Chain == "KUBE-NODEPORTS":
+		case ofIptables(h) && h.Chain == "KUBE-NODEPORTS":
 			return serviceName(h.Comment), true
 		case ofKubeProxy(h) && slices.Contains(h.Sets, "service-nodeports"):
 			return serviceOfChain(path, i+1), true
@@ -99,7 +104,7 @@ func nodePort(path walk.Path) (string, bool) {
 func serviceIP(path walk.Path) (svc string, ok bool) {
 	for i, h := range path.Hops {
 		switch {
-		case h.Table == "" && h.Chain == "KUBE-SERVICES" && strings.HasSuffix(h.Comment, " IP") && h.Specific:
+		case ofIptables(h) && h.Chain == "KUBE-SERVICES" && strings.HasSuffix(h.Comment, " IP") && h.Specific:
 			return serviceName(h.Comment), true
 		case ofKubeProxy(h) && slices.Contains(h.Sets, "service-ips"):
 			return serviceOfChain(path, i+1), true
@@ -107,6 +112,10 @@ func serviceIP(path walk.Path) (svc string, ok bool) {
 	}
 	return "", false
 }
+
+// ofIptables: the rules of iptables-nft are walked as text or as nf_tables has
+// them.
+func ofIptables(h walk.Hop) bool { return h.Table == "" || h.Table == "ip nat" || h.Table == "ip6 nat" }
 
 func ofKubeProxy(h walk.Hop) bool { return h.Table == "ip kube-proxy" || h.Table == "ip6 kube-proxy" }
 

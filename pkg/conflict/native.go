@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -18,6 +17,9 @@ import (
 // goes to NodePorts without endpoints (pkg/proxy/nftables/proxier.go).
 const noEndpointPorts = "nodeport-endpoints-check"
 
+// kubeProxyTable is that of kube-proxy's nftables mode.
+const kubeProxyTable = "kube-proxy"
+
 // findNative walks the base chains of native nftables for the addresses m covers.
 func (w *ruleWalk) findNative(r *Report, a hostport.Attachment, m hostport.Mapping) error {
 	if w.s.NFT == nil {
@@ -25,31 +27,75 @@ func (w *ruleWalk) findNative(r *Report, a hostport.Attachment, m hostport.Mappi
 	}
 	kubeProxy := false
 	for _, c := range w.s.Native {
-		if !carries(c.Table, m.Family) || w.shownByIptables(c.Table) {
+		rs := w.rulesOf(c.Table)
+		if !carries(c.Table, m.Family) || rs != nil && !rs.Part && rs.Dump.Table(c.Table.Name) != nil {
 			continue
 		}
-		kubeProxy = kubeProxy || c.Table.Name == "kube-proxy"
-		h := walk.Prerouting
-		if c.Hook == nft.Output {
-			h = walk.Output
-		}
-		p, ok := w.packets(r, a, m, h)
-		if !ok {
-			continue
-		}
-		res, err := w.walker(c.Table, m.Family).Walk(c.Name, p)
-		if err != nil {
+		kubeProxy = kubeProxy || c.Table.Name == kubeProxyTable
+		if err := w.base(r, a, m, c, rs); err != nil {
 			return err
-		}
-		if c.Type != "nat" {
-			res.NAT = onlyTproxy(res.NAT)
-		}
-		for _, path := range res.NAT {
-			judge(r, m, path, whereNative(path), c.Table.Name == "kube-proxy")
 		}
 	}
 	if kubeProxy {
-		return w.nativeWithoutEndpoints(r, a, m)
+		if err := w.nativeWithoutEndpoints(r, a, m); err != nil {
+			return err
+		}
+	}
+	if rs := w.rulesOf(nft.Table{Family: tableFamily(m.Family), Name: "filter"}); rs != nil && rs.Part {
+		return w.nativeExternal(r, a, m)
+	}
+	return nil
+}
+
+// base asks one base chain. Rs is set if it is one of iptables-nft.
+func (w *ruleWalk) base(r *Report, a hostport.Attachment, m hostport.Mapping, c nft.Chain, rs *Rules) error {
+	h := walk.Prerouting
+	if c.Hook == nft.Output {
+		h = walk.Output
+	}
+	p, ok := w.packets(r, a, m, h)
+	if !ok {
+		return nil
+	}
+	res, err := w.walker(c.Table, m.Family).Walk(c.Name, p)
+	if err != nil {
+		return err
+	}
+	target := rs != nil && rs.Target && c.Table.Name == "nat"
+	if c.Type != "nat" {
+		res.NAT = onlyTproxy(res.NAT)
+	}
+	for _, path := range res.NAT {
+		judge(r, m, path, whereNative(path), target || w.s.Last || c.Table.Name == kubeProxyTable)
+	}
+	if target && len(res.NAT) == 0 {
+		reached(r, m, p, res, whereNative)
+	}
+	return nil
+}
+
+// nativeExternal is withoutEndpoints for a table filter that was not read as text.
+func (w *ruleWalk) nativeExternal(r *Report, a hostport.Attachment, m hostport.Mapping) error {
+	t := nft.Table{Family: tableFamily(m.Family), Name: "filter"}
+	for _, chain := range []string{"INPUT", "FORWARD", "OUTPUT"} {
+		rules, err := w.s.NFT.Rules(t, chain)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(rules, func(ru nft.Rule) bool { return ru.Target() == noEndpoints }) {
+			p, ok := w.packets(r, a, m, walk.Prerouting)
+			if !ok {
+				return nil
+			}
+			res, err := w.walker(t, m.Family).Walk(noEndpoints, p)
+			if err == nil {
+				rejected(r, m, res)
+			}
+			return err
+		}
 	}
 	return nil
 }
@@ -66,35 +112,31 @@ func tableFamily(f hostport.Family) uint8 {
 	return nft.IPv6
 }
 
-// shownByIptables reports whether t is a table of iptables-nft whose rules were
-// read as text.
-func (w *ruleWalk) shownByIptables(t nft.Table) bool {
+// rulesOf returns what was read as text of the flavour and family whose table t
+// is, nil if t is none of iptables-nft.
+func (w *ruleWalk) rulesOf(t nft.Table) *Rules {
 	if t.Family == nft.Inet || !slices.Contains([]string{"nat", "mangle", "raw", "filter", "security"}, t.Name) {
-		return false
+		return nil
 	}
-	for _, rs := range w.s.Rules {
+	for i, rs := range w.s.Rules {
 		if rs.Flavour == "nft" && tableFamily(rs.Family) == t.Family {
-			return rs.Dump.Table(t.Name) != nil
+			return &w.s.Rules[i]
 		}
 	}
-	return false
+	return nil
 }
 
 func (w *ruleWalk) walker(t nft.Table, f hostport.Family) *walk.Walker {
 	key := fmt.Sprint(t, f)
 	if w.native[key] == nil {
-		w.native[key] = walk.NewNFT(w.s.NFT, t, f)
+		w.native[key] = walk.NewNFT(w.s.NFT, t, f, w.isOurs)
 	}
 	return w.native[key]
 }
 
 // whereNative says where to find a rule.
 func whereNative(path walk.Path) string {
-	var chains []string
-	for _, h := range path.Hops {
-		chains = append(chains, h.Chain)
-	}
-	return fmt.Sprintf("nftables %s %s: %s", path.Last().Table, strings.Join(chains, " > "), path.Last().Text)
+	return fmt.Sprintf("nftables %s %s: %s", path.Last().Table, chains(path), path.Last().Text)
 }
 
 // nativeWithoutEndpoints looks for NodePorts that kube-proxy only rejects so far.
@@ -103,7 +145,7 @@ func (w *ruleWalk) nativeWithoutEndpoints(r *Report, a hostport.Attachment, m ho
 	if !ok {
 		return nil
 	}
-	res, err := w.walker(nft.Table{Family: tableFamily(m.Family), Name: "kube-proxy"}, m.Family).Walk(noEndpointPorts, p)
+	res, err := w.walker(nft.Table{Family: tableFamily(m.Family), Name: kubeProxyTable}, m.Family).Walk(noEndpointPorts, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // another version of kube-proxy
 	}

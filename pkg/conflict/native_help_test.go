@@ -63,7 +63,7 @@ func be(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 func ex(name string, nums ...uint32) nft.Expr {
 	e := nft.Expr{Name: name, Attrs: nft.Attrs{}}
 	for i := 0; i+1 < len(nums); i += 2 {
-		e.Attrs[uint16(nums[i])] = be(nums[i+1])
+		e.Attrs = e.Attrs.With(uint16(nums[i]), be(nums[i+1]))
 	}
 	return e
 }
@@ -76,22 +76,22 @@ func (s *table4) rule(chain, comment string, es ...nft.Expr) {
 func lookup(set string, vmap bool) nft.Expr {
 	e := ex("lookup", 2, 8)
 	if vmap {
-		e.Attrs[3] = be(0)
+		e.Attrs = e.Attrs.With(3, be(0))
 	}
-	e.Attrs[1] = []byte(set + "\x00")
+	e.Attrs = e.Attrs.With(1, []byte(set+"\x00"))
 	return e
 }
 
 func verdict(code int32, chain string) nft.Expr {
 	e := ex("immediate", 1, 0)
-	e.Attrs[2] = attr(2, slices.Concat(attr(1, be(uint32(code))), attr(2, []byte(chain+"\x00"))))
+	e.Attrs = e.Attrs.With(2, attr(2, slices.Concat(attr(1, be(uint32(code))), attr(2, []byte(chain+"\x00")))))
 	return e
 }
 
 // dportIs loads the port and compares it.
 func dportIs(n uint16) []nft.Expr {
 	c := ex("cmp", 1, 8, 2, 0)
-	c.Attrs[3] = attr(1, binary.BigEndian.AppendUint16(nil, n))
+	c.Attrs = c.Attrs.With(3, attr(1, binary.BigEndian.AppendUint16(nil, n)))
 	return []nft.Expr{ex("payload", 1, 8, 2, 2, 3, 2, 4, 2), c}
 }
 

@@ -20,6 +20,7 @@ const noEndpoints = "KUBE-EXTERNAL-SERVICES"
 
 type ruleWalk struct {
 	s      Snapshot
+	isOurs func(string) bool
 	nat    []*walk.Walker
 	filter []*walk.Walker
 	mangle []*walk.Walker
@@ -28,7 +29,7 @@ type ruleWalk struct {
 }
 
 func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
-	w := &ruleWalk{s: s, native: map[string]*walk.Walker{}, local: map[hostport.Family]addrset.Set{}}
+	w := &ruleWalk{s: s, isOurs: isOurs, native: map[string]*walk.Walker{}, local: map[hostport.Family]addrset.Set{}}
 	for _, l := range s.Local {
 		f := hostport.FamilyOf(l.Prefix.Addr())
 		w.local[f] = w.local[f].Or(addrset.Of(l.Prefix))
@@ -45,7 +46,7 @@ func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
 // find walks all tables of m's family for the addresses m covers.
 func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) error {
 	for i, rs := range w.s.Rules {
-		if rs.Family != m.Family {
+		if rs.Family != m.Family || rs.Part {
 			continue
 		}
 		for _, h := range []walk.Hook{walk.Prerouting, walk.Output} {
@@ -83,12 +84,12 @@ func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i 
 		res.NAT = append(res.NAT, onlyTproxy(tproxy.NAT)...)
 	}
 	for _, path := range res.NAT {
-		judge(r, m, path, w.where(i, path), w.s.Rules[i].Target)
+		judge(r, m, path, w.where(i, path), w.s.Rules[i].Target || w.s.Last)
 	}
 	// An ACCEPT in one table does not keep other tables from translating, so
 	// only the table in which ours would stand counts.
 	if w.s.Rules[i].Target && len(res.NAT) == 0 {
-		w.reached(r, m, i, p, res)
+		reached(r, m, p, res, func(path walk.Path) string { return w.where(i, path) })
 	}
 	return nil
 }
@@ -99,18 +100,18 @@ func onlyTproxy(paths []walk.Path) []walk.Path {
 }
 
 // reached looks whether the packets get to where our jump is or would be.
-func (w *ruleWalk) reached(r *Report, m hostport.Mapping, i int, p walk.Packet, res walk.Result) {
+func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, where func(walk.Path) string) {
 	certain := slices.DeleteFunc(res.End, func(path walk.Path) bool { return path.Match == walk.Unknown })
 	if len(certain) == 0 {
 		return
 	}
-	where := w.where(i, certain[0])
+	rule := where(certain[0])
 	// Only the node itself gets to a loopback address.
 	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
-		r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, where))
+		r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, rule))
 		return
 	}
-	r.warn(Hidden, m, fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk before it: %s", m, where))
+	r.warn(Hidden, m, fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk before it: %s", m, rule))
 }
 
 // packets is the set to follow: to the local addresses that m covers. Nothing
@@ -134,9 +135,14 @@ func (w *ruleWalk) withoutEndpoints(r *Report, a hostport.Attachment, m hostport
 		return nil
 	}
 	res, err := w.filter[i].Walk(noEndpoints, p)
-	if err != nil {
-		return err
+	if err == nil {
+		rejected(r, m, res)
 	}
+	return err
+}
+
+// rejected reports the Services whose traffic kube-proxy rejects.
+func rejected(r *Report, m hostport.Mapping, res walk.Result) {
 	for _, path := range res.End {
 		svc := serviceName(path.Last().Comment)
 		if path.Last().Specific {
@@ -145,7 +151,6 @@ func (w *ruleWalk) withoutEndpoints(r *Report, a hostport.Attachment, m hostport
 		}
 		r.refuse(NodePort, m, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort", m, svc))
 	}
-	return nil
 }
 
 // reachable reports whether any chain of table filter jumps to name: a switch

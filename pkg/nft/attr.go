@@ -3,27 +3,29 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // errAttr means that netlink attributes are cut off.
 var errAttr = errors.New("netlink attribute is cut off")
 
-// Attrs are netlink attributes by their type. Nested ones are kept as bytes.
-type Attrs map[uint16][]byte
+// Attrs are netlink attributes as they came. They are looked up in place,
+// because of most rules only the first expressions matter.
+type Attrs []byte
 
-// parseAttrs reads attributes: length and type as 16-bit numbers in the
+// attrTypeMask leaves out the flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+const attrTypeMask = 0x3fff
+
+// parseAttrs checks attributes: length and type as 16-bit numbers in the
 // machine's order, then the payload, padded to four bytes.
 func parseAttrs(b []byte) (Attrs, error) {
-	out := Attrs{}
-	err := eachAttr(b, func(typ uint16, payload []byte) error {
-		out[typ] = payload
-		return nil
-	})
-	return out, err
+	if err := eachAttr(b, func(uint16, []byte) error { return nil }); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 func eachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
@@ -32,8 +34,7 @@ func eachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
 		if n < 4 || n > len(b) {
 			return fmt.Errorf("%w: %d of %d bytes", errAttr, n, len(b))
 		}
-		// The two highest bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-		if err := f(binary.NativeEndian.Uint16(b[2:])&0x3fff, b[4:n]); err != nil {
+		if err := f(binary.NativeEndian.Uint16(b[2:])&attrTypeMask, b[4:n]); err != nil {
 			return err
 		}
 		b = b[min(len(b), (n+3)&^3):]
@@ -44,13 +45,39 @@ func eachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
 	return nil
 }
 
+// Get returns the payload of the last attribute of a type, and whether there is
+// one.
+func (a Attrs) Get(typ uint16) (payload []byte, ok bool) {
+	for b := []byte(a); len(b) >= 4; {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < 4 || n > len(b) {
+			break // parseAttrs has refused it
+		}
+		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == typ {
+			payload, ok = b[4:n], true
+		}
+		b = b[min(len(b), (n+3)&^3):]
+	}
+	return payload, ok
+}
+
+// With returns a with another attribute behind.
+func (a Attrs) With(typ uint16, payload []byte) Attrs {
+	b := binary.NativeEndian.AppendUint16(a[:len(a):len(a)], uint16(len(payload)+4))
+	b = append(binary.NativeEndian.AppendUint16(b, typ), payload...)
+	return append(b, make([]byte, (4-len(b)%4)%4)...)
+}
+
 // Text returns a string attribute without its NUL.
-func (a Attrs) Text(typ uint16) string { return strings.TrimRight(string(a[typ]), "\x00") }
+func (a Attrs) Text(typ uint16) string {
+	b, _ := a.Get(typ)
+	return string(bytes.TrimRight(b, "\x00"))
+}
 
 // Num returns a number of four bytes, which nf_tables writes in network order,
 // and whether it is there.
 func (a Attrs) Num(typ uint16) (uint32, bool) {
-	b, ok := a[typ]
+	b, ok := a.Get(typ)
 	if !ok || len(b) != 4 {
 		return 0, false
 	}
@@ -58,4 +85,7 @@ func (a Attrs) Num(typ uint16) (uint32, bool) {
 }
 
 // Nested parses a nested attribute; one that is not there is empty.
-func (a Attrs) Nested(typ uint16) (Attrs, error) { return parseAttrs(a[typ]) }
+func (a Attrs) Nested(typ uint16) (Attrs, error) {
+	b, _ := a.Get(typ)
+	return parseAttrs(b)
+}

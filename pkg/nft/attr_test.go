@@ -5,6 +5,7 @@ package nft
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 
@@ -27,34 +28,55 @@ func join(bs ...[]byte) []byte { return slices.Concat(bs...) }
 
 const nested = 0x8000
 
+// pairs are attributes by type.
+type pairs map[uint16][]byte
+
+func (p pairs) attrs() Attrs {
+	a := Attrs{}
+	for _, typ := range slices.Sorted(maps.Keys(p)) {
+		a = a.With(typ, p[typ])
+	}
+	return a
+}
+
+func listed(a Attrs) pairs {
+	out := pairs{}
+	for typ := range uint16(16) {
+		if b, ok := a.Get(typ); ok {
+			out[typ] = b
+		}
+	}
+	return out
+}
+
 func TestParseAttrs(t *testing.T) {
 	cut := at(1, []byte("abcd"))
 	for _, tt := range []struct {
 		name string
 		in   []byte
-		want Attrs
+		want pairs
 		fail bool
 	}{
-		{"nothing is no attribute", nil, Attrs{}, false},
-		{"an attribute may be empty", at(7), Attrs{7: {}}, false},
-		{"the payload ends before the padding", join(at(1, []byte("a")), at(2, []byte("bc"))), Attrs{1: []byte("a"), 2: []byte("bc")}, false},
-		{"a whole word needs no padding", join(at(1, []byte("abcd")), at(2, []byte("e"))), Attrs{1: []byte("abcd"), 2: []byte("e")}, false},
-		{"the last one may lack its padding", at(1, []byte("abc"))[:7], Attrs{1: []byte("abc")}, false},
-		{"the flag for nested ones is no part of the type", at(1|nested, []byte("abcd")), Attrs{1: []byte("abcd")}, false},
-		{"nor is the flag for network order", at(1|0x4000, []byte("abcd")), Attrs{1: []byte("abcd")}, false},
-		{"of two of a type the last counts", join(at(1, []byte("a")), at(1, []byte("b"))), Attrs{1: []byte("b")}, false},
-		{"a payload that is cut off", cut[:6], Attrs{}, true},
-		{"a head that is cut off", cut[:3], Attrs{}, true},
-		{"a head that is cut off behind another", join(at(1, []byte("abcd")), []byte{1}), Attrs{1: []byte("abcd")}, true},
-		{"a length shorter than the head", []byte{3, 0, 1, 0}, Attrs{}, true},
-		{"a length of zero does not loop", make([]byte, 8), Attrs{}, true},
+		{"nothing is no attribute", nil, pairs{}, false},
+		{"an attribute may be empty", at(7), pairs{7: {}}, false},
+		{"the payload ends before the padding", join(at(1, []byte("a")), at(2, []byte("bc"))), pairs{1: []byte("a"), 2: []byte("bc")}, false},
+		{"a whole word needs no padding", join(at(1, []byte("abcd")), at(2, []byte("e"))), pairs{1: []byte("abcd"), 2: []byte("e")}, false},
+		{"the last one may lack its padding", at(1, []byte("abc"))[:7], pairs{1: []byte("abc")}, false},
+		{"the flag for nested ones is no part of the type", at(1|nested, []byte("abcd")), pairs{1: []byte("abcd")}, false},
+		{"nor is the flag for network order", at(1|0x4000, []byte("abcd")), pairs{1: []byte("abcd")}, false},
+		{"of two of a type the last counts", join(at(1, []byte("a")), at(1, []byte("b"))), pairs{1: []byte("b")}, false},
+		{"a payload that is cut off", cut[:6], pairs{}, true},
+		{"a head that is cut off", cut[:3], pairs{}, true},
+		{"a head that is cut off behind another", join(at(1, []byte("abcd")), []byte{1}), pairs{}, true},
+		{"a length shorter than the head", []byte{3, 0, 1, 0}, pairs{}, true},
+		{"a length of zero does not loop", make([]byte, 8), pairs{}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parseAttrs(tt.in)
 			if errors.Is(err, errAttr) != tt.fail || !tt.fail && err != nil {
 				t.Fatalf("error is %v, want one: %v", err, tt.fail)
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, listed(got)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -76,7 +98,7 @@ func TestEachAttrKeepsOrderAndStops(t *testing.T) {
 }
 
 func TestAttrsValues(t *testing.T) {
-	a := Attrs{1: []byte("name\x00"), 2: {0, 0, 1, 2}, 3: {1}, 4: num(9, 7), 5: {1}}
+	a := pairs{1: []byte("name\x00"), 2: {0, 0, 1, 2}, 3: {1}, 4: num(9, 7), 5: {1}}.attrs()
 	if got := a.Text(1) + a.Text(8); got != "name" {
 		t.Errorf("text is %q", got)
 	}

@@ -68,7 +68,7 @@ func TestDecodeRule(t *testing.T) {
 		{"expressions keep their order and their attributes", join(head, at(ruleExprs|nested,
 			exprBytes("meta", num(1, 8), num(2, 16)), exprBytes("frob", str(1, "x")), at(1|nested, str(exprName, "notrack")))),
 			Rule{Handle: 1<<32 + 7, Exprs: []Expr{
-				{"meta", Attrs{1: {0, 0, 0, 8}, 2: {0, 0, 0, 16}}}, {"frob", Attrs{1: []byte("x\x00")}}, {Name: "notrack"}}}},
+				{"meta", pairs{1: {0, 0, 0, 8}, 2: {0, 0, 0, 16}}.attrs()}, {"frob", pairs{1: []byte("x\x00")}.attrs()}, {Name: "notrack"}}}},
 		{"the comment is in the user data", join(head, at(ruleUserdata, remark("ns/svc"))), Rule{Handle: 1<<32 + 7, Comment: "ns/svc"}},
 		{"user data may be cut off", join(head, at(ruleUserdata, []byte{0, 200, 'a'})), Rule{Handle: 1<<32 + 7}},
 		{"user data may lack a comment", join(head, at(ruleUserdata, []byte{9, 1, 'a', 0, 0, 7})), Rule{Handle: 1<<32 + 7}},

@@ -2,7 +2,10 @@
 
 package nft
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // A Table names a table.
 type Table struct {
@@ -96,20 +99,35 @@ func decodeRule(b []byte) (r Rule, err error) {
 	if err != nil {
 		return r, err
 	}
-	if h := a[ruleHandle]; len(h) == 8 {
+	if h, _ := a.Get(ruleHandle); len(h) == 8 {
 		r.Handle = binary.BigEndian.Uint64(h)
 	}
-	r.Comment = comment(a[ruleUserdata])
-	err = eachAttr(a[ruleExprs], func(_ uint16, elem []byte) error {
+	data, _ := a.Get(ruleUserdata)
+	r.Comment = comment(data)
+	list, _ := a.Get(ruleExprs)
+	err = eachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := parseAttrs(elem)
 		if err != nil {
 			return err
 		}
 		data, err := e.Nested(exprData)
-		r.Exprs = append(r.Exprs, Expr{Name: e.Text(exprName), Attrs: data})
+		name, _ := e.Get(exprName)
+		r.Exprs = append(r.Exprs, Expr{Name: word(name), Attrs: data})
 		return err
 	})
 	return r, err
+}
+
+// word returns a string without its NUL, without a copy for the names that
+// nearly all expressions have.
+func word(b []byte) string {
+	b = bytes.TrimRight(b, "\x00")
+	for _, known := range []string{"meta", "cmp", "payload", "match", "counter", "immediate", "target", "bitwise", "lookup"} {
+		if string(b) == known {
+			return known
+		}
+	}
+	return string(b)
 }
 
 // Target returns the chain that the rule jumps or goes to, "" if none.

@@ -107,7 +107,8 @@ func decodeElements(b []byte) ([]Element, error) {
 		return nil, err
 	}
 	var out []Element
-	err = eachAttr(a[elemListElems], func(_ uint16, elem []byte) error {
+	list, _ := a.Get(elemListElems)
+	err = eachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := decodeElement(elem)
 		out = append(out, e)
 		return err
@@ -121,9 +122,10 @@ func decodeElement(b []byte) (e Element, err error) {
 		return e, err
 	}
 	e.Flags, _ = a.Num(elemFlags)
-	e.Comment = comment(a[elemUserdata])
-	_, one := a[elemExpr]
-	_, several := a[elemExprs]
+	data, _ := a.Get(elemUserdata)
+	e.Comment = comment(data)
+	_, one := a.Get(elemExpr)
+	_, several := a.Get(elemExprs)
 	e.Stateful = one || several
 	for _, f := range []struct {
 		typ  uint16
@@ -133,7 +135,7 @@ func decodeElement(b []byte) (e Element, err error) {
 		if err != nil {
 			return e, err
 		}
-		*f.into = d[dataValue]
+		*f.into = Value(d)
 		if f.typ == elemData {
 			if e.Verdict, err = DecodeVerdict(d); err != nil {
 				return e, err
@@ -146,7 +148,7 @@ func decodeElement(b []byte) (e Element, err error) {
 // DecodeVerdict reads the verdict in NFTA_DATA attributes; without one it is
 // Continue.
 func DecodeVerdict(data Attrs) (Verdict, error) {
-	if _, ok := data[dataVerdict]; !ok {
+	if _, ok := data.Get(dataVerdict); !ok {
 		return Verdict{Code: Continue}, nil
 	}
 	v, err := data.Nested(dataVerdict)
@@ -155,7 +157,10 @@ func DecodeVerdict(data Attrs) (Verdict, error) {
 }
 
 // Value returns the bytes in NFTA_DATA attributes.
-func Value(data Attrs) []byte { return data[dataValue] }
+func Value(data Attrs) []byte {
+	b, _ := data.Get(dataValue)
+	return b
+}
 
 // comment reads nft's user data: type, length, value; type 0 is the comment
 // (libnftnl, NFTNL_UDATA_SET_ELEM_COMMENT).

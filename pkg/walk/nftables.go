@@ -4,7 +4,10 @@ package walk
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -18,35 +21,94 @@ type Source interface {
 	Elements(s nft.Set) (elems []nft.Element, whole bool, err error)
 }
 
-// nftables is a native table as a program.
+// nftables is a table of nf_tables as a program.
 type nftables struct {
 	src   Source
 	table nft.Table
+	skip  func(chain string) bool
+	cache map[string][]rule
+	is4   bool
 }
 
-// NewNFT returns a Walker for a native table and packets of family f. What the
-// walk comes across is read from src.
-func NewNFT(src Source, t nft.Table, f hostport.Family) *Walker {
-	return &Walker{is4: f == hostport.IPv4, prog: &nftables{src: src, table: t}}
+// NewNFT returns a Walker for a table and packets of family f. What the walk
+// comes across is read from src. Jumps to chains that skip names are not
+// followed.
+func NewNFT(src Source, t nft.Table, f hostport.Family, skip func(chain string) bool) *Walker {
+	is4 := f == hostport.IPv4
+	return &Walker{is4: is4, prog: &nftables{src: src, table: t, is4: is4, skip: skip, cache: map[string][]rule{}}}
 }
 
 func (n *nftables) rules(chain string) ([]rule, error) {
-	list, err := n.src.Rules(n.table, chain)
-	out := make([]rule, 0, len(list))
-	for _, r := range list {
-		out = append(out, &nftRule{nftables: n, chain: chain, rule: r})
+	if rs, ok := n.cache[chain]; ok {
+		return rs, nil
 	}
-	return out, err
+	list, err := n.src.Rules(n.table, chain)
+	if err != nil {
+		return nil, err
+	}
+	rs := make([]nftRule, len(list))
+	out := make([]rule, len(list))
+	for i, r := range list {
+		rs[i] = nftRule{nftables: n, rule: r}
+		rs[i].dst, rs[i].one = onlyDst(r, n.is4)
+		out[i] = &rs[i]
+	}
+	n.cache[chain] = out
+	return out, nil
 }
 
 // An nftRule evaluates the expressions of one rule.
 type nftRule struct {
 	*nftables
-	chain string
-	rule  nft.Rule
+	rule nft.Rule
+	// dst is the one destination that the rule is for, if one is set.
+	dst netip.Addr
+	one bool
 }
 
-func (r *nftRule) ours() bool { return false }
+func (r *nftRule) ours() bool { return r.skip != nil && r.skip(r.rule.Target()) }
+
+// onlyDst finds the one destination that a rule begins with, as nearly all of
+// kube-proxy's in iptables-nft do.
+func onlyDst(r nft.Rule, is4 bool) (a netip.Addr, ok bool) {
+	off, size := uint32(24), uint32(16)
+	if is4 {
+		off, size = 16, 4
+	}
+	for i, e := range r.Exprs {
+		switch e.Name {
+		case "cmp", "match":
+		case "meta":
+			if _, set := e.Attrs.Num(3); set {
+				return a, false
+			}
+		case "payload":
+			base, _ := e.Attrs.Num(2)
+			at, _ := e.Attrs.Num(3)
+			n, _ := e.Attrs.Num(4)
+			if base != 1 || at != off || n != size || i+1 == len(r.Exprs) || r.Exprs[i+1].Name != "cmp" {
+				continue
+			}
+			c := r.Exprs[i+1].Attrs
+			loaded, _ := e.Attrs.Num(1)
+			compared, _ := c.Num(1)
+			op, _ := c.Num(2)
+			data, err := c.Nested(3)
+			if a, ok = netip.AddrFromSlice(nft.Value(data)); err != nil || op != cmpEQ || loaded != compared || a.Is4() != is4 {
+				return a, false
+			}
+			return a, ok
+		default:
+			return a, false
+		}
+	}
+	return a, false
+}
+
+// passes reports at once that none of the packets is for the rule's destination.
+func (r *nftRule) passes(s space) bool {
+	return r.one && !slices.ContainsFunc(s, func(b box) bool { return overlap(b.dst, addrset.Between(r.dst, r.dst)) })
+}
 
 // A thread is a set of packets on its way through the expressions, with what
 // the registers hold for them. Open is Some or Unknown if it is not certain that
@@ -71,6 +133,9 @@ type run struct {
 }
 
 func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
+	if r.passes(s) {
+		return nil, s, false, nil
+	}
 	x := &run{r: r, p: p}
 	var threads []thread
 	for _, b := range s {
@@ -110,10 +175,8 @@ func (x *run) result(s space) ([]outcome, space, bool, error) {
 			h.Match = Some
 		}
 	}
-	return x.outs, x.rest.bounded(x.r.is4(x.p)), x.altered, nil
+	return x.outs, x.rest.bounded(x.r.is4), x.altered, nil
 }
-
-func (r *nftRule) is4(p Packet) bool { return p.Family() == hostport.IPv4 }
 
 // hull joins threads that became too many: all registers are forgotten.
 func (x *run) hull(threads []thread) []thread {
@@ -178,10 +241,16 @@ func (x *run) verdict(th thread, v nft.Verdict) []thread {
 		x.out(th, ends, "queue", "", false)
 	case nft.Return:
 		x.out(th, returns, "return", "", false)
-	case nft.Jump:
-		x.out(th, jumps, "jump "+v.Chain, v.Chain, false)
-	case nft.Goto:
-		x.out(th, jumps, "goto "+v.Chain, v.Chain, true)
+	case nft.Jump, nft.Goto:
+		if x.r.skip != nil && x.r.skip(v.Chain) {
+			x.misses(th)
+			break
+		}
+		verb, leave := "jump ", v.Code == nft.Goto
+		if leave {
+			verb = "goto "
+		}
+		x.out(th, jumps, verb+v.Chain, v.Chain, leave)
 	default:
 		x.out(th, mayDoAnything, fmt.Sprintf("verdict %d", v.Code), "", false)
 	}

@@ -131,7 +131,7 @@ func (x *run) family() uint8 {
 // payload loads header bytes: addresses and the destination port are followed,
 // the rest is open. Writing into the packet is not understood.
 func (x *run) payload(th thread, a nft.Attrs) []thread {
-	if _, set := a[5]; set {
+	if _, set := a.Get(5); set {
 		x.out(th, mayDoAnything, "payload set", "", false)
 		return []thread{th}
 	}
@@ -180,12 +180,12 @@ const (
 
 // ct: the packets open a connection that nobody translated yet.
 func (x *run) ct(th thread, a nft.Attrs) []thread {
-	if _, set := a[4]; set {
+	if _, set := a.Get(4); set {
 		return []thread{th}
 	}
 	dreg, _ := a.Num(1)
 	key, _ := a.Num(2)
-	dir, directed := a[3]
+	dir, directed := a.Get(3)
 	original := !directed || len(dir) == 1 && dir[0] == 0
 	size := 16
 	if x.family() == nft.IPv4 {

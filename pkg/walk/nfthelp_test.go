@@ -137,14 +137,15 @@ func and(parts ...exprs) exprs { return slices.Concat(parts...) }
 func ex(name string, nums map[uint16]uint32) exprs {
 	a := nft.Attrs{}
 	for typ, n := range nums {
-		a[typ] = be32(n)
+		a = a.With(typ, be32(n))
 	}
 	return exprs{{Name: name, Attrs: a}}
 }
 
 // with adds an attribute to the last expression.
 func with(e exprs, typ uint16, b []byte) exprs {
-	e[len(e)-1].Attrs[typ] = b
+	last := &e[len(e)-1]
+	last.Attrs = last.Attrs.With(typ, b)
 	return e
 }
 
@@ -201,8 +202,8 @@ func setMark(n uint32) exprs {
 // dnat4 is "dnat to" whatever is in the registers.
 func dnat4() exprs { return ex("nat", map[uint16]uint32{1: 1, 2: uint32(nft.IPv4), 3: 1}) }
 
-func xt(kind, name string) exprs {
-	return exprs{{Name: kind, Attrs: nft.Attrs{1: zstr(name)}}}
+func xtables1(kind, name string) exprs {
+	return exprs{{Name: kind, Attrs: nft.Attrs{}.With(1, zstr(name))}}
 }
 
 func ip(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
@@ -240,7 +241,7 @@ func end(key []byte) nft.Element { return nft.Element{Key: key, Flags: endFlag} 
 
 func (r *ruleset) walk(t testing.TB, p Packet) Result {
 	t.Helper()
-	res, err := NewNFT(r, nft.Table{Family: r.family, Name: "t"}, p.Family()).Walk("pre", p)
+	res, err := NewNFT(r, nft.Table{Family: r.family, Name: "t"}, p.Family(), nil).Walk("pre", p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,7 @@ func TestNativeErrorsAreTold(t *testing.T) {
 		"no such set":             {chains: map[string][]nft.Rule{"pre": rulesOf(and(dport(), lookIn("gone", 0)))}},
 		"no such set after other": {chains: map[string][]nft.Rule{"pre": rulesOf(and(dport(), is(0, 80), lookIn("gone", 0), ends1(nft.Drop, "")))}},
 	} {
-		if _, err := NewNFT(src, nft.Table{Family: nft.Inet, Name: "t"}, 4).Walk("pre", packet4(Prerouting)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := NewNFT(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, nil).Walk("pre", packet4(Prerouting)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
@@ -208,7 +208,7 @@ func TestNativeErrorsAreTold(t *testing.T) {
 		"immediate": with(ends1(0, ""), 2, []byte{1}), "verdict": with(ends1(0, ""), 2, attr(2, []byte{1})),
 	} {
 		src := &ruleset{chains: map[string][]nft.Rule{"pre": rulesOf(e)}}
-		if _, err := NewNFT(src, nft.Table{Family: nft.Inet, Name: "t"}, 4).Walk("pre", packet4(Prerouting)); err == nil {
+		if _, err := NewNFT(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, nil).Walk("pre", packet4(Prerouting)); err == nil {
 			t.Errorf("%s with cut attributes is no error", name)
 		}
 	}

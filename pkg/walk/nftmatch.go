@@ -70,6 +70,9 @@ func (x *run) apply(th thread, t test) []thread {
 		}
 		return x.maybe(th, t.always)
 	}
+	if t.cond.kind == onDst && !t.cond.not {
+		x.hop.Specific = true
+	}
 	f := x.p.Family()
 	if b, some, _ := t.cond.apply(th.b, true, f); some {
 		miss := th
@@ -142,37 +145,6 @@ func openSource(slots []slot) source {
 		return unclear
 	}
 	return ofAnything
-}
-
-// xtMatch: iptables-nft keeps some matches in the form of xtables. Only the
-// comment is decoded.
-func (x *run) xtMatch(th thread, a nft.Attrs) []thread {
-	name := a.Text(1)
-	if name == "comment" {
-		return []thread{th}
-	}
-	if name == "multiport" || name == "tcp" || name == "udp" || name == "sctp" || name == "set" {
-		x.hop.NamesPort = true
-	}
-	return x.maybe(th, Unknown)
-}
-
-// xtTarget: the same for targets.
-func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
-	name := a.Text(1)
-	k, ok := targetKind(name)
-	switch {
-	case !ok:
-		x.out(th, mayDoAnything, name, "", false)
-		return []thread{th}
-	case name == "MARK":
-		th.b.mark, th.altered = bits{}, true
-		return []thread{th}
-	case k == keepsOn:
-		return []thread{th}
-	}
-	x.out(th, k, name, "", false)
-	return nil
 }
 
 // tproxy leads to a socket of one family, or of both (nft_tproxy_eval).

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/xt"
+)
+
+// info reads the attributes of a "match" or "target" expression
+// (NFTA_MATCH_NAME, _REV, _INFO; those of a target have the same numbers).
+func (x *run) info(a nft.Attrs) xt.Info {
+	rev, _ := a.Num(2)
+	data, _ := a.Get(3)
+	return xt.Info{Name: a.Text(1), Rev: rev, Data: data, IPv6: x.p.Family() == hostport.IPv6}
+}
+
+// xtMatch answers for a match that iptables-nft keeps in the form of xtables.
+func (x *run) xtMatch(th thread, a nft.Attrs) []thread {
+	i := x.info(a)
+	opts, ok := xt.Match(i)
+	if !ok {
+		if slices.Contains([]string{"multiport", "tcp", "udp", "sctp", "set"}, i.Name) {
+			x.hop.NamesPort = true
+		}
+		if freeModule(i.Name) {
+			return x.maybe(th, Some)
+		}
+		return x.maybe(th, Unknown)
+	}
+	limited := slices.ContainsFunc(opts, func(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") })
+	threads := []thread{th}
+	for _, o := range opts {
+		if o.Name == "--comment" {
+			for n := range threads {
+				threads[n].comment = o.Value()
+			}
+			continue
+		}
+		t := x.option(o, limited)
+		var next []thread
+		for _, th := range threads {
+			next = append(next, x.apply(th, t)...)
+		}
+		threads = next
+	}
+	return threads
+}
+
+// option answers for one option of iptables. Limited means that addrtype asks
+// for one interface only, which the walk does not know.
+func (x *run) option(o iptsave.Option, limited bool) test {
+	switch o.Name {
+	case "--dport", "--dports", "--ports", "--ctorigdstport":
+		x.hop.NamesPort = x.hop.NamesPort || !o.Not
+	}
+	if c, ok := condition(o, x.r.is4); ok {
+		return test{cond: &c}
+	}
+	if c, ok := srcType(o, x.p); ok && !limited {
+		return test{cond: &c}
+	}
+	t := matchOption(o, x.p)
+	if limited {
+		t = Some
+	}
+	if o.Not {
+		t = t.not()
+	}
+	return test{always: t}
+}
+
+// xtTarget does what a target of xtables does.
+func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
+	i := x.info(a)
+	k, ok := targetKind(i.Name)
+	switch {
+	case !ok:
+		x.out(th, mayDoAnything, i.Name, "", false)
+		return []thread{th}
+	case i.Name == "MARK":
+		value, mask, known := xt.Mark(i)
+		if th.b.mark, th.altered = th.b.mark.set(value, mask), true; !known {
+			th.b.mark = bits{}
+		}
+		return []thread{th}
+	case k == keepsOn:
+		return []thread{th}
+	}
+	x.hop.To = xt.Destination(i)
+	x.out(th, k, i.Name, "", false)
+	return nil
+}

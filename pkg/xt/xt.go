@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package xt decodes the matches and targets of xtables in the binary form in
+// which iptables-nft hands them to nf_tables (expressions "match" and "target"),
+// into the options that iptables-save prints for them. It knows those that say
+// which port, address or mark a rule is about; of the others it says so.
+//
+// Numbers are in the machine's order unless said otherwise. The structures are
+// those of the kernel's include/uapi/linux/netfilter/xt_*.h.
+package xt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// An Info is one match or target as the kernel has it.
+type Info struct {
+	Name string
+	Rev  uint32
+	// Data is padded to eight bytes.
+	Data []byte
+	// IPv6 tells how to read addresses.
+	IPv6 bool
+}
+
+// Match returns the options of a match, without its "-m NAME". Ok is false for
+// one that is not known, in this revision, or has another size.
+func Match(i Info) (opts []iptsave.Option, ok bool) {
+	decode := map[string]func(Info) ([]iptsave.Option, bool){
+		"comment 0": comment, "multiport 1": multiport, "addrtype 1": addrtype, "mark 1": markMatch,
+		"conntrack 3": conntrack, "iprange 1": iprange, "tcp 0": tcp, "udp 0": udp, "sctp 0": sctp,
+	}[fmt.Sprintf("%s %d", i.Name, i.Rev)]
+	if decode == nil {
+		return nil, false
+	}
+	opts, ok = decode(i)
+	for n := range opts {
+		opts[n].Module = i.Name
+	}
+	return opts, ok
+}
+
+// size reports whether the data holds n bytes and padding only.
+func (i Info) size(n int) bool { return len(i.Data) >= n && len(i.Data) < n+8 }
+
+func (i Info) u16(at int) uint16 { return binary.NativeEndian.Uint16(i.Data[at:]) }
+
+func (i Info) u32(at int) uint32 { return binary.NativeEndian.Uint32(i.Data[at:]) }
+
+// addr reads a union nf_inet_addr.
+func (i Info) addr(at int) netip.Addr {
+	n := 4
+	if i.IPv6 {
+		n = 16
+	}
+	a, _ := netip.AddrFromSlice(i.Data[at : at+n])
+	return a
+}
+
+func option(not bool, name string, values ...string) iptsave.Option {
+	return iptsave.Option{Not: not, Name: name, Values: values}
+}
+
+func comment(i Info) ([]iptsave.Option, bool) {
+	text, _, _ := bytes.Cut(i.Data, []byte{0})
+	return []iptsave.Option{option(false, "--comment", string(text))}, true
+}
+
+// multiport reads struct xt_multiport_v1: flags, count, 15 ports, 15 flags that
+// say whether a port begins a range, inversion.
+func multiport(i Info) ([]iptsave.Option, bool) {
+	const maxPorts = 15
+	if !i.size(2 + 2*maxPorts + maxPorts + 1) {
+		return nil, false
+	}
+	name, ok := map[byte]string{0: "--sports", 1: "--dports", 2: "--ports"}[i.Data[0]]
+	n := int(i.Data[1])
+	if !ok || n > maxPorts {
+		return nil, false
+	}
+	var list strings.Builder
+	for k := range n {
+		if k > 0 {
+			sep := ","
+			if i.Data[2+2*maxPorts+k-1] != 0 {
+				sep = ":"
+			}
+			list.WriteString(sep)
+		}
+		list.WriteString(strconv.Itoa(int(i.u16(2 + 2*k))))
+	}
+	return []iptsave.Option{option(i.Data[2+3*maxPorts] != 0, name, list.String())}, true
+}
+
+// addrtype reads struct xt_addrtype_info_v1.
+func addrtype(i Info) ([]iptsave.Option, bool) {
+	const notSource, notDest, limitIn, limitOut = 1, 2, 4, 8
+	if !i.size(8) {
+		return nil, false
+	}
+	flags := i.u32(4)
+	var out []iptsave.Option
+	if t := i.u16(0); t != 0 {
+		out = append(out, option(flags&notSource != 0, "--src-type", types(t)))
+	}
+	if t := i.u16(2); t != 0 {
+		out = append(out, option(flags&notDest != 0, "--dst-type", types(t)))
+	}
+	if flags&limitIn != 0 {
+		out = append(out, option(false, "--limit-iface-in"))
+	}
+	if flags&limitOut != 0 {
+		out = append(out, option(false, "--limit-iface-out"))
+	}
+	return out, true
+}
+
+func types(mask uint16) string {
+	var out []string
+	for n, name := range []string{"UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST",
+		"BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE"} {
+		if mask&(1<<n) != 0 {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// markMatch reads struct xt_mark_mtinfo1.
+func markMatch(i Info) ([]iptsave.Option, bool) {
+	if !i.size(9) {
+		return nil, false
+	}
+	return []iptsave.Option{option(i.Data[8] != 0, "--mark", fmt.Sprintf("0x%x/0x%x", i.u32(0), i.u32(4)))}, true
+}
+
+// Mark reads the MARK target, struct xt_mark_tginfo2: a packet's mark becomes
+// mark &^ mask ^ value.
+func Mark(i Info) (value, mask uint32, ok bool) {
+	if i.Name != "MARK" || i.Rev != 2 || !i.size(8) {
+		return 0, 0, false
+	}
+	return i.u32(0), i.u32(4), true
+}
+
+// Destination returns where the DNAT target leads, "" if that is more than one
+// address or not known. Revision 2 is struct nf_nat_range2, 1 nf_nat_range, and
+// 0 struct nf_nat_ipv4_multi_range_compat; ports are in network order.
+func Destination(i Info) string {
+	if i.Name != "DNAT" {
+		return ""
+	}
+	const mapIPs, specified = 1, 2
+	lo, hi, port, flags := 4, 20, 36, 0
+	if i.Rev == 0 {
+		lo, hi, port, flags = 8, 12, 16, 4
+	}
+	if len(i.Data) < port+4 || i.u32(flags)&mapIPs == 0 || i.addr(lo) != i.addr(hi) {
+		return ""
+	}
+	if i.u32(flags)&specified == 0 {
+		return i.addr(lo).String()
+	}
+	return netip.AddrPortFrom(i.addr(lo), binary.BigEndian.Uint16(i.Data[port:])).String()
+}
