@@ -78,7 +78,7 @@ func TestKubeProxyNftables(t *testing.T) {
 }
 
 func TestKubeProxyIptables(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		n.Run("ip", "addr", "add", "10.99.0.2/32", "dev", "eth0")
 		n.Run("ip", "addr", "add", "10.99.0.50/32", "dev", "eth0")
 		for v, file := range map[string]string{"": "proxy-iptables-nft.iptables-nft-save", "6": "proxy-iptables-nft.ip6tables-nft-save"} {
@@ -100,7 +100,10 @@ func TestKubeProxyIptables(t *testing.T) {
 
 // The shape of ipvs mode (pkg/proxy/ipvs/proxier.go, writeIptablesRules).
 func TestKubeProxyIPVS(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		if n.Native() {
+			n.Backend = "auto" // which has to see that nftables will not do
+		}
 		n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
 		n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
 		for _, f := range []struct{ cmd, prefix, family string }{{"", "KUBE-", "inet"}, {"6", "KUBE-6-", "inet6"}} {

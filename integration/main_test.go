@@ -40,15 +40,31 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// onFlavours runs a test on a node of each flavour of iptables.
+// onFlavours runs a test of portguard's iptables backend on a node of each
+// flavour.
 func onFlavours(t *testing.T, f func(t *testing.T, n *lab.Node)) {
 	t.Helper()
 	for _, fl := range []string{"nft", "legacy"} {
-		t.Run(fl, func(t *testing.T) {
-			if _, err := exec.LookPath("iptables-" + fl); err != nil {
-				t.Fatalf("iptables-%s is not installed: %v", fl, err)
-			}
-			f(t, lab.NewNode(t, bin, fl))
-		})
+		t.Run("iptables-"+fl, func(t *testing.T) { f(t, newNode(t, "iptables", fl)) })
 	}
+}
+
+// onBackends runs a test with each backend, on nodes whose other rules are those
+// of either flavour of iptables.
+func onBackends(t *testing.T, f func(t *testing.T, n *lab.Node)) {
+	t.Helper()
+	onFlavours(t, f)
+	for _, fl := range []string{"nft", "legacy"} {
+		t.Run("nftables-beside-"+fl, func(t *testing.T) { f(t, newNode(t, "nftables", fl)) })
+	}
+}
+
+func newNode(t *testing.T, backend, flavour string) *lab.Node {
+	t.Helper()
+	if _, err := exec.LookPath("iptables-" + flavour); err != nil {
+		t.Fatalf("iptables-%s is not installed: %v", flavour, err)
+	}
+	n := lab.NewNode(t, bin, flavour)
+	n.Backend = backend
+	return n
 }

@@ -31,7 +31,7 @@ func unchanged(t *testing.T, n *lab.Node, before string) {
 // A dual-stack pod is reached from everywhere a hostPort should be reachable
 // from, and not at all after DEL.
 func TestMapping(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "46", nil)
 		pod, neighbour := n.NewPod("web"), n.NewPod("neighbour")
 		pod.Serve(80, "web")
@@ -70,7 +70,7 @@ func TestMapping(t *testing.T) {
 
 // Only traffic to local addresses is mapped.
 func TestForwardedTrafficIsLeftAlone(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		n.Client.ServeTCP("tcp", ":53", "remote dns")
 		pod, other := n.NewPod("dns"), n.NewPod("other")
 		pod.Serve(53, "pod")
@@ -83,7 +83,7 @@ func TestForwardedTrafficIsLeftAlone(t *testing.T) {
 }
 
 func TestHostIP(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		n.Run("ip", "addr", "add", "192.0.2.9/24", "dev", "eth0")
 		list := n.Network("net", "46", nil)
 		a, b := n.NewPod("a"), n.NewPod("b")
@@ -103,7 +103,7 @@ func TestHostIP(t *testing.T) {
 
 // A specific address of the same pod wins over its wildcard.
 func TestOwnOverlap(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "4", nil)
 		pod := n.NewPod("a")
 		pod.Serve(80, "any")
@@ -115,7 +115,7 @@ func TestOwnOverlap(t *testing.T) {
 }
 
 func TestHundredMappings(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "46", nil)
 		pod := n.NewPod("many")
 		pod.Serve(80, "many")

@@ -19,7 +19,7 @@ import (
 )
 
 func TestMasquerading(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		all, off := n.NewPod("all"), n.NewPod("off")
 		all.Serve(80, "all")
 		off.Serve(80, "off")
@@ -39,7 +39,7 @@ func TestMasquerading(t *testing.T) {
 
 // Conditions restrict their own attachment and no other.
 func TestConditions(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		only := n.Network("net", "46", lab.Conf{"conditionsV4": []string{"!", "-s", lab.ClientV4}, "conditionsV6": []string{"-m", "comment", "--comment", `it's "quoted" \ here`}})
 		list := n.Network("net", "46", nil)
 		a, b := n.NewPod("a"), n.NewPod("b")
@@ -64,7 +64,7 @@ func TestConditions(t *testing.T) {
 }
 
 func TestExcludeCIDRs(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		n.Run("ip", "addr", "add", "198.51.100.7/24", "dev", "eth0")
 		list := n.Network("net", "46", lab.Conf{"excludeCIDRs": []string{"198.51.100.0/24", "127.0.0.1", "2001:db8:2::/64"}})
 		pod := n.NewPod("web")
@@ -84,7 +84,10 @@ func TestExcludeCIDRs(t *testing.T) {
 
 // In ipvs mode every ClusterIP is a local address; none is ever taken.
 func TestClusterIPsOfIPVS(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		if n.Native() {
+			n.Backend = "auto" // which has to see that nftables will not do
+		}
 		n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
 		n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
 		n.ServeTCP("tcp4", "10.96.0.1:443", "service") // ip_vs itself is not in every kernel
@@ -118,7 +121,7 @@ func TestClusterIPsOfIPVS(t *testing.T) {
 
 // The kernel here need not have SCTP sockets: the pod gets a raw INIT chunk.
 func TestSCTP(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		pod := n.NewPod("sctp")
 		n.MustAdd(pod, n.Network("net", "4", nil), lab.Port{HostPort: 5000, ContainerPort: 38412, Protocol: "SCTP"})
 		var in net.PacketConn
@@ -151,7 +154,7 @@ func TestSCTP(t *testing.T) {
 }
 
 func TestIPv6SwitchedOff(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		n.Sysctl("net/ipv6/conf/all/disable_ipv6", "1")
 		list := n.Network("net", "4", nil)
 		pod := n.NewPod("web")

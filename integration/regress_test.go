@@ -24,7 +24,7 @@ func mustCall(t *testing.T, n *lab.Node, verb string, p *lab.Pod, conf string) {
 
 // A pod whose link is gone with it blocks nobody.
 func TestVanishedLink(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		dead, pod := n.NewPod("dead"), n.NewPod("web")
 		link(n, dead)
 		mustCall(t, n, "ADD", dead, direct(n, dead, `[{"hostPort":81,"containerPort":80}]`, ""))
@@ -40,13 +40,13 @@ func TestVanishedLink(t *testing.T) {
 
 // A dual-stack owner that died leaves nothing to an IPv4-only heir.
 func TestTakeOverInBothFamilies(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		dead, heir := n.NewPod("dead"), n.NewPod("heir")
 		mustCall(t, n, "ADD", dead, direct(n, dead, mapping, ""))
 		dead.Delete()
 		only4 := strings.Replace(direct(n, heir, mapping, ""), `,{"address":"fd00:88::77/64","interface":0}`, "", 1)
 		mustCall(t, n, "ADD", heir, only4)
-		if rules := n.Rules(); strings.Contains(rules, "[fd00:88::77]") {
+		if rules := n.Rules(); strings.Contains(rules, "fd00:88::77") {
 			t.Errorf("rules of the dead are left:\n%s", rules)
 		}
 		mustCall(t, n, "DEL", heir, bare(n))
@@ -56,7 +56,7 @@ func TestTakeOverInBothFamilies(t *testing.T) {
 
 // Rules that send the traffic elsewhere and are easy to overlook.
 func TestHardToSeeRules(t *testing.T) {
-	n := lab.NewNode(t, bin, "nft")
+	n := newNode(t, "iptables", "nft")
 	for _, tc := range []struct{ name, load, undo, says string }{
 		{"behind a conditional RETURN and an ACCEPT", `iptables-legacy -t nat -N X
 			iptables-legacy -t nat -A PREROUTING -j X
@@ -97,7 +97,7 @@ func TestHardToSeeRules(t *testing.T) {
 // Native nftables rules in tables that we do not need are none of our business,
 // and DEL works even where they keep iptables from showing ours.
 func TestNativeRulesInTheWay(t *testing.T) {
-	n := lab.NewNode(t, bin, "nft")
+	n := newNode(t, "iptables", "nft")
 	pod := n.NewPod("web")
 	native := `nft add table ip raw; nft add chain ip raw PREROUTING '{ type filter hook prerouting priority raw; }'
 		nft add set ip raw s '{ type inet_service; }'; nft add rule ip raw PREROUTING tcp dport @s accept
@@ -122,7 +122,7 @@ func TestNativeRulesInTheWay(t *testing.T) {
 // A connection to a Service with the same port and the same pod keeps its
 // client's address.
 func TestServiceToTheSamePodIsNotMasqueraded(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "4", nil)
 		pod, client := n.NewPod("web"), n.NewPod("client")
 		pod.Serve(8080, "web")
@@ -156,7 +156,7 @@ func TestConnectedSocketKeepsItsFlow(t *testing.T) {
 
 // A failed undo leaves the record, which leads DEL to what is left.
 func TestFailedUndo(t *testing.T) {
-	n := lab.NewNode(t, bin, "nft")
+	n := newNode(t, "iptables", "nft")
 	pod := n.NewPod("web")
 	mark := n.Dir + "/once"
 	n.Shadow("ip6tables-nft-restore", "exit 1")
@@ -187,11 +187,15 @@ func TestWipedStateOfTheOtherFamily(t *testing.T) {
 
 // route_localnet is closed also if the rules were flushed meanwhile.
 func TestRouteLocalnetAfterFlush(t *testing.T) {
-	onFlavours(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		pod, second := n.NewPod("web"), n.NewPod("second")
 		link(n, pod)
 		value := func() string { return n.ReadSysctl("net/ipv4/conf/pod0/route_localnet") }
 		flush := func() {
+			if n.Native() {
+				n.Run("nft", "delete table inet portguard")
+				return
+			}
 			n.Iptables("", "-t nat -F")
 			n.Iptables("", "-t mangle -F")
 		}

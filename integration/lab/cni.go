@@ -74,6 +74,9 @@ func (n *Node) Network(name, families string, conf Conf) string {
 // Plugin completes conf with the type, the capability and the state directory.
 func (n *Node) Plugin(conf Conf) Conf {
 	full := Conf{"type": "portguard", "capabilities": map[string]bool{"portMappings": true}, "dataDir": filepath.Join(n.Dir, "state")}
+	if n.Backend != "" && conf["type"] == nil && conf["conditionsV4"] == nil && conf["conditionsV6"] == nil {
+		full["backend"] = n.Backend
+	}
 	maps.Copy(full, conf)
 	return full
 }

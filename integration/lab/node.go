@@ -30,7 +30,12 @@ type Node struct {
 	Dir string
 	// Flavour is what plain iptables is on this node.
 	Flavour string
+	// Backend is that of the configurations of portguard, "" for its default.
+	Backend string
 }
+
+// Native reports whether portguard's rules are in nftables.
+func (n *Node) Native() bool { return n.Backend == "nftables" }
 
 // NewNode makes a node whose plain iptables is of the flavour ("nft" or
 // "legacy"), and a client on a link to it.
@@ -89,8 +94,9 @@ func (n *Node) Iptables(family, line string) {
 	n.Run(append([]string{"ip" + family + "tables"}, strings.Fields(line)...)...)
 }
 
-// Rules returns all iptables rules of both flavours and families, without
-// counters and without tables that hold nothing: those a tool leaves behind.
+// Rules returns all iptables rules of both flavours and families and all tables
+// of nftables, without counters and without tables of iptables that hold nothing:
+// those a tool leaves behind.
 func (n *Node) Rules() string {
 	n.T.Helper()
 	var all strings.Builder
@@ -104,7 +110,33 @@ func (n *Node) Rules() string {
 			}
 		}
 	}
+	for line := range strings.Lines(n.Run("nft", "list", "tables")) {
+		if table := strings.TrimPrefix(strings.TrimSpace(line), "table "); !ofIptables(table) {
+			all.WriteString(n.Run("sh", "-c", "nft -s list table "+table))
+		}
+	}
 	return all.String()
+}
+
+// ofIptables reports whether iptables-nft shows a table.
+func ofIptables(table string) bool {
+	return regexp.MustCompile(`^ip6? (nat|filter|mangle|raw|security)$`).MatchString(table)
+}
+
+// Mapped counts portguard's translations to an address (or a part of it).
+func (n *Node) Mapped(to string) int {
+	n.T.Helper()
+	found := 0
+	set := ""
+	for line := range strings.Lines(n.Rules()) {
+		if f := strings.Fields(line); len(f) > 1 && (f[0] == "map" || f[0] == "set" || f[0] == "chain") {
+			set = f[1]
+		}
+		if strings.Contains(line, "portguard") && (strings.Contains(line, "--to-destination "+to) || set != "localhost" && strings.Contains(line, ` : `+to)) {
+			found++
+		}
+	}
+	return found
 }
 
 func (n *Node) noLegacy(v string) bool {

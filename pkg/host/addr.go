@@ -39,6 +39,8 @@ type Addressing struct {
 	// Networks are those that the node's own addresses are in, without
 	// loopback, link-local and infrastructure.
 	Networks []netip.Prefix
+	// IPVS is set if the link of kube-proxy's ipvs mode exists.
+	IPVS bool
 }
 
 // Addresses reads both families.
@@ -47,6 +49,9 @@ func Addresses() (*Addressing, error) {
 	infra, err := infrastructure()
 	if err != nil {
 		return nil, fmt.Errorf("could not read the links of the node: %w", err)
+	}
+	for _, link := range infra {
+		a.IPVS = a.IPVS || link == hostport.IPVSLink
 	}
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := complete(func() ([]netlink.Route, error) {

@@ -48,6 +48,35 @@ func (o Owner) Comment() string {
 	return strings.Join([]string{commentTag, net, id, o.IfName}, " ")
 }
 
+// Tag is Comment for nftables, where a comment has at most 128 characters. What
+// is too long gives way to the key.
+func (o Owner) Tag() string {
+	if s := strings.Join([]string{commentTag, o.Network, o.ContainerID, o.IfName}, " "); len(s) <= maxTag {
+		return s
+	}
+	cut := func(s string, n int) string { return s[:min(n, len(s))] }
+	return strings.Join([]string{commentTag, keyTag + o.Key(), cut(o.Network, 20), cut(o.ContainerID, 40), cut(o.IfName, 15)}, " ")
+}
+
+// maxTag is NFTNL_UDATA_COMMENT_MAXLEN; keyTag marks a key that is given because
+// the rest was cut.
+const (
+	maxTag = 128
+	keyTag = "#"
+)
+
+// ParseTag is the inverse of Tag. The owner may be cut, the key is whole.
+func ParseTag(s string) (o Owner, key string, ok bool) {
+	if o, ok = ParseComment(s); ok {
+		return o, o.Key(), true
+	}
+	f := strings.Split(s, " ")
+	if len(f) != 5 || f[0] != commentTag || !strings.HasPrefix(f[1], keyTag) {
+		return o, "", false
+	}
+	return Owner{Network: f[2], ContainerID: f[3], IfName: f[4]}, strings.TrimPrefix(f[1], keyTag), true
+}
+
 // ParseComment is the inverse of Comment, as far as nothing was shortened.
 func ParseComment(s string) (Owner, bool) {
 	f := strings.Split(s, " ")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/tool"
 )
 
 // Tools runs the iptables commands on PATH in the network namespace of the
@@ -103,21 +104,20 @@ func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
 
 // run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
-	res, err := runProcess(path, stdin, killAfter+t.Wait, args...)
+	limit := killAfter + t.Wait
+	res, err := tool.Run(path, stdin, limit, args...)
 	name := filepath.Base(path)
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", name, err)
 	}
-	msg := strings.Join(strings.Fields(res.stderr), " ")
-	switch {
-	case res.status.Exited() && res.status.ExitStatus() == 0:
-		return res.stdout, res.stderr, nil
-	case res.status.Exited() && res.status.ExitStatus() == 4 && busy(msg):
-		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, msg)
-	case res.status.Signaled():
-		return "", "", fmt.Errorf("%s: killed by %s after %s: %s", name, res.status.Signal(), killAfter+t.Wait, msg)
+	switch said := res.Said(limit); {
+	case said == "":
+		return res.Stdout, res.Stderr, nil
+	case res.Status.Exited() && res.Status.ExitStatus() == 4 && busy(said):
+		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
+	default:
+		return "", "", fmt.Errorf("%s: %s", name, said)
 	}
-	return "", "", fmt.Errorf("%s: exit status %d: %s", name, res.status.ExitStatus(), msg)
 }
 
 // busy tells the lock and EAGAIN from other reasons for exit status 4, which is

@@ -24,8 +24,10 @@ type Config struct {
 	Name       string
 	CNIVersion string
 
-	// Backend is "auto" or "iptables".
+	// Backend is "auto", "iptables" or "nftables". Syntax is the language of the
+	// conditions, one of the last two, or "" without conditions.
 	Backend      string
+	Syntax       string
 	SNAT         bool
 	MasqAll      bool
 	Localhost    bool
@@ -147,81 +149,32 @@ func jsonKind(goType string) string {
 	return "an object"
 }
 
+// Backends and languages of conditions.
+const (
+	Auto     = "auto"
+	IPTables = "iptables"
+	NFTables = "nftables"
+)
+
 func (c *Config) setBackend(w *wire) error {
-	c.Backend = "auto"
+	c.Backend = Auto
 	if w.Backend != nil {
 		c.Backend = *w.Backend
 	}
 	switch c.Backend {
-	case "auto", "iptables":
+	case Auto, IPTables, NFTables:
 		return nil
-	case "nftables":
-		return fieldErrorf("backend", `"nftables" is not available in this version; use "auto" or "iptables"`)
 	}
-	return fieldErrorf("backend", `%q is not a backend (want "auto" or "iptables")`, c.Backend)
-}
-
-// setConditions refuses what could end a rule or start another one in the text
-// that iptables-restore reads, and what is no match.
-func (c *Config) setConditions(w *wire) error {
-	for _, v := range []struct {
-		field string
-		words []string
-		into  *[]string
-	}{{"conditionsV4", w.ConditionsV4, &c.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.ConditionsV6}} {
-		if len(v.words) == 1 && v.words[0] == "" {
-			continue // portmap reads this as "no conditions"
-		}
-		for i, s := range v.words {
-			if problem := conditionProblem(s, i == 0); problem != "" {
-				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, problem)
-			}
-		}
-		if len(v.words) > 0 {
-			*v.into = v.words
-		}
-	}
-	return nil
-}
-
-// conditionProblem says what is wrong with one word of the conditions.
-func conditionProblem(s string, first bool) string {
-	switch {
-	case s == "":
-		return "is empty"
-	case strings.ContainsAny(s, "\n\r\x00"):
-		return "holds a line break or a NUL"
-	case first && s[0] != '-' && s[0] != '!':
-		return "is not an iptables match; conditions in nftables syntax need the nftables backend, which is not available in this version"
-	case isCommand(s):
-		return "is not a match; conditions may only restrict which packets are mapped"
-	}
-	return ""
-}
-
-// isCommand reports whether a word is an option of iptables that is no match: a
-// command, a target, the protocol that portguard sets itself. Long options may
-// be shortened, short ones joined with their value.
-func isCommand(s string) bool {
-	if long, ok := strings.CutPrefix(s, "--"); ok {
-		name, _, _ := strings.Cut(long, "=")
-		for _, c := range []string{"append", "check", "delete", "insert", "replace", "list", "flush", "zero", "new-chain",
-			"delete-chain", "rename-chain", "policy", "jump", "goto", "table", "wait", "verbose", "numeric", "exact",
-			"line-numbers", "modprobe", "ipv4", "ipv6", "version", "help", "protocol", "list-rules"} {
-			// "--pol" is an option of the policy match.
-			if len(name) > 2 && name != "pol" && strings.HasPrefix(c, name) {
-				return true
-			}
-		}
-		return false
-	}
-	return len(s) > 1 && s[0] == '-' && strings.ContainsRune("ACDIRLSFZNXEPjgtwWvVnxMh46pc", rune(s[1]))
+	return fieldErrorf("backend", `%q is not a backend (want "auto", "iptables" or "nftables")`, c.Backend)
 }
 
 func (c *Config) setMasquerade(w *wire) error {
 	bit, chain := w.MarkMasqBit, w.ExternalSetMarkChain
 	if bit != nil && chain != nil {
 		return fieldErrorf("markMasqBit", "cannot be given together with externalSetMarkChain")
+	}
+	if chain != nil && c.Backend == NFTables {
+		return fieldErrorf("externalSetMarkChain", "is for iptables and the backend is %q", c.Backend)
 	}
 	if bit != nil && (*bit < 0 || *bit > 31) {
 		return fieldErrorf("markMasqBit", "%d is not a bit of the packet mark (0-31)", *bit)

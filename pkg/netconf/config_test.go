@@ -41,11 +41,16 @@ func TestParse(t *testing.T) {
 		{"localhost may be off alone", `{"localhost":false}`, func(c *Config) { c.Localhost = false }},
 		{"masqAll is kept", `{"masqAll":true}`, func(c *Config) { c.MasqAll = true }},
 		{"the backend may be named", `{"backend":"iptables"}`, func(c *Config) { c.Backend = "iptables" }},
+		{"the backend may be nftables", `{"backend":"nftables"}`, func(c *Config) { c.Backend = "nftables" }},
 		{"conflictPolicy fail is the default", `{"conflictPolicy":"fail"}`, func(*Config) {}},
 		{"conflictPolicy warn warns only", `{"conflictPolicy":"warn"}`, func(c *Config) { c.WarnOnly = true }},
 		{"paths are cleaned", `{"dataDir":"/a//b/","lockTimeout":"1m"}`, func(c *Config) { c.DataDir, c.LockTimeout = "/a/b", time.Minute }},
 		{"conditions are kept in order", `{"conditionsV4":["!","-s","192.0.2.0/24"],"conditionsV6":["-s","::1"]}`, func(c *Config) {
 			c.ConditionsV4, c.ConditionsV6 = []string{"!", "-s", "192.0.2.0/24"}, []string{"-s", "::1"}
+			c.Syntax = "iptables"
+		}},
+		{"conditions may be those of nft", `{"conditionsV4":["ip","saddr","{ 10.0.0.1, 10.0.0.2 }"]}`, func(c *Config) {
+			c.ConditionsV4, c.Syntax = []string{"ip", "saddr", "{ 10.0.0.1, 10.0.0.2 }"}, "nftables"
 		}},
 		{"portmap's empty condition is none", `{"conditionsV4":[""]}`, func(*Config) {}},
 		{"excludes are masked and may be addresses", `{"excludeCIDRs":["192.0.2.9/24","198.51.100.1","fd00::1"]}`, func(c *Config) {
@@ -92,7 +97,6 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"masqAll must be true or false", `{"masqAll":1}`, "masqAll", "true or false"},
 		{"localhost must be true or false", `{"localhost":"x"}`, "localhost", "true or false"},
 		{"backend must be known", `{"backend":"ebpf"}`, "backend", `"ebpf"`},
-		{"backend nftables is not there yet", `{"backend":"nftables"}`, "backend", "not available"},
 		{"backend must be a string", `{"backend":{}}`, "backend", "string"},
 		{"a bit below 0 is refused", `{"markMasqBit":-1}`, "markMasqBit", "0-31"},
 		{"a bit above 31 is refused", `{"markMasqBit":32}`, "markMasqBit", "0-31"},
@@ -102,7 +106,12 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"conditions must be a list", `{"conditionsV4":"-s 1"}`, "conditionsV4", "list"},
 		{"a condition must not break the line", `{"conditionsV4":["-s","1.1.1.1\n-A X"]}`, "conditionsV4[1]", "line break"},
 		{"a condition must not hold a NUL", `{"conditionsV6":["-s\u0000"]}`, "conditionsV6[0]", "NUL"},
-		{"a condition must be iptables syntax", `{"conditionsV6":["ip6","saddr","::1"]}`, "conditionsV6[0]", "nftables"},
+		{"conditions must be for the backend", `{"backend":"iptables","conditionsV6":["ip6","saddr","::1"]}`, "conditionsV6", "in the syntax of nftables"},
+		{"the same the other way round", `{"backend":"nftables","conditionsV6":["-s","::1"]}`, "conditionsV6", "in the syntax of iptables"},
+		{"conditions must have one syntax", `{"conditionsV4":["-s","1.1.1.1"],"conditionsV6":["ip6","saddr","::1"]}`, "conditionsV6", "use one"},
+		{"a chain for marks is for iptables", `{"backend":"nftables","externalSetMarkChain":"X"}`, "externalSetMarkChain", "for iptables"},
+		{"a condition of nft must not be a verdict", `{"conditionsV4":["ip saddr 10.0.0.1","accept"]}`, "conditionsV4[1]", "not a match"},
+		{"a condition of nft must not end the rule", `{"conditionsV4":["ip saddr 10.0.0.1; flush ruleset"]}`, "conditionsV4[0]", "end the rule"},
 		{"a condition must not jump", `{"conditionsV4":["-s","1.1.1.1","-j","ACCEPT"]}`, "conditionsV4[2]", "not a match"},
 		{"a condition must not jump with the long name", `{"conditionsV4":["--jump","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not go elsewhere", `{"conditionsV4":["-g","X"]}`, "conditionsV4[0]", "not a match"},

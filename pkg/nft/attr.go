@@ -89,3 +89,19 @@ func (a Attrs) Nested(typ uint16) (Attrs, error) {
 	b, _ := a.Get(typ)
 	return parseAttrs(b)
 }
+
+// Contains reports whether a has all attributes of b with the same payloads.
+// Flags of types do not matter, in nested attributes neither.
+func Contains(a, b Attrs) bool {
+	same := true
+	err := eachAttr(b, func(typ uint16, want []byte) error {
+		have, ok := a.Get(typ)
+		if same = same && ok; ok && !bytes.Equal(have, want) {
+			h, err1 := parseAttrs(have)
+			w, err2 := parseAttrs(want)
+			same = same && err1 == nil && err2 == nil && len(h) > 0 && len(w) > 0 && Contains(h, w)
+		}
+		return nil
+	})
+	return same && err == nil
+}

@@ -64,14 +64,14 @@ func TestDecodeRule(t *testing.T) {
 		in   []byte
 		want Rule
 	}{
-		{"a rule may be empty", head, Rule{Handle: 1<<32 + 7}},
+		{"a rule may be empty", head, Rule{Chain: "pre", Handle: 1<<32 + 7}},
 		{"expressions keep their order and their attributes", join(head, at(ruleExprs|nested,
 			exprBytes("meta", num(1, 8), num(2, 16)), exprBytes("frob", str(1, "x")), at(1|nested, str(exprName, "notrack")))),
-			Rule{Handle: 1<<32 + 7, Exprs: []Expr{
+			Rule{Chain: "pre", Handle: 1<<32 + 7, Exprs: []Expr{
 				{"meta", pairs{1: {0, 0, 0, 8}, 2: {0, 0, 0, 16}}.attrs()}, {"frob", pairs{1: []byte("x\x00")}.attrs()}, {Name: "notrack"}}}},
-		{"the comment is in the user data", join(head, at(ruleUserdata, remark("ns/svc"))), Rule{Handle: 1<<32 + 7, Comment: "ns/svc"}},
-		{"user data may be cut off", join(head, at(ruleUserdata, []byte{0, 200, 'a'})), Rule{Handle: 1<<32 + 7}},
-		{"user data may lack a comment", join(head, at(ruleUserdata, []byte{9, 1, 'a', 0, 0, 7})), Rule{Handle: 1<<32 + 7}},
+		{"the comment is in the user data", join(head, at(ruleUserdata, remark("ns/svc"))), Rule{Chain: "pre", Handle: 1<<32 + 7, Comment: "ns/svc"}},
+		{"user data may be cut off", join(head, at(ruleUserdata, []byte{0, 200, 'a'})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
+		{"user data may lack a comment", join(head, at(ruleUserdata, []byte{9, 1, 'a', 0, 0, 7})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := decodeRule(tt.in)
@@ -103,7 +103,7 @@ func TestDecodeSet(t *testing.T) {
 	}{
 		{"a set", join(head, num(setFlags, SetInterval), num(4, 7), num(setKeyLen, 12)), Set{Table: tab, Name: "s", Flags: SetInterval, KeyLen: 12}},
 		{"a map of values", join(head, num(setFlags, SetMap), num(setKeyLen, 4), num(setDataType, 7)), Set{Table: tab, Name: "s", Flags: SetMap, KeyLen: 4}},
-		{"a map of verdicts", join(head, num(setFlags, SetMap|SetAnonymous), num(setKeyLen, 2), num(setDataType, dataTypeVerdict)),
+		{"a map of verdicts", join(head, num(setFlags, SetMap|SetAnonymous), num(setKeyLen, 2), num(setDataType, TypeVerdict)),
 			Set{Table: tab, Name: "s", Flags: SetMap | SetAnonymous, KeyLen: 2, Verdicts: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

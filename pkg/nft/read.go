@@ -14,6 +14,7 @@ import (
 // Messages of nf_tables.
 const (
 	subsys      = 10
+	getTable    = 1
 	getChain    = 4
 	getRule     = 7
 	getSet      = 10
@@ -29,6 +30,7 @@ type Reader struct {
 	// base and names are all chains, once they were listed.
 	base  []Chain
 	names map[Table][]string
+	hooks map[Table][]Chain
 }
 
 // NewReader returns a Reader that knows nothing yet.
@@ -59,6 +61,7 @@ func (r *Reader) list() error {
 		return nil
 	}
 	names := map[Table][]string{}
+	r.hooks = map[Table][]Chain{}
 	for _, f := range []uint8{Inet, IPv4, IPv6} {
 		msgs, err := ask(getChain, unix.NLM_F_DUMP, f)
 		if absent(err) {
@@ -73,6 +76,9 @@ func (r *Reader) list() error {
 				return err
 			}
 			names[c.Table] = append(names[c.Table], c.Name)
+			if base {
+				r.hooks[c.Table] = append(r.hooks[c.Table], c)
+			}
 			if base && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
 				r.base = append(r.base, c)
 			}
@@ -180,6 +186,19 @@ func (r *Reader) Elements(s Set) (elems []Element, whole bool, err error) {
 	if s.Flags&SetAnonymous != 0 {
 		limit = manyReads
 	}
+	return r.elements(s, limit)
+}
+
+// AllElements lists a set, however long it is.
+func (r *Reader) AllElements(s Set) ([]Element, error) {
+	elems, whole, err := r.elements(s, manyReads)
+	if err == nil && !whole {
+		err = fmt.Errorf("could not read nftables set %s %s: it is too long", s.Table, s.Name)
+	}
+	return elems, err
+}
+
+func (r *Reader) elements(s Set, limit int) (elems []Element, whole bool, err error) {
 	req := request(getSetElem, unix.NLM_F_DUMP, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name))
 	var msgs [][]byte
 	for range maxTries {

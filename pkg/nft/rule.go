@@ -24,8 +24,9 @@ const (
 
 // Hooks (NF_INET_*).
 const (
-	Prerouting uint32 = 0
-	Output     uint32 = 3
+	Prerouting  uint32 = 0
+	Output      uint32 = 3
+	Postrouting uint32 = 4
 )
 
 // String returns the table as nft writes it.
@@ -45,6 +46,7 @@ type Chain struct {
 
 // A Rule is a list of expressions, which the kernel evaluates in order.
 type Rule struct {
+	Chain string
 	// Handle is the number that "nft -a" shows.
 	Handle  uint64
 	Comment string
@@ -102,6 +104,7 @@ func decodeRule(b []byte) (r Rule, err error) {
 	if h, _ := a.Get(ruleHandle); len(h) == 8 {
 		r.Handle = binary.BigEndian.Uint64(h)
 	}
+	r.Chain = a.Text(ruleChain)
 	data, _ := a.Get(ruleUserdata)
 	r.Comment = comment(data)
 	list, _ := a.Get(ruleExprs)

@@ -85,8 +85,8 @@ const (
 	verdictCode  = 1
 	verdictChain = 2
 
-	// dataTypeVerdict is NFT_DATA_VERDICT.
-	dataTypeVerdict = 0xffffff00
+	// TypeVerdict is NFT_DATA_VERDICT, the data type of a verdict map.
+	TypeVerdict = 0xffffff00
 )
 
 func decodeSet(t Table, b []byte) (Set, error) {
@@ -96,7 +96,7 @@ func decodeSet(t Table, b []byte) (Set, error) {
 	n, _ := a.Num(setKeyLen)
 	s.KeyLen = int(n)
 	typ, isMap := a.Num(setDataType)
-	s.Verdicts = isMap && typ == dataTypeVerdict
+	s.Verdicts = isMap && typ == TypeVerdict
 	return s, err
 }
 

@@ -5,6 +5,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/ns"
 	"github.com/containernetworking/cni/pkg/skel"
@@ -16,6 +17,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -80,16 +82,25 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	v, err := look(t, newScout(), flavours(), families(a, old))
+	backend, why, err := choose(req.Config, on)
+	if err != nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
+	}
+	p.debug("backend %s: %s", backend, why)
+	s := &scout{reader: nft.NewReader(), all: on.IPVS, ours: backend == netconf.NFTables}
+	v, err := look(t, s, flavours(), families(a, old))
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	d, err := p.decide(req, store, v, on, t)
-	if err != nil {
+	// What a container that is added again has, and what has no record, only the
+	// whole table tells.
+	d := &decision{backend: backend, whole: fresh || old != nil || store.Unknown()}
+	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
-	rec := state.Record{Attachment: *a, Netns: netns, BootID: p.bootID(), Backend: "iptables",
+	rec := state.Record{Attachment: *a, Netns: netns, BootID: p.bootID(), Backend: backend,
 		Flavour: string(d.flavour), LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
+		Moved:    old != nil && (old.Moved || old.Backend != backend || old.Flavour != string(d.flavour)),
 		Warnings: append(messages(d.report.Warnings), req.Warnings...)}
 	if err := p.commit(rec, old, store, v, d, t); err != nil {
 		return err
@@ -105,9 +116,13 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 
 // A decision is what an ADD will do.
 type decision struct {
+	// backend is where the mappings go, flavour which iptables if it is that.
+	backend string
 	flavour iptables.Flavour
-	report  conflict.Report
-	node    map[hostport.Family]ruleset.Node
+	// whole asks for all of our table to be read.
+	whole  bool
+	report conflict.Report
+	node   map[hostport.Family]ruleset.Node
 }
 
 // commit writes the record, then the rules: what is killed in between leaves a
@@ -117,15 +132,19 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 	if err := store.Save(rec); err != nil {
 		return cniError(err, types.ErrIOFailure)
 	}
-	c := change{view: v, want: map[place]*ruleset.Layout{}}
+	gone := append([]string{key}, dead...)
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(gone...), inUse: linksInUse(store, gone...)}
 	if rec.Attachment.Localhost {
 		c.open = rec.Attachment.Link
 	}
+	if d.backend == netconf.NFTables {
+		c.table = v.table.Put(unclaimed(rec.Attachment, d.report), rec.LocalnetWas, dead...)
+	}
 	for _, at := range v.places {
-		if at.flavour == d.flavour {
+		if d.backend == netconf.IPTables && at.flavour == d.flavour {
 			c.want[at] = v.layouts[at].Put(rec.Attachment, d.node[at.family], dead...)
 		} else {
-			c.want[at] = v.layouts[at].Remove(append([]string{key}, dead...)...)
+			c.want[at] = v.layouts[at].Remove(gone...)
 		}
 	}
 	if err := c.apply(t); err != nil {
@@ -149,33 +168,36 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 	return nil
 }
 
+// unclaimed leaves out the mappings that another live attachment has, which only
+// the policy "warn" lets pass: a key of a map has one value.
+func unclaimed(a hostport.Attachment, r conflict.Report) hostport.Attachment {
+	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(m hostport.Mapping) bool {
+		return slices.ContainsFunc(r.Warnings, func(f conflict.Finding) bool { return f.Kind == conflict.Claimed && f.Mapping == m })
+	})
+	return a
+}
+
 // decide completes the attachment with what the node is like and looks for
 // conflicts.
-func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (*decision, error) {
-	a, d := &req.Attachment, &decision{}
+func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) error {
+	a := &req.Attachment
+	if err := p.prepare(d, req, store, v, on, t); err != nil {
+		return cniError(err, CodeUnreadable)
+	}
 	var err error
-	if d.node, err = settle(req, on, store); err == nil {
-		d.flavour, err = v.target(t)
-	}
-	if err == nil {
-		err = v.readable(d.flavour, a.Localhost)
-	}
-	if err != nil {
-		return nil, cniError(err, CodeUnreadable)
-	}
 	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
-	snap.NFT, snap.Sets = v.scout.reader, host.Sets{}
-	if snap.Native, err = v.scout.reader.BaseChains(); err == nil {
+	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, d.backend == netconf.NFTables
+	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
 		snap.Listeners, err = listener.New().Read(a.Mappings)
 	}
 	if err == nil {
 		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
 	}
 	if err != nil {
-		return nil, cniError(err, CodeUnreadable)
+		return cniError(err, CodeUnreadable)
 	}
-	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err == nil && len(d.report.Conflicts)+len(d.report.Warnings) > 0 {
-		// What was found may be a chain that was not read.
+	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err == nil && unclear(d.report) {
+		// iptables may know what portguard could not decode, and says it better.
 		var more bool
 		if more, err = v.complete(t); more && err == nil {
 			snap.Rules, snap.Claims = v.rules(d.flavour), p.named(v.claims(), store)
@@ -183,23 +205,54 @@ func (p *Plugin) decide(req *netconf.Request, store *state.Store, v *view, on *h
 		}
 	}
 	if err != nil {
-		return nil, cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
+		return cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
 	}
 	if len(d.report.Conflicts) > 0 {
 		if !req.WarnOnly {
-			return nil, refusal(d.report.Conflicts)
+			return refusal(d.report.Conflicts)
 		}
 		d.report.Warnings = append(d.report.Warnings, d.report.Conflicts...)
 	}
 	if len(d.report.TakeOver) > 0 {
 		// The dead may have rules in a family that this pod has not.
-		if err := v.add(t, flavours(), nodeFamilies()); err != nil {
-			return nil, cniError(err, CodeUnreadable)
+		err := v.add(t, flavours(), nodeFamilies())
+		if err == nil {
+			err = v.readTable(nil)
+		}
+		if err != nil {
+			return cniError(err, CodeUnreadable)
 		}
 	}
 	p.warn(messages(d.report.Warnings)...)
 	a.Carves = d.report.Carves
-	return d, nil
+	return nil
+}
+
+// prepare completes the attachment and finds out where its rules go.
+func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (err error) {
+	if d.node, err = settle(req, on, store); err != nil {
+		return err
+	}
+	if d.backend == netconf.IPTables {
+		if d.flavour, err = v.target(t); err == nil {
+			err = v.readable(d.flavour, req.Attachment.Localhost)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if d.whole {
+		return v.readTable(nil)
+	}
+	return v.readTable(&req.Attachment)
+}
+
+// unclear reports whether something was found that the text of the rules could
+// tell more about.
+func unclear(r conflict.Report) bool {
+	return slices.ContainsFunc(append(slices.Clone(r.Conflicts), r.Warnings...), func(f conflict.Finding) bool {
+		return slices.Contains([]conflict.Kind{conflict.NodePort, conflict.NATRule, conflict.Undecodable, conflict.Hidden, conflict.CatchAll}, f.Kind)
+	})
 }
 
 // named completes claims with what their records tell: the pod's name, and

@@ -5,16 +5,26 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // A change is where each place has to go.
 type change struct {
 	view *view
 	want map[place]*ruleset.Layout
+	// table is where our table of nftables has to go.
+	table *nfttable.Table
+	// inUse tells the links that other attachments map localhost on.
+	inUse func(link string) bool
 	// open is the link on which this change needs route_localnet.
 	open string
 }
@@ -22,35 +32,59 @@ type change struct {
 // errNotUndone means that a failed change left something behind.
 var errNotUndone = errors.New("the change could not be undone, run DEL")
 
-// apply brings every place to what is wanted, one restore each. When one fails,
-// all are brought back to what they were: by looking again, because a restore
-// that covers two tables may have committed the first.
+// apply brings every place to what is wanted, one restore each, and the table of
+// nftables with one transaction at the end. When one fails, all are brought back
+// to what they were: by looking again, because a restore that covers two tables
+// may have committed the first.
 func (c change) apply(t *iptables.Tools) error {
 	closed, err := c.closeLocalnet()
-	for i, at := range c.view.places {
+	plan := nfttable.Diff(c.view.table, c.table)
+	done := 0
+	if err == nil {
+		err = c.prepare(plan)
+	}
+	for _, at := range c.view.places {
 		if err != nil {
 			break
 		}
-		script := ruleset.Diff(c.view.layouts[at], c.want[at])
-		if script == "" {
-			continue
+		done++
+		if script := ruleset.Diff(c.view.layouts[at], c.want[at]); script != "" {
+			if err = t.Restore(at.flavour, at.family, script); err != nil {
+				err = fmt.Errorf("could not change the iptables-%s rules (%s): %w", at.flavour, at.family, err)
+			}
 		}
-		if err = t.Restore(at.flavour, at.family, script); err != nil {
-			err = fmt.Errorf("could not change the iptables-%s rules (%s): %w", at.flavour, at.family, err)
-			err = errors.Join(err, c.undo(t, c.view.places[:i+1]))
+	}
+	back := nfttable.Abandon(c.view.table, c.table)
+	if err == nil {
+		if err = plan.Commit.Apply(); err == nil {
+			back = nfttable.Diff(c.table, c.view.table).Commit
 		}
 	}
 	if err == nil && c.open != "" {
-		if err = openLocalnet(c.open); err != nil {
-			err = errors.Join(err, c.undo(t, c.view.places))
-		}
+		err = openLocalnet(c.open)
 	}
-	if err != nil {
-		for _, link := range closed {
-			_ = host.SetRouteLocalnet(link, true)
-		}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, c.undo(t, c.view.places[:done]))
+	if uerr := back.Apply(); uerr != nil && !errors.Is(uerr, fs.ErrNotExist) {
+		err = errors.Join(err, fmt.Errorf("%w: %w", errNotUndone, uerr))
+	}
+	for _, link := range closed {
+		_ = host.SetRouteLocalnet(link, true)
 	}
 	return err
+}
+
+// prepare makes what the nft program must read, without effect yet.
+func (c change) prepare(plan nfttable.Plan) error {
+	if err := plan.Prepare.Apply(); err != nil {
+		return err
+	}
+	if plan.Script == "" {
+		return nil
+	}
+	return nft.RunScript(plan.Script)
 }
 
 // undo brings places back to what they were before.
@@ -73,19 +107,34 @@ func (c change) undo(t *iptables.Tools, places []place) error {
 // closeLocalnet switches route_localnet off where we switched it on and nobody
 // needs it any more, and returns those links. It comes before the guard goes.
 func (c change) closeLocalnet() (closed []string, err error) {
+	had, kept := maps.Clone(c.view.table.Guarded()), maps.Clone(c.table.Guarded())
 	for _, at := range c.view.places {
-		kept := c.want[at].Guarded()
 		for link, was := range c.view.layouts[at].Guarded() {
-			if _, keep := kept[link]; keep || was {
-				continue
-			}
-			if err := host.SetRouteLocalnet(link, false); err != nil {
-				return closed, err
-			}
-			closed = append(closed, link)
+			had[link] = had[link] || was
 		}
+		maps.Copy(kept, c.want[at].Guarded())
+	}
+	for link, was := range had {
+		if _, keep := kept[link]; keep || was || link == c.open || c.inUse(link) {
+			continue
+		}
+		if err := host.SetRouteLocalnet(link, false); err != nil {
+			return closed, err
+		}
+		closed = append(closed, link)
 	}
 	return closed, nil
+}
+
+// linksInUse tells the links on which attachments other than those of keys map
+// localhost, by their records.
+func linksInUse(store *state.Store, keys ...string) func(link string) bool {
+	return func(link string) bool {
+		return slices.ContainsFunc(store.Keys(), func(k string) bool {
+			rec, err := store.Load(k)
+			return err == nil && !slices.Contains(keys, k) && rec.Attachment.Localhost && rec.Attachment.Link == link
+		})
+	}
 }
 
 // openLocalnet switches it on. It comes after the guard is there.

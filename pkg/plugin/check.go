@@ -16,6 +16,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -36,11 +37,11 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	}
 	rec, _ := state.Open(c.DataDir).Load(req.Attachment.Owner.Key())
 	t := p.tools(c.LockTimeout)
-	v, err := look(t, nil, flavours(), families(&req.Attachment, rec))
-	if err != nil {
-		return cniError(err, CodeUnreadable)
+	v, err := lookForCheck(t, &req.Attachment, rec)
+	var lost []string
+	if err == nil {
+		lost, err = v.check(req, rec, t)
 	}
-	lost, err := v.check(req, rec, t)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
@@ -51,20 +52,41 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	return types.NewError(CodeNotAsInstalled, first, strings.Join(lost[1:], "\n"))
 }
 
+// lookForCheck reads our table, and the rest where the attachment may be in
+// iptables.
+func lookForCheck(t *iptables.Tools, a *hostport.Attachment, rec *state.Record) (*view, error) {
+	s := &scout{reader: nft.NewReader(), all: true}
+	if rec != nil && rec.Backend == netconf.NFTables {
+		v, err := look(t, s, nil, nil)
+		if err == nil {
+			err = v.readTable(nil)
+		}
+		return v, err
+	}
+	v, err := look(t, s, flavours(), families(a, rec))
+	if err == nil {
+		err = v.readTable(nil)
+	}
+	return v, err
+}
+
 // check lists what is lost.
 func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools) ([]string, error) {
 	on, err := host.Addresses()
 	if err != nil {
 		return nil, err
 	}
-	a, flavour, err := v.installed(req, rec, on, t)
-	if err == nil {
+	a, backend, flavour, err := v.installed(req, rec, on, t)
+	if err == nil && backend == netconf.IPTables {
 		err = v.readable(flavour, a.Localhost)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var lost []string
+	if backend == netconf.NFTables {
+		lost = v.table.Check(a)
+	}
 	if !sameMappings(a.Mappings, req.Attachment.Mappings) {
 		lost = append(lost, "the configuration asks for other ports than ADD installed")
 	}
@@ -88,6 +110,9 @@ func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools)
 			lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
 		}
 	}
+	if backend == netconf.NFTables {
+		return lost, nil
+	}
 	hidden, err := v.hidden(a, on, flavour)
 	return append(lost, hidden...), err
 }
@@ -105,26 +130,26 @@ func (v *view) hidden(a hostport.Attachment, on *host.Addressing, flavour iptabl
 	return out, err
 }
 
-// installed is the attachment as ADD made it: from its record, or, if the state
-// was wiped, from the request and what only the rules can tell.
-func (v *view) installed(req *netconf.Request, rec *state.Record, on *host.Addressing, t *iptables.Tools) (hostport.Attachment, iptables.Flavour, error) {
+// installed is the attachment as ADD made it, and where: from its record, or, if
+// the state was wiped, from the request and what only the rules can tell.
+func (v *view) installed(req *netconf.Request, rec *state.Record, on *host.Addressing, t *iptables.Tools) (a hostport.Attachment, backend string, flavour iptables.Flavour, err error) {
 	if rec != nil {
-		return rec.Attachment, iptables.Flavour(rec.Flavour), nil
+		return rec.Attachment, rec.Backend, iptables.Flavour(rec.Flavour), nil
 	}
 	if err := settleLocalhost(req); err != nil {
-		return req.Attachment, "", err
+		return req.Attachment, "", "", err
 	}
-	a := req.Attachment
-	flavour, err := v.target(t)
-	if err != nil {
-		return a, "", err
-	}
+	a = req.Attachment
 	a.Networks = on.Networks
+	if v.table.Has(a.Owner.Key()) {
+		return v.table.Seen(a), netconf.NFTables, "", nil
+	}
+	found := false
 	var networks []netip.Prefix
 	for _, at := range v.places {
 		l, key := v.layouts[at], a.Owner.Key()
 		if l.Has(key) {
-			flavour = at.flavour
+			found, flavour = true, at.flavour
 			a.Carves = append(a.Carves, l.Carves(key)...)
 			a.Excludes = append(a.Excludes, l.Excludes(key, a.Excludes)...)
 			networks = append(networks, l.Networks(a)...)
@@ -133,7 +158,13 @@ func (v *view) installed(req *netconf.Request, rec *state.Record, on *host.Addre
 	if len(networks) > 0 {
 		a.Networks = networks
 	}
-	return a, flavour, nil
+	if !found {
+		if backend, _, err = choose(req.Config, on); err != nil || backend == netconf.NFTables {
+			return a, backend, "", err
+		}
+		flavour, err = v.target(t)
+	}
+	return a, netconf.IPTables, flavour, err
 }
 
 func sameMappings(a, b []hostport.Mapping) bool {

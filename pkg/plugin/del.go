@@ -13,6 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -40,11 +41,14 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 	if err == nil {
 		err = v.assume(rec)
 	}
+	if err == nil {
+		err = v.readTable(nil)
+	}
 	if err != nil {
 		return err
 	}
 	gone := v.attachment(key, rec)
-	c := change{view: v, want: map[place]*ruleset.Layout{}}
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(key), inUse: linksInUse(store, key)}
 	for _, at := range v.places {
 		c.want[at] = v.layouts[at].Remove(key)
 	}
@@ -52,7 +56,7 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 		return err
 	}
 	if rec != nil {
-		closeAfterFlush(c, rec, store)
+		closeAfterFlush(c, rec)
 	}
 	if err := dropUDP(gone, true, nil); err != nil {
 		p.warn(err.Error())
@@ -70,9 +74,13 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 // does not name holds nothing of ours, unless an ADD was killed: it is looked at
 // where that is possible.
 func lookForDel(t *iptables.Tools, rec *state.Record) (*view, error) {
-	s := newScout()
-	s.own = true
-	if rec == nil || !slices.Contains(flavours(), iptables.Flavour(rec.Flavour)) {
+	s := &scout{reader: nft.NewReader(), ours: true}
+	switch {
+	case rec == nil || rec.Moved:
+		return look(t, s, flavours(), nodeFamilies())
+	case rec.Backend == netconf.NFTables:
+		return look(t, s, nil, nil)
+	case !slices.Contains(flavours(), iptables.Flavour(rec.Flavour)):
 		return look(t, s, flavours(), nodeFamilies())
 	}
 	where := []iptables.Flavour{iptables.Flavour(rec.Flavour)}
@@ -103,19 +111,16 @@ func (v *view) assume(rec *state.Record) error {
 
 // closeAfterFlush switches route_localnet off if the guard that remembered it
 // was flushed and nobody else of ours needs it.
-func closeAfterFlush(c change, rec *state.Record, store *state.Store) {
+func closeAfterFlush(c change, rec *state.Record) {
 	a := rec.Attachment
-	if !a.Localhost || rec.LocalnetWas {
+	if !a.Localhost || rec.LocalnetWas || c.inUse(a.Link) {
+		return
+	}
+	if _, guarded := c.table.Guarded()[a.Link]; guarded {
 		return
 	}
 	for _, at := range c.view.places {
 		if _, guarded := c.want[at].Guarded()[a.Link]; guarded {
-			return
-		}
-	}
-	for _, key := range store.Keys() {
-		o, err := store.Load(key)
-		if err == nil && !o.Attachment.Owner.Same(a.Owner) && o.Attachment.Localhost && o.Attachment.Link == a.Link {
 			return
 		}
 	}
@@ -151,7 +156,16 @@ func (v *view) attachment(key string, rec *state.Record) hostport.Attachment {
 		}
 		a.Carves = append(a.Carves, l.Carves(key)...)
 	}
-	if len(a.Mappings) == 0 && rec != nil {
+	for _, c := range v.table.Claims() {
+		if c.Key == key {
+			a.Mappings = append(a.Mappings, c.Mapping)
+		}
+	}
+	for _, pod := range v.table.Targets(key) {
+		a.Pods = append(a.Pods, podPrefix(pod))
+	}
+	a.Carves = append(a.Carves, v.table.Carves(key)...)
+	if len(a.Pods) == 0 && rec != nil { // gone, or with conditions
 		return rec.Attachment
 	}
 	return a

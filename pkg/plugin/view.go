@@ -11,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
 
@@ -29,11 +30,13 @@ type view struct {
 	places  []place
 	dumps   map[place]*iptsave.Dump
 	layouts map[place]*ruleset.Layout
+	// table is portguard's own of nftables.
+	table *nfttable.Table
 }
 
 // look reads the rules of the given flavours and families.
 func look(t *iptables.Tools, s *scout, flavours []iptables.Flavour, families []hostport.Family) (*view, error) {
-	v := &view{scout: s, part: map[place]bool{}, dumps: map[place]*iptsave.Dump{}, layouts: map[place]*ruleset.Layout{}}
+	v := &view{scout: s, table: nfttable.Absent(), part: map[place]bool{}, dumps: map[place]*iptsave.Dump{}, layouts: map[place]*ruleset.Layout{}}
 	return v, v.add(t, flavours, families)
 }
 
@@ -66,6 +69,9 @@ func (v *view) complete(t *iptables.Tools) (more bool, err error) {
 			continue
 		}
 		d, err := t.Save(at.flavour, at.family)
+		if errors.Is(err, iptables.ErrNoTool) {
+			continue // it was decided without it
+		}
 		if err != nil {
 			return true, err
 		}
@@ -75,8 +81,20 @@ func (v *view) complete(t *iptables.Tools) (more bool, err error) {
 	return more, nil
 }
 
-// whole reports whether every place of the node was read.
-func (v *view) whole() bool { return len(v.places) == len(flavours())*len(nodeFamilies()) }
+// whole reports whether all that portguard has on the node was read.
+func (v *view) whole() bool {
+	return v.table.Whole && len(v.places) == len(flavours())*len(nodeFamilies())
+}
+
+// readTable reads portguard's own table: all of it, or what an ADD of a needs.
+func (v *view) readTable(a *hostport.Attachment) (err error) {
+	if a == nil {
+		v.table, err = nfttable.Read(v.scout.reader)
+	} else {
+		v.table, err = nfttable.Probe(v.scout.reader, *a)
+	}
+	return err
+}
 
 // readable fails if a table that must be known as text could not be shown: in
 // the flavour to install in nat and that of the guard, and filter where
@@ -155,7 +173,7 @@ func (v *view) claims() []hostport.Claim {
 	for _, at := range v.places {
 		out = append(out, v.layouts[at].Claims()...)
 	}
-	return out
+	return append(out, v.table.Claims()...)
 }
 
 // rules is the view as package conflict wants it.
@@ -163,7 +181,7 @@ func (v *view) rules(target iptables.Flavour) []conflict.Rules {
 	var out []conflict.Rules
 	for _, at := range v.places {
 		out = append(out, conflict.Rules{
-			Flavour: string(at.flavour), Family: at.family, Dump: v.dumps[at], Target: at.flavour == target,
+			Flavour: string(at.flavour), Family: at.family, Dump: v.dumps[at], Target: at.flavour == target, Part: v.part[at],
 		})
 	}
 	return out

@@ -26,6 +26,8 @@ type Record struct {
 	BootID     string              `json:"bootID"`
 	Backend    string              `json:"backend"`
 	Flavour    string              `json:"flavour"`
+	// Moved means that an earlier ADD of the attachment put its rules elsewhere.
+	Moved bool `json:"moved,omitempty"`
 	// LocalnetWas is what route_localnet of the attachment's link was before
 	// portguard needed it.
 	LocalnetWas bool `json:"localnetWas,omitempty"`

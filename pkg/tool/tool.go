@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package iptables
+// Package tool runs one program, with files in memory as its input and outputs.
+package tool
 
 import (
 	"errors"
@@ -8,22 +9,23 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-type result struct {
-	stdout, stderr string
-	status         syscall.WaitStatus
+// A Result is what a program left.
+type Result struct {
+	Stdout, Stderr string
+	Status         syscall.WaitStatus
 }
 
-// runProcess runs one process with files in memory as its input and outputs.
-// os/exec is not used: it starts one process more, to find out whether pidfds
+// Run runs a program and waits for it, at most for limit. os/exec is not used: it starts one process more, to find out whether pidfds
 // work, and copies every output through pipes.
-func runProcess(path, stdin string, limit time.Duration, args ...string) (result, error) {
-	var r result
+func Run(path, stdin string, limit time.Duration, args ...string) (Result, error) {
+	var r Result
 	var files [3]*os.File
 	var fds []uintptr
 	for i, name := range []string{"stdin", "stdout", "stderr"} {
@@ -53,7 +55,7 @@ func runProcess(path, stdin string, limit time.Duration, args ...string) (result
 	kill := time.AfterFunc(limit, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
 	defer kill.Stop()
 	for {
-		_, err = syscall.Wait4(pid, &r.status, 0, nil)
+		_, err = syscall.Wait4(pid, &r.Status, 0, nil)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
@@ -61,9 +63,9 @@ func runProcess(path, stdin string, limit time.Duration, args ...string) (result
 	if err != nil {
 		return r, fmt.Errorf("wait: %w", err)
 	}
-	r.stdout, err = contents(files[1])
+	r.Stdout, err = contents(files[1])
 	if err == nil {
-		r.stderr, err = contents(files[2])
+		r.Stderr, err = contents(files[2])
 	}
 	return r, err
 }
@@ -75,4 +77,17 @@ func contents(f *os.File) (string, error) {
 	}
 	b, err := io.ReadAll(f)
 	return string(b), err
+}
+
+// Said returns what the program wrote about a failure, in one line, or how it
+// ended; "" for success.
+func (r Result) Said(limit time.Duration) string {
+	msg := strings.Join(strings.Fields(r.Stderr), " ")
+	switch {
+	case r.Status.Exited() && r.Status.ExitStatus() == 0:
+		return ""
+	case r.Status.Signaled():
+		return fmt.Sprintf("killed by %s after %s: %s", r.Status.Signal(), limit, msg)
+	}
+	return fmt.Sprintf("exit status %d: %s", r.Status.ExitStatus(), msg)
 }

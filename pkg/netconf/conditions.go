@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netconf
+
+import (
+	"fmt"
+	"strings"
+)
+
+// setConditions refuses what could end a rule or start another one in the text
+// that iptables-restore or nft reads, and what is no match.
+func (c *Config) setConditions(w *wire) error {
+	for _, v := range []struct {
+		field string
+		words []string
+		into  *[]string
+	}{{"conditionsV4", w.ConditionsV4, &c.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.ConditionsV6}} {
+		if len(v.words) == 0 || len(v.words) == 1 && v.words[0] == "" {
+			continue // portmap reads this as "no conditions"
+		}
+		// As in portmap: an iptables condition begins with an option or with "!",
+		// one of nftables with neither.
+		syntax, problem := NFTables, nftProblem
+		if first := v.words[0]; first != "" && (first[0] == '-' || first[0] == '!') {
+			syntax, problem = IPTables, iptablesProblem
+		}
+		for i, s := range v.words {
+			if p := problem(s); p != "" {
+				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, p)
+			}
+		}
+		if c.Backend != Auto && c.Backend != syntax {
+			return fieldErrorf(v.field, "are in the syntax of %s and the backend is %q", syntax, c.Backend)
+		}
+		if c.Syntax != "" && c.Syntax != syntax {
+			return fieldErrorf(v.field, "are in the syntax of %s and conditionsV4 in that of %s; use one", syntax, c.Syntax)
+		}
+		c.Syntax, *v.into = syntax, v.words
+	}
+	return nil
+}
+
+// conditionProblem says what is wrong with a word in either language.
+func conditionProblem(s string) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case strings.ContainsAny(s, "\n\r\x00"):
+		return "holds a line break or a NUL"
+	}
+	return ""
+}
+
+func iptablesProblem(s string) string {
+	if p := conditionProblem(s); p != "" {
+		return p
+	}
+	if isCommand(s) {
+		return "is not a match; conditions may only restrict which packets are mapped"
+	}
+	return ""
+}
+
+// nftProblem looks for what ends a rule in nft, and for statements.
+func nftProblem(s string) string {
+	if p := conditionProblem(s); p != "" {
+		return p
+	}
+	if strings.ContainsAny(s, ";#\\") {
+		return "holds a character that would end the rule"
+	}
+	for word := range strings.FieldsSeq(s) {
+		switch word {
+		case "accept", "drop", "reject", "queue", "continue", "return", "jump", "goto", "dnat", "snat", "masquerade",
+			"redirect", "tproxy", "set", "add", "update", "delete", "notrack", "dup", "fwd", "comment", "vmap":
+			return "is not a match; conditions may only restrict which packets are mapped"
+		}
+	}
+	return ""
+}
+
+// isCommand reports whether a word is an option of iptables that is no match: a
+// command, a target, the protocol that portguard sets itself. Long options may
+// be shortened, short ones joined with their value.
+func isCommand(s string) bool {
+	if long, ok := strings.CutPrefix(s, "--"); ok {
+		name, _, _ := strings.Cut(long, "=")
+		for _, c := range []string{"append", "check", "delete", "insert", "replace", "list", "flush", "zero", "new-chain",
+			"delete-chain", "rename-chain", "policy", "jump", "goto", "table", "wait", "verbose", "numeric", "exact",
+			"line-numbers", "modprobe", "ipv4", "ipv6", "version", "help", "protocol", "list-rules"} {
+			// "--pol" is an option of the policy match.
+			if len(name) > 2 && name != "pol" && strings.HasPrefix(c, name) {
+				return true
+			}
+		}
+		return false
+	}
+	return len(s) > 1 && s[0] == '-' && strings.ContainsRune("ACDIRLSFZNXEPjgtwWvVnxMh46pc", rune(s[1]))
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/tool"
+)
+
+// ErrNoKernel means that the kernel lacks what our table needs.
+var ErrNoKernel = errors.New("the kernel cannot do it")
+
+// Supported returns nil if the kernel has nf_tables with intervals in
+// concatenated keys (Linux 5.6; nat in inet tables is older).
+func Supported() error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return fmt.Errorf("uname: %w", err)
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	if !atLeast(release, 5, 6) {
+		return fmt.Errorf("%w: Linux %s is older than 5.6", ErrNoKernel, release)
+	}
+	_, err := ask(getTable, unix.NLM_F_DUMP, Inet)
+	if absent(err) {
+		return fmt.Errorf("%w: no nf_tables", ErrNoKernel)
+	}
+	return err
+}
+
+func atLeast(release string, major, minor int) bool {
+	f := strings.SplitN(release, ".", 3)
+	if len(f) < 2 {
+		return false
+	}
+	digits, _, _ := strings.Cut(f[1], "-")
+	a, err1 := strconv.Atoi(f[0])
+	b, err2 := strconv.Atoi(digits)
+	return err1 == nil && err2 == nil && (a > major || a == major && b >= minor)
+}
+
+// ErrNoTool means that nft is needed and not installed.
+var ErrNoTool = errors.New("nft is not installed")
+
+// HasTool reports whether RunScript can work.
+func HasTool() bool {
+	_, err := exec.LookPath("nft")
+	return err == nil
+}
+
+// RunScript has the nft program on PATH load a script: one transaction.
+func RunScript(script string) error {
+	const limit = time.Minute
+	path, err := exec.LookPath("nft")
+	if err != nil {
+		return ErrNoTool
+	}
+	res, err := tool.Run(path, script, limit, "-f", "-")
+	if err != nil {
+		return fmt.Errorf("nft: %w", err)
+	}
+	if said := res.Said(limit); said != "" {
+		return fmt.Errorf("nft: %s", said)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hooks lists the base chains of a table, at whatever hook.
+func (r *Reader) Hooks(t Table) ([]Chain, error) {
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.hooks[t], nil
+}
+
+// AllRules lists the rules of all chains of a table, which may be none.
+func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
+	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, text(ruleTable, t.Name))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
+	}
+	out := map[string][]Rule{}
+	for _, m := range msgs {
+		ru, err := decodeRule(m)
+		if err != nil {
+			return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
+		}
+		out[ru.Chain] = append(out[ru.Chain], ru)
+	}
+	return out, nil
+}
+
+// Sets lists the named sets of a table, which may be none.
+func (r *Reader) Sets(t Table) ([]Set, error) {
+	msgs, err := ask(getSet, unix.NLM_F_DUMP, t.Family, text(setTable, t.Name))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
+	}
+	var out []Set
+	for _, m := range msgs {
+		s, err := decodeSet(t, m)
+		if err != nil {
+			return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// HasTable reports whether a table is there.
+func (r *Reader) HasTable(t Table) (bool, error) {
+	_, err := ask(getTable, unix.NLM_F_ACK, t.Family, text(tableName, t.Name))
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ENOENT), absent(err):
+		return false, nil
+	}
+	return false, fmt.Errorf("could not read nftables table %s: %w", t, err)
+}

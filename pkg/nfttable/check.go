@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfttable
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// Check compares what the attachment must have with what is there, and returns
+// one line for each thing that is lost. Elements of others do not matter. T must
+// be whole.
+func (t *Table) Check(a hostport.Attachment) []string {
+	if !t.There {
+		return []string{fmt.Sprintf("table %s is missing", Name())}
+	}
+	var lost []string
+	for _, part := range t.Broken {
+		lost = append(lost, fmt.Sprintf("table %s: %s is not as installed", Name(), part))
+	}
+	want := empty().Put(a, false)
+	for _, e := range want.sorted() {
+		have, ok := t.elements[e.key()]
+		if e.Set == setGuarded {
+			have.Comment = e.Comment // it remembers what the node was like
+		}
+		switch {
+		case !ok:
+			lost = append(lost, fmt.Sprintf("table %s: set %s lacks the element %q", Name(), e.Set, e))
+		case have != e:
+			lost = append(lost, fmt.Sprintf("table %s: set %s has the element %q, not %q", Name(), e.Set, have, e))
+		}
+	}
+	for name, c := range want.chains {
+		switch have, ok := t.chains[name]; {
+		case !ok:
+			lost = append(lost, fmt.Sprintf("table %s: chain %s is missing", Name(), name))
+		case have.Count != len(c.Rules):
+			lost = append(lost, fmt.Sprintf("table %s: chain %s has %d rules, not %d", Name(), name, have.Count, len(c.Rules)))
+		}
+	}
+	return lost
+}
+
+// Seen returns a with what only the table tells of it: what its wildcard mappings
+// leave alone, and the networks for which it is masqueraded. T must be whole.
+func (t *Table) Seen(a hostport.Attachment) hostport.Attachment {
+	key := a.Owner.Key()
+	a.Carves = t.Carves(key)
+	a.Excludes = slices.Clone(a.Excludes)
+	var networks []netip.Prefix
+	for _, e := range t.sorted() {
+		s, _ := spec(e.Set)
+		from, ok1 := s.parts(e.From)
+		to, ok2 := s.parts(e.To)
+		if e.owner() != key || !ok1 || !ok2 {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(e.Set, "spared") && e.From != e.To:
+			add(&a.Excludes, network(s.key[2], from[2], to[2]))
+		case strings.HasPrefix(e.Set, "masquerade"):
+			add(&networks, network(s.key[0], from[0], to[0]))
+		}
+	}
+	if len(networks) > 0 {
+		a.Networks = networks
+	}
+	return a
+}
+
+func add(list *[]netip.Prefix, s string) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		addr, aerr := netip.ParseAddr(s)
+		if aerr != nil {
+			return
+		}
+		p = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	if !slices.Contains(*list, p) {
+		*list = append(*list, p)
+	}
+}
+
+func network(k keyType, from, to []byte) string { return k.interval(from, to) }

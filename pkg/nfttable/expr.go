@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfttable
+
+import (
+	"encoding/binary"
+
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// The expressions of our own rules. Numbers are those of the kernel's
+// include/uapi/linux/netfilter/nf_tables.h; google/nftables cannot write some of
+// them (ct with a direction and a family).
+
+// reg is the n-th register of four bytes as the kernel prints it: NFT_REG_1 to 4
+// have 16 bytes, NFT_REG32_00 is 8 (nft_dump_register).
+func reg(n int) uint32 {
+	if n%4 == 0 {
+		return uint32(1 + n/4)
+	}
+	return uint32(8 + n)
+}
+
+func num(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+
+// numbers makes an expression of attributes with a number each, in order.
+func numbers(name string, typeAndNumber ...uint32) nft.Expr {
+	e := nft.Expr{Name: name, Attrs: nft.Attrs{}}
+	for i := 0; i+1 < len(typeAndNumber); i += 2 {
+		e.Attrs = e.Attrs.With(uint16(typeAndNumber[i]), num(typeAndNumber[i+1]))
+	}
+	return e
+}
+
+const nested = 0x8000 // NLA_F_NESTED
+
+func data(b []byte) nft.Attrs { return nft.Attrs{}.With(1, b) }
+
+const (
+	metaOifname = 7
+	metaIifname = 6
+	metaNfproto = 15
+	metaL4proto = 16
+)
+
+func meta(key uint32, to int) nft.Expr { return numbers("meta", 1, reg(to), 2, key) }
+
+// equal compares a register; notEqual the opposite.
+func equal(at int, b []byte) nft.Expr {
+	e := numbers("cmp", 1, reg(at), 2, 0)
+	e.Attrs = e.Attrs.With(3|nested, data(b))
+	return e
+}
+
+func notZero(at, n int) nft.Expr {
+	e := numbers("cmp", 1, reg(at), 2, 1)
+	e.Attrs = e.Attrs.With(3|nested, data(make([]byte, n)))
+	return e
+}
+
+// masked is register & mask.
+func masked(at int, mask []byte) nft.Expr {
+	e := numbers("bitwise", 1, reg(at), 2, reg(at), 3, uint32(len(mask)))
+	return nft.Expr{Name: e.Name, Attrs: e.Attrs.With(4|nested, data(mask)).With(5|nested, data(make([]byte, len(mask))))}
+}
+
+const networkHeader, transportHeader = 1, 2
+
+func payload(base, off, n uint32, to int) nft.Expr {
+	return numbers("payload", 1, reg(to), 2, base, 3, off, 4, n)
+}
+
+// localDestination is "fib daddr type local".
+func localDestination() []nft.Expr {
+	const addrType, byDestination, local = 3, 2, 2
+	return []nft.Expr{numbers("fib", 1, reg(0), 2, addrType, 3, byDestination),
+		equal(0, binary.NativeEndian.AppendUint32(nil, local))}
+}
+
+const (
+	ctStatus   = 2
+	ctProtoDst = 12
+	ctDstIP    = 20
+	ctDstIP6   = 22
+)
+
+func ct(key uint32, to int) nft.Expr { return numbers("ct", 1, reg(to), 2, key) }
+
+// ctOriginal loads from the tuple of the connection's first packet.
+func ctOriginal(key uint32, to int) nft.Expr {
+	e := ct(key, to)
+	e.Attrs = e.Attrs.With(3, []byte{0}) // IP_CT_DIR_ORIGINAL
+	return e
+}
+
+// inSet looks registers from the first on up in a set.
+func inSet(name string) nft.Expr {
+	return nft.Expr{Name: "lookup", Attrs: nft.Attrs{}.With(1, append([]byte(name), 0)).With(2, num(reg(0)))}
+}
+
+// fromMap looks them up in a map and loads what it has to the first register, or
+// follows its verdict.
+func fromMap(name string, verdict bool) nft.Expr {
+	e := inSet(name)
+	to := reg(0)
+	if verdict {
+		to = 0
+	}
+	e.Attrs = e.Attrs.With(3, num(to))
+	return e
+}
+
+// dnat translates to the address in the first register and the port behind it.
+func dnat(f familyInfo) nft.Expr {
+	const dnatType = 1
+	return numbers("nat", 1, dnatType, 2, uint32(f.table), 3, reg(0), 5, reg(f.words))
+}
+
+func masquerade() nft.Expr { return nft.Expr{Name: "masq"} }
+
+// verdict ends a rule; chain is for jump and goto.
+func verdict(code int32, chain string) nft.Expr {
+	v := nft.Attrs{}.With(1, num(uint32(code)))
+	if chain != "" {
+		v = v.With(2, append([]byte(chain), 0))
+	}
+	e := numbers("immediate", 1, 0)
+	e.Attrs = e.Attrs.With(2|nested, nft.Attrs{}.With(2|nested, v))
+	return e
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfttable
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// A Source reads nf_tables.
+type Source interface {
+	HasTable(t nft.Table) (bool, error)
+	Names(t nft.Table) ([]string, error)
+	Hooks(t nft.Table) ([]nft.Chain, error)
+	AllRules(t nft.Table) (map[string][]nft.Rule, error)
+	Sets(t nft.Table) ([]nft.Set, error)
+	AllElements(s nft.Set) ([]nft.Element, error)
+	Lookup(s nft.Set, key []byte) (nft.Element, bool, error)
+}
+
+// Read reads the whole table.
+func Read(src Source) (*Table, error) {
+	t, err := readShared(src)
+	if err != nil || !t.There {
+		return t, err
+	}
+	for _, s := range sets() {
+		if slices.Contains(t.Broken, "set "+s.name) {
+			continue
+		}
+		set, _, _, _, _ := s.set()
+		elems, err := src.AllElements(set)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range elems {
+			e := fromRaw(s.name, r)
+			t.elements[e.key()] = e
+		}
+	}
+	t.Whole = true
+	return t, nil
+}
+
+// Probe reads what an ADD of a must know, by look-ups: who has its ports, and the
+// guard of its link. Of mappings with a hostIP, which a look-up by port alone does
+// not find, and of those with conditions all are read: they are few.
+func Probe(src Source, a hostport.Attachment) (*Table, error) {
+	t, err := readShared(src)
+	if err != nil || !t.There {
+		return t, err
+	}
+	list := []string{"conditions4", "conditions6"}
+	for _, m := range a.Mappings {
+		f := info(m.Family)
+		if m.Wildcard() {
+			list = append(list, f.name("addresses"))
+		}
+		port := append(protoKey(m.Proto), portKey(m.HostPort)...)
+		if err := t.lookup(src, f.name("ports"), port); err != nil {
+			return nil, err
+		}
+		if m.Family == hostport.IPv4 {
+			if err := t.lookup(src, setLocalhost, port); err != nil {
+				return nil, err
+			}
+		}
+		if !m.Wildcard() {
+			if err := t.lookup(src, f.name("addresses"), append(addrKey(m.HostIP), port...)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if a.Localhost && len(a.Link) > 0 {
+		if err := t.lookup(src, setGuarded, linkKey(a.Link)); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(list)
+	for _, name := range slices.Compact(list) {
+		if err := t.list(src, name); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *Table) usable(name string) (nft.Set, bool) {
+	s, _ := spec(name)
+	set, _, _, _, _ := s.set()
+	return set, !slices.Contains(t.Broken, "set "+name)
+}
+
+func (t *Table) lookup(src Source, name string, key []byte) error {
+	set, ok := t.usable(name)
+	if !ok {
+		return nil
+	}
+	r, found, err := src.Lookup(set, key)
+	if found {
+		e := fromRaw(name, r)
+		t.elements[e.key()] = e
+	}
+	return err
+}
+
+func (t *Table) list(src Source, name string) error {
+	set, ok := t.usable(name)
+	if !ok {
+		return nil
+	}
+	elems, err := src.AllElements(set)
+	for _, r := range elems {
+		e := fromRaw(name, r)
+		t.elements[e.key()] = e
+	}
+	return err
+}
+
+// readShared reads what attachments share, and which chains with conditions
+// there are.
+func readShared(src Source) (*Table, error) {
+	t := empty()
+	var err error
+	if t.There, err = src.HasTable(Name()); err != nil || !t.There {
+		t.Whole = err == nil
+		return t, err
+	}
+	there, err := src.Sets(Name())
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sets() {
+		want, _, _, _, _ := s.set()
+		i := slices.IndexFunc(there, func(o nft.Set) bool { return o.Name == s.name })
+		switch {
+		case i < 0:
+			t.Broken = append(t.Broken, "set "+s.name)
+		case there[i].KeyLen != want.KeyLen || there[i].Flags&^nft.SetConcat != want.Flags&^nft.SetConcat:
+			return nil, fmt.Errorf("table %s holds a set %s of another version of portguard: "+
+				"remove the table (nft delete table %s) and restart the pods with hostPorts", Name(), s.name, Name())
+		}
+	}
+	return t, t.readChains(src)
+}
+
+// readChains compares the shared chains with what they must be.
+func (t *Table) readChains(src Source) error {
+	names, err := src.Names(Name())
+	if err != nil {
+		return err
+	}
+	hooks, err := src.Hooks(Name())
+	if err != nil {
+		return err
+	}
+	have, err := src.AllRules(Name())
+	if err != nil {
+		return err
+	}
+	all := rules()
+	for _, c := range chains() {
+		sound := slices.Contains(names, c.Name) && (c.Type == "" || slices.Contains(hooks, c)) &&
+			slices.EqualFunc(have[c.Name], all[c.Name], sameRule)
+		if !sound {
+			t.Broken = append(t.Broken, "chain "+c.Name)
+		}
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, ChainOf("")) {
+			t.chains[n] = Chain{Name: n, Count: len(have[n])}
+		}
+	}
+	return nil
+}
+
+// sameRule compares a rule of the kernel with the expressions it was made from.
+// The kernel adds attributes that were left out.
+func sameRule(have nft.Rule, want []nft.Expr) bool {
+	return slices.EqualFunc(have.Exprs, want, func(h, w nft.Expr) bool {
+		return h.Name == w.Name && nft.Contains(h.Attrs, w.Attrs)
+	})
+}

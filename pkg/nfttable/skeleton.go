@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfttable
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Name is the table's.
+func Name() nft.Table { return nft.Table{Family: nft.Inet, Name: "portguard"} }
+
+// Priorities of our base chains. Of two nat chains with one priority the one
+// that was registered last runs first, and kube-proxy registers its own again at
+// every start; so ours do not share its -100 and 100 (NF_IP_PRI_NAT_DST and
+// _SRC).
+const (
+	prioDNAT  = -95
+	prioSNAT  = 90
+	prioGuard = -150
+)
+
+// Types of the parts of keys (nft's enum datatypes), six bits each in the type of
+// a whole key.
+type keyType uint32
+
+const (
+	addr4   keyType = 7
+	addr6   keyType = 8
+	proto   keyType = 12
+	service keyType = 13
+	ifname  keyType = 41
+)
+
+func (k keyType) size() int {
+	return map[keyType]int{addr4: 4, addr6: 16, proto: 1, service: 2, ifname: 16}[k]
+}
+
+// A setSpec is one of our sets or maps.
+type setSpec struct {
+	name string
+	key  []keyType
+	// value is what a map holds; verdicts if it holds those.
+	value    []keyType
+	verdicts bool
+	interval bool
+}
+
+func (s setSpec) isMap() bool { return s.verdicts || s.value != nil }
+
+// A familyInfo is what differs between the families.
+type familyInfo struct {
+	family hostport.Family
+	table  uint8 // NFPROTO_*
+	addr   keyType
+	words  int // registers of an address
+	src    uint32
+	dst    uint32
+	ctDst  uint32
+}
+
+func info(f hostport.Family) familyInfo {
+	if f == hostport.IPv4 {
+		return familyInfo{f, nft.IPv4, addr4, 1, 12, 16, ctDstIP}
+	}
+	return familyInfo{f, nft.IPv6, addr6, 4, 8, 24, ctDstIP6}
+}
+
+// name appends the family to a name.
+func (f familyInfo) name(s string) string {
+	if f.family == hostport.IPv4 {
+		return s + "4"
+	}
+	return s + "6"
+}
+
+// Names of the sets that are not one for each family.
+const (
+	setLocalhost = "localhost"
+	setLinks     = "links"
+	setGuarded   = "guarded"
+)
+
+// sets are all of ours, in the order in which they are made.
+func sets() []setSpec {
+	var out []setSpec
+	for _, fam := range hostport.Families() {
+		f := info(fam)
+		out = append(out,
+			setSpec{name: f.name("ports"), key: []keyType{proto, service}, value: []keyType{f.addr, service}},
+			setSpec{name: f.name("addresses"), key: []keyType{f.addr, proto, service}, value: []keyType{f.addr, service}},
+			setSpec{name: f.name("conditions"), key: []keyType{f.addr, proto, service}, verdicts: true, interval: true},
+			setSpec{name: f.name("spared"), key: []keyType{proto, service, f.addr}, interval: true},
+			setSpec{name: f.name("masquerade"), key: []keyType{f.addr, f.addr, f.addr, proto, service}, interval: true})
+	}
+	return append(out,
+		setSpec{name: setLocalhost, key: []keyType{proto, service}, value: []keyType{addr4, service}},
+		setSpec{name: setLinks, key: []keyType{ifname, addr4, proto, service}},
+		setSpec{name: setGuarded, key: []keyType{ifname}})
+}
+
+// set describes s as nf_tables does.
+func (s setSpec) set() (out nft.Set, key, value uint32, valueLen int, fields []int) {
+	out = nft.Set{Table: Name(), Name: s.name, Verdicts: s.verdicts}
+	for _, k := range s.key {
+		key = key<<6 | uint32(k)
+		fields = append(fields, k.size())
+		out.KeyLen += (k.size() + 3) &^ 3
+	}
+	if len(s.key) == 1 {
+		out.KeyLen = s.key[0].size()
+	}
+	for _, k := range s.value {
+		value = value<<6 | uint32(k)
+		valueLen += (k.size() + 3) &^ 3
+	}
+	if s.verdicts {
+		value = nft.TypeVerdict
+	}
+	if s.isMap() {
+		out.Flags |= nft.SetMap
+	}
+	if s.interval {
+		out.Flags |= nft.SetInterval | nft.SetConcat
+	}
+	return out, key, value, valueLen, fields
+}
+
+// chains are those that every attachment shares, in the order in which they are
+// made: a chain comes before those that jump to it.
+func chains() []nft.Chain {
+	plain := func(name string) nft.Chain { return nft.Chain{Table: Name(), Name: name} }
+	base := func(name, typ string, hook uint32, prio int32) nft.Chain {
+		return nft.Chain{Table: Name(), Name: name, Type: typ, Hook: hook, Priority: prio}
+	}
+	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("masquerade"),
+		base("prerouting", "nat", nft.Prerouting, prioDNAT), base("output", "nat", nft.Output, prioDNAT),
+		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Prerouting, prioGuard)}
+}
+
+// rules are those of chains.
+func rules() map[string][][]nft.Expr {
+	out := map[string][][]nft.Expr{}
+	add := func(chain string, parts ...[]nft.Expr) { out[chain] = append(out[chain], slices.Concat(parts...)) }
+	one := func(e ...nft.Expr) []nft.Expr { return e }
+	for _, fam := range hostport.Families() {
+		f := info(fam)
+		hostports := f.name("hostports")
+		for _, base := range []string{"prerouting", "output"} {
+			add(base, f.only(), localDestination(), one(verdict(nft.Jump, hostports)))
+		}
+		dstAndPort := append(one(payload(networkHeader, f.dst, f.addrLen(), 0)), protoAndPort(f.words)...)
+		add(hostports, f.only(), dstAndPort, one(fromMap(f.name("conditions"), true)))
+		add(hostports, f.only(), dstAndPort, one(fromMap(f.name("addresses"), false), dnat(f)))
+		if fam == hostport.IPv4 {
+			add(hostports, f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, false), dnat(f)))
+		}
+		for _, never := range neverWildcard(fam) {
+			add(hostports, f.to(never), one(verdict(nft.Return, "")))
+		}
+		add(hostports, f.only(), protoAndPort(0), one(payload(networkHeader, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, "")))
+		add(hostports, f.only(), protoAndPort(0), one(fromMap(f.name("ports"), false), dnat(f)))
+		add("masquerade", f.only(), one(ctOriginal(f.ctDst, 0), payload(networkHeader, f.src, f.addrLen(), f.words),
+			payload(networkHeader, f.dst, f.addrLen(), 2*f.words), meta(metaL4proto, 3*f.words), ctOriginal(ctProtoDst, 3*f.words+1),
+			inSet(f.name("masquerade")), masquerade()))
+	}
+	v4 := info(hostport.IPv4)
+	add("masquerade", v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), payload(networkHeader, v4.dst, 4, 4),
+		meta(metaL4proto, 5), ctOriginal(ctProtoDst, 6), inSet(setLinks), masquerade()))
+	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
+	add("postrouting", one(ct(ctStatus, 0), masked(0, dnatBit), notZero(0, 4), verdict(nft.Jump, "masquerade")))
+	add("guard", one(meta(metaIifname, 0), inSet(setGuarded)), v4.to("127.0.0.0/8"), one(verdict(nft.Drop, "")))
+	return out
+}
+
+// neverWildcard are the destinations that no wildcard mapping matches (see
+// hostport.Attachment.Spared); 127.0.0.1 has a map of its own.
+func neverWildcard(f hostport.Family) []string {
+	if f == hostport.IPv4 {
+		return []string{"127.0.0.0/8"}
+	}
+	return []string{"::1/128", "fe80::/10"}
+}
+
+func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
+
+// only is "meta nfproto".
+func (f familyInfo) only() []nft.Expr {
+	return []nft.Expr{meta(metaNfproto, 0), equal(0, []byte{f.table})}
+}
+
+// to and from compare an address with a network.
+func (f familyInfo) to(network string) []nft.Expr { return f.within(f.dst, network) }
+
+func (f familyInfo) from(network string) []nft.Expr { return f.within(f.src, network) }
+
+func (f familyInfo) within(off uint32, network string) []nft.Expr {
+	p := netip.MustParsePrefix(network)
+	out := f.only()
+	full := p.Addr().AsSlice()
+	switch n := p.Bits(); {
+	case n == p.Addr().BitLen():
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), equal(0, full))
+	case n%8 == 0: // nft loads only the bytes that count
+		return append(out, payload(networkHeader, off, uint32(n/8), 0), equal(0, full[:n/8]))
+	default:
+		mask := make([]byte, len(full))
+		for i := range n {
+			mask[i/8] |= 1 << (7 - i%8)
+		}
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(0, mask), equal(0, full))
+	}
+}
+
+// protoAndPort loads "meta l4proto . th dport" from register at on.
+func protoAndPort(at int) []nft.Expr {
+	return []nft.Expr{meta(metaL4proto, at), payload(transportHeader, 2, 2, at+1)}
+}

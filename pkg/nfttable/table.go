@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfttable
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A Table is what is in our table, or should be. One that was looked at in part
+// knows only the elements it was asked for.
+type Table struct {
+	// There is set if the table exists, Broken are the shared chains and sets
+	// that are not as they must be.
+	There  bool
+	Broken []string
+	// Whole is set if all elements are known.
+	Whole bool
+
+	elements map[string]Element
+	chains   map[string]Chain
+}
+
+func empty() *Table {
+	return &Table{elements: map[string]Element{}, chains: map[string]Chain{}}
+}
+
+// Absent is the table that is not there.
+func Absent() *Table {
+	t := empty()
+	t.Whole = true
+	return t
+}
+
+func (t *Table) clone() *Table {
+	c := *t
+	c.elements, c.chains = maps.Clone(t.elements), maps.Clone(t.chains)
+	return &c
+}
+
+// sorted are the elements in one order, so that plans are reproducible.
+func (t *Table) sorted() []Element {
+	out := make([]Element, 0, len(t.elements))
+	for _, k := range slices.Sorted(maps.Keys(t.elements)) {
+		out = append(out, t.elements[k])
+	}
+	return out
+}
+
+// Put returns t with the attachment's elements as they must be, instead of those
+// it has and those of the keys in instead. LocalnetWas tells whether
+// route_localnet of its link was on before.
+func (t *Table) Put(a hostport.Attachment, localnetWas bool, instead ...string) *Table {
+	d := t.clone()
+	for _, k := range append(instead, a.Owner.Key()) {
+		d.remove(k)
+	}
+	for _, e := range Elements(a) {
+		d.elements[e.key()] = e
+	}
+	if c, ok := ConditionChain(a); ok {
+		d.chains[c.Name] = c
+	}
+	if a.Localhost {
+		if _, has := d.Guarded()[a.Link]; !has {
+			e := guardElement(a.Link, localnetWas)
+			d.elements[e.key()] = e
+		}
+	}
+	d.There, d.Broken = true, nil
+	return d.finish()
+}
+
+// Remove returns t without the attachments of those keys, and without what nobody
+// shares any more.
+func (t *Table) Remove(keys ...string) *Table {
+	d := t.clone()
+	for _, k := range keys {
+		d.remove(k)
+	}
+	return d.finish()
+}
+
+// finish drops what nobody needs: guards, and the table itself if it is empty.
+func (t *Table) finish() *Table {
+	t.dropGuards()
+	if t.Whole && len(t.elements) == 0 {
+		t.There, t.Broken = false, nil
+	}
+	return t
+}
+
+func (t *Table) remove(key string) {
+	if key == "" {
+		return
+	}
+	maps.DeleteFunc(t.elements, func(_ string, e Element) bool { return e.owner() == key })
+	delete(t.chains, ChainOf(key))
+}
+
+// dropGuards removes the guards of links that nobody uses. That is known only of
+// a whole table.
+func (t *Table) dropGuards() {
+	if !t.Whole {
+		return
+	}
+	used := map[string]bool{}
+	for _, e := range t.elements {
+		if e.Set == setLinks {
+			used[linkOf(e)] = true
+		}
+	}
+	maps.DeleteFunc(t.elements, func(_ string, e Element) bool { return e.Set == setGuarded && !used[linkOf(e)] })
+}
+
+func linkOf(e Element) string { return strings.TrimRight(e.From[:min(16, len(e.From))], "\x00") }
+
+// Guarded returns the links that have a guard, with whether route_localnet was on
+// before it.
+func (t *Table) Guarded() map[string]bool {
+	out := map[string]bool{}
+	for _, e := range t.elements {
+		if e.Set == setGuarded {
+			out[linkOf(e)] = !strings.HasSuffix(e.Comment, " 0")
+		}
+	}
+	return out
+}
+
+// Has reports whether anything of the attachment with that key is there.
+func (t *Table) Has(key string) bool {
+	_, chain := t.chains[ChainOf(key)]
+	for _, e := range t.elements {
+		chain = chain || e.owner() == key
+	}
+	return chain
+}
+
+// Claims returns the mappings that are in place. The pod's port of one with
+// conditions is not known.
+func (t *Table) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, e := range t.sorted() {
+		m, _, ok := mapping(e)
+		if !ok || e.Set == setLocalhost { // that is a part of a wildcard mapping
+			continue
+		}
+		owner, key, _ := hostport.ParseTag(e.Comment)
+		out = append(out, hostport.Claim{Owner: owner, Key: key, Mapping: m})
+	}
+	return out
+}
+
+// mapping reads an element that leads to a pod, and where it leads.
+func mapping(e Element) (m hostport.Mapping, to netip.AddrPort, ok bool) {
+	s, known := spec(e.Set)
+	parts, whole := s.parts(e.From)
+	if !known || !whole || !s.isMap() {
+		return m, to, false
+	}
+	m.Family = hostport.IPv4
+	for i, k := range s.key {
+		switch k {
+		case addr4, addr6:
+			a, _ := netip.AddrFromSlice(parts[i])
+			m.Family = hostport.FamilyOf(a)
+			if e.To == "" || e.To == e.From {
+				m.HostIP = a
+			}
+		case proto:
+			m.Proto = hostport.Proto(parts[i][0])
+		case service:
+			m.HostPort = uint16(parts[i][0])<<8 | uint16(parts[i][1])
+		}
+	}
+	if e.Set == "ports6" {
+		m.Family = hostport.IPv6
+	}
+	if e.Set == setLocalhost {
+		m.HostIP = localhost()
+	}
+	if v, ok := (setSpec{key: s.value}).parts(e.Value); ok && len(v) == 2 {
+		a, _ := netip.AddrFromSlice(v[0])
+		to = netip.AddrPortFrom(a, uint16(v[1][0])<<8|uint16(v[1][1]))
+		m.ContainerPort = to.Port()
+	}
+	return m, to, true
+}
+
+// Targets returns the pod addresses that the attachment's elements lead to.
+func (t *Table) Targets(key string) []netip.Addr {
+	var out []netip.Addr
+	for _, e := range t.sorted() {
+		if _, to, ok := mapping(e); ok && e.owner() == key && to.Addr().IsValid() && !slices.Contains(out, to.Addr()) {
+			out = append(out, to.Addr())
+		}
+	}
+	return out
+}
+
+// Carves returns the single addresses that the attachment's wildcard mappings
+// leave alone.
+func (t *Table) Carves(key string) []hostport.Carve {
+	var out []hostport.Carve
+	for _, e := range t.sorted() {
+		s, _ := spec(e.Set)
+		if !strings.HasPrefix(e.Set, "spared") || e.owner() != key || e.To != e.From {
+			continue
+		}
+		if p, ok := s.parts(e.From); ok {
+			a, _ := netip.AddrFromSlice(p[2])
+			out = append(out, hostport.Carve{Addr: a, Proto: hostport.Proto(p[0][0]), Port: uint16(p[1][0])<<8 | uint16(p[1][1])})
+		}
+	}
+	return out
+}
