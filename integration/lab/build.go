@@ -12,6 +12,7 @@ import (
 func Build(dir string) error {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", dir + "/",
 		"github.com/portguard/portguard/plugins/meta/portguard",
+		"github.com/portguard/portguard/integration/noop",
 		"github.com/containernetworking/cni/cnitool",
 		"github.com/containernetworking/plugins/plugins/main/bridge",
 		"github.com/containernetworking/plugins/plugins/main/ptp",

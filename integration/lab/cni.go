@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
@@ -218,6 +219,22 @@ func (n *Node) CallOn(ifName, command string, p *Pod, conf string, wrap ...strin
 		stdout, stderr = out.String(), errs.String()
 	})
 	return stdout, stderr, err
+}
+
+// Time runs a plugin for the pod's eth0 and returns how long it took.
+func (n *Node) Time(plugin, command string, p *Pod, conf string) (took time.Duration, out string, err error) {
+	n.T.Helper()
+	n.Do(func() {
+		cmd := n.Command(filepath.Join(n.Bin, plugin))
+		cmd.Env = slices.Concat(n.Env, []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + p.ID,
+			"CNI_NETNS=" + p.Path, "CNI_IFNAME=eth0", "CNI_PATH=" + n.Bin})
+		var b bytes.Buffer
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(conf), &b, &b
+		start := time.Now()
+		err = cmd.Run()
+		took, out = time.Since(start), b.String()
+	})
+	return took, out, err
 }
 
 // StateFiles lists the records in the node's state directory.

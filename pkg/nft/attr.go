@@ -71,7 +71,7 @@ func (a Attrs) With(typ uint16, payload []byte) Attrs {
 // Text returns a string attribute without its NUL.
 func (a Attrs) Text(typ uint16) string {
 	b, _ := a.Get(typ)
-	return string(bytes.TrimRight(b, "\x00"))
+	return text(b)
 }
 
 // Num returns a number of four bytes, which nf_tables writes in network order,

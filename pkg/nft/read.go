@@ -31,6 +31,14 @@ type Reader struct {
 	base  []Chain
 	names map[Table][]string
 	hooks map[Table][]Chain
+	// ahead are chains that are being read already.
+	ahead map[string]chan answer
+}
+
+// An answer is what was read of a chain.
+type answer struct {
+	rules []Rule
+	err   error
 }
 
 // NewReader returns a Reader that knows nothing yet.
@@ -61,6 +69,8 @@ func (r *Reader) list() error {
 		return nil
 	}
 	names := map[Table][]string{}
+	var last Table
+	var list []string
 	r.hooks = map[Table][]Chain{}
 	for _, f := range []uint8{Inet, IPv4, IPv6} {
 		msgs, err := ask(getChain, unix.NLM_F_DUMP, f)
@@ -75,7 +85,11 @@ func (r *Reader) list() error {
 			if err != nil {
 				return err
 			}
-			names[c.Table] = append(names[c.Table], c.Name)
+			if c.Table != last { // they come table by table
+				names[last], last = list, c.Table
+				list = names[last]
+			}
+			list = append(list, c.Name)
 			if base {
 				r.hooks[c.Table] = append(r.hooks[c.Table], c)
 			}
@@ -84,9 +98,24 @@ func (r *Reader) list() error {
 			}
 		}
 	}
+	names[last] = list
 	slices.SortStableFunc(r.base, func(a, b Chain) int { return int(a.Priority) - int(b.Priority) })
 	r.names = names
 	return nil
+}
+
+// Ahead begins to read a chain, for Rules to find it done. It runs on a thread of
+// its own, so the whole process must be in one network namespace.
+func (r *Reader) Ahead(t Table, chain string) {
+	c := make(chan answer, 1)
+	if r.ahead == nil {
+		r.ahead = map[string]chan answer{}
+	}
+	r.ahead[t.String()+" "+chain] = c
+	go func() {
+		rules, err := readRules(t, chain)
+		c <- answer{rules, err}
+	}()
 }
 
 // Rules lists the rules of one chain.
@@ -95,11 +124,26 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 	if rules, ok := r.rules[key]; ok {
 		return rules, nil
 	}
-	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, text(ruleTable, t.Name), text(ruleChain, chain))
+	var a answer
+	if c, ok := r.ahead[key]; ok {
+		a = <-c
+		delete(r.ahead, key)
+	} else {
+		a.rules, a.err = readRules(t, chain)
+	}
+	if a.err == nil {
+		r.rules[key] = a.rules
+	}
+	return a.rules, a.err
+}
+
+func readRules(t Table, chain string) ([]Rule, error) {
+	key := t.String() + " " + chain
+	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name), attrText(ruleChain, chain))
 	if err != nil {
 		return nil, fmt.Errorf("could not read nftables chain %s: %w", key, err)
 	}
-	rules := []Rule{}
+	rules := make([]Rule, 0, len(msgs))
 	for _, m := range msgs {
 		ru, err := decodeRule(m)
 		if err != nil {
@@ -107,7 +151,6 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 		}
 		rules = append(rules, ru)
 	}
-	r.rules[key] = rules
 	return rules, nil
 }
 
@@ -117,7 +160,7 @@ func (r *Reader) Set(t Table, name string) (Set, error) {
 	if s, ok := r.sets[key]; ok {
 		return s, nil
 	}
-	msgs, err := ask(getSet, unix.NLM_F_ACK, t.Family, text(setTable, t.Name), text(setName, name))
+	msgs, err := ask(getSet, unix.NLM_F_ACK, t.Family, attrText(setTable, t.Name), attrText(setName, name))
 	if err == nil && len(msgs) == 0 {
 		err = unix.ENOENT
 	}
@@ -159,7 +202,7 @@ const setConcat = 128
 func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
 	list := nl.NewRtAttr(elemListElems|unix.NLA_F_NESTED, nil)
 	list.AddChild(elem)
-	msgs, err := ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name), list)
+	msgs, err := ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name), list)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) && len(msgs) == 0 {
 		return Element{}, false, nil
 	}
@@ -199,7 +242,7 @@ func (r *Reader) AllElements(s Set) ([]Element, error) {
 }
 
 func (r *Reader) elements(s Set, limit int) (elems []Element, whole bool, err error) {
-	req := request(getSetElem, unix.NLM_F_DUMP, s.Table.Family, text(elemListTable, s.Table.Name), text(elemListSet, s.Name))
+	req := request(getSetElem, unix.NLM_F_DUMP, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name))
 	var msgs [][]byte
 	for range maxTries {
 		if msgs, whole, err = dumpSome(req, limit); !errors.Is(err, unix.EINTR) {
@@ -225,7 +268,7 @@ func absent(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }
 
-func text(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }
+func attrText(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }
 
 // maxTries is how often an interrupted dump is asked for again before it is an
 // error.

@@ -79,20 +79,32 @@ const (
 	exprData = 2
 )
 
-// decodeChain reads a chain. ok is false for one that is no base chain.
-func decodeChain(family uint8, b []byte) (c Chain, ok bool, err error) {
-	a, err := parseAttrs(b)
-	if err != nil {
+// decodeChain reads a chain. Base is false for one that is no base chain. There
+// may be thousands, so each attribute is looked at once.
+func decodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
+	c.Table.Family = family
+	var hook []byte
+	err = eachAttr(b, func(typ uint16, payload []byte) error {
+		switch typ {
+		case chainTable:
+			c.Table.Name = word(payload)
+		case chainName:
+			c.Name = text(payload)
+		case chainType:
+			c.Type = word(payload)
+		case chainHook:
+			hook = payload
+		}
+		return nil
+	})
+	if err != nil || hook == nil {
 		return c, false, err
 	}
-	hook, err := a.Nested(chainHook)
-	if err != nil {
-		return c, false, err
-	}
-	num, ok1 := hook.Num(hookNum)
-	prio, ok2 := hook.Num(hookPriority)
-	c = Chain{Table: Table{family, a.Text(chainTable)}, Name: a.Text(chainName), Type: a.Text(chainType), Hook: num, Priority: int32(prio)}
-	return c, ok1 && ok2, nil
+	h, err := parseAttrs(hook)
+	num, ok1 := h.Num(hookNum)
+	prio, ok2 := h.Num(hookPriority)
+	c.Hook, c.Priority = num, int32(prio)
+	return c, ok1 && ok2, err
 }
 
 // decodeRule reads the expressions of a rule.
@@ -108,6 +120,9 @@ func decodeRule(b []byte) (r Rule, err error) {
 	data, _ := a.Get(ruleUserdata)
 	r.Comment = comment(data)
 	list, _ := a.Get(ruleExprs)
+	n := 0
+	_ = eachAttr(list, func(uint16, []byte) error { n++; return nil })
+	r.Exprs = make([]Expr, 0, n)
 	err = eachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := parseAttrs(elem)
 		if err != nil {
@@ -121,11 +136,13 @@ func decodeRule(b []byte) (r Rule, err error) {
 	return r, err
 }
 
-// word returns a string without its NUL, without a copy for the names that
-// nearly all expressions have.
+// text returns a string without its NUL.
+func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
+
+// word is text without a copy for the words that nearly all messages have.
 func word(b []byte) string {
 	b = bytes.TrimRight(b, "\x00")
-	for _, known := range []string{"meta", "cmp", "payload", "match", "counter", "immediate", "target", "bitwise", "lookup"} {
+	for _, known := range [...]string{"meta", "cmp", "payload", "match", "counter", "immediate", "target", "bitwise", "lookup", "nat", "filter"} {
 		if string(b) == known {
 			return known
 		}

@@ -19,7 +19,7 @@ func (r *Reader) Hooks(t Table) ([]Chain, error) {
 
 // AllRules lists the rules of all chains of a table, which may be none.
 func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
-	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, text(ruleTable, t.Name))
+	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
@@ -36,7 +36,7 @@ func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
 
 // Sets lists the named sets of a table, which may be none.
 func (r *Reader) Sets(t Table) ([]Set, error) {
-	msgs, err := ask(getSet, unix.NLM_F_DUMP, t.Family, text(setTable, t.Name))
+	msgs, err := ask(getSet, unix.NLM_F_DUMP, t.Family, attrText(setTable, t.Name))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
@@ -53,7 +53,7 @@ func (r *Reader) Sets(t Table) ([]Set, error) {
 
 // HasTable reports whether a table is there.
 func (r *Reader) HasTable(t Table) (bool, error) {
-	_, err := ask(getTable, unix.NLM_F_ACK, t.Family, text(tableName, t.Name))
+	_, err := ask(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name))
 	switch {
 	case err == nil:
 		return true, nil

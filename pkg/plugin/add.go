@@ -17,7 +17,6 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -76,6 +75,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err := store.MarkUsed(); err != nil {
 		return cniError(err, types.ErrIOFailure)
 	}
+	reader := readAhead()
 	a, t := &req.Attachment, p.tools(req.LockTimeout)
 	old, _ := store.Load(a.Owner.Key())
 	on, err := host.Addresses()
@@ -87,7 +87,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		return types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
 	}
 	p.debug("backend %s: %s", backend, why)
-	s := &scout{reader: nft.NewReader(), all: on.IPVS, ours: backend == netconf.NFTables}
+	s := &scout{reader: reader, all: on.IPVS, ours: backend == netconf.NFTables}
 	v, err := look(t, s, flavours(), families(a, old))
 	if err != nil {
 		return cniError(err, CodeUnreadable)

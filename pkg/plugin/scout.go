@@ -26,6 +26,17 @@ type scout struct {
 	ours bool
 }
 
+// readAhead returns a Reader that reads kube-proxy's big chains already, while the
+// node's addresses, listeners and chains are looked at. They have one rule or
+// more for each Service, and every packet to the node passes them.
+func readAhead() *nft.Reader {
+	r := nft.NewReader()
+	for _, family := range []uint8{nft.IPv4, nft.IPv6} {
+		r.Ahead(nft.Table{Family: family, Name: "nat"}, "KUBE-SERVICES")
+	}
+	return r
+}
+
 // save reads the rules of a place. Part is set if that is not all of them.
 func (s *scout) save(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) (d *iptsave.Dump, part bool, err error) {
 	if s != nil && fl == iptables.NFT && !s.all {
