@@ -78,3 +78,21 @@ type Claim struct {
 	// there before the node's last boot.
 	Dead bool
 }
+
+// Concerns tells the destinations that mappings ms can be about on a node with
+// the addresses local: those, and the hostIPs.
+func Concerns(local []Local, ms []Mapping) func(netip.Addr) bool {
+	return func(a netip.Addr) bool {
+		for _, l := range local {
+			if l.Prefix.Contains(a) {
+				return true
+			}
+		}
+		for _, m := range ms {
+			if m.HostIP == a {
+				return true
+			}
+		}
+		return false
+	}
+}

@@ -3,8 +3,10 @@
 package nft
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink/nl"
@@ -31,6 +33,9 @@ type Reader struct {
 	base  []Chain
 	names map[Table][]string
 	hooks map[Table][]Chain
+	// Concerns, if set, tells the destinations that matter: rules that begin with
+	// the comparison with another one are not kept. It must not change.
+	Concerns func(netip.Addr) bool
 	// ahead are chains that are being read already.
 	ahead map[string]chan answer
 }
@@ -68,19 +73,17 @@ func (r *Reader) list() error {
 	if r.names != nil {
 		return nil
 	}
+	return again(r.listOnce)
+}
+
+func (r *Reader) listOnce() error {
+	r.base = nil
 	names := map[Table][]string{}
 	var last Table
 	var list []string
 	r.hooks = map[Table][]Chain{}
 	for _, f := range []uint8{Inet, IPv4, IPv6} {
-		msgs, err := ask(getChain, unix.NLM_F_DUMP, f)
-		if absent(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, m := range msgs {
+		err := each(getChain, f, func(m []byte) error {
 			c, base, err := decodeChain(f, m)
 			if err != nil {
 				return err
@@ -96,6 +99,10 @@ func (r *Reader) list() error {
 			if base && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
 				r.base = append(r.base, c)
 			}
+			return nil
+		})
+		if err != nil && !absent(err) {
+			return err
 		}
 	}
 	names[last] = list
@@ -113,7 +120,7 @@ func (r *Reader) Ahead(t Table, chain string) {
 	}
 	r.ahead[t.String()+" "+chain] = c
 	go func() {
-		rules, err := readRules(t, chain)
+		rules, err := r.readRules(t, chain)
 		c <- answer{rules, err}
 	}()
 }
@@ -129,7 +136,7 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 		a = <-c
 		delete(r.ahead, key)
 	} else {
-		a.rules, a.err = readRules(t, chain)
+		a.rules, a.err = r.readRules(t, chain)
 	}
 	if a.err == nil {
 		r.rules[key] = a.rules
@@ -137,21 +144,33 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 	return a.rules, a.err
 }
 
-func readRules(t Table, chain string) ([]Rule, error) {
-	key := t.String() + " " + chain
-	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name), attrText(ruleChain, chain))
+func (r *Reader) readRules(t Table, chain string) (rules []Rule, err error) {
+	err = again(func() error {
+		rules = []Rule{}
+		return each(getRule, t.Family, func(m []byte) error {
+			ru, keep, err := r.decode(t, m)
+			if keep {
+				rules = append(rules, ru)
+			}
+			return err
+		}, attrText(ruleTable, t.Name), attrText(ruleChain, chain))
+	})
 	if err != nil {
-		return nil, fmt.Errorf("could not read nftables chain %s: %w", key, err)
-	}
-	rules := make([]Rule, 0, len(msgs))
-	for _, m := range msgs {
-		ru, err := decodeRule(m)
-		if err != nil {
-			return nil, fmt.Errorf("could not read nftables chain %s: %w", key, err)
-		}
-		rules = append(rules, ru)
+		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
 	}
 	return rules, nil
+}
+
+// decode reads a rule out of a buffer that will be used again. Keep is false for
+// one that concerns nobody.
+func (r *Reader) decode(t Table, m []byte) (ru Rule, keep bool, err error) {
+	if r.Concerns != nil && t.Family != Inet {
+		if dst, ok := destination(m, t.Family == IPv6); ok && !r.Concerns(dst) {
+			return ru, false, nil
+		}
+	}
+	ru, err = decodeRule(bytes.Clone(m))
+	return ru, err == nil, err
 }
 
 // Set describes a set.
@@ -221,47 +240,6 @@ func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
 	return Element{}, false, nil
 }
 
-// Elements lists a set. One that has a name and is long is not listed: whole is
-// false if there is more than a few reads of the socket bring. Anonymous sets are
-// as long as somebody wrote them into a rule.
-func (r *Reader) Elements(s Set) (elems []Element, whole bool, err error) {
-	limit := fewReads
-	if s.Flags&SetAnonymous != 0 {
-		limit = manyReads
-	}
-	return r.elements(s, limit)
-}
-
-// AllElements lists a set, however long it is.
-func (r *Reader) AllElements(s Set) ([]Element, error) {
-	elems, whole, err := r.elements(s, manyReads)
-	if err == nil && !whole {
-		err = fmt.Errorf("could not read nftables set %s %s: it is too long", s.Table, s.Name)
-	}
-	return elems, err
-}
-
-func (r *Reader) elements(s Set, limit int) (elems []Element, whole bool, err error) {
-	req := request(getSetElem, unix.NLM_F_DUMP, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name))
-	var msgs [][]byte
-	for range maxTries {
-		if msgs, whole, err = dumpSome(req, limit); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
-	}
-	for _, m := range msgs {
-		es, err := decodeElements(m)
-		if err != nil {
-			return nil, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
-		}
-		elems = append(elems, es...)
-	}
-	return elems, whole, nil
-}
-
 // absent reports whether the kernel has no nf_tables (nfnetlink_rcv_msg answers
 // EINVAL for a subsystem it does not know).
 func absent(err error) bool {
@@ -269,36 +247,3 @@ func absent(err error) bool {
 }
 
 func attrText(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }
-
-// maxTries is how often an interrupted dump is asked for again before it is an
-// error.
-const maxTries = 5
-
-func request(msg, flags int, family uint8, attrs ...*nl.RtAttr) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(subsys<<8|msg, flags)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
-	for _, a := range attrs {
-		req.AddData(a)
-	}
-	return req
-}
-
-// ask sends a request and returns the answers' attributes.
-func ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) (out [][]byte, err error) {
-	for range maxTries {
-		out, err = request(msg, flags, family, attrs...).Execute(unix.NETLINK_NETFILTER, 0)
-		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	for i, m := range out {
-		if len(m) < nfgenmsgLen {
-			return nil, errAttr
-		}
-		out[i] = m[nfgenmsgLen:]
-	}
-	return out, nil
-}

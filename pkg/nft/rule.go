@@ -5,6 +5,8 @@ package nft
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"net/netip"
 )
 
 // A Table names a table.
@@ -134,6 +136,59 @@ func decodeRule(b []byte) (r Rule, err error) {
 		return err
 	})
 	return r, err
+}
+
+// destination finds the one destination that a rule in a message begins with the
+// comparison with, as nearly all of kube-proxy's in iptables-nft do. Nothing
+// before it has an effect.
+func destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
+	const setsSomething = 3 // NFTA_META_SREG
+	off, size := uint32(16), uint32(4)
+	if is6 {
+		off, size = 24, 16
+	}
+	list, _ := Attrs(m).Get(ruleExprs)
+	loaded := uint32(0) // the register with the destination, if it was just loaded
+	stop := errors.New("stop")
+	_ = eachAttr(list, func(_ uint16, elem []byte) error {
+		name, _ := Attrs(elem).Get(exprName)
+		data, _ := Attrs(elem).Get(exprData)
+		e := Attrs(data)
+		was := loaded
+		loaded = 0
+		switch word(name) {
+		case "match":
+		case "meta":
+			if _, set := e.Get(setsSomething); set {
+				return stop
+			}
+		case "cmp":
+			reg, _ := e.Num(1)
+			op, _ := e.Num(2)
+			value, _ := e.Get(3)
+			if was == 0 || was != reg {
+				return nil
+			}
+			a, ok = netip.AddrFromSlice(Value(value))
+			ok = ok && op == 0 && a.Is4() != is6
+			return stop
+		case "payload":
+			reg, loads := e.Num(1)
+			base, _ := e.Num(2)
+			at, _ := e.Num(3)
+			n, _ := e.Num(4)
+			if !loads {
+				return stop
+			}
+			if base == 1 && at == off && n == size {
+				loaded = reg
+			}
+		default:
+			return stop
+		}
+		return nil
+	})
+	return a, ok
 }
 
 // text returns a string without its NUL.

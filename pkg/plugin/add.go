@@ -75,13 +75,13 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err := store.MarkUsed(); err != nil {
 		return cniError(err, types.ErrIOFailure)
 	}
-	reader := readAhead()
 	a, t := &req.Attachment, p.tools(req.LockTimeout)
 	old, _ := store.Load(a.Owner.Key())
 	on, err := host.Addresses()
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
+	reader := readAhead(on, a.Mappings)
 	backend, why, err := choose(req.Config, on)
 	if err != nil {
 		return types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")

@@ -5,6 +5,7 @@ package plugin
 import (
 	"slices"
 
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
@@ -27,10 +28,11 @@ type scout struct {
 }
 
 // readAhead returns a Reader that reads kube-proxy's big chains already, while the
-// node's addresses, listeners and chains are looked at. They have one rule or
+// rest of the node is looked at. They have one rule or
 // more for each Service, and every packet to the node passes them.
-func readAhead() *nft.Reader {
+func readAhead(on *host.Addressing, ms []hostport.Mapping) *nft.Reader {
 	r := nft.NewReader()
+	r.Concerns = hostport.Concerns(on.Local, ms)
 	for _, family := range []uint8{nft.IPv4, nft.IPv6} {
 		r.Ahead(nft.Table{Family: family, Name: "nat"}, "KUBE-SERVICES")
 	}

@@ -4,10 +4,7 @@ package walk
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 
-	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -50,7 +47,6 @@ func (n *nftables) rules(chain string) ([]rule, error) {
 	out := make([]rule, len(list))
 	for i, r := range list {
 		rs[i] = nftRule{nftables: n, rule: r}
-		rs[i].dst, rs[i].one = onlyDst(r, n.is4)
 		out[i] = &rs[i]
 	}
 	n.cache[chain] = out
@@ -61,54 +57,9 @@ func (n *nftables) rules(chain string) ([]rule, error) {
 type nftRule struct {
 	*nftables
 	rule nft.Rule
-	// dst is the one destination that the rule is for, if one is set.
-	dst netip.Addr
-	one bool
 }
 
 func (r *nftRule) ours() bool { return r.skip != nil && r.skip(r.rule.Target()) }
-
-// onlyDst finds the one destination that a rule begins with, as nearly all of
-// kube-proxy's in iptables-nft do.
-func onlyDst(r nft.Rule, is4 bool) (a netip.Addr, ok bool) {
-	off, size := uint32(24), uint32(16)
-	if is4 {
-		off, size = 16, 4
-	}
-	for i, e := range r.Exprs {
-		switch e.Name {
-		case "cmp", "match":
-		case "meta":
-			if _, set := e.Attrs.Num(3); set {
-				return a, false
-			}
-		case "payload":
-			base, _ := e.Attrs.Num(2)
-			at, _ := e.Attrs.Num(3)
-			n, _ := e.Attrs.Num(4)
-			if base != 1 || at != off || n != size || i+1 == len(r.Exprs) || r.Exprs[i+1].Name != "cmp" {
-				continue
-			}
-			c := r.Exprs[i+1].Attrs
-			loaded, _ := e.Attrs.Num(1)
-			compared, _ := c.Num(1)
-			op, _ := c.Num(2)
-			data, err := c.Nested(3)
-			if a, ok = netip.AddrFromSlice(nft.Value(data)); err != nil || op != cmpEQ || loaded != compared || a.Is4() != is4 {
-				return a, false
-			}
-			return a, ok
-		default:
-			return a, false
-		}
-	}
-	return a, false
-}
-
-// passes reports at once that none of the packets is for the rule's destination.
-func (r *nftRule) passes(s space) bool {
-	return r.one && !slices.ContainsFunc(s, func(b box) bool { return overlap(b.dst, addrset.Between(r.dst, r.dst)) })
-}
 
 // A thread is a set of packets on its way through the expressions, with what
 // the registers hold for them. Open is Some or Unknown if it is not certain that
@@ -133,9 +84,6 @@ type run struct {
 }
 
 func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
-	if r.passes(s) {
-		return nil, s, false, nil
-	}
 	x := &run{r: r, p: p}
 	var threads []thread
 	for _, b := range s {
