@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // env reads a number, such as SEEDS, that a person may set.
@@ -48,7 +50,7 @@ func (w *World) unload(sets []Set) {
 
 // run compares decision and kernel for one list of sets, none if one of them is
 // refused.
-func (w *World) run(t *testing.T, sets []Set) (verdicts []Verdict, refused *Set) {
+func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, routed int, wrong []string, refused *Set) {
 	t.Helper()
 	w.renew(t, sets)
 	defer w.unload(sets)
@@ -56,10 +58,29 @@ func (w *World) run(t *testing.T, sets []Set) (verdicts []Verdict, refused *Set)
 		if refused.Table != nil {
 			t.Logf("nft refuses: %s", out)
 		}
-		return nil, refused
+		return nil, 0, nil, refused
 	}
 	answers := w.Decide(t)
-	return Compare(answers, w.Send(t)), nil
+	sent := w.Send(t)
+	verdicts = Compare(answers, Hits(sent))
+	if m, ok := accepted(answers, seed); ok {
+		routed, wrong = w.Place(t, m, sent)
+	}
+	return verdicts, routed, wrong, nil
+}
+
+// accepted picks one of the mappings that portguard would place.
+func accepted(answers []Answer, seed uint64) (m hostport.Mapping, ok bool) {
+	var free []hostport.Mapping
+	for _, a := range answers {
+		if !a.Taken && !a.Warned {
+			free = append(free, a.Mapping)
+		}
+	}
+	if len(free) == 0 {
+		return m, false
+	}
+	return free[seed%uint64(len(free))], true
 }
 
 // TestOracle compares SEEDS (300) random rule sets from FIRST on with the
@@ -73,9 +94,15 @@ func TestOracle(t *testing.T) {
 	first, seeds := env(t, "FIRST", 1), env(t, "SEEDS", 300)
 	native := os.Getenv("NATIVE") != "0"
 	free, taken, answers, hits, refused, tables := 0, 0, 0, 0, uint64(0), uint64(0)
+	placed, placedWrong := 0, 0
 	for seed := first; seed < first+seeds; seed++ {
 		sets := Generate(seed, native)
-		verdicts, no := w.run(t, sets)
+		verdicts, routed, wrong, no := w.run(t, sets, seed)
+		for _, what := range wrong {
+			placedWrong++
+			t.Errorf("seed %d: %s\n%s", seed, what, scripts(sets))
+		}
+		placed += routed
 		if no != nil {
 			refused++
 			if no.Table != nil {
@@ -92,24 +119,25 @@ func TestOracle(t *testing.T) {
 				// Dropping rules takes seconds; enough to look at is enough.
 				explained := scripts(sets)
 				if free < 20 {
-					explained = w.explain(t, sets, v)
+					explained = w.explain(t, sets, v, seed)
 				}
 				t.Errorf("seed %d: %s\n%s", seed, v, explained)
 			}
 			if v.FalseTaken() {
 				taken++
 				if taken < 20 {
-					t.Logf("seed %d: %s\n%s", seed, v, w.explain(t, sets, v))
+					t.Logf("seed %d: %s\n%s", seed, v, w.explain(t, sets, v, seed))
 				}
 			}
 		}
 	}
-	fmt.Printf("oracle: %d seeds, %d answers, %d taken by the kernel, %d false free, %d false taken; %d sets the tools refuse, %d of them nft\n", seeds, answers, hits, free, taken, refused, tables)
+	fmt.Printf("oracle: %d seeds, %d answers, %d taken by the kernel, %d false free, %d false taken; %d sets the tools refuse, %d of them nft; %d packets to mappings that were placed, %d astray\n",
+		seeds, answers, hits, free, taken, refused, tables, placed, placedWrong)
 	if refused*4 > seeds || tables*10 > seeds {
 		t.Errorf("%d of %d sets could not be loaded, %d of them nft", refused, seeds, tables)
 	}
-	if hits == 0 || taken*200 > answers {
-		t.Errorf("%d of %d answers are false taken, %d hits", taken, answers, hits)
+	if hits == 0 || placed == 0 || taken*200 > answers {
+		t.Errorf("%d of %d answers are false taken, %d hits, %d placed", taken, answers, hits, placed)
 	}
 }
 
@@ -122,10 +150,10 @@ func scripts(sets []Set) string {
 }
 
 // explain drops rules one by one as long as the verdict stays what it is.
-func (w *World) explain(t *testing.T, sets []Set, v Verdict) string {
+func (w *World) explain(t *testing.T, sets []Set, v Verdict, seed uint64) string {
 	t.Helper()
 	still := func(try []Set) bool {
-		verdicts, _ := w.run(t, try)
+		verdicts, _, _, _ := w.run(t, try, seed)
 		for _, o := range verdicts {
 			if o.Mapping == v.Mapping && o.Native == v.Native && o.FalseFree() == v.FalseFree() && o.FalseTaken() == v.FalseTaken() {
 				return true

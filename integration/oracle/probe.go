@@ -5,6 +5,7 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -21,7 +22,13 @@ type Probe struct {
 	Link     string
 	Marked   bool
 	srcPort  uint16
+	// Seen is set if conntrack knows the connection, To is where it leads then.
+	Seen bool
+	To   netip.AddrPort
 }
+
+// Translated reports whether the kernel sent it elsewhere.
+func (p Probe) Translated() bool { return p.Seen && p.To != netip.AddrPortFrom(p.Dst, port) }
 
 // String tells what was sent.
 func (p Probe) String() string {
@@ -58,7 +65,12 @@ func probes() []Probe {
 	return out
 }
 
-// Send sends all probes and returns those that the kernel translated.
+// Hits are the probes that the kernel translated.
+func Hits(sent []Probe) []Probe {
+	return slices.DeleteFunc(slices.Clone(sent), func(p Probe) bool { return !p.Translated() })
+}
+
+// Send sends all probes and returns what became of them.
 func (w *World) Send(t lab.T) []Probe {
 	t.Helper()
 	all := probes()
@@ -90,7 +102,8 @@ func (w *World) Send(t lab.T) []Probe {
 	if err != nil {
 		t.Fatalf("conntrack: %v", err)
 	}
-	return translated(all, flows)
+	follow(all, flows)
+	return all
 }
 
 // key identifies a connection by its original direction.
@@ -99,26 +112,23 @@ type key struct {
 	src, dst netip.AddrPort
 }
 
-func translated(all []Probe, flows []*netlink.ConntrackFlow) []Probe {
-	changed := map[key]bool{}
+// follow completes the probes with what conntrack knows.
+func follow(all []Probe, flows []*netlink.ConntrackFlow) {
+	to := map[key]netip.AddrPort{}
 	for _, f := range flows {
 		src, _ := netip.AddrFromSlice(f.Forward.SrcIP)
 		dst, _ := netip.AddrFromSlice(f.Forward.DstIP)
 		from, _ := netip.AddrFromSlice(f.Reverse.SrcIP)
 		k := key{f.Forward.Protocol, netip.AddrPortFrom(src.Unmap(), f.Forward.SrcPort), netip.AddrPortFrom(dst.Unmap(), f.Forward.DstPort)}
-		changed[k] = from.Unmap() != dst.Unmap() || f.Reverse.SrcPort != f.Forward.DstPort
+		to[k] = netip.AddrPortFrom(from.Unmap(), f.Reverse.SrcPort)
 	}
-	var out []Probe
-	for _, p := range all {
+	for i, p := range all {
 		proto := uint8(unix.IPPROTO_TCP)
 		if p.UDP {
 			proto = unix.IPPROTO_UDP
 		}
-		if changed[key{proto, netip.AddrPortFrom(p.Src, p.srcPort), netip.AddrPortFrom(p.Dst, port)}] {
-			out = append(out, p)
-		}
+		all[i].To, all[i].Seen = to[key{proto, netip.AddrPortFrom(p.Src, p.srcPort), netip.AddrPortFrom(p.Dst, port)}]
 	}
-	return out
 }
 
 // send opens the connection from the calling thread's namespace and does not
