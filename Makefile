@@ -49,7 +49,7 @@ fuzz:
 
 # Rewrites the golden files from what the code does now.
 golden:
-	$(GO) test ./pkg/ruleset -update
+	$(GO) test ./pkg/ruleset ./pkg/nfttable -update
 
 lint:
 	$(GO) run $(GOLANGCI) run ./...

@@ -103,6 +103,23 @@ func (n *Netns) Get(network, addr string) string {
 	return Ask(c)
 }
 
+// WhoFrom is Who with a source address of the caller's choice.
+func (n *Netns) WhoFrom(network, src, addr string) string {
+	n.T.Helper()
+	var c net.Conn
+	var err error
+	n.Do(func() {
+		d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(src)}}
+		c, err = d.Dial(network, addr)
+	})
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	who, _, _ := strings.Cut(Ask(c), " ")
+	return who
+}
+
 // Who is Get without the peer's address.
 func (n *Netns) Who(network, addr string) string {
 	n.T.Helper()

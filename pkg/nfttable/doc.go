@@ -16,7 +16,7 @@
 //		... and the same for IPv6
 //		chain prerouting, output      at -95, behind every dstnat
 //		chain hostports4, hostports6
-//		chain postrouting, masquerade at 90, before every srcnat
+//		chain postrouting, masquerading at 90, before every srcnat
 //		chain guard                   at -150
 //		chain if-KEY                  one for each attachment with conditions
 //	}

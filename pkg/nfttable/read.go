@@ -179,9 +179,15 @@ func (t *Table) readChains(src Source) error {
 }
 
 // sameRule compares a rule of the kernel with the expressions it was made from.
-// The kernel adds attributes that were left out.
+// The kernel adds attributes that were left out, and nft, when it loads what it
+// printed, a swap of no bytes.
 func sameRule(have nft.Rule, want []nft.Expr) bool {
-	return slices.EqualFunc(have.Exprs, want, func(h, w nft.Expr) bool {
+	exprs := slices.DeleteFunc(slices.Clone(have.Exprs), func(e nft.Expr) bool {
+		n, _ := e.Attrs.Num(4)
+		size, _ := e.Attrs.Num(5)
+		return e.Name == "byteorder" && n < size
+	})
+	return slices.EqualFunc(exprs, want, func(h, w nft.Expr) bool {
 		return h.Name == w.Name && nft.Contains(h.Attrs, w.Attrs)
 	})
 }

@@ -137,7 +137,7 @@ func chains() []nft.Chain {
 	base := func(name, typ string, hook uint32, prio int32) nft.Chain {
 		return nft.Chain{Table: Name(), Name: name, Type: typ, Hook: hook, Priority: prio}
 	}
-	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("masquerade"),
+	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("masquerading"),
 		base("prerouting", "nat", nft.Prerouting, prioDNAT), base("output", "nat", nft.Output, prioDNAT),
 		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Prerouting, prioGuard)}
 }
@@ -164,16 +164,21 @@ func rules() map[string][][]nft.Expr {
 		}
 		add(hostports, f.only(), protoAndPort(0), one(payload(networkHeader, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, "")))
 		add(hostports, f.only(), protoAndPort(0), one(fromMap(f.name("ports"), false), dnat(f)))
-		add("masquerade", f.only(), one(ctOriginal(f.ctDst, 0), payload(networkHeader, f.src, f.addrLen(), f.words),
-			payload(networkHeader, f.dst, f.addrLen(), 2*f.words), meta(metaL4proto, 3*f.words), ctOriginal(ctProtoDst, 3*f.words+1),
-			inSet(f.name("masquerade")), masquerade()))
 	}
-	v4 := info(hostport.IPv4)
-	add("masquerade", v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), payload(networkHeader, v4.dst, 4, 4),
-		meta(metaL4proto, 5), ctOriginal(ctProtoDst, 6), inSet(setLinks), masquerade()))
+	for _, p := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
+		for _, fam := range hostport.Families() {
+			f := info(fam)
+			add("masquerading", only(p), f.only(), one(ctOriginal(f.ctDst, 0), payload(networkHeader, f.src, f.addrLen(), f.words),
+				payload(networkHeader, f.dst, f.addrLen(), 2*f.words), meta(metaL4proto, 3*f.words), ctOriginal(ctProtoDst, 3*f.words+1),
+				inSet(f.name("masquerade")), masquerade()))
+		}
+		v4 := info(hostport.IPv4)
+		add("masquerading", only(p), v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), payload(networkHeader, v4.dst, 4, 4),
+			meta(metaL4proto, 5), ctOriginal(ctProtoDst, 6), inSet(setLinks), masquerade()))
+	}
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
-	add("postrouting", one(ct(ctStatus, 0), masked(0, dnatBit), notZero(0, 4), verdict(nft.Jump, "masquerade")))
-	add("guard", one(meta(metaIifname, 0), inSet(setGuarded)), v4.to("127.0.0.0/8"), one(verdict(nft.Drop, "")))
+	add("postrouting", one(ct(ctStatus, 0), masked(0, dnatBit), notZero(0, 4), verdict(nft.Jump, "masquerading")))
+	add("guard", one(meta(metaIifname, 0), inSet(setGuarded)), info(hostport.IPv4).to("127.0.0.0/8"), one(verdict(nft.Drop, "")))
 	return out
 }
 
@@ -191,6 +196,12 @@ func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
 // only is "meta nfproto".
 func (f familyInfo) only() []nft.Expr {
 	return []nft.Expr{meta(metaNfproto, 0), equal(0, []byte{f.table})}
+}
+
+// only is "meta l4proto": without it nft cannot read "ct original proto-dst",
+// and what it prints must load again.
+func only(p hostport.Proto) []nft.Expr {
+	return []nft.Expr{meta(metaL4proto, 0), equal(0, []byte{byte(p)})}
 }
 
 // to and from compare an address with a network.

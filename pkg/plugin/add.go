@@ -241,10 +241,18 @@ func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, 
 	if err != nil {
 		return err
 	}
+	wanted := &req.Attachment
 	if d.whole {
-		return v.readTable(nil)
+		wanted = nil
 	}
-	return v.readTable(&req.Attachment)
+	if err := v.readTable(wanted); err != nil {
+		return err
+	}
+	// A guard that is there knows what route_localnet was before us.
+	if was, ok := v.guarded(req.Attachment.Link); ok {
+		d.node[hostport.IPv4].RouteLocalnet[req.Attachment.Link] = was
+	}
+	return nil
 }
 
 // unclear reports whether something was found that the text of the rules could

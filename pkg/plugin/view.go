@@ -167,6 +167,19 @@ func jumpsTo(t *iptsave.Table, name string) bool {
 	return false
 }
 
+// guarded tells what route_localnet of a link was before the guard that is there.
+func (v *view) guarded(link string) (was, ok bool) {
+	if was, ok = v.table.Guarded()[link]; ok {
+		return was, true
+	}
+	for _, at := range v.places {
+		if was, ok = v.layouts[at].Guarded()[link]; ok {
+			return was, true
+		}
+	}
+	return false, false
+}
+
 // claims are all mappings of ours that are in place.
 func (v *view) claims() []hostport.Claim {
 	var out []hostport.Claim

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfttable
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// names are what nft calls the parts of keys.
+func (k keyType) String() string {
+	return map[keyType]string{addr4: "ipv4_addr", addr6: "ipv6_addr", proto: "inet_proto", service: "inet_service", ifname: "ifname"}[k]
+}
+
+// ruleTexts are the rules of the shared chains as nft prints them; rules has
+// them as the kernel does.
+func ruleTexts() map[string][]string {
+	base := []string{"meta nfproto ipv4 fib daddr type local jump hostports4", "meta nfproto ipv6 fib daddr type local jump hostports6"}
+	return map[string][]string{
+		"hostports4": {
+			"ip daddr . meta l4proto . th dport vmap @conditions4",
+			"dnat ip to ip daddr . meta l4proto . th dport map @addresses4",
+			"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost",
+			"ip daddr 127.0.0.0/8 return",
+			"meta l4proto . th dport . ip daddr @spared4 return",
+			"meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4",
+		},
+		"hostports6": {
+			"ip6 daddr . meta l4proto . th dport vmap @conditions6",
+			"dnat ip6 to ip6 daddr . meta l4proto . th dport map @addresses6",
+			"ip6 daddr ::1 return",
+			"ip6 daddr fe80::/10 return",
+			"meta l4proto . th dport . ip6 daddr @spared6 return",
+			"meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6",
+		},
+		"masquerading": masqueradingTexts(),
+		"prerouting":   append([]string{"type nat hook prerouting priority dstnat + 5; policy accept;"}, base...),
+		"output":       append([]string{"type nat hook output priority -95; policy accept;"}, base...),
+		"postrouting":  {"type nat hook postrouting priority srcnat - 10; policy accept;", "ct status dnat jump masquerading"},
+		"guard":        {"type filter hook prerouting priority mangle; policy accept;", "iifname @guarded ip daddr 127.0.0.0/8 drop"},
+	}
+}
+
+func masqueradingTexts() []string {
+	var out []string
+	for _, p := range []string{"tcp", "udp", "sctp"} {
+		proto := "meta l4proto " + p + " "
+		out = append(out,
+			proto+"ct original ip daddr . ip saddr . ip daddr . meta l4proto . ct original proto-dst @masquerade4 masquerade",
+			proto+"ct original ip6 daddr . ip6 saddr . ip6 daddr . meta l4proto . ct original proto-dst @masquerade6 masquerade",
+			proto+"ip saddr 127.0.0.0/8 oifname . ip daddr . meta l4proto . ct original proto-dst @links masquerade")
+	}
+	return out
+}
+
+// Text is the table as "nft list table" prints it, "" if there is none. Of
+// chains with conditions it has only what this process made.
+func (t *Table) Text() string {
+	if !t.There {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "table %s {\n", Name())
+	for _, s := range sets() {
+		b.WriteString(t.setText(s))
+	}
+	texts := ruleTexts()
+	for _, c := range chains() {
+		writeChain(&b, c.Name, texts[c.Name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.chains)) {
+		writeChain(&b, name, t.chains[name].Rules)
+	}
+	return strings.TrimSuffix(b.String(), "\n") + "}\n"
+}
+
+func writeChain(b *strings.Builder, name string, rules []string) {
+	fmt.Fprintf(b, "\tchain %s {\n", name)
+	for _, r := range rules {
+		fmt.Fprintf(b, "\t\t%s\n", r)
+	}
+	b.WriteString("\t}\n\n")
+}
+
+func (t *Table) setText(s setSpec) string {
+	var b strings.Builder
+	kind, typ := "set", typeText(s.key)
+	switch {
+	case s.verdicts:
+		kind, typ = "map", typ+" : verdict"
+	case s.isMap():
+		kind, typ = "map", typ+" : "+typeText(s.value)
+	}
+	fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", kind, s.name, typ)
+	if s.interval {
+		b.WriteString("\t\tflags interval\n")
+	}
+	var elems []string
+	for _, e := range t.sorted() {
+		if e.Set == s.name {
+			elems = append(elems, e.String())
+		}
+	}
+	if len(elems) > 0 {
+		fmt.Fprintf(&b, "\t\telements = { %s }\n", strings.Join(elems, ",\n\t\t\t     "))
+	}
+	b.WriteString("\t}\n\n")
+	return b.String()
+}
+
+func typeText(types []keyType) string {
+	words := make([]string, 0, len(types))
+	for _, k := range types {
+		words = append(words, k.String())
+	}
+	return strings.Join(words, " . ")
+}
