@@ -148,3 +148,44 @@ func FuzzDecodeElements(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDestination(f *testing.F) {
+	dst := at(ruleExprs|nested, exprBytes("meta", num(1, 1), num(2, 16)), exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{6}))),
+		exprBytes("payload", num(1, 1), num(2, 1), num(3, 16), num(4, 4)), exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{10, 0, 0, 1}))))
+	f.Add(dst, false)
+	f.Add(dst, true)
+	f.Fuzz(func(t *testing.T, in []byte, is6 bool) {
+		a, ok := destination(in, is6)
+		if ok && (!a.IsValid() || a.Is4() == is6) {
+			t.Errorf("destination %v", a)
+		}
+	})
+}
+
+func TestDestination(t *testing.T) {
+	proto := join(exprBytes("meta", num(1, 1), num(2, 16)), exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{6}))))
+	load := exprBytes("payload", num(1, 1), num(2, 1), num(3, 16), num(4, 4))
+	is := func(reg, op uint32) []byte {
+		return exprBytes("cmp", num(1, reg), num(2, op), at(3|nested, at(1, []byte{10, 0, 0, 1})))
+	}
+	for _, tt := range []struct {
+		name  string
+		exprs []byte
+		found bool
+	}{
+		{"behind the protocol", join(proto, load, is(1, 0)), true},
+		{"behind a comment", join(exprBytes("match", str(1, "comment")), load, is(1, 0)), true},
+		{"not that address", join(load, is(1, 1)), false},
+		{"another register", join(load, is(2, 0)), false},
+		{"a masked one", join(load, exprBytes("bitwise"), is(1, 0)), false},
+		{"the source", join(exprBytes("payload", num(1, 1), num(2, 1), num(3, 12), num(4, 4)), is(1, 0)), false},
+		{"behind a mark that is set", join(exprBytes("meta", num(2, 3), num(3, 1)), load, is(1, 0)), false},
+		{"behind something unknown", join(exprBytes("frob"), load, is(1, 0)), false},
+		{"behind a verdict", join(exprBytes("immediate"), load, is(1, 0)), false},
+	} {
+		a, ok := destination(at(ruleExprs|nested, tt.exprs), false)
+		if ok != tt.found || ok && a.String() != "10.0.0.1" {
+			t.Errorf("%s: got %v, %v", tt.name, a, ok)
+		}
+	}
+}

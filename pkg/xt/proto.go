@@ -62,8 +62,8 @@ func udp(i Info) ([]iptsave.Option, bool) {
 
 // sctp reads struct xt_sctp_info. Which of its parts count is in its flags.
 func sctp(i Info) ([]iptsave.Option, bool) {
-	const source, dest, chunk, flags, invert = 1, 2, 4, 60, 64
-	if !i.size(68) {
+	const source, dest, chunk, flags, invert = 1, 2, 4, 284, 288
+	if !i.size(292) {
 		return nil, false
 	}
 	var out []iptsave.Option

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package xt
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func words(ns ...uint32) []byte {
+	var b []byte
+	for _, n := range ns {
+		b = binary.NativeEndian.AppendUint32(b, n)
+	}
+	return b
+}
+
+// The layouts themselves are compared with what iptables-nft makes in package
+// integration.
+func TestMark(t *testing.T) {
+	value, mask, ok := Mark(Info{Name: "MARK", Rev: 2, Data: words(0x4000, 0xffff)})
+	if value != 0x4000 || mask != 0xffff || !ok {
+		t.Errorf("got %#x/%#x, %v", value, mask, ok)
+	}
+	for _, i := range []Info{{Name: "MARK", Rev: 1, Data: words(1, 2)}, {Name: "MARK", Rev: 2, Data: words(1)}, {Name: "CONNMARK", Rev: 2, Data: words(1, 2)}} {
+		if _, _, ok := Mark(i); ok {
+			t.Errorf("%+v is read as MARK", i)
+		}
+	}
+}
+
+func TestDestination(t *testing.T) {
+	range2 := func(flags uint32, lo, hi byte) []byte {
+		b := append(words(flags), make([]byte, 40)...)
+		copy(b[4:], []byte{10, 0, 0, lo})
+		copy(b[20:], []byte{10, 0, 0, hi})
+		copy(b[36:], []byte{0x1f, 0x90, 0x1f, 0x90})
+		return b
+	}
+	for _, tt := range []struct {
+		name string
+		in   Info
+		want string
+	}{
+		{"an address and a port", Info{Name: "DNAT", Rev: 2, Data: range2(3, 1, 1)}, "10.0.0.1:8080"},
+		{"an address", Info{Name: "DNAT", Rev: 2, Data: range2(1, 1, 1)}, "10.0.0.1"},
+		{"several addresses", Info{Name: "DNAT", Rev: 2, Data: range2(3, 1, 9)}, ""},
+		{"a port alone", Info{Name: "DNAT", Rev: 2, Data: range2(2, 0, 0)}, ""},
+		{"cut off", Info{Name: "DNAT", Rev: 2, Data: range2(3, 1, 1)[:30]}, ""},
+		{"another target", Info{Name: "SNAT", Rev: 2, Data: range2(3, 1, 1)}, ""},
+	} {
+		if got := Destination(tt.in); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A match of an unknown name, revision or size is not guessed at.
+func TestUnknown(t *testing.T) {
+	for _, i := range []Info{{Name: "frob"}, {Name: "multiport", Rev: 2, Data: make([]byte, 48)}, {Name: "multiport", Rev: 1, Data: make([]byte, 20)},
+		{Name: "addrtype", Rev: 1, Data: make([]byte, 40)}, {Name: "conntrack", Rev: 2, Data: make([]byte, 168)}, {Name: "set", Rev: 4, Data: make([]byte, 40)}} {
+		if opts, ok := Match(i); ok {
+			t.Errorf("%s revision %d of %d bytes is read as %v", i.Name, i.Rev, len(i.Data), opts)
+		}
+	}
+}
+
+// The mask may have holes.
+func TestMaskWithHoles(t *testing.T) {
+	i := Info{Data: make([]byte, 32)}
+	copy(i.Data, []byte{10, 0, 0, 1})
+	for mask, want := range map[[4]byte]string{{255, 0, 0, 255}: "10.0.0.1/255.0.0.255", {255, 255, 0, 0}: "10.0.0.1/16", {}: "10.0.0.1/0"} {
+		copy(i.Data[16:], mask[:])
+		if d := cmp.Diff(want, i.masked(0)); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+func FuzzMatch(f *testing.F) {
+	for _, s := range []struct {
+		name string
+		rev  uint32
+		n    int
+	}{{"comment", 0, 256}, {"multiport", 1, 48}, {"addrtype", 1, 8}, {"mark", 1, 16}, {"conntrack", 3, 168}, {"iprange", 1, 72}, {"tcp", 0, 16}, {"udp", 0, 16}, {"sctp", 0, 296}, {"MARK", 2, 8}, {"DNAT", 2, 40}} {
+		f.Add(s.name, s.rev, make([]byte, s.n), false)
+	}
+	f.Fuzz(func(t *testing.T, name string, rev uint32, data []byte, ipv6 bool) {
+		i := Info{Name: name, Rev: rev, Data: data, IPv6: ipv6}
+		opts, ok := Match(i)
+		for _, o := range opts {
+			if ok && (o.Module != name || len(o.Name) < 3) {
+				t.Errorf("option %+v of %s", o, name)
+			}
+		}
+		Mark(i)
+		Destination(i)
+	})
+}
