@@ -67,6 +67,10 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 			}
 			continue
 		}
-		r.refuse(Claimed, m, fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; delete it or choose another hostPort", m, c.Owner, c.Mapping))
+		who := c.Owner.String()
+		if c.Key == "" {
+			who = "an element in portguard's table without the name of an owner"
+		}
+		r.refuse(Claimed, m, fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; delete it or choose another hostPort", m, who, c.Mapping))
 	}
 }

@@ -4,6 +4,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,9 +48,10 @@ type Store struct{ dir string }
 // Open names the directory; nothing is created.
 func Open(dir string) *Store { return &Store{dir: dir} }
 
-func (s *Store) file(key string) string { return filepath.Join(s.dir, key+".json") }
-func (s *Store) complete() string       { return filepath.Join(s.dir, "complete") }
-func (s *Store) used() string           { return s.dir + ".used" }
+func (s *Store) file(key string) string      { return filepath.Join(s.dir, key+".json") }
+func (s *Store) temporary(key string) string { return filepath.Join(s.dir, ".tmp-"+key) }
+func (s *Store) complete() string            { return filepath.Join(s.dir, "complete") }
+func (s *Store) used() string                { return s.dir + ".used" }
 
 // Has reports whether there is a record for key, be it unreadable.
 func (s *Store) Has(key string) bool {
@@ -121,7 +123,12 @@ func (s *Store) Save(r Record) (err error) {
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	f, err := os.CreateTemp(s.dir, ".tmp-*")
+	// The lock is held: a file of that name is from a process that was killed.
+	tmp := s.temporary(r.Attachment.Owner.Key())
+	if err := os.RemoveAll(tmp); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
@@ -149,7 +156,7 @@ func (s *Store) Save(r Record) (err error) {
 // Delete removes the record for key, whatever somebody put in its place; none is
 // success.
 func (s *Store) Delete(key string) error {
-	if err := os.RemoveAll(s.file(key)); err != nil {
+	if err := errors.Join(os.RemoveAll(s.temporary(key)), os.RemoveAll(s.file(key))); err != nil {
 		return fmt.Errorf("remove state: %w", err)
 	}
 	return nil
