@@ -91,8 +91,6 @@ func netlinkBytes(calls string) int {
 	return sum
 }
 
-func itoa(i int) string { return strconv.Itoa(i) }
-
 // Established connections are not even looked at: a thousand of them on the
 // very port add nothing to what the kernel sends.
 func TestEstablishedSocketsCostNothing(t *testing.T) {

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -160,4 +161,43 @@ COMMIT
 			mustCall(t, n, "ADD", pod, direct(n, pod, `[{"hostPort":30080,"containerPort":80,"hostIP":"0.0.0.0"}]`, ""))
 		})
 	})
+}
+
+// kube-proxy that turns out to be in ipvs mode after a pod was added: the next ADD
+// brings its mappings to where Services are safe.
+func TestIPVSComesLater(t *testing.T) {
+	n := newNode(t, "", "nft")
+	pod, later := n.NewPod("web"), n.NewPod("later")
+	pod.Serve(443, "pod")
+	list := n.Network("net", "46", nil)
+	n.MustAdd(pod, list, lab.TCP(443, 443))
+	n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
+	n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
+	for _, v := range []string{"", "6"} {
+		family := map[string]string{"": "inet", "6": "inet6"}[v]
+		n.Run("ipset", "create", "KUBE-"+strings.TrimPrefix(v+"-", "-")+"IPVS-IPS", "hash:ip", "family", family)
+	}
+	n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.1")
+	n.ServeTCP("tcp4", "10.96.0.1:443", "service")
+	want(t, "the ClusterIP before (is there anything to mend?)", n.Who("tcp4", "10.96.0.1:443"), "pod")
+	n.MustAdd(later, list, lab.TCP(444, 443))
+	want(t, "the ClusterIP", n.Who("tcp4", "10.96.0.1:443"), "service")
+	want(t, "the hostPort", n.Client.Who("tcp4", lab.NodeV4+":443"), "pod")
+	want(t, "the hostPort, IPv6", n.Client.Who("tcp6", net.JoinHostPort(lab.NodeV6, "443")), "pod")
+	want(t, "the hostPort through localhost", n.Who("tcp4", "127.0.0.1:443"), "pod")
+	if strings.Contains(n.Rules(), "table inet portguard") {
+		t.Error("the table of nftables is still there")
+	}
+	for p, port := range map[*lab.Pod]int{pod: 443, later: 444} {
+		if err := n.Check(p, list, lab.TCP(port, 443)); err != nil {
+			t.Errorf("CHECK: %v", err)
+		}
+		if err := n.Del(p, list); err != nil {
+			t.Error(err)
+		}
+	}
+	if strings.Contains(n.Rules(), "portguard") {
+		t.Errorf("rules left:\n%s", n.Rules())
+	}
+	want(t, "route_localnet", n.ReadSysctl("net/ipv4/conf/cni0/route_localnet"), "0")
 }

@@ -45,22 +45,22 @@ const (
 
 func meta(key uint32, to int) nft.Expr { return numbers("meta", 1, reg(to), 2, key) }
 
-// equal compares a register; notEqual the opposite.
-func equal(at int, b []byte) nft.Expr {
-	e := numbers("cmp", 1, reg(at), 2, 0)
+// equal compares the first register.
+func equal(b []byte) nft.Expr {
+	e := numbers("cmp", 1, reg(0), 2, 0)
 	e.Attrs = e.Attrs.With(3|nested, data(b))
 	return e
 }
 
-func notZero(at, n int) nft.Expr {
-	e := numbers("cmp", 1, reg(at), 2, 1)
+func notZero(n int) nft.Expr {
+	e := numbers("cmp", 1, reg(0), 2, 1)
 	e.Attrs = e.Attrs.With(3|nested, data(make([]byte, n)))
 	return e
 }
 
-// masked is register & mask.
-func masked(at int, mask []byte) nft.Expr {
-	e := numbers("bitwise", 1, reg(at), 2, reg(at), 3, uint32(len(mask)))
+// masked is the first register & mask.
+func masked(mask []byte) nft.Expr {
+	e := numbers("bitwise", 1, reg(0), 2, reg(0), 3, uint32(len(mask)))
 	return nft.Expr{Name: e.Name, Attrs: e.Attrs.With(4|nested, data(mask)).With(5|nested, data(make([]byte, len(mask))))}
 }
 
@@ -74,7 +74,7 @@ func payload(base, off, n uint32, to int) nft.Expr {
 func localDestination() []nft.Expr {
 	const addrType, byDestination, local = 3, 2, 2
 	return []nft.Expr{numbers("fib", 1, reg(0), 2, addrType, 3, byDestination),
-		equal(0, binary.NativeEndian.AppendUint32(nil, local))}
+		equal(binary.NativeEndian.AppendUint32(nil, local))}
 }
 
 const (

@@ -177,7 +177,7 @@ func rules() map[string][][]nft.Expr {
 			meta(metaL4proto, 5), ctOriginal(ctProtoDst, 6), inSet(setLinks), masquerade()))
 	}
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
-	add("postrouting", one(ct(ctStatus, 0), masked(0, dnatBit), notZero(0, 4), verdict(nft.Jump, "masquerading")))
+	add("postrouting", one(ct(ctStatus, 0), masked(dnatBit), notZero(4), verdict(nft.Jump, "masquerading")))
 	add("guard", one(meta(metaIifname, 0), inSet(setGuarded)), info(hostport.IPv4).to("127.0.0.0/8"), one(verdict(nft.Drop, "")))
 	return out
 }
@@ -195,13 +195,13 @@ func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
 
 // only is "meta nfproto".
 func (f familyInfo) only() []nft.Expr {
-	return []nft.Expr{meta(metaNfproto, 0), equal(0, []byte{f.table})}
+	return []nft.Expr{meta(metaNfproto, 0), equal([]byte{f.table})}
 }
 
 // only is "meta l4proto": without it nft cannot read "ct original proto-dst",
 // and what it prints must load again.
 func only(p hostport.Proto) []nft.Expr {
-	return []nft.Expr{meta(metaL4proto, 0), equal(0, []byte{byte(p)})}
+	return []nft.Expr{meta(metaL4proto, 0), equal([]byte{byte(p)})}
 }
 
 // to and from compare an address with a network.
@@ -215,15 +215,15 @@ func (f familyInfo) within(off uint32, network string) []nft.Expr {
 	full := p.Addr().AsSlice()
 	switch n := p.Bits(); {
 	case n == p.Addr().BitLen():
-		return append(out, payload(networkHeader, off, f.addrLen(), 0), equal(0, full))
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), equal(full))
 	case n%8 == 0: // nft loads only the bytes that count
-		return append(out, payload(networkHeader, off, uint32(n/8), 0), equal(0, full[:n/8]))
+		return append(out, payload(networkHeader, off, uint32(n/8), 0), equal(full[:n/8]))
 	default:
 		mask := make([]byte, len(full))
 		for i := range n {
 			mask[i/8] |= 1 << (7 - i%8)
 		}
-		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(0, mask), equal(0, full))
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(mask), equal(full))
 	}
 }
 

@@ -140,6 +140,17 @@ func (t *Table) Has(key string) bool {
 	return chain
 }
 
+// Keys are those of the attachments that have anything here.
+func (t *Table) Keys() []string {
+	var out []string
+	for _, e := range t.sorted() {
+		if k := e.owner(); k != "" && !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // Claims returns the mappings that are in place. The pod's port of one with
 // conditions is not known.
 func (t *Table) Claims() []hostport.Claim {
@@ -173,6 +184,7 @@ func mapping(e Element) (m hostport.Mapping, to netip.AddrPort, ok bool) {
 			}
 		case proto:
 			m.Proto = hostport.Proto(parts[i][0])
+		case ifname: // only in sets
 		case service:
 			m.HostPort = uint16(parts[i][0])<<8 | uint16(parts[i][1])
 		}

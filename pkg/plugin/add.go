@@ -5,17 +5,14 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/containernetworking/cni/pkg/ns"
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
@@ -88,13 +85,17 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	p.debug("backend %s: %s", backend, why)
 	s := &scout{reader: reader, all: on.IPVS, ours: backend == netconf.NFTables}
-	v, err := look(t, s, flavours(), families(a, old))
+	fams := families(a, old)
+	if on.IPVS { // others may have to come out of nftables
+		fams = nodeFamilies()
+	}
+	v, err := look(t, s, flavours(), fams)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
 	// What a container that is added again has, and what has no record, only the
 	// whole table tells.
-	d := &decision{backend: backend, whole: fresh || old != nil || store.Unknown()}
+	d := &decision{backend: backend, ipvs: on.IPVS, whole: fresh || old != nil || on.IPVS || store.Unknown()}
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
@@ -112,17 +113,6 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		p.noteComplete(store, v)
 	}
 	return nil
-}
-
-// A decision is what an ADD will do.
-type decision struct {
-	// backend is where the mappings go, flavour which iptables if it is that.
-	backend string
-	flavour iptables.Flavour
-	// whole asks for all of our table to be read.
-	whole  bool
-	report conflict.Report
-	node   map[hostport.Family]ruleset.Node
 }
 
 // commit writes the record, then the rules: what is killed in between leaves a
@@ -147,6 +137,7 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 			c.want[at] = v.layouts[at].Remove(gone...)
 		}
 	}
+	moved := p.leaveNftables(&c, d, store)
 	if err := c.apply(t); err != nil {
 		switch {
 		case errors.Is(err, errNotUndone): // the record leads DEL to the rest
@@ -160,126 +151,17 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 		}
 		return cniError(err, CodeApply)
 	}
+	for _, r := range moved {
+		if err := store.Save(r); err != nil {
+			p.warn(err.Error())
+		}
+	}
 	for _, k := range dead {
 		if err := store.Delete(k); err != nil {
 			p.warn(err.Error())
 		}
 	}
 	return nil
-}
-
-// unclaimed leaves out the mappings that another live attachment has, which only
-// the policy "warn" lets pass: a key of a map has one value.
-func unclaimed(a hostport.Attachment, r conflict.Report) hostport.Attachment {
-	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(m hostport.Mapping) bool {
-		return slices.ContainsFunc(r.Warnings, func(f conflict.Finding) bool { return f.Kind == conflict.Claimed && f.Mapping == m })
-	})
-	return a
-}
-
-// decide completes the attachment with what the node is like and looks for
-// conflicts.
-func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) error {
-	a := &req.Attachment
-	if err := p.prepare(d, req, store, v, on, t); err != nil {
-		return cniError(err, CodeUnreadable)
-	}
-	var err error
-	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
-	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, d.backend == netconf.NFTables
-	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
-		snap.Listeners, err = listener.New().Read(a.Mappings)
-	}
-	if err == nil {
-		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
-	}
-	if err != nil {
-		return cniError(err, CodeUnreadable)
-	}
-	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err == nil && unclear(d.report) {
-		// iptables may know what portguard could not decode, and says it better.
-		var more bool
-		if more, err = v.complete(t); more && err == nil {
-			snap.Rules, snap.Claims = v.rules(d.flavour), p.named(v.claims(), store)
-			d.report, err = conflict.Find(*a, snap, ruleset.IsOurs)
-		}
-	}
-	if err != nil {
-		return cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
-	}
-	if len(d.report.Conflicts) > 0 {
-		if !req.WarnOnly {
-			return refusal(d.report.Conflicts)
-		}
-		d.report.Warnings = append(d.report.Warnings, d.report.Conflicts...)
-	}
-	if len(d.report.TakeOver) > 0 {
-		// The dead may have rules in a family that this pod has not.
-		err := v.add(t, flavours(), nodeFamilies())
-		if err == nil {
-			err = v.readTable(nil)
-		}
-		if err != nil {
-			return cniError(err, CodeUnreadable)
-		}
-	}
-	p.warn(messages(d.report.Warnings)...)
-	a.Carves = d.report.Carves
-	return nil
-}
-
-// prepare completes the attachment and finds out where its rules go.
-func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (err error) {
-	if d.node, err = settle(req, on, store); err != nil {
-		return err
-	}
-	if d.backend == netconf.IPTables {
-		if d.flavour, err = v.target(t); err == nil {
-			err = v.readable(d.flavour, req.Attachment.Localhost)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	wanted := &req.Attachment
-	if d.whole {
-		wanted = nil
-	}
-	if err := v.readTable(wanted); err != nil {
-		return err
-	}
-	// A guard that is there knows what route_localnet was before us.
-	if was, ok := v.guarded(req.Attachment.Link); ok {
-		d.node[hostport.IPv4].RouteLocalnet[req.Attachment.Link] = was
-	}
-	return nil
-}
-
-// unclear reports whether something was found that the text of the rules could
-// tell more about.
-func unclear(r conflict.Report) bool {
-	return slices.ContainsFunc(append(slices.Clone(r.Conflicts), r.Warnings...), func(f conflict.Finding) bool {
-		return slices.Contains([]conflict.Kind{conflict.NodePort, conflict.NATRule, conflict.Undecodable, conflict.Hidden, conflict.CatchAll}, f.Kind)
-	})
-}
-
-// named completes claims with what their records tell: the pod's name, and
-// whether the owner is dead.
-func (p *Plugin) named(claims []hostport.Claim, store *state.Store) []hostport.Claim {
-	boot, records := p.bootID(), map[string]*state.Record{}
-	for i := range claims {
-		key := claims[i].Key
-		rec, known := records[key]
-		if !known {
-			rec, _ = store.Load(key)
-			records[key] = rec
-		}
-		if rec != nil {
-			claims[i].Owner = rec.Attachment.Owner
-			claims[i].Dead = !rec.Alive(boot)
-		}
-	}
-	return claims
 }
 
 // families are those the request maps, and those its last ADD did.

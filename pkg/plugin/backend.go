@@ -5,10 +5,15 @@ package plugin
 import (
 	"fmt"
 	"os"
+	"slices"
 
+	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/ruleset"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // choose says where the mappings go, and why. In kube-proxy's ipvs mode every
@@ -47,4 +52,43 @@ func (p *Plugin) debug(format string, args ...any) {
 	if os.Getenv("PORTGUARD_DEBUG") != "" {
 		p.warn(fmt.Sprintf("debug: "+format, args...))
 	}
+}
+
+// unclaimed leaves out the mappings that another live attachment has, which only
+// the policy "warn" lets pass: a key of a map has one value.
+func unclaimed(a hostport.Attachment, r conflict.Report) hostport.Attachment {
+	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(m hostport.Mapping) bool {
+		return slices.ContainsFunc(r.Warnings, func(f conflict.Finding) bool { return f.Kind == conflict.Claimed && f.Mapping == m })
+	})
+	return a
+}
+
+// leaveNftables moves attachments from nftables to iptables if kube-proxy turned
+// out to be in ipvs mode after they were added: there they would take the traffic
+// of Services. Those with conditions that only nft can read have to stay.
+func (p *Plugin) leaveNftables(c *change, d *decision, store *state.Store) []state.Record {
+	var moved []state.Record
+	if d.backend != netconf.IPTables || !d.ipvs {
+		return nil
+	}
+	for _, key := range c.table.Keys() {
+		rec, err := store.Load(key)
+		if err != nil || len(rec.Attachment.ConditionsV4)+len(rec.Attachment.ConditionsV6) > 0 {
+			p.warn(fmt.Sprintf("mappings of %s stay in nftables, where they may take the traffic of Services of kube-proxy's ipvs mode; restart the pod", key))
+			continue
+		}
+		for _, at := range c.view.places {
+			if at.flavour == d.flavour {
+				c.want[at] = c.want[at].Put(rec.Attachment, ruleset.Node{Sets: d.node[at.family].Sets, RouteLocalnet: c.view.table.Guarded()})
+			}
+		}
+		c.table = c.table.Remove(key)
+		// From now on a DEL looks everywhere, whenever we are killed.
+		if rec.Moved = true; store.Save(*rec) != nil {
+			continue
+		}
+		rec.Backend, rec.Flavour = netconf.IPTables, string(d.flavour)
+		moved = append(moved, *rec)
+	}
+	return moved
 }

@@ -56,18 +56,14 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 // iptables.
 func lookForCheck(t *iptables.Tools, a *hostport.Attachment, rec *state.Record) (*view, error) {
 	s := &scout{reader: nft.NewReader(), all: true}
-	if rec != nil && rec.Backend == netconf.NFTables {
-		v, err := look(t, s, nil, nil)
-		if err == nil {
-			err = v.readTable(nil)
-		}
-		return v, err
-	}
-	v, err := look(t, s, flavours(), families(a, rec))
+	v, err := look(t, s, nil, nil)
 	if err == nil {
 		err = v.readTable(nil)
 	}
-	return v, err
+	if err != nil || rec != nil && rec.Backend == netconf.NFTables || rec == nil && v.table.Has(a.Owner.Key()) {
+		return v, err
+	}
+	return v, v.add(t, flavours(), families(a, rec))
 }
 
 // check lists what is lost.

@@ -154,7 +154,7 @@ func Mark(i Info) (value, mask uint32, ok bool) {
 // address or not known. Revision 2 is struct nf_nat_range2, 1 nf_nat_range, and
 // 0 struct nf_nat_ipv4_multi_range_compat; ports are in network order.
 func Destination(i Info) string {
-	if i.Name != "DNAT" {
+	if i.Name != "DNAT" || i.Rev == 0 && i.IPv6 { // IPv6 began with revision 1
 		return ""
 	}
 	const mapIPs, specified = 1, 2
