@@ -155,6 +155,14 @@ func flavourOf(path string) (Flavour, bool) {
 	return "", false
 }
 
+// Installed returns ErrNoTool if a tool that reads or writes the flavour's rules is
+// missing.
+func (t *Tools) Installed(fl Flavour, f hostport.Family) error {
+	_, err1 := path(fl, f, "save")
+	_, err2 := path(fl, f, "restore")
+	return errors.Join(err1, err2)
+}
+
 // path finds a tool: under its own name, or under the plain one where that is
 // this flavour.
 func path(fl Flavour, f hostport.Family, verb string) (string, error) {

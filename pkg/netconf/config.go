@@ -41,6 +41,8 @@ type Config struct {
 
 	// Ports are the entries of runtimeConfig.portMappings.
 	Ports []Port
+	// Capable is set if the configuration declares the capability portMappings.
+	Capable bool
 	// Notes are remarks for the administrator, printed once.
 	Notes []string
 
@@ -61,22 +63,23 @@ func fieldErrorf(field, format string, args ...any) error {
 
 // wire is the JSON as written. The first eight keys are portmap's.
 type wire struct {
-	CNIVersion           string    `json:"cniVersion"`
-	Name                 string    `json:"name"`
-	Backend              *string   `json:"backend"`
-	SNAT                 *bool     `json:"snat"`
-	MasqAll              bool      `json:"masqAll"`
-	ConditionsV4         []string  `json:"conditionsV4"`
-	ConditionsV6         []string  `json:"conditionsV6"`
-	MarkMasqBit          *int      `json:"markMasqBit"`
-	ExternalSetMarkChain *string   `json:"externalSetMarkChain"`
-	ConflictPolicy       *string   `json:"conflictPolicy"`
-	Localhost            *bool     `json:"localhost"`
-	ExcludeCIDRs         []string  `json:"excludeCIDRs"`
-	LockTimeout          *string   `json:"lockTimeout"`
-	DataDir              *string   `json:"dataDir"`
-	RuntimeConfig        runtime   `json:"runtimeConfig"`
-	PrevResult           rawObject `json:"prevResult"`
+	CNIVersion           string          `json:"cniVersion"`
+	Name                 string          `json:"name"`
+	Backend              *string         `json:"backend"`
+	SNAT                 *bool           `json:"snat"`
+	MasqAll              bool            `json:"masqAll"`
+	ConditionsV4         []string        `json:"conditionsV4"`
+	ConditionsV6         []string        `json:"conditionsV6"`
+	MarkMasqBit          *int            `json:"markMasqBit"`
+	ExternalSetMarkChain *string         `json:"externalSetMarkChain"`
+	ConflictPolicy       *string         `json:"conflictPolicy"`
+	Localhost            *bool           `json:"localhost"`
+	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
+	LockTimeout          *string         `json:"lockTimeout"`
+	DataDir              *string         `json:"dataDir"`
+	RuntimeConfig        runtime         `json:"runtimeConfig"`
+	Capabilities         map[string]bool `json:"capabilities"`
+	PrevResult           rawObject       `json:"prevResult"`
 }
 
 type runtime struct {
@@ -100,7 +103,7 @@ func Parse(stdin []byte) (*Config, error) {
 	if err := decode(stdin, "", &w); err != nil {
 		return nil, err
 	}
-	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, prevResult: json.RawMessage(w.PrevResult)}
+	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
 	c.SNAT = w.SNAT == nil || *w.SNAT
 	c.Localhost = c.SNAT
 	if w.Localhost != nil {

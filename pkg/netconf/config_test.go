@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 		change   func(*Config)
 	}{
 		{"an empty object has every default", `{}`, func(*Config) {}},
-		{"unknown keys are ignored", `{"capabilities":{"portMappings":true},"x":1}`, func(*Config) {}},
+		{"unknown keys are ignored", `{"capabilities":{"portMappings":true},"x":1}`, func(c *Config) { c.Capable = true }},
 		{"null is the default", `{"snat":null,"backend":null,"conditionsV4":null,"runtimeConfig":null,"prevResult":null}`, func(*Config) {}},
 		{"name and version are kept", `{"name":"n","cniVersion":"1.0.0"}`, func(c *Config) { c.Name, c.CNIVersion = "n", "1.0.0" }},
 		{"localhost follows snat", `{"snat":false}`, func(c *Config) { c.SNAT, c.Localhost = false, false }},

@@ -47,22 +47,29 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 	if err != nil {
 		return err
 	}
-	gone := v.attachment(key, rec)
-	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(key), inUse: linksInUse(store, key)}
+	return p.remove(v, store, t, key)
+}
+
+// remove takes away what the attachments of those keys own, of what v has seen.
+func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...string) error {
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(keys...), inUse: linksInUse(store, keys...)}
 	for _, at := range v.places {
-		c.want[at] = v.layouts[at].Remove(key)
+		c.want[at] = v.layouts[at].Remove(keys...)
 	}
 	if err := c.apply(t); err != nil {
 		return err
 	}
-	if rec != nil {
-		closeAfterFlush(c, rec)
-	}
-	if err := dropUDP(gone, true, nil); err != nil {
-		p.warn(err.Error())
-	}
-	if err := store.Delete(key); err != nil {
-		return err
+	for _, key := range keys {
+		rec, _ := store.Load(key)
+		if rec != nil {
+			closeAfterFlush(c, rec)
+		}
+		if err := dropUDP(v.attachment(key, rec), true, nil); err != nil {
+			p.warn(err.Error())
+		}
+		if err := store.Delete(key); err != nil {
+			return err
+		}
 	}
 	if v.whole() {
 		p.noteComplete(store, v)

@@ -25,7 +25,7 @@ func New(stderr io.Writer) *Plugin { return &Plugin{Stderr: stderr, Proc: "/proc
 
 // Funcs are the verbs for skel.
 func (p *Plugin) Funcs() skel.CNIFuncs {
-	return skel.CNIFuncs{Add: p.Add, Del: p.Del, Check: p.Check}
+	return skel.CNIFuncs{Add: p.Add, Del: p.Del, Check: p.Check, GC: p.GC, Status: p.Status}
 }
 
 func (p *Plugin) warn(lines ...string) {

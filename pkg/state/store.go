@@ -66,6 +66,22 @@ func (s *Store) Unknown() bool {
 	return err != nil && s.Used()
 }
 
+// Writable reports why a record could not be written, nil if one could.
+func (s *Store) Writable() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("dataDir: %w", err)
+	}
+	f, err := os.CreateTemp(s.dir, ".try-*")
+	if err != nil {
+		return fmt.Errorf("dataDir: %w", err)
+	}
+	_, err = f.WriteString("x")
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return fmt.Errorf("dataDir: %w", err)
+	}
+	return nil
+}
+
 // Used reports whether there have been rules since boot.
 func (s *Store) Used() bool {
 	_, err := os.Stat(s.used())

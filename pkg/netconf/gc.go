@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netconf
+
+import (
+	"encoding/json"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A Collection is what a GC asks for.
+type Collection struct {
+	Teardown
+	// Given is set if the runtime said which attachments are valid. Without it
+	// nothing may be removed.
+	Given bool
+	// Valid are the keys of those attachments.
+	Valid []string
+}
+
+// ParseGC reads the configuration of a GC (CNI 1.1). The error is a *FieldError
+// for everything but broken JSON: what is not understood must not lead to a
+// removal.
+func ParseGC(stdin []byte) (Collection, error) {
+	g := Collection{Teardown: ParseTeardown(stdin)}
+	var w struct {
+		Name  string          `json:"name"`
+		Valid json.RawMessage `json:"cni.dev/valid-attachments"`
+	}
+	if err := decode(stdin, "", &w); err != nil {
+		return g, err
+	}
+	if w.Name == "" {
+		return g, fieldErrorf("name", "is missing")
+	}
+	var valid []struct {
+		ContainerID string `json:"containerID"`
+		IfName      string `json:"ifname"`
+	}
+	if g.Given = len(w.Valid) > 0; !g.Given {
+		return g, nil
+	}
+	// A null is what libcni makes of an empty Go slice.
+	if err := decode(w.Valid, "cni.dev/valid-attachments", &valid); err != nil {
+		return g, err
+	}
+	for _, v := range valid {
+		if v.ContainerID == "" || v.IfName == "" {
+			return g, fieldErrorf("cni.dev/valid-attachments", "an entry lacks containerID or ifname")
+		}
+		g.Valid = append(g.Valid, hostport.Owner{ContainerID: v.ContainerID, IfName: v.IfName}.Key())
+	}
+	return g, nil
+}
