@@ -118,3 +118,22 @@ func TestStatus(t *testing.T) {
 	n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
 	not("nftables in ipvs mode", `,"backend":"nftables"`, "ipvs mode")
 }
+
+// A second interface of the same container keeps its ports.
+func TestDelOfOneInterface(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		pod := n.NewPod("multus")
+		if out, _, err := n.Call("ADD", pod, direct(n, pod, mapping, "")); err != nil {
+			t.Fatal(out)
+		}
+		one := n.Rules()
+		second := strings.Replace(direct(n, pod, `[{"hostPort":9090,"containerPort":80}]`, ""), `"name":"eth0"`, `"name":"net1"`, 1)
+		if out, _, err := n.CallOn("net1", "ADD", pod, second); err != nil {
+			t.Fatal(out)
+		}
+		if out, _, err := n.CallOn("net1", "DEL", pod, second); err != nil {
+			t.Fatal(out)
+		}
+		unchanged(t, n, one)
+	})
+}

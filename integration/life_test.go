@@ -111,25 +111,6 @@ func TestDelAlways(t *testing.T) {
 	})
 }
 
-// A second interface of the same container keeps its ports.
-func TestDelOfOneInterface(t *testing.T) {
-	onBackends(t, func(t *testing.T, n *lab.Node) {
-		pod := n.NewPod("multus")
-		if out, _, err := n.Call("ADD", pod, direct(n, pod, mapping, "")); err != nil {
-			t.Fatal(out)
-		}
-		one := n.Rules()
-		second := strings.Replace(direct(n, pod, `[{"hostPort":9090,"containerPort":80}]`, ""), `"name":"eth0"`, `"name":"net1"`, 1)
-		if out, _, err := n.CallOn("net1", "ADD", pod, second); err != nil {
-			t.Fatal(out)
-		}
-		if out, _, err := n.CallOn("net1", "DEL", pod, second); err != nil {
-			t.Fatal(out)
-		}
-		unchanged(t, n, one)
-	})
-}
-
 // Adding the same container again replaces its rules.
 func TestAddAgainReplaces(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
@@ -168,6 +149,18 @@ func TestDeadOwnerIsReplaced(t *testing.T) {
 			t.Errorf("late DEL: %v", err)
 		}
 		want(t, "after the late DEL", n.Client.Who("tcp4", lab.NodeV4+":80"), "heir")
+
+		// The same with the state wiped: the rules tell whose namespace it was.
+		last := n.NewPod("last")
+		last.Serve(80, "last")
+		n.WipeState()
+		refused(t, n, list, 101, []string{"has hostPort 80/tcp"}, lab.TCP(80, 80))
+		heir.Delete()
+		n.MustAdd(last, list, lab.TCP(80, 80))
+		want(t, "after the state was wiped", n.Client.Who("tcp4", lab.NodeV4+":80"), "last")
+		if c := n.Mapped("10.88."); c != 1 {
+			t.Errorf("%d IPv4 rules, want 1:\n%s", c, n.Rules())
+		}
 	})
 }
 

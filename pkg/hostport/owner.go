@@ -5,6 +5,7 @@ package hostport
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,9 @@ type Owner struct {
 	// The pod's name is known only when the runtime passed it in CNI_ARGS.
 	PodNamespace string `json:"podNamespace,omitempty"`
 	PodName      string `json:"podName,omitempty"`
+	// Netns is the inode of the container's network namespace, 0 if not known.
+	// It tells the dead from the living where there is no record.
+	Netns uint64 `json:"netns,omitempty"`
 }
 
 // maxComment is what the kernel's xt_comment takes: 256 bytes with the NUL.
@@ -45,17 +49,26 @@ func (o Owner) Comment() string {
 	if len(id) > 128 {
 		id = id[:64] + "~" + digest(id)
 	}
-	return strings.Join([]string{commentTag, net, id, o.IfName}, " ")
+	return o.tag(net, id, o.IfName)
+}
+
+// tag joins the words of a comment.
+func (o Owner) tag(words ...string) string {
+	s := strings.Join(append([]string{commentTag}, words...), " ")
+	if o.Netns != 0 {
+		s += " " + strconv.FormatUint(o.Netns, 10)
+	}
+	return s
 }
 
 // Tag is Comment for nftables, where a comment has at most 128 characters. What
 // is too long gives way to the key.
 func (o Owner) Tag() string {
-	if s := strings.Join([]string{commentTag, o.Network, o.ContainerID, o.IfName}, " "); len(s) <= maxTag {
+	if s := o.tag(o.Network, o.ContainerID, o.IfName); len(s) <= maxTag {
 		return s
 	}
 	cut := func(s string, n int) string { return s[:min(n, len(s))] }
-	return strings.Join([]string{commentTag, keyTag + o.Key(), cut(o.Network, 20), cut(o.ContainerID, 40), cut(o.IfName, 15)}, " ")
+	return o.tag(keyTag+o.Key(), cut(o.Network, 16), cut(o.ContainerID, 32), cut(o.IfName, 15))
 }
 
 // maxTag is NFTNL_UDATA_COMMENT_MAXLEN; keyTag marks a key that is given because
@@ -70,20 +83,28 @@ func ParseTag(s string) (o Owner, key string, ok bool) {
 	if o, ok = ParseComment(s); ok {
 		return o, o.Key(), true
 	}
-	f := strings.Split(s, " ")
-	if len(f) != 5 || f[0] != commentTag || !strings.HasPrefix(f[1], keyTag) {
-		return o, "", false
+	tagged, rest, _ := strings.Cut(strings.TrimPrefix(s, commentTag+" "), " ")
+	key, ok = strings.CutPrefix(tagged, keyTag)
+	if o, whole := ParseComment(commentTag + " " + rest); ok && whole {
+		return o, key, true
 	}
-	return Owner{Network: f[2], ContainerID: f[3], IfName: f[4]}, strings.TrimPrefix(f[1], keyTag), true
+	return Owner{}, "", false
 }
 
 // ParseComment is the inverse of Comment, as far as nothing was shortened.
 func ParseComment(s string) (Owner, bool) {
 	f := strings.Split(s, " ")
-	if len(f) != 4 || f[0] != commentTag {
+	if len(f) != 4 && len(f) != 5 || f[0] != commentTag || strings.HasPrefix(f[1], keyTag) {
 		return Owner{}, false
 	}
-	return Owner{Network: f[1], ContainerID: f[2], IfName: f[3]}, true
+	o := Owner{Network: f[1], ContainerID: f[2], IfName: f[3]}
+	if len(f) == 5 {
+		var err error
+		if o.Netns, err = strconv.ParseUint(f[4], 10, 64); err != nil {
+			return Owner{}, false
+		}
+	}
+	return o, true
 }
 
 // String names the owner for people: the pod where it is known.

@@ -127,3 +127,23 @@ func TestOwnerForPeople(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestTag(t *testing.T) {
+	short := Owner{Network: "net", ContainerID: strings.Repeat("a", 64), IfName: "eth0", Netns: 4026532345}
+	long := Owner{Network: strings.Repeat("n", 100), ContainerID: strings.Repeat("b", 200), IfName: "eth0", Netns: 4026532345}
+	for _, o := range []Owner{short, long, {Network: "n", ContainerID: "c", IfName: "eth0"}} {
+		tag := o.Tag()
+		got, key, ok := ParseTag(tag)
+		if len(tag) > 128 || !ok || key != o.Key() || got.Netns != o.Netns || got.IfName != o.IfName {
+			t.Errorf("%q (%d characters) is read as %+v, key %s, %v", tag, len(tag), got, key, ok)
+		}
+	}
+	if got, _, _ := ParseTag(short.Tag()); got != short {
+		t.Errorf("got %+v", got)
+	}
+	for _, s := range []string{"", "portguard", "portguard # a b c", "portguard a b", "portguard a b c d", "portguard #K a b", "other #K a b c", "portguard a b c d e"} {
+		if o, key, ok := ParseTag(s); ok && key != "" {
+			t.Errorf("%q is read as %+v, key %s", s, o, key)
+		}
+	}
+}

@@ -39,6 +39,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		if err := refuseOwnNetns(args); err != nil {
 			return err
 		}
+		req.Attachment.Owner.Netns = netns.Inode
 		if err := p.add(req, store, netns); err != nil {
 			return err
 		}

@@ -36,6 +36,9 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 		return nil
 	}
 	rec, _ := state.Open(c.DataDir).Load(req.Attachment.Owner.Key())
+	if netns, err := state.StatNetns(args.Netns); err == nil {
+		req.Attachment.Owner.Netns = netns.Inode
+	}
 	t := p.tools(c.LockTimeout)
 	v, err := lookForCheck(t, &req.Attachment, rec)
 	var lost []string

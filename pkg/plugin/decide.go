@@ -116,7 +116,7 @@ func unclear(r conflict.Report) bool {
 }
 
 // named completes claims with what their records tell: the pod's name, and
-// whether the owner is dead.
+// whether the owner is dead. Without a record the comment tells the namespace.
 func (p *Plugin) named(claims []hostport.Claim, store *state.Store) []hostport.Claim {
 	boot, records := p.bootID(), map[string]*state.Record{}
 	for i := range claims {
@@ -126,9 +126,12 @@ func (p *Plugin) named(claims []hostport.Claim, store *state.Store) []hostport.C
 			rec, _ = store.Load(key)
 			records[key] = rec
 		}
-		if rec != nil {
+		switch o := claims[i].Owner; {
+		case rec != nil:
 			claims[i].Owner = rec.Attachment.Owner
 			claims[i].Dead = !rec.Alive(boot)
+		case o.Netns != 0:
+			claims[i].Dead = state.NetnsGone(p.Proc, o.Netns)
 		}
 	}
 	return claims

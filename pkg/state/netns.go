@@ -5,6 +5,10 @@ package state
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,4 +51,28 @@ func (r *Record) Alive(bootID string) bool {
 		return true
 	}
 	return st.Dev == r.Netns.Dev && st.Ino == r.Netns.Inode
+}
+
+// NetnsGone reports whether no network namespace with that inode is left: nothing
+// is mounted from it and no process is in it. It is certain, or false.
+func NetnsGone(proc string, inode uint64) bool {
+	name := fmt.Sprintf("net:[%d]", inode)
+	mounts, err := os.ReadFile(filepath.Join(proc, "self/mountinfo"))
+	if err != nil || strings.Contains(string(mounts), " "+name+" ") {
+		return false
+	}
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err != nil || pid == 1 { // init is in no pod
+			continue
+		}
+		link, err := os.Readlink(filepath.Join(proc, e.Name(), "ns/net"))
+		if err == nil && link == name || err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			return false
+		}
+	}
+	return true
 }
