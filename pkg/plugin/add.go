@@ -126,7 +126,7 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 	gone := append([]string{key}, dead...)
 	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(gone...), inUse: linksInUse(store, gone...)}
 	if rec.Attachment.Localhost {
-		c.open = rec.Attachment.Link
+		c.open = []string{rec.Attachment.Link}
 	}
 	if d.backend == netconf.NFTables {
 		c.table = v.table.Put(unclaimed(rec.Attachment, d.report), rec.LocalnetWas, dead...)

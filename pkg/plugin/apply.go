@@ -25,8 +25,8 @@ type change struct {
 	table *nfttable.Table
 	// inUse tells the links that other attachments map localhost on.
 	inUse func(link string) bool
-	// open is the link on which this change needs route_localnet.
-	open string
+	// open are the links on which this change needs route_localnet.
+	open []string
 }
 
 // errNotUndone means that a failed change left something behind.
@@ -60,8 +60,10 @@ func (c change) apply(t *iptables.Tools) error {
 			back = nfttable.Diff(c.table, c.view.table).Commit
 		}
 	}
-	if err == nil && c.open != "" {
-		err = openLocalnet(c.open)
+	for _, link := range c.open {
+		if err == nil {
+			err = openLocalnet(link)
+		}
 	}
 	if err == nil {
 		return nil
@@ -115,7 +117,7 @@ func (c change) closeLocalnet() (closed []string, err error) {
 		maps.Copy(kept, c.want[at].Guarded())
 	}
 	for link, was := range had {
-		if _, keep := kept[link]; keep || was || link == c.open || c.inUse(link) {
+		if _, keep := kept[link]; keep || was || slices.Contains(c.open, link) || c.inUse(link) {
 			continue
 		}
 		if err := host.SetRouteLocalnet(link, false); err != nil {

@@ -37,27 +37,8 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 		return cniError(err, CodeUnreadable)
 	}
 	var err error
-	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(d.flavour), Claims: p.named(v.claims(), store)}
-	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, d.backend == netconf.NFTables
-	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
-		snap.Listeners, err = listener.New().Read(a.Mappings)
-	}
-	if err == nil {
-		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
-	}
-	if err != nil {
+	if d.report, err = p.find(*a, d.backend, d.flavour, store, v, on, t); err != nil {
 		return cniError(err, CodeUnreadable)
-	}
-	if d.report, err = conflict.Find(*a, snap, ruleset.IsOurs); err == nil && unclear(d.report) {
-		// iptables may know what portguard could not decode, and says it better.
-		var more bool
-		if more, err = v.complete(t); more && err == nil {
-			snap.Rules, snap.Claims = v.rules(d.flavour), p.named(v.claims(), store)
-			d.report, err = conflict.Find(*a, snap, ruleset.IsOurs)
-		}
-	}
-	if err != nil {
-		return cniError(fmt.Errorf("could not decide who has the port: %w", err), CodeUnreadable)
 	}
 	if len(d.report.Conflicts) > 0 {
 		if !req.WarnOnly {
@@ -78,6 +59,33 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 	p.warn(messages(d.report.Warnings)...)
 	a.Carves = d.report.Carves
 	return nil
+}
+
+// find looks for conflicts of an attachment that would go to that backend.
+func (p *Plugin) find(a hostport.Attachment, backend string, fl iptables.Flavour, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
+	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(fl), Claims: p.named(v.claims(), store)}
+	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, backend == netconf.NFTables
+	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
+		snap.Listeners, err = listener.New().Read(a.Mappings)
+	}
+	if err == nil {
+		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
+	}
+	if err != nil {
+		return r, err
+	}
+	if r, err = conflict.Find(a, snap, ruleset.IsOurs); err == nil && unclear(r) {
+		// iptables may know what portguard could not decode, and says it better.
+		var more bool
+		if more, err = v.complete(t); more && err == nil {
+			snap.Rules, snap.Claims = v.rules(fl), p.named(v.claims(), store)
+			r, err = conflict.Find(a, snap, ruleset.IsOurs)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("could not decide who has the port: %w", err)
+	}
+	return r, err
 }
 
 // prepare completes the attachment and finds out where its rules go.

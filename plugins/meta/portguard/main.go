@@ -10,11 +10,16 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/portguard/portguard/pkg/cli"
 	"github.com/portguard/portguard/pkg/plugin"
 )
 
 func main() {
-	skel.PluginMainFuncs(plugin.New(os.Stderr).Funcs(),
+	p := plugin.New(os.Stderr)
+	if len(os.Args) > 1 && os.Getenv("CNI_COMMAND") == "" {
+		os.Exit(cli.Run(p, os.Args[1:], os.Stdout, os.Stderr))
+	}
+	skel.PluginMainFuncs(p.Funcs(),
 		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),
 		"CNI plugin portguard "+buildVersion())
 }
