@@ -34,7 +34,7 @@ func Run(p *plugin.Plugin, args []string, stdout, stderr io.Writer) int {
 	fs.SetOutput(stderr)
 	dataDir := fs.String("data-dir", netconf.DefaultDataDir, "the dataDir of the configuration")
 	if args[0] != "restore" {
-		fmt.Fprint(stderr, usage)
+		_, _ = io.WriteString(stderr, usage)
 		return Usage
 	}
 	if err := fs.Parse(args[1:]); err != nil || fs.NArg() > 0 {

@@ -53,6 +53,9 @@ type Finding struct {
 	Message string
 	// Dst are the destinations the finding is about, where that matters.
 	Dst addrset.Set
+	// Portmap is the container for which portmap made the rule; without a
+	// ContainerID it is not portmap's. Its nftables backend leaves no network.
+	Portmap hostport.Owner
 }
 
 // A Report is the decision.

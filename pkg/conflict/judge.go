@@ -31,7 +31,8 @@ func judge(r *Report, m hostport.Mapping, path walk.Path, where string, target b
 		r.refuseOf(NodePort, m, path.Dst, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; change the Service's nodePort or choose another hostPort", m, svc))
 		return
 	}
-	r.refuseOf(NATRule, m, path.Dst, fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, taker(path, where)))
+	add(&r.Conflicts, Finding{Kind: NATRule, Mapping: m, Dst: path.Dst, Portmap: portmapOwner(path),
+		Message: fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, taker(path, where))})
 }
 
 // where prints the way to a rule and the rule itself.
@@ -56,16 +57,17 @@ func taker(path walk.Path, where string) string {
 	if last.To != "" {
 		to += " to " + last.To
 	}
+	if o := portmapOwner(path); o.ContainerID != "" {
+		return fmt.Sprintf("portmap has it for %s (%s, %s)", o.Short(), to, where)
+	}
 	for _, h := range path.Hops {
 		switch {
-		case strings.HasSuffix(h.Table, " cni_hostport"):
-			return fmt.Sprintf("portmap has it for %s (%s, %s)", hostport.Owner{ContainerID: last.Comment}.Short(), to, where)
 		case strings.HasSuffix(h.Table, " docker-bridges"):
 			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
 		case strings.HasSuffix(h.Table, " netavark"):
 			return fmt.Sprintf("podman publishes it (%s, %s)", to, where)
 		case h.Chain == "CNI-HOSTPORT-DNAT":
-			return fmt.Sprintf("portmap has it for %s (%s, %s)", portmapOwner(h.Comment), to, where)
+			return fmt.Sprintf("portmap has it for a container (%s, %s)", to, where)
 		case h.Chain == "DOCKER":
 			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
 		case h.Chain == "KUBE-HOSTPORTS" || strings.HasPrefix(h.Chain, "CRIO-HOSTPORTS"):
@@ -75,13 +77,21 @@ func taker(path walk.Path, where string) string {
 	return fmt.Sprintf("a NAT rule has it (%s, %s)", to, where)
 }
 
-// portmapOwner reads portmap's comment: dnat name: "NETWORK" id: "CONTAINER".
-func portmapOwner(comment string) string {
-	f := regexp.MustCompile(`name: "([^"]*)" id: "([^"]*)`).FindStringSubmatch(comment)
-	if f == nil {
-		return "a container"
+// portmapOwner is the container for which portmap made the rule, if it did: in its
+// comment, which is the container's ID with nftables, and with iptables
+// dnat name: "NETWORK" id: "CONTAINER".
+func portmapOwner(path walk.Path) hostport.Owner {
+	for _, h := range path.Hops {
+		switch {
+		case strings.HasSuffix(h.Table, " cni_hostport"):
+			return hostport.Owner{ContainerID: path.Last().Comment}
+		case h.Chain == "CNI-HOSTPORT-DNAT":
+			if f := regexp.MustCompile(`name: "([^"]*)" id: "([^"]*)`).FindStringSubmatch(h.Comment); f != nil {
+				return hostport.Owner{Network: f[1], ContainerID: f[2]}
+			}
+		}
 	}
-	return hostport.Owner{Network: f[1], ContainerID: f[2]}.Short()
+	return hostport.Owner{}
 }
 
 // nodePort reads the Service from the comment kube-proxy puts on the rules of

@@ -16,6 +16,7 @@ import (
 // Defaults of the configuration keys.
 const (
 	DefaultDataDir     = "/run/cni/portguard"
+	DefaultCacheDir    = "/var/lib/cni"
 	DefaultLockTimeout = 10 * time.Second
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	WarnOnly    bool
 	LockTimeout time.Duration
 	DataDir     string
+	// CacheDir is libcni's.
+	CacheDir string
 
 	// Ports are the entries of runtimeConfig.portMappings.
 	Ports []Port
@@ -77,6 +80,7 @@ type wire struct {
 	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
 	LockTimeout          *string         `json:"lockTimeout"`
 	DataDir              *string         `json:"dataDir"`
+	CacheDir             *string         `json:"cacheDir"`
 	RuntimeConfig        runtime         `json:"runtimeConfig"`
 	Capabilities         map[string]bool `json:"capabilities"`
 	PrevResult           rawObject       `json:"prevResult"`
@@ -224,7 +228,7 @@ func (c *Config) setExcludes(w *wire) error {
 }
 
 func (c *Config) setPaths(w *wire) error {
-	c.LockTimeout, c.DataDir = DefaultLockTimeout, DefaultDataDir
+	c.LockTimeout, c.DataDir, c.CacheDir = DefaultLockTimeout, DefaultDataDir, DefaultCacheDir
 	if w.LockTimeout != nil {
 		d, err := time.ParseDuration(*w.LockTimeout)
 		if err != nil || d <= 0 {
@@ -232,11 +236,18 @@ func (c *Config) setPaths(w *wire) error {
 		}
 		c.LockTimeout = d
 	}
-	if w.DataDir != nil {
-		if !filepath.IsAbs(*w.DataDir) || filepath.Clean(*w.DataDir) == "/" {
-			return fieldErrorf("dataDir", "%q is not an absolute path of a directory", *w.DataDir)
+	for _, d := range []struct {
+		field string
+		value *string
+		into  *string
+	}{{"dataDir", w.DataDir, &c.DataDir}, {"cacheDir", w.CacheDir, &c.CacheDir}} {
+		if d.value == nil {
+			continue
 		}
-		c.DataDir = filepath.Clean(*w.DataDir)
+		if !filepath.IsAbs(*d.value) || filepath.Clean(*d.value) == "/" {
+			return fieldErrorf(d.field, "%q is not an absolute path of a directory", *d.value)
+		}
+		*d.into = filepath.Clean(*d.value)
 	}
 	return nil
 }

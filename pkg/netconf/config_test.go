@@ -24,7 +24,7 @@ func equal() cmp.Option {
 }
 
 func defaults() Config {
-	return Config{Backend: "auto", SNAT: true, Localhost: true, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard"}
+	return Config{Backend: "auto", SNAT: true, Localhost: true, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni"}
 }
 
 func TestParse(t *testing.T) {

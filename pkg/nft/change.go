@@ -83,6 +83,12 @@ func (b *Batch) AddRule(t Table, chain string, r Rule) {
 	b.add(newRule, unix.NLM_F_CREATE|unix.NLM_F_APPEND, t, a, "add a rule to chain %s", chain)
 }
 
+// DeleteRule removes one rule.
+func (b *Batch) DeleteRule(t Table, chain string, handle uint64) {
+	a := Attrs{}.With(ruleTable, cstring(t.Name)).With(ruleChain, cstring(chain)).With(ruleHandle, binary.BigEndian.AppendUint64(nil, handle))
+	b.add(delRule, 0, t, a, "delete rule %d of chain %s", handle, chain)
+}
+
 // AddSet adds a set or map. Fields are the lengths of the parts of its key.
 func (b *Batch) AddSet(s Set, keyType, dataType uint32, dataLen int, fields []int) {
 	a := Attrs{}.With(setTable, cstring(s.Table.Name)).With(setName, cstring(s.Name)).With(setFlags, be32(s.Flags)).

@@ -100,6 +100,11 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
+	for _, o := range d.portmap {
+		if err := removePortmap(reader, t, o); err != nil {
+			return cniError(err, CodeApply)
+		}
+	}
 	rec := state.Record{Attachment: *a, Netns: netns, BootID: p.bootID(), Backend: backend,
 		Flavour: string(d.flavour), LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
 		Moved:    old != nil && (old.Moved || old.Backend != backend || old.Flavour != string(d.flavour)),

@@ -26,7 +26,9 @@ type decision struct {
 	// ipvs is set if kube-proxy is in ipvs mode.
 	ipvs   bool
 	report conflict.Report
-	node   map[hostport.Family]ruleset.Node
+	// portmap are the dead containers whose rules portmap left behind.
+	portmap []hostport.Owner
+	node    map[hostport.Family]ruleset.Node
 }
 
 // decide completes the attachment with what the node is like and looks for
@@ -40,6 +42,7 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 	if d.report, err = p.find(*a, d.backend, d.flavour, store, v, on, t); err != nil {
 		return cniError(err, CodeUnreadable)
 	}
+	d.portmap = deadOfPortmap(&d.report, req.CacheDir)
 	if len(d.report.Conflicts) > 0 {
 		if !req.WarnOnly {
 			return refusal(d.report.Conflicts)

@@ -32,10 +32,11 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 		return cniError(err, CodeApply)
 	}
 	defer unlock()
-	return cniError(p.del(owner.Key(), store, p.tools(t.LockTimeout)), CodeApply)
+	return cniError(p.del(owner, store, p.tools(t.LockTimeout)), CodeApply)
 }
 
-func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
+func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools) error {
+	key := owner.Key()
 	rec, _ := store.Load(key)
 	v, err := lookForDel(t, rec)
 	if err == nil {
@@ -47,7 +48,11 @@ func (p *Plugin) del(key string, store *state.Store, t *iptables.Tools) error {
 	if err != nil {
 		return err
 	}
-	return p.remove(v, store, t, key)
+	if err := p.remove(v, store, t, key); err != nil || rec != nil {
+		return err
+	}
+	// Perhaps it was added when the conflist named portmap.
+	return removePortmap(v.scout.reader, t, owner)
 }
 
 // remove takes away what the attachments of those keys own, of what v has seen.

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/portmap"
+)
+
+// removePortmap removes the rules that portmap made for a container, of both its
+// backends and of nobody else.
+func removePortmap(r *nft.Reader, t *iptables.Tools, o hostport.Owner) error {
+	chain := portmap.Chain(o.Network, o.ContainerID)
+	for _, f := range nodeFamilies() {
+		for _, fl := range flavours() {
+			if fl == iptables.NFT {
+				names, err := r.Names(nft.Table{Family: tableFamily(f), Name: "nat"})
+				if err != nil {
+					return err
+				}
+				if !slices.Contains(names, chain) {
+					continue
+				}
+			}
+			d, err := t.Save(fl, f)
+			if err != nil {
+				return err
+			}
+			if script := portmap.Script(d, chain); script != "" {
+				if err := t.Restore(fl, f, script); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	b := &nft.Batch{}
+	for _, table := range portmap.Tables() {
+		rules, err := r.AllRules(table)
+		if err != nil {
+			return err
+		}
+		portmap.Remove(b, table, rules, o.ContainerID)
+	}
+	return b.Apply()
+}
+
+// deadOfPortmap takes out of a report what rules of dead containers are the reason
+// for, and names those.
+func deadOfPortmap(r *conflict.Report, cacheDir string) []hostport.Owner {
+	var dead []hostport.Owner
+	r.Conflicts = slices.DeleteFunc(r.Conflicts, func(f conflict.Finding) bool {
+		o := f.Portmap
+		if o.ContainerID == "" || !slices.Contains(dead, o) && !portmap.Dead(cacheDir, o) {
+			return false
+		}
+		if !slices.Contains(dead, o) {
+			dead = append(dead, o)
+		}
+		return true
+	})
+	return dead
+}
+
+func tableFamily(f hostport.Family) uint8 {
+	if f == hostport.IPv6 {
+		return nft.IPv6
+	}
+	return nft.IPv4
+}
