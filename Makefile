@@ -7,7 +7,7 @@ FUZZTIME ?= 20s
 
 SEEDS ?= 1000
 
-.PHONY: build deps demo test unit integration oracle bench fuzz golden lint clean
+.PHONY: build deps demo test unit integration oracle faults bench fuzz golden lint clean
 
 # The plugin, static, in bin/.
 build:
@@ -37,6 +37,11 @@ integration:
 # SEEDS random rule sets against the kernel.
 oracle: deps
 	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 12h -v -run TestOracle ./integration/oracle
+
+# kill -9 at random moments, TRIES times for each verb and backend.
+TRIES ?= 500
+faults: deps
+	TRIES=$(TRIES) $(GO) test -count=1 -timeout 2h -v -run TestKill ./integration/faults
 
 # ADD and DEL side by side with portmap and with a plugin that does nothing.
 bench: deps

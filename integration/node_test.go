@@ -88,11 +88,11 @@ func conntrackID(s string) string {
 func TestManyAtOnce(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
 		before := n.Rules()
-		const k = 20
+		const k = 100
 		errs := make(chan string, 2*k)
 		run := func(verb string, i int) {
 			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("many%d", i)}
-			conf := direct(n, p, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80},{"hostPort":7777,"containerPort":80,"hostIP":"192.0.2.%d"}]`, 2000+i, 100+i), "")
+			conf := direct(n, p, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80},{"hostPort":7777,"containerPort":80,"hostIP":"192.0.2.%d"}]`, 2000+i, 100+i), `,"lockTimeout":"60s"`)
 			out, _, err := n.Call(verb, p, conf)
 			if err != nil {
 				errs <- fmt.Sprintf("%s %d: %v %s", verb, i, err, out)
@@ -130,12 +130,12 @@ func TestManyAtOnce(t *testing.T) {
 // told who.
 func TestOnePortManyPods(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
-		const k = 20
+		const k = 50
 		answers := make(chan string, k)
 		for i := range k {
 			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("one%d", i), Args: fmt.Sprintf("K8S_POD_NAMESPACE=default;K8S_POD_NAME=one%d", i)}
 			go func() {
-				out, _, err := n.Call("ADD", p, direct(n, p, `[{"hostPort":80,"containerPort":80}]`, ""))
+				out, _, err := n.Call("ADD", p, direct(n, p, `[{"hostPort":80,"containerPort":80}]`, `,"lockTimeout":"60s"`))
 				switch {
 				case err == nil:
 					answers <- "got it"

@@ -198,6 +198,34 @@ func TestLockTimeout(t *testing.T) {
 	}
 }
 
+// The same for the lock of iptables-legacy.
+func TestXtablesLock(t *testing.T) {
+	n := newNode(t, "iptables", "legacy")
+	file := filepath.Join(n.Dir, "xtables.lock")
+	n.Env = append(n.Env, "XTABLES_LOCKFILE="+file)
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	pod := n.NewPod("web")
+	start := time.Now()
+	out, _, err := n.Call("ADD", pod, direct(n, pod, mapping, `,"lockTimeout":"1s"`))
+	if err == nil || !strings.Contains(out, `"code": 11`) || !strings.Contains(out, "xtables lock") {
+		t.Errorf("%v %s", err, out)
+	}
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("waited %s", d)
+	}
+	unchanged(t, n, "")
+	if len(n.StateFiles()) > 0 {
+		t.Errorf("state left: %v", n.StateFiles())
+	}
+}
+
 // cnitool is what people try a conflist with.
 func TestCnitool(t *testing.T) {
 	n := lab.NewNode(t, bin, "nft")

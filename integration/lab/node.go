@@ -5,6 +5,7 @@ package lab
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -165,4 +166,22 @@ func normalise(dump string) string {
 		}
 	}
 	return strings.Join(out, "\n")
+}
+
+// Mount puts a small file system of its own on a directory, until the test ends.
+func (n *Node) Mount(dir, options string) {
+	n.T.Helper()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "portguard-test", dir).CombinedOutput(); err != nil {
+		n.T.Fatalf("mount: %v: %s", err, out)
+	}
+	n.T.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
+}
+
+// Remount makes it read-only, or not.
+func (n *Node) Remount(dir string, readOnly bool) {
+	n.T.Helper()
+	mode := map[bool]string{true: "ro", false: "rw"}[readOnly]
+	if out, err := exec.Command("mount", "-o", "remount,"+mode, dir).CombinedOutput(); err != nil {
+		n.T.Fatalf("remount: %v: %s", err, out)
+	}
 }

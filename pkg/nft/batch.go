@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,11 +65,23 @@ func (b *Batch) add(typ, flags uint16, t Table, a Attrs, format string, args ...
 // Empty reports whether the batch asks for nothing.
 func (b *Batch) Empty() bool { return len(b.msgs) == 0 }
 
-// Apply sends the batch, in the calling thread's network namespace.
-func (b *Batch) Apply() error {
+// Apply sends the batch, in the calling thread's network namespace. What the kernel
+// puts off (EAGAIN, EBUSY, EINTR) is tried again for a moment.
+func (b *Batch) Apply() (err error) {
 	if b.Empty() {
 		return nil
 	}
+	for range maxTries {
+		err = b.send()
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EINTR) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
+}
+
+func (b *Batch) send() error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)

@@ -73,7 +73,7 @@ func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...
 			p.warn(err.Error())
 		}
 		if err := store.Delete(key); err != nil {
-			return err
+			p.warn(err.Error()) // the rules are gone, and so will be the namespace
 		}
 	}
 	if v.whole() {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -36,7 +37,7 @@ func cniError(err error, code uint) error {
 	switch {
 	case errors.As(err, &field):
 		code = types.ErrInvalidNetworkConfig
-	case errors.Is(err, state.ErrLocked), errors.Is(err, iptables.ErrBusy):
+	case errors.Is(err, state.ErrLocked), errors.Is(err, iptables.ErrBusy), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN):
 		code = types.ErrTryAgainLater
 	}
 	return types.NewError(code, err.Error(), "")

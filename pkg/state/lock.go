@@ -26,6 +26,9 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 	deadline := time.Now().Add(timeout)
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+		if errors.Is(err, unix.EROFS) { // a DEL must work all the same
+			f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("dataDir: %w", err)
 		}
