@@ -129,7 +129,11 @@ func (w *ruleWalk) rulesOf(t nft.Table) *Rules {
 func (w *ruleWalk) walker(t nft.Table, f hostport.Family) *walk.Walker {
 	key := fmt.Sprint(t, f)
 	if w.native[key] == nil {
-		w.native[key] = walk.NewNFT(w.s.NFT, t, f, w.isOurs)
+		var skip func(string) bool // chains of that name elsewhere are not ours
+		if w.rulesOf(t) != nil {
+			skip = w.isOurs
+		}
+		w.native[key] = walk.NewNFT(w.s.NFT, t, f, skip)
 	}
 	return w.native[key]
 }

@@ -210,9 +210,14 @@ func (r *Reader) Lookup(s Set, key []byte) (Element, bool, error) {
 	if ok || err != nil {
 		return e, ok, err
 	}
+	// Older kernels and most kinds of sets answer EINVAL here.
 	all := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
 	all.AddRtAttr(elemFlags, []byte{0, 0, 0, elemCatchAll})
-	return r.element(s, all)
+	e, ok, err = r.element(s, all)
+	if errors.Is(err, unix.EINVAL) {
+		err = nil
+	}
+	return e, ok, err
 }
 
 // setConcat is NFT_SET_CONCAT.
@@ -222,7 +227,7 @@ func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
 	list := nl.NewRtAttr(elemListElems|unix.NLA_F_NESTED, nil)
 	list.AddChild(elem)
 	msgs, err := ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name), list)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) && len(msgs) == 0 {
+	if errors.Is(err, unix.ENOENT) {
 		return Element{}, false, nil
 	}
 	if err != nil {

@@ -62,3 +62,22 @@ func (r *Reader) HasTable(t Table) (bool, error) {
 	}
 	return false, fmt.Errorf("could not read nftables table %s: %w", t, err)
 }
+
+// Generation returns the number of the rule set, which every transaction
+// changes. What was read before and after must be of one generation: else a rule
+// that moved from one chain to another may not have been seen in either.
+func Generation() (uint32, error) {
+	const getGen, genID = 16, 1
+	msgs, err := ask(getGen, 0, 0)
+	if absent(err) {
+		return 0, nil
+	}
+	if err == nil && len(msgs) == 0 {
+		err = errAttr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("could not read the generation of nftables: %w", err)
+	}
+	n, _ := Attrs(msgs[0]).Num(genID)
+	return n, nil
+}

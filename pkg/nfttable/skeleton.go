@@ -142,6 +142,11 @@ func chains() []nft.Chain {
 		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Prerouting, prioGuard)}
 }
 
+// IsBase reports whether c is one of our base chains, whatever its priority.
+func IsBase(c nft.Chain) bool {
+	return c.Table == Name() && slices.ContainsFunc(chains(), func(o nft.Chain) bool { return o.Name == c.Name && o.Type != "" })
+}
+
 // rules are those of chains.
 func rules() map[string][][]nft.Expr {
 	out := map[string][][]nft.Expr{}

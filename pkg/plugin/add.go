@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -79,13 +80,14 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	reader := readAhead(on, a.Mappings)
+	s := &scout{all: on.IPVS}
+	s.renew(on, a.Mappings)
 	backend, why, err := choose(req.Config, on)
 	if err != nil {
 		return types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
 	}
 	p.debug("backend %s: %s", backend, why)
-	s := &scout{reader: reader, all: on.IPVS, ours: backend == netconf.NFTables}
+	s.ours = backend == netconf.NFTables
 	fams := families(a, old)
 	if on.IPVS { // others may have to come out of nftables
 		fams = nodeFamilies()
@@ -96,12 +98,12 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	// What a container that is added again has, and what has no record, only the
 	// whole table tells.
-	d := &decision{backend: backend, ipvs: on.IPVS, whole: fresh || old != nil || on.IPVS || store.Unknown()}
+	d := &decision{target: target{backend: backend}, ipvs: on.IPVS, whole: fresh || old != nil || on.IPVS || store.Unknown()}
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
 	for _, o := range d.portmap {
-		if err := removePortmap(reader, t, o); err != nil {
+		if err := removePortmap(nft.NewReader(), t, o); err != nil {
 			return cniError(err, CodeApply)
 		}
 	}

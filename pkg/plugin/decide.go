@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,15 +13,20 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
 
-// A decision is what an ADD will do.
-type decision struct {
-	// backend is where the mappings go, flavour which iptables if it is that.
+// A target is where mappings go: a backend, and which iptables if it is that.
+type target struct {
 	backend string
 	flavour iptables.Flavour
+}
+
+// A decision is what an ADD will do.
+type decision struct {
+	target
 	// whole asks for all of our table to be read.
 	whole bool
 	// ipvs is set if kube-proxy is in ipvs mode.
@@ -39,7 +45,7 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 		return cniError(err, CodeUnreadable)
 	}
 	var err error
-	if d.report, err = p.find(*a, d.backend, d.flavour, store, v, on, t); err != nil {
+	if d.report, err = p.find(*a, d.target, store, v, on, t); err != nil {
 		return cniError(err, CodeUnreadable)
 	}
 	d.portmap = deadOfPortmap(&d.report, req.CacheDir)
@@ -64,10 +70,32 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 	return nil
 }
 
-// find looks for conflicts of an attachment that would go to that backend.
-func (p *Plugin) find(a hostport.Attachment, backend string, fl iptables.Flavour, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
-	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(fl), Claims: p.named(v.claims(), store)}
-	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, backend == netconf.NFTables
+// errChanging means that somebody changes rules faster than they can be read.
+var errChanging = errors.New("the nftables rules keep changing")
+
+// maxLooks is how often rules are read again that changed meanwhile.
+const maxLooks = 5
+
+// find looks for conflicts of an attachment that would go to that backend, in
+// rules that were one generation.
+func (p *Plugin) find(a hostport.Attachment, to target, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
+	for range maxLooks {
+		before := v.scout.generation
+		if r, err = p.findOnce(a, to, store, v, on, t); err != nil {
+			return r, fmt.Errorf("could not decide who has the port: %w", err)
+		}
+		now, err := nft.Generation()
+		if err != nil || now == before {
+			return r, err
+		}
+		v.scout.renew(on, a.Mappings)
+	}
+	return r, errChanging
+}
+
+func (p *Plugin) findOnce(a hostport.Attachment, to target, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
+	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(to.flavour), Claims: p.named(v.claims(), store)}
+	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, to.backend == netconf.NFTables
 	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
 		snap.Listeners, err = listener.New().Read(a.Mappings)
 	}
@@ -81,12 +109,9 @@ func (p *Plugin) find(a hostport.Attachment, backend string, fl iptables.Flavour
 		// iptables may know what portguard could not decode, and says it better.
 		var more bool
 		if more, err = v.complete(t); more && err == nil {
-			snap.Rules, snap.Claims = v.rules(fl), p.named(v.claims(), store)
+			snap.Rules, snap.Claims = v.rules(to.flavour), p.named(v.claims(), store)
 			r, err = conflict.Find(a, snap, ruleset.IsOurs)
 		}
-	}
-	if err != nil {
-		err = fmt.Errorf("could not decide who has the port: %w", err)
 	}
 	return r, err
 }

@@ -37,7 +37,7 @@ func cniError(err error, code uint) error {
 	switch {
 	case errors.As(err, &field):
 		code = types.ErrInvalidNetworkConfig
-	case errors.Is(err, state.ErrLocked), errors.Is(err, iptables.ErrBusy), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN):
+	case errors.Is(err, state.ErrLocked), errors.Is(err, iptables.ErrBusy), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN), errors.Is(err, errChanging):
 		code = types.ErrTryAgainLater
 	}
 	return types.NewError(code, err.Error(), "")

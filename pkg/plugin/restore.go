@@ -11,7 +11,6 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -42,7 +41,9 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 	}
 	t := p.tools(lockTimeout)
 	native := !slices.ContainsFunc(recs, func(r *state.Record) bool { return r.Backend == netconf.IPTables })
-	v, err := look(t, &scout{reader: nft.NewReader(), all: on.IPVS, ours: native}, flavours(), nodeFamilies())
+	s := &scout{all: on.IPVS, ours: native}
+	s.renew(on, nil)
+	v, err := look(t, s, flavours(), nodeFamilies())
 	if err == nil {
 		err = v.readTable(nil)
 	}
@@ -91,7 +92,8 @@ func (p *Plugin) putBack(c *change, rec *state.Record, store *state.Store, on *h
 	if err != nil || !lost {
 		return r, err
 	}
-	report, err := p.find(a, rec.Backend, iptables.Flavour(rec.Flavour), store, c.view, on, t)
+	c.view.scout.renew(on, a.Mappings)
+	report, err := p.find(a, target{rec.Backend, iptables.Flavour(rec.Flavour)}, store, c.view, on, t)
 	if err != nil {
 		return r, err
 	}

@@ -19,6 +19,8 @@ import (
 // nf_tables has them.
 type scout struct {
 	reader *nft.Reader
+	// generation is that of the rules when the reader began.
+	generation uint32
 	// all is set if the text of everything is needed: in ipvs mode, where rules
 	// ask for ipsets.
 	all bool
@@ -27,16 +29,16 @@ type scout struct {
 	ours bool
 }
 
-// readAhead returns a Reader that reads kube-proxy's big chains already, while the
-// rest of the node is looked at. They have one rule or
-// more for each Service, and every packet to the node passes them.
-func readAhead(on *host.Addressing, ms []hostport.Mapping) *nft.Reader {
-	r := nft.NewReader()
-	r.Concerns = hostport.Concerns(on.Local, ms)
+// renew begins to read anew. It reads kube-proxy's big chains already, while the
+// rest of the node is looked at: they have one rule or more for each Service, and
+// every packet to the node passes them.
+func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
+	s.generation, _ = nft.Generation() // without it find looks again
+	s.reader = nft.NewReader()
+	s.reader.Concerns = hostport.Concerns(on.Local, ms)
 	for _, family := range []uint8{nft.IPv4, nft.IPv6} {
-		r.Ahead(nft.Table{Family: family, Name: "nat"}, "KUBE-SERVICES")
+		s.reader.Ahead(nft.Table{Family: family, Name: "nat"}, "KUBE-SERVICES")
 	}
-	return r
 }
 
 // save reads the rules of a place. Part is set if that is not all of them.
@@ -83,8 +85,8 @@ func (s *scout) chains(f hostport.Family) (out map[string][]string, mine bool, e
 	return out, mine, nil
 }
 
-// foreignChains are the base chains of nftables that are not portguard's.
+// foreignChains are the base chains of nftables that portguard did not make.
 func foreignChains(r *nft.Reader) ([]nft.Chain, error) {
 	all, err := r.BaseChains()
-	return slices.DeleteFunc(slices.Clone(all), func(c nft.Chain) bool { return c.Table == nfttable.Name() }), err
+	return slices.DeleteFunc(slices.Clone(all), nfttable.IsBase), err
 }

@@ -63,6 +63,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"ACCEPT-like targets of iptables end", []exprs{xtables1("target", "MASQUERADE"), redir()}, "end yes MASQUERADE via pre"},
 		{"targets of iptables that only log", []exprs{xtables1("target", "LOG"), redir()}, "yes redirect via pre"},
 		{"MARK of iptables makes the mark unknown", []exprs{and(setMark(1), xtables1("target", "MARK")), and(meta(metaMark), is(native(1)...), redir())}, "unknown redirect via pre"},
+		{"CONNMARK of iptables makes the mark unknown", []exprs{and(setMark(1), xtables1("target", "CONNMARK")), and(meta(metaMark), is(native(1)...), redir())}, "unknown redirect via pre"},
 		{"an unknown target of iptables", []exprs{xtables1("target", "FROB"), redir()}, "unknown FROB via pre; yes redirect via pre"},
 		{"an unknown expression", []exprs{ex("frob", nil), redir()}, "unknown frob via pre; yes redirect via pre"},
 		{"an unknown expression that is not reached", []exprs{and(udpOnly(), ex("frob", nil)), redir()}, "yes redirect via pre"},

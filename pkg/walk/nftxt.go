@@ -83,7 +83,7 @@ func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
 	case !ok:
 		x.out(th, mayDoAnything, i.Name, "", false)
 		return []thread{th}
-	case i.Name == "MARK":
+	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
 		value, mask, known := xt.Mark(i)
 		if th.b.mark, th.altered = th.b.mark.set(value, mask), true; !known {
 			th.b.mark = bits{}

@@ -199,14 +199,15 @@ func (r *xtRule) misses(s space) bool {
 	return false
 }
 
-// mark applies the MARK target.
+// mark applies the targets that change the mark. What CONNMARK restores, and HMARK
+// makes of a hash, is not known.
 func mark(spec iptsave.Spec, s space) (space, bool) {
-	if spec.Target != "MARK" {
+	if spec.Target != "MARK" && spec.Target != "CONNMARK" && spec.Target != "HMARK" {
 		return nil, false
 	}
 	value, mask, ok := uint32(0), uint32(0), false
 	for _, o := range spec.TargetOptions {
-		if o.Name == "--set-xmark" || o.Name == "--set-mark" {
+		if spec.Target == "MARK" && (o.Name == "--set-xmark" || o.Name == "--set-mark") {
 			value, mask, ok = parseMark(o.Value())
 		}
 	}
