@@ -178,7 +178,7 @@ func TestConditionsOfNft(t *testing.T) {
 	if err := n.Check(pod, list, ports...); err != nil {
 		t.Errorf("CHECK: %v", err)
 	}
-	n.Run("sh", "-c", "nft flush chain inet portguard $(nft list chains inet | grep -o 'if-[A-Z0-9]*')")
+	n.Run("sh", "-c", "nft flush chain inet portguard $(nft list chains inet | grep -o 'if-[A-Za-z0-9-]*')")
 	if err := n.Check(pod, list, ports...); err == nil {
 		t.Error("CHECK does not see that the conditions are gone")
 	}
@@ -226,7 +226,9 @@ func TestBrokenTableIsMended(t *testing.T) {
 	link(n, one)
 	for _, spoil := range []string{
 		"flush chain inet portguard hostports4", "flush chain inet portguard prerouting; delete chain inet portguard prerouting",
-		"insert rule inet portguard masquerading drop", "flush chain inet portguard guard; delete chain inet portguard guard; delete set inet portguard guarded",
+		"insert rule inet portguard masquerading drop", "add table inet portguard { flags dormant; }",
+		"flush chain inet portguard prerouting; delete chain inet portguard prerouting; add chain inet portguard prerouting { type nat hook prerouting priority -100; }",
+		"flush chain inet portguard output; delete chain inet portguard output; add chain inet portguard output", "flush chain inet portguard guard; delete chain inet portguard guard; delete set inet portguard guarded",
 	} {
 		t.Run(spoil, func(t *testing.T) {
 			conf := direct(n, one, mapping, "")

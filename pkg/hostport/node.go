@@ -71,8 +71,10 @@ func (l Listener) String() string {
 
 // A Claim is a mapping that the rules of an attachment of ours hold now.
 type Claim struct {
-	Owner   Owner
-	Key     string
+	Owner Owner
+	Key   string
+	// Backend is where it is in place.
+	Backend string
 	Mapping Mapping
 	// Dead means that the owner's network namespace is gone or that it was
 	// there before the node's last boot.

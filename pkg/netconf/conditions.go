@@ -5,6 +5,7 @@ package netconf
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // setConditions refuses what could end a rule or start another one in the text
@@ -69,7 +70,8 @@ func nftProblem(s string) string {
 	if strings.ContainsAny(s, ";#\\") {
 		return "holds a character that would end the rule"
 	}
-	for word := range strings.FieldsSeq(s) {
+	letters := func(r rune) bool { return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	for word := range strings.FieldsFuncSeq(s, letters) {
 		switch word {
 		case "accept", "drop", "reject", "queue", "continue", "return", "jump", "goto", "dnat", "snat", "masquerade",
 			"redirect", "tproxy", "set", "add", "update", "delete", "notrack", "dup", "fwd", "comment", "vmap":

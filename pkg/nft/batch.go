@@ -136,6 +136,9 @@ func (b *Batch) answer(fd int) error {
 	buf := make([]byte, 1<<16)
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue // it may have been done
+		}
 		if err != nil {
 			return fmt.Errorf("nftables: no answer: %w", err)
 		}

@@ -4,7 +4,6 @@ package nft
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,6 +40,11 @@ func nest(typ uint16) uint16 { return typ | unix.NLA_F_NESTED }
 // CreateTable adds a table, which must not be there.
 func (b *Batch) CreateTable(t Table) {
 	b.add(newTable, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, Attrs{}.With(tableName, cstring(t.Name)), "create")
+}
+
+// WakeTable takes the flag dormant from a table.
+func (b *Batch) WakeTable(t Table) {
+	b.add(newTable, 0, t, Attrs{}.With(tableName, cstring(t.Name)).With(2, be32(0)), "wake")
 }
 
 // DeleteTable removes a table with all that is in it.
@@ -113,12 +117,12 @@ func (b *Batch) AddSet(s Set, keyType, dataType uint32, dataLen int, fields []in
 // CreateElement adds an element, which must not be there: the kernel refuses a
 // second claimant of the same key.
 func (b *Batch) CreateElement(t Table, set string, e Element) {
-	b.element(newSetElem, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, set, e, "create an element")
+	b.element(newSetElem, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, set, e, "create element")
 }
 
 // DeleteElement removes an element. The kernel looks at the key only.
 func (b *Batch) DeleteElement(t Table, set string, e Element) {
-	b.element(delSetElem, 0, t, set, Element{Key: e.Key, KeyEnd: e.KeyEnd}, "delete an element")
+	b.element(delSetElem, 0, t, set, Element{Key: e.Key, KeyEnd: e.KeyEnd, Text: e.Text}, "delete element")
 }
 
 func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb string) {
@@ -138,7 +142,7 @@ func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb 
 	}
 	a := Attrs{}.With(elemListTable, cstring(t.Name)).With(elemListSet, cstring(set)).
 		With(nest(elemListElems), Attrs{}.With(nest(listElem), elem))
-	b.add(typ, flags, t, a, "%s", fmt.Sprintf("%s of set %s", verb, set))
+	b.add(typ, flags, t, a, "%s %s of set %s", verb, e.Text, set)
 }
 
 // MaxComment is the longest comment that nft takes (NFTNL_UDATA_COMMENT_MAXLEN).

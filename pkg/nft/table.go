@@ -51,16 +51,21 @@ func (r *Reader) Sets(t Table) ([]Set, error) {
 	return out, nil
 }
 
-// HasTable reports whether a table is there.
-func (r *Reader) HasTable(t Table) (bool, error) {
-	_, err := ask(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name))
+// TableDormant is NFT_TABLE_F_DORMANT: the table is there and does nothing.
+const TableDormant = 1
+
+// TableFlags returns the flags of a table, and whether it is there.
+func (r *Reader) TableFlags(t Table) (flags uint32, there bool, err error) {
+	const tableFlags = 2
+	msgs, err := ask(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name))
 	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.ENOENT), absent(err):
-		return false, nil
+	case err == nil && len(msgs) > 0:
+		flags, _ = Attrs(msgs[0]).Num(tableFlags)
+		return flags, true, nil
+	case err == nil, errors.Is(err, unix.ENOENT), absent(err):
+		return 0, false, nil
 	}
-	return false, fmt.Errorf("could not read nftables table %s: %w", t, err)
+	return 0, false, fmt.Errorf("could not read nftables table %s: %w", t, err)
 }
 
 // Generation returns the number of the rule set, which every transaction

@@ -15,14 +15,17 @@ import (
 // one line for each thing that is lost. Elements of others do not matter. T must
 // be whole.
 func (t *Table) Check(a hostport.Attachment) []string {
-	if !t.There {
+	want := Absent().Put(a, false)
+	switch {
+	case !want.There: // all it asked for stays with others
+		return nil
+	case !t.There:
 		return []string{fmt.Sprintf("table %s is missing", Name())}
 	}
 	var lost []string
 	for _, part := range t.Broken {
 		lost = append(lost, fmt.Sprintf("table %s: %s is not as installed", Name(), part))
 	}
-	want := empty().Put(a, false)
 	for _, e := range want.sorted() {
 		have, ok := t.elements[e.key()]
 		if e.Set == setGuarded {
@@ -39,8 +42,8 @@ func (t *Table) Check(a hostport.Attachment) []string {
 		switch have, ok := t.chains[name]; {
 		case !ok:
 			lost = append(lost, fmt.Sprintf("table %s: chain %s is missing", Name(), name))
-		case have.Count != len(c.Rules):
-			lost = append(lost, fmt.Sprintf("table %s: chain %s has %d rules, not %d", Name(), name, have.Count, len(c.Rules)))
+		case !slices.Equal(have.Shape, c.shapes(a.Owner.Tag())):
+			lost = append(lost, fmt.Sprintf("table %s: chain %s does not have the rules of ADD", Name(), name))
 		}
 	}
 	return lost
@@ -51,6 +54,12 @@ func (t *Table) Check(a hostport.Attachment) []string {
 func (t *Table) Seen(a hostport.Attachment) hostport.Attachment {
 	key := a.Owner.Key()
 	a.Carves = t.Carves(key)
+	for _, e := range t.sorted() { // one of 127.0.0.1 shows in what is missing
+		if at := (Element{Set: setLocalhost, From: e.From}); e.Set == "ports4" && e.owner() == key && a.Localhost && t.elements[at.key()].owner() != key {
+			m, _, _ := mapping(e)
+			a.Carves = append(a.Carves, localhostCarve(m))
+		}
+	}
 	a.Excludes = slices.Clone(a.Excludes)
 	var networks []netip.Prefix
 	for _, e := range t.sorted() {

@@ -3,6 +3,7 @@
 package nfttable
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,13 +12,21 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// ChainOf is the chain of an attachment with conditions.
-func ChainOf(key string) string { return "if-" + key }
+// chainPrefix begins the names of the chains of an attachment with conditions. The
+// rest is a digest of the rules: other conditions are another chain, so that the
+// old one need not be touched before the new one is in use.
+func chainPrefix(key string) string { return "if-" + key }
+
+func chainName(key string, rules []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(rules, "\n")))
+	return fmt.Sprintf("%s-%x", chainPrefix(key), sum[:4])
+}
 
 // Elements are what an attachment has in our sets, without what it shares.
 func Elements(a hostport.Attachment) []Element {
 	var out []Element
 	tag := a.Owner.Tag()
+	chain, _ := ConditionChain(a)
 	add := func(e Element) {
 		e.Comment = tag
 		if !slices.ContainsFunc(out, func(o Element) bool { return o.key() == e.key() }) {
@@ -31,14 +40,18 @@ func Elements(a hostport.Attachment) []Element {
 		}
 		f := info(fam)
 		for _, m := range a.Of(fam) {
-			for _, e := range mapped(a, f, m, pod.Addr()) {
+			for _, e := range mapped(a, f, m, pod.Addr(), chain.Name) {
 				add(e)
 			}
 			for _, e := range masqueraded(a, f, m, pod) {
 				add(e)
 			}
 			if fam == hostport.IPv4 && a.Localhost && (m.Wildcard() || m.HostIP.IsLoopback()) {
-				add(Element{Set: setLinks, From: join(linkKey(a.Link), addrKey(pod.Addr()), protoKey(m.Proto), portKey(m.HostPort))})
+				to := localhost()
+				if !m.Wildcard() {
+					to = m.HostIP
+				}
+				add(Element{Set: setLinks, From: join(linkKey(a.Link), addrKey(to), addrKey(pod.Addr()), protoKey(m.Proto), portKey(m.HostPort))})
 			}
 			if m.Wildcard() {
 				for _, p := range spared(a, f, m) {
@@ -53,7 +66,7 @@ func Elements(a hostport.Attachment) []Element {
 }
 
 // mapped are the elements that lead to the pod.
-func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Addr) []Element {
+func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Addr, chain string) []Element {
 	value := join(addrKey(pod), portKey(m.ContainerPort))
 	port := join(protoKey(m.Proto), portKey(m.HostPort))
 	switch {
@@ -66,7 +79,7 @@ func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.A
 		} else if wildcardToo(a, m) {
 			return nil // its rule stands in the same chain
 		}
-		return []Element{{Set: f.name("conditions"), From: string(addrKey(from)) + port, To: string(addrKey(to)) + port, Goto: ChainOf(a.Owner.Key())}}
+		return []Element{{Set: f.name("conditions"), From: string(addrKey(from)) + port, To: string(addrKey(to)) + port, Goto: chain}}
 	case !m.Wildcard():
 		return []Element{{Set: f.name("addresses"), From: string(addrKey(m.HostIP)) + port, Value: value}}
 	}
@@ -179,13 +192,28 @@ func wildcardNetworks(a hostport.Attachment, f hostport.Family) []netip.Prefix {
 type Chain struct {
 	Name  string
 	Rules []string
-	// Count is how many rules the kernel has, whose text is not known.
-	Count int
+	// Shape is what is known of the rules that the kernel has, one line each.
+	Shape []string
+}
+
+// shape says of a rule what the kernel tells of it too: whether it translates, and
+// the comment.
+func shape(translates bool, comment string) string { return fmt.Sprint(translates, " ", comment) }
+
+func (c Chain) shapes(tag string) []string {
+	var out []string
+	for _, r := range c.Rules {
+		if strings.Contains(r, " comment ") {
+			out = append(out, shape(true, tag))
+		} else {
+			out = append(out, shape(false, ""))
+		}
+	}
+	return out
 }
 
 // ConditionChain is a's chain; ok is false for an attachment without conditions.
 func ConditionChain(a hostport.Attachment) (c Chain, ok bool) {
-	c.Name = ChainOf(a.Owner.Key())
 	for _, fam := range hostport.Families() {
 		pod, has := a.Pod(fam)
 		conditions := strings.Join(a.Conditions(fam), " ")
@@ -216,6 +244,7 @@ func ConditionChain(a hostport.Attachment) (c Chain, ok bool) {
 			c.Rules = append(c.Rules, wildcard...)
 		}
 	}
+	c.Name = chainName(a.Owner.Key(), c.Rules)
 	return c, len(c.Rules) > 0
 }
 

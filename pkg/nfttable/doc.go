@@ -11,14 +11,14 @@
 //		map conditions4   { ipv4_addr . inet_proto . inet_service : verdict }                   those with conditions
 //		set spared4       { inet_proto . inet_service . ipv4_addr }   what a wildcard leaves alone
 //		set masquerade4   { original destination, source, pod, protocol, hostPort }
-//		set links         { link, pod, protocol, hostPort }           where localhost leads to
+//		set links         { link, original destination, pod, protocol, hostPort }   where localhost leads
 //		set guarded       { ifname }                                  links with route_localnet
 //		... and the same for IPv6
 //		chain prerouting, output      at -95, behind every dstnat
 //		chain hostports4, hostports6
 //		chain postrouting, masquerading at 90, before every srcnat
 //		chain guard                   at -150
-//		chain if-KEY                  one for each attachment with conditions
+//		chain if-KEY-DIGEST           one for each attachment with conditions
 //	}
 //
 // One look-up finds a hostPort, however many there are. Owners are in the

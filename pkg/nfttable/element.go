@@ -36,7 +36,7 @@ func (e Element) owner() string {
 
 // raw is e as nf_tables has it.
 func (e Element) raw() nft.Element {
-	out := nft.Element{Key: []byte(e.From), Comment: e.Comment}
+	out := nft.Element{Key: []byte(e.From), Comment: e.Comment, Text: e.String()}
 	if e.To != "" {
 		out.KeyEnd = []byte(e.To)
 	}

@@ -4,6 +4,7 @@ package nfttable
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,13 +19,15 @@ type Plan struct {
 	// Script adds chains with conditions, in the language of nft, "" if there are
 	// none. Nothing leads to them yet.
 	Script string
-	// Commit does the rest in one transaction.
+	// Commit is the change, in one transaction.
 	Commit *nft.Batch
+	// Cleanup removes chains that nothing leads to any more.
+	Cleanup *nft.Batch
 }
 
 // Diff returns how to get from have to want.
 func Diff(have, want *Table) Plan {
-	p := Plan{Prepare: &nft.Batch{}, Commit: &nft.Batch{}}
+	p := Plan{Prepare: &nft.Batch{}, Commit: &nft.Batch{}, Cleanup: &nft.Batch{}}
 	if !want.There {
 		if have.There {
 			p.Commit.DeleteTable(Name())
@@ -39,7 +42,7 @@ func Diff(have, want *Table) Plan {
 	if !have.There {
 		skeleton(base)
 	} else if len(want.Broken) == 0 {
-		repair(base, have.Broken)
+		repair(base, have)
 	}
 	var gone, fresh []Element
 	for _, e := range have.sorted() {
@@ -57,30 +60,13 @@ func Diff(have, want *Table) Plan {
 	}
 	for name := range have.chains {
 		if _, keep := want.chains[name]; !keep {
-			p.Commit.DeleteChain(Name(), name)
+			p.Cleanup.DeleteChain(Name(), name)
 		}
 	}
 	for _, e := range fresh {
 		p.Commit.CreateElement(Name(), e.Set, e.raw())
 	}
 	return p
-}
-
-// Abandon returns what takes back a Plan of which Commit was not done.
-func Abandon(have, want *Table) *nft.Batch {
-	b := &nft.Batch{}
-	switch {
-	case !want.There || len(script(have, want)) == 0:
-	case !have.There:
-		b.DeleteTable(Name())
-	default:
-		for name := range want.chains {
-			if _, old := have.chains[name]; !old {
-				b.DeleteChain(Name(), name)
-			}
-		}
-	}
-	return b
 }
 
 // skeleton makes the table with all that is shared.
@@ -103,32 +89,46 @@ func addSets(b *nft.Batch, list []setSpec) {
 	}
 }
 
-// repair makes broken shared parts anew. Sets that are missing come first.
-func repair(b *nft.Batch, broken []string) {
-	is := func(name string) bool { return slices.Contains(broken, name) }
+// repair makes broken shared parts anew: sets that are missing, then chains. The
+// kernel cannot give a base chain another hook, so that is made anew as a whole;
+// nothing jumps to it.
+func repair(b *nft.Batch, have *Table) {
+	is := func(name string) bool { return slices.Contains(have.Broken, name) }
+	if is(dormant) {
+		b.WakeTable(Name())
+	}
 	addSets(b, slices.DeleteFunc(sets(), func(s setSpec) bool { return !is("set " + s.name) }))
 	all := rules()
 	for _, c := range chains() {
 		if !is("chain " + c.Name) {
 			continue
 		}
+		there := slices.Contains(have.shared, c.Name)
+		switch {
+		case there && c.Type != "":
+			b.DeleteChain(Name(), c.Name)
+		case there:
+			b.FlushChain(Name(), c.Name)
+		}
 		b.AddChain(c)
-		b.FlushChain(Name(), c.Name)
 		for _, r := range all[c.Name] {
 			b.AddRule(Name(), c.Name, nft.Rule{Exprs: r})
 		}
 	}
 }
 
+// dormant is what Table.Broken says of a table that is switched off.
+const dormant = "flag dormant"
+
 // script makes the chains with conditions that want has and have has not.
 func script(have, want *Table) string {
 	var b strings.Builder
-	for name, c := range want.chains {
-		if h, ok := have.chains[name]; ok && (len(c.Rules) == 0 || slices.Equal(h.Rules, c.Rules)) {
+	for _, name := range slices.Sorted(maps.Keys(want.chains)) {
+		if _, old := have.chains[name]; old {
 			continue
 		}
-		fmt.Fprintf(&b, "add chain inet %s %s\nflush chain inet %s %s\n", Name().Name, name, Name().Name, name)
-		for _, r := range c.Rules {
+		fmt.Fprintf(&b, "add chain inet %s %s\n", Name().Name, name)
+		for _, r := range want.chains[name].Rules {
 			fmt.Fprintf(&b, "add rule inet %s %s %s\n", Name().Name, name, r)
 		}
 	}

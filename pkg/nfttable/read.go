@@ -3,6 +3,7 @@
 package nfttable
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 
 // A Source reads nf_tables.
 type Source interface {
-	HasTable(t nft.Table) (bool, error)
+	TableFlags(t nft.Table) (flags uint32, there bool, err error)
 	Names(t nft.Table) ([]string, error)
 	Hooks(t nft.Table) ([]nft.Chain, error)
 	AllRules(t nft.Table) (map[string][]nft.Rule, error)
@@ -121,28 +122,43 @@ func (t *Table) list(src Source, name string) error {
 	return err
 }
 
+// ErrVersion means that the table is another version's, or a stranger's.
+var ErrVersion = errors.New("this is not of this version of portguard")
+
+func shapesOf(rules []nft.Rule) []string {
+	var out []string
+	for _, r := range rules {
+		nat := slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return e.Name == "nat" })
+		out = append(out, shape(nat, r.Comment))
+	}
+	return out
+}
+
 // readShared reads what attachments share, and which chains with conditions
 // there are.
 func readShared(src Source) (*Table, error) {
 	t := empty()
-	var err error
-	if t.There, err = src.HasTable(Name()); err != nil || !t.There {
+	flags, there, err := src.TableFlags(Name())
+	if t.There = there; err != nil || !there {
 		t.Whole = err == nil
 		return t, err
 	}
-	there, err := src.Sets(Name())
+	if flags&nft.TableDormant != 0 {
+		t.Broken = append(t.Broken, dormant)
+	}
+	have, err := src.Sets(Name())
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range sets() {
 		want, _, _, _, _ := s.set()
-		i := slices.IndexFunc(there, func(o nft.Set) bool { return o.Name == s.name })
+		i := slices.IndexFunc(have, func(o nft.Set) bool { return o.Name == s.name })
 		switch {
 		case i < 0:
 			t.Broken = append(t.Broken, "set "+s.name)
-		case there[i].KeyLen != want.KeyLen || there[i].Flags&^nft.SetConcat != want.Flags&^nft.SetConcat:
-			return nil, fmt.Errorf("table %s holds a set %s of another version of portguard: "+
-				"remove the table (nft delete table %s) and restart the pods with hostPorts", Name(), s.name, Name())
+		case have[i].KeyLen != want.KeyLen || have[i].Flags&^nft.SetConcat != want.Flags&^nft.SetConcat:
+			return nil, fmt.Errorf("%w: set %s of table %s: remove the table (nft delete table %s) and restart the pods with hostPorts",
+				ErrVersion, s.name, Name(), Name())
 		}
 	}
 	return t, t.readChains(src)
@@ -164,15 +180,19 @@ func (t *Table) readChains(src Source) error {
 	}
 	all := rules()
 	for _, c := range chains() {
-		sound := slices.Contains(names, c.Name) && (c.Type == "" || slices.Contains(hooks, c)) &&
+		there := slices.Contains(names, c.Name)
+		if there {
+			t.shared = append(t.shared, c.Name)
+		}
+		sound := there && (c.Type == "" || slices.Contains(hooks, c)) &&
 			slices.EqualFunc(have[c.Name], all[c.Name], sameRule)
 		if !sound {
 			t.Broken = append(t.Broken, "chain "+c.Name)
 		}
 	}
 	for _, n := range names {
-		if strings.HasPrefix(n, ChainOf("")) {
-			t.chains[n] = Chain{Name: n, Count: len(have[n])}
+		if strings.HasPrefix(n, chainPrefix("")) {
+			t.chains[n] = Chain{Name: n, Shape: shapesOf(have[n])}
 		}
 	}
 	return nil

@@ -99,7 +99,7 @@ func sets() []setSpec {
 	}
 	return append(out,
 		setSpec{name: setLocalhost, key: []keyType{proto, service}, value: []keyType{addr4, service}},
-		setSpec{name: setLinks, key: []keyType{ifname, addr4, proto, service}},
+		setSpec{name: setLinks, key: []keyType{ifname, addr4, addr4, proto, service}},
 		setSpec{name: setGuarded, key: []keyType{ifname}})
 }
 
@@ -178,8 +178,8 @@ func rules() map[string][][]nft.Expr {
 				inSet(f.name("masquerade")), masquerade()))
 		}
 		v4 := info(hostport.IPv4)
-		add("masquerading", only(p), v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), payload(networkHeader, v4.dst, 4, 4),
-			meta(metaL4proto, 5), ctOriginal(ctProtoDst, 6), inSet(setLinks), masquerade()))
+		add("masquerading", only(p), v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), ctOriginal(ctDstIP, 4), payload(networkHeader, v4.dst, 4, 5),
+			meta(metaL4proto, 6), ctOriginal(ctProtoDst, 7), inSet(setLinks), masquerade()))
 	}
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
 	add("postrouting", one(ct(ctStatus, 0), masked(dnatBit), notZero(4), verdict(nft.Jump, "masquerading")))

@@ -23,6 +23,9 @@ type Table struct {
 
 	elements map[string]Element
 	chains   map[string]Chain
+	// shared are the names of our shared chains that are there, as they must be
+	// or not.
+	shared []string
 }
 
 func empty() *Table {
@@ -60,7 +63,9 @@ func (t *Table) Put(a hostport.Attachment, localnetWas bool, instead ...string) 
 		d.remove(k)
 	}
 	for _, e := range Elements(a) {
-		d.elements[e.key()] = e
+		if have, taken := d.elements[e.key()]; !taken || have.owner() == a.Owner.Key() {
+			d.elements[e.key()] = e // never somebody else's
+		}
 	}
 	if c, ok := ConditionChain(a); ok {
 		d.chains[c.Name] = c
@@ -99,7 +104,7 @@ func (t *Table) remove(key string) {
 		return
 	}
 	maps.DeleteFunc(t.elements, func(_ string, e Element) bool { return e.owner() == key })
-	delete(t.chains, ChainOf(key))
+	maps.DeleteFunc(t.chains, func(name string, _ Chain) bool { return strings.HasPrefix(name, chainPrefix(key)) })
 }
 
 // dropGuards removes the guards of links that nobody uses. That is known only of
@@ -133,11 +138,39 @@ func (t *Table) Guarded() map[string]bool {
 
 // Has reports whether anything of the attachment with that key is there.
 func (t *Table) Has(key string) bool {
-	_, chain := t.chains[ChainOf(key)]
-	for _, e := range t.elements {
-		chain = chain || e.owner() == key
+	has := false
+	for name := range t.chains {
+		has = has || strings.HasPrefix(name, chainPrefix(key))
 	}
-	return chain
+	for _, e := range t.elements {
+		has = has || e.owner() == key
+	}
+	return has
+}
+
+// Revert returns now without what led from one table to another: it holds again
+// what was there, as far as nobody else has the place.
+func Revert(now, from, to *Table) *Table {
+	d := now.clone()
+	for k, e := range to.elements {
+		if from.elements[k] != e && d.elements[k] == e {
+			delete(d.elements, k)
+		}
+	}
+	for k, e := range from.elements {
+		if _, taken := d.elements[k]; to.elements[k] != e && !taken {
+			d.elements[k] = e
+		}
+	}
+	for name := range to.chains {
+		if _, old := from.chains[name]; !old {
+			delete(d.chains, name)
+		}
+	}
+	if d.There = d.There || len(d.elements) > 0; d.There {
+		d.Broken = nil
+	}
+	return d.finish()
 }
 
 // Keys are those of the attachments that have anything here.
@@ -207,8 +240,18 @@ func mapping(e Element) (m hostport.Mapping, to netip.AddrPort, ok bool) {
 func (t *Table) Targets(key string) []netip.Addr {
 	var out []netip.Addr
 	for _, e := range t.sorted() {
-		if _, to, ok := mapping(e); ok && e.owner() == key && to.Addr().IsValid() && !slices.Contains(out, to.Addr()) {
-			out = append(out, to.Addr())
+		if e.owner() != key {
+			continue
+		}
+		_, to, _ := mapping(e)
+		pod := to.Addr()
+		if s, _ := spec(e.Set); strings.HasPrefix(e.Set, "masquerade") {
+			if parts, ok := s.parts(e.From); ok {
+				pod, _ = netip.AddrFromSlice(parts[2])
+			}
+		}
+		if pod.IsValid() && !slices.Contains(out, pod) {
+			out = append(out, pod)
 		}
 	}
 	return out

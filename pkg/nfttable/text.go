@@ -50,7 +50,7 @@ func masqueradingTexts() []string {
 		out = append(out,
 			proto+"ct original ip daddr . ip saddr . ip daddr . meta l4proto . ct original proto-dst @masquerade4 masquerade",
 			proto+"ct original ip6 daddr . ip6 saddr . ip6 daddr . meta l4proto . ct original proto-dst @masquerade6 masquerade",
-			proto+"ip saddr 127.0.0.0/8 oifname . ip daddr . meta l4proto . ct original proto-dst @links masquerade")
+			proto+"ip saddr 127.0.0.0/8 oifname . ct original ip daddr . ip daddr . meta l4proto . ct original proto-dst @links masquerade")
 	}
 	return out
 }

@@ -41,8 +41,17 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 			return err
 		}
 		req.Attachment.Owner.Netns = netns.Inode
-		if err := p.add(req, store, netns); err != nil {
-			return err
+		err = p.add(req, store, netns)
+		if errors.Is(err, nft.ErrNoKernel) && c.Backend == netconf.Auto && c.Syntax == "" {
+			p.warn(err.Error() + "; iptables is used instead")
+			c.Backend = netconf.IPTables
+			if req, err = netconf.NewRequest(c, args); err == nil {
+				req.Attachment.Owner.Netns = netns.Inode
+				err = p.add(req, store, netns)
+			}
+		}
+		if err != nil {
+			return cniError(err, CodeApply)
 		}
 	}
 	p.warn(req.Warnings...)
@@ -76,6 +85,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	a, t := &req.Attachment, p.tools(req.LockTimeout)
 	old, _ := store.Load(a.Owner.Key())
+	had := store.Has(a.Owner.Key()) // be it unreadable
 	on, err := host.Addresses()
 	if err != nil {
 		return cniError(err, CodeUnreadable)
@@ -89,7 +99,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	p.debug("backend %s: %s", backend, why)
 	s.ours = backend == netconf.NFTables
 	fams := families(a, old)
-	if on.IPVS { // others may have to come out of nftables
+	if on.IPVS || had && old == nil { // others may have to come out of nftables
 		fams = nodeFamilies()
 	}
 	v, err := look(t, s, flavours(), fams)
@@ -98,7 +108,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	// What a container that is added again has, and what has no record, only the
 	// whole table tells.
-	d := &decision{target: target{backend: backend}, ipvs: on.IPVS, whole: fresh || old != nil || on.IPVS || store.Unknown()}
+	d := &decision{target: target{backend: backend}, ipvs: on.IPVS, whole: fresh || had || on.IPVS || store.Unknown()}
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
@@ -109,6 +119,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	rec := state.Record{Attachment: *a, Netns: netns, BootID: p.bootID(), Backend: backend,
 		Flavour: string(d.flavour), LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
+		Left:     d.left,
 		Moved:    old != nil && (old.Moved || old.Backend != backend || old.Flavour != string(d.flavour)),
 		Warnings: append(messages(d.report.Warnings), req.Warnings...)}
 	if err := p.commit(rec, old, store, v, d, t); err != nil {
@@ -136,7 +147,7 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 		c.open = []string{rec.Attachment.Link}
 	}
 	if d.backend == netconf.NFTables {
-		c.table = v.table.Put(unclaimed(rec.Attachment, d.report), rec.LocalnetWas, dead...)
+		c.table = v.table.Put(rec.Attachment, rec.LocalnetWas, dead...)
 	}
 	for _, at := range v.places {
 		if d.backend == netconf.IPTables && at.flavour == d.flavour {
@@ -157,7 +168,7 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 		if a := rec.Attachment; len(a.ConditionsV4)+len(a.ConditionsV6) > 0 {
 			err = fmt.Errorf("%w (conditionsV4 %q, conditionsV6 %q)", err, a.ConditionsV4, a.ConditionsV6)
 		}
-		return cniError(err, CodeApply)
+		return err
 	}
 	for _, r := range moved {
 		if err := store.Save(r); err != nil {

@@ -5,9 +5,10 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -54,11 +55,8 @@ func (c change) apply(t *iptables.Tools) error {
 			}
 		}
 	}
-	back := nfttable.Abandon(c.view.table, c.table)
 	if err == nil {
-		if err = plan.Commit.Apply(); err == nil {
-			back = nfttable.Diff(c.table, c.view.table).Commit
-		}
+		err = c.lacking(plan.Commit.Apply())
 	}
 	for _, link := range c.open {
 		if err == nil {
@@ -66,21 +64,44 @@ func (c change) apply(t *iptables.Tools) error {
 		}
 	}
 	if err == nil {
+		_ = plan.Cleanup.Apply() // nothing leads to what it removes
 		return nil
 	}
-	err = errors.Join(err, c.undo(t, c.view.places[:done]))
-	if uerr := back.Apply(); uerr != nil && !errors.Is(uerr, fs.ErrNotExist) {
-		err = errors.Join(err, fmt.Errorf("%w: %w", errNotUndone, uerr))
-	}
+	err = errors.Join(err, c.undo(t, c.view.places[:done]), c.undoTable())
 	for _, link := range closed {
 		_ = host.SetRouteLocalnet(link, true)
 	}
 	return err
 }
 
+// lacking says of a table that could not be made that the kernel cannot do it.
+func (c change) lacking(err error) error {
+	made := !c.view.table.There
+	if made && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)) {
+		return fmt.Errorf("%w (is a module of nf_tables missing?): %w", nft.ErrNoKernel, err)
+	}
+	return err
+}
+
+// undoTable brings our table of nftables back, as far as the change got: by
+// looking again.
+func (c change) undoTable() error {
+	now, err := nfttable.Read(nft.NewReader())
+	if err == nil {
+		back := nfttable.Diff(now, nfttable.Revert(now, c.view.table, c.table))
+		if err = back.Commit.Apply(); err == nil {
+			err = back.Cleanup.Apply()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotUndone, err)
+	}
+	return nil
+}
+
 // prepare makes what the nft program must read, without effect yet.
 func (c change) prepare(plan nfttable.Plan) error {
-	if err := plan.Prepare.Apply(); err != nil {
+	if err := c.lacking(plan.Prepare.Apply()); err != nil {
 		return err
 	}
 	if plan.Script == "" {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
@@ -54,13 +53,23 @@ func (p *Plugin) debug(format string, args ...any) {
 	}
 }
 
-// unclaimed leaves out the mappings that another live attachment has, which only
-// the policy "warn" lets pass: a key of a map has one value.
-func unclaimed(a hostport.Attachment, r conflict.Report) hostport.Attachment {
-	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(m hostport.Mapping) bool {
-		return slices.ContainsFunc(r.Warnings, func(f conflict.Finding) bool { return f.Kind == conflict.Claimed && f.Mapping == m })
-	})
-	return a
+// leaveToOwners splits mappings, with the policy "warn", into those to install
+// and those that another live attachment keeps. Beside one for a single address a
+// wildcard serves the others, where both are in one backend: of two the first that
+// is asked would take all.
+func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key, backend string) (kept, left []hostport.Mapping) {
+	for _, m := range ms {
+		owned := slices.ContainsFunc(claims, func(c hostport.Claim) bool {
+			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
+			return c.Key != key && !c.Dead && c.Mapping.Overlaps(m) && !beside
+		})
+		if owned {
+			left = append(left, m)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	return kept, left
 }
 
 // leaveNftables moves attachments from nftables to iptables if kube-proxy turned

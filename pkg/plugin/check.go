@@ -86,7 +86,11 @@ func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools)
 	if backend == netconf.NFTables {
 		lost = v.table.Check(a)
 	}
-	if !sameMappings(a.Mappings, req.Attachment.Mappings) {
+	asked := a.Mappings
+	if rec != nil {
+		asked = slices.Concat(a.Mappings, rec.Left)
+	}
+	if !sameMappings(asked, req.Attachment.Mappings) {
 		lost = append(lost, "the configuration asks for other ports than ADD installed")
 	}
 	if !slices.Equal(a.Pods, req.Attachment.Pods) {

@@ -32,6 +32,8 @@ type decision struct {
 	// ipvs is set if kube-proxy is in ipvs mode.
 	ipvs   bool
 	report conflict.Report
+	// left are the mappings that stay with other owners.
+	left []hostport.Mapping
 	// portmap are the dead containers whose rules portmap left behind.
 	portmap []hostport.Owner
 	node    map[hostport.Family]ruleset.Node
@@ -54,6 +56,8 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 			return refusal(d.report.Conflicts)
 		}
 		d.report.Warnings = append(d.report.Warnings, d.report.Conflicts...)
+		a.Mappings, d.left = leaveToOwners(a.Mappings, p.named(v.claims(), store), a.Owner.Key(), d.backend)
+		a.Localhost = a.Localhost && needsLocalhost(*a)
 	}
 	if len(d.report.TakeOver) > 0 {
 		// The dead may have rules in a family that this pod has not.

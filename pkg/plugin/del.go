@@ -5,6 +5,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -14,6 +15,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -38,12 +40,16 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools) error {
 	key := owner.Key()
 	rec, _ := store.Load(key)
-	v, err := lookForDel(t, rec)
+	v, err := lookForDel(t, rec, store)
 	if err == nil {
 		err = v.assume(rec)
 	}
 	if err == nil {
 		err = v.readTable(nil)
+	}
+	if errors.Is(err, nfttable.ErrVersion) { // the rest must go all the same
+		p.warn(err.Error())
+		v.table, err = nfttable.Absent(), nil
 	}
 	if err != nil {
 		return err
@@ -85,10 +91,10 @@ func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...
 // lookForDel reads where the record says, or else everywhere. A family the record
 // does not name holds nothing of ours, unless an ADD was killed: it is looked at
 // where that is possible.
-func lookForDel(t *iptables.Tools, rec *state.Record) (*view, error) {
+func lookForDel(t *iptables.Tools, rec *state.Record, store *state.Store) (*view, error) {
 	s := &scout{reader: nft.NewReader(), ours: true}
 	switch {
-	case rec == nil || rec.Moved:
+	case rec == nil || rec.Moved || store.Unknown(): // others without a record may use the link
 		return look(t, s, flavours(), nodeFamilies())
 	case rec.Backend == netconf.NFTables:
 		return look(t, s, nil, nil)
@@ -177,8 +183,19 @@ func (v *view) attachment(key string, rec *state.Record) hostport.Attachment {
 		a.Pods = append(a.Pods, podPrefix(pod))
 	}
 	a.Carves = append(a.Carves, v.table.Carves(key)...)
-	if len(a.Pods) == 0 && rec != nil { // gone, or with conditions
-		return rec.Attachment
+	if rec == nil {
+		return a
+	}
+	if len(a.Carves) == 0 {
+		a.Carves = rec.Attachment.Carves
+	}
+	for _, f := range hostport.Families() { // gone, or with conditions
+		if _, ok := a.Pod(f); !ok || len(a.Of(f)) == 0 {
+			a.Mappings = append(slices.DeleteFunc(a.Mappings, func(m hostport.Mapping) bool { return m.Family == f }), rec.Attachment.Of(f)...)
+			if pod, ok := rec.Attachment.Pod(f); ok {
+				a.Pods = append(slices.DeleteFunc(a.Pods, func(p netip.Prefix) bool { return hostport.FamilyOf(p.Addr()) == f }), pod)
+			}
+		}
 	}
 	return a
 }

@@ -106,9 +106,8 @@ func localnetWas(link string, store *state.Store) (bool, error) {
 // the link it goes over.
 func settleLocalhost(req *netconf.Request) error {
 	a := &req.Attachment
-	needs := slices.ContainsFunc(a.Of(hostport.IPv4), func(m hostport.Mapping) bool { return m.Wildcard() || m.HostIP.IsLoopback() })
 	pod, ok := a.Pod(hostport.IPv4)
-	if !a.Localhost || !needs || !ok {
+	if !a.Localhost || !needsLocalhost(*a) || !ok {
 		a.Localhost = false
 		return nil
 	}
@@ -127,4 +126,9 @@ func settleLocalhost(req *netconf.Request) error {
 	}
 	req.Warnings = append(req.Warnings, fmt.Sprintf("127.0.0.1 is not mapped: the node has no link to pod %s", pod.Addr()))
 	return nil
+}
+
+// needsLocalhost reports whether a maps an address of 127.0.0.0/8.
+func needsLocalhost(a hostport.Attachment) bool {
+	return slices.ContainsFunc(a.Of(hostport.IPv4), func(m hostport.Mapping) bool { return m.Wildcard() || m.HostIP.IsLoopback() })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
@@ -183,10 +184,17 @@ func (v *view) guarded(link string) (was, ok bool) {
 // claims are all mappings of ours that are in place.
 func (v *view) claims() []hostport.Claim {
 	var out []hostport.Claim
-	for _, at := range v.places {
-		out = append(out, v.layouts[at].Claims()...)
+	add := func(backend string, claims []hostport.Claim) {
+		for _, c := range claims {
+			c.Backend = backend
+			out = append(out, c)
+		}
 	}
-	return append(out, v.table.Claims()...)
+	for _, at := range v.places {
+		add(netconf.IPTables, v.layouts[at].Claims())
+	}
+	add(netconf.NFTables, v.table.Claims())
+	return out
 }
 
 // rules is the view as package conflict wants it.

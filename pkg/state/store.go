@@ -27,6 +27,8 @@ type Record struct {
 	BootID     string              `json:"bootID"`
 	Backend    string              `json:"backend"`
 	Flavour    string              `json:"flavour"`
+	// Left are the mappings that the attachment asked for and others keep.
+	Left []hostport.Mapping `json:"left,omitempty"`
 	// Moved means that an earlier ADD of the attachment put its rules elsewhere.
 	Moved bool `json:"moved,omitempty"`
 	// LocalnetWas is what route_localnet of the attachment's link was before
