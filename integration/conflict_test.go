@@ -290,13 +290,3 @@ func TestPortmapRefuses(t *testing.T) {
 		refused(t, n, n.Network("net", "46", nil), 103, []string{"portmap has it", "network old", pod.ID[:13]}, lab.TCP(8080, 80))
 	})
 }
-
-func TestWarnPolicy(t *testing.T) {
-	onBackends(t, func(t *testing.T, n *lab.Node) {
-		list := n.Network("net", "46", lab.Conf{"conflictPolicy": "warn"})
-		defer n.ServeTCP("tcp", ":80", "host").Close()
-		if out := accepted(t, n, list, lab.TCP(80, 80)); !strings.Contains(out, "is taken") {
-			t.Errorf("no warning: %q", out)
-		}
-	})
-}

@@ -73,6 +73,16 @@ func TestUndoOfTheLastStep(t *testing.T) {
 	}
 }
 
+func TestWarnPolicy(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "46", lab.Conf{"conflictPolicy": "warn"})
+		defer n.ServeTCP("tcp", ":80", "host").Close()
+		if out := accepted(t, n, list, lab.TCP(80, 80)); !strings.Contains(out, "is taken") {
+			t.Errorf("no warning: %q", out)
+		}
+	})
+}
+
 // With the policy "warn" a live owner keeps what it has, in both families, and the
 // newcomer gets the rest.
 func TestWarnKeepsOwners(t *testing.T) {

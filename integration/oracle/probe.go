@@ -151,22 +151,7 @@ func (p *Probe) send() error {
 			return err
 		}
 	}
-	if p.Marked {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, 8<<2)
-		if p.Src.Is6() {
-			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 8<<2)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	// Any source address, also one that is not ours.
-	if p.Src.Is4() {
-		err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
-	} else {
-		err = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
-	}
-	if err != nil {
+	if err := p.options(fd); err != nil {
 		return err
 	}
 	if err := unix.Bind(fd, sockaddr(p.Src, 0)); err != nil {
@@ -191,6 +176,25 @@ func (p *Probe) send() error {
 		return nil // refused, dropped by a rule, not routable, or under way
 	}
 	return fmt.Errorf("%s: %w", p, err)
+}
+
+// options sets the DSCP of marked packets, and lets the socket have any source
+// address, also one that is not ours.
+func (p *Probe) options(fd int) (err error) {
+	is4 := p.Src.Is4()
+	switch {
+	case p.Marked && is4:
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, 8<<2)
+	case p.Marked:
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 8<<2)
+	}
+	if err != nil {
+		return err
+	}
+	if is4 {
+		return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
 }
 
 func sockaddr(a netip.Addr, port int) unix.Sockaddr {

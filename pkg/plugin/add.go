@@ -90,19 +90,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	s := &scout{all: on.IPVS}
-	s.renew(on, a.Mappings)
-	backend, why, err := choose(req.Config, on)
-	if err != nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
-	}
-	p.debug("backend %s: %s", backend, why)
-	s.ours = backend == netconf.NFTables
-	fams := families(a, old)
-	if on.IPVS || had && old == nil { // others may have to come out of nftables
-		fams = nodeFamilies()
-	}
-	v, err := look(t, s, flavours(), fams)
+	v, backend, err := p.survey(req, old, had && old == nil, on, t)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
@@ -117,11 +105,8 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 			return cniError(err, CodeApply)
 		}
 	}
-	rec := state.Record{Attachment: *a, Netns: netns, BootID: p.bootID(), Backend: backend,
-		Flavour: string(d.flavour), LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
-		Left:     d.left,
-		Moved:    old != nil && (old.Moved || old.Backend != backend || old.Flavour != string(d.flavour)),
-		Warnings: append(messages(d.report.Warnings), req.Warnings...)}
+	rec := d.record(req, old)
+	rec.Netns, rec.BootID = netns, p.bootID()
 	if err := p.commit(rec, old, store, v, d, t); err != nil {
 		return err
 	}
@@ -132,6 +117,36 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		p.noteComplete(store, v)
 	}
 	return nil
+}
+
+// survey chooses the backend and reads the rules that an ADD must know: of both
+// families if others may have to come out of nftables, or if what the attachment
+// has is not known.
+func (p *Plugin) survey(req *netconf.Request, old *state.Record, unknown bool, on *host.Addressing, t *iptables.Tools) (*view, string, error) {
+	a := &req.Attachment
+	s := &scout{all: on.IPVS}
+	s.renew(on, a.Mappings)
+	backend, why, err := choose(req.Config, on)
+	if err != nil {
+		return nil, "", types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
+	}
+	p.debug("backend %s: %s", backend, why)
+	s.ours = backend == netconf.NFTables
+	fams := families(a, old)
+	if on.IPVS || unknown {
+		fams = nodeFamilies()
+	}
+	v, err := look(t, s, flavours(), fams)
+	return v, backend, err
+}
+
+// record is what is kept of the attachment, besides whose it is.
+func (d *decision) record(req *netconf.Request, old *state.Record) state.Record {
+	a := req.Attachment
+	return state.Record{Attachment: a, Backend: d.backend, Flavour: string(d.flavour), Left: d.left,
+		LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
+		Moved:       old != nil && (old.Moved || old.Backend != d.backend || old.Flavour != string(d.flavour)),
+		Warnings:    append(messages(d.report.Warnings), req.Warnings...)}
 }
 
 // commit writes the record, then the rules: what is killed in between leaves a

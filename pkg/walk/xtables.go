@@ -130,37 +130,9 @@ func (r *xtRule) hop(m Tri) Hop {
 // not; a packet can be in both. The answer is Yes if all match, and Unknown if
 // it hangs on something that was not understood.
 func (r *xtRule) match(p Packet, s space) (in, out space, m Tri, err error) {
-	all, conds := Yes, r.conds
-	for _, o := range r.rest {
-		if c, ok := srcType(o, p); ok && !r.limited {
-			conds = append(conds[:len(conds):len(conds)], c)
-			continue
-		}
-		t := matchOption(o, p)
-		if t == Unknown && o.Name == "--match-set" {
-			var c *cond
-			if t, c, err = r.x.matchSet(o, p); err != nil {
-				return nil, s, No, err
-			}
-			if c != nil {
-				c.not = o.Not
-				conds = append(conds[:len(conds):len(conds)], *c)
-				continue
-			}
-		}
-		if r.limited && o.Module == "addrtype" {
-			t = Some
-		}
-		if o.Not {
-			t = t.not()
-		}
-		if t == No {
-			return nil, s, No, nil
-		}
-		all = weaker(all, t)
-	}
-	if r.misses(s) {
-		return nil, s, No, nil
+	conds, all, err := r.others(p)
+	if all == No || err != nil || r.misses(s) {
+		return nil, s, No, err
 	}
 	sure := true
 	for _, b := range s {
@@ -179,6 +151,41 @@ func (r *xtRule) match(p Packet, s space) (in, out space, m Tri, err error) {
 		all = Unknown
 	}
 	return in, out, all, nil
+}
+
+// others answers for the matches besides r.conds, and adds to those the ones that
+// the node's addresses or an ipset make conditions of.
+func (r *xtRule) others(p Packet) (conds []cond, all Tri, err error) {
+	all, conds = Yes, r.conds
+	for _, o := range r.rest {
+		if c, ok := srcType(o, p); ok && !r.limited {
+			conds = append(conds[:len(conds):len(conds)], c)
+			continue
+		}
+		t := matchOption(o, p)
+		if t == Unknown && o.Name == "--match-set" {
+			var c *cond
+			if t, c, err = r.x.matchSet(o, p); err != nil {
+				return nil, No, err
+			}
+			if c != nil {
+				c.not = o.Not
+				conds = append(conds[:len(conds):len(conds)], *c)
+				continue
+			}
+		}
+		if r.limited && o.Module == "addrtype" {
+			t = Some
+		}
+		if o.Not {
+			t = t.not()
+		}
+		if t == No {
+			return nil, No, nil
+		}
+		all = weaker(all, t)
+	}
+	return conds, all, nil
 }
 
 // misses rejects at once what is for other destinations, as nearly all of
