@@ -3,10 +3,12 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portguard/portguard/integration/lab"
 )
@@ -72,5 +74,56 @@ func TestBigMapsAreNotListed(t *testing.T) {
 	load(45000)
 	if after := received(); after > before+1000 {
 		t.Errorf("netlink answers grew from %d to %d bytes", before, after)
+	}
+}
+
+// A rule that moves from one chain to another while they are read is seen all the
+// same: what was read must be of one generation.
+func TestRulesThatMove(t *testing.T) {
+	n := newNode(t, "nftables", "nft")
+	// Many chains between the two leave time for the move.
+	var between, jumps strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&between, "chain c%d { }\n", i)
+		fmt.Fprintf(&jumps, "jump c%d; ", i)
+	}
+	n.Feed(`table ip foo {
+		chain a { tcp dport 8080 dnat to 10.9.9.9:80; }
+		chain b { }
+		`+between.String()+`chain pre { type nat hook prerouting priority dstnat; jump a; `+jumps.String()+`jump b; }
+	}`, "nft", "-f", "-")
+	stop, done := make(chan bool), make(chan bool)
+	go func() {
+		defer close(done)
+		for from, to := "a", "b"; ; from, to = to, from {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+				_, _ = n.Try("flush chain ip foo "+from+"; add rule ip foo "+to+" tcp dport 8080 dnat to 10.9.9.9:80", "nft", "-f", "-")
+			}
+		}
+	}()
+	pod := n.NewPod("web")
+	said := map[string]int{}
+	for range 8 {
+		out, _, err := n.Call("ADD", pod, direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, ""),
+			"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:delay_enter=2000")
+		switch {
+		case err == nil:
+			t.Error("the port was called free")
+			mustCall(t, n, "DEL", pod, bare(n))
+		case strings.Contains(out, "10.9.9.9"):
+			said["taken"]++
+		case strings.Contains(out, "keep changing") && strings.Contains(out, `"code": 11`):
+			said["try again"]++
+		default:
+			t.Errorf("ADD: %s", out)
+		}
+	}
+	close(stop)
+	<-done
+	if said["taken"]+said["try again"] == 0 {
+		t.Error("nothing was said")
 	}
 }
