@@ -105,6 +105,7 @@ func TestKill(t *testing.T) {
 			before, localnet := n.Rules(), n.ReadSysctl("net/ipv4/conf/pod0/route_localnet")
 			for _, verb := range []string{"ADD", "DEL", "GC"} {
 				var f figure
+				longest := took(n, verb, pod, keep) * 5 / 4
 				for range tries(t) {
 					f.tries++
 					stdin := conf(n, pod, 8080)
@@ -114,7 +115,7 @@ func TestKill(t *testing.T) {
 					if verb == "GC" {
 						stdin = collect(n, keep)
 					}
-					killed, err := start(n, verb, pod, stdin, time.Duration(rand.IntN(int(patience(n)))))
+					killed, err := start(n, verb, pod, stdin, time.Duration(rand.IntN(int(longest))))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -147,12 +148,20 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// patience is somewhat longer than a call takes.
-func patience(n *lab.Node) time.Duration {
-	if n.Native() {
-		return 15 * time.Millisecond
+// took is how long a call takes when nobody kills it.
+func took(n *lab.Node, verb string, pod, keep *lab.Pod) time.Duration {
+	stdin := conf(n, pod, 8080)
+	if verb != "ADD" {
+		_, _ = start(n, "ADD", pod, stdin, time.Minute)
 	}
-	return 45 * time.Millisecond
+	if verb == "GC" {
+		stdin = collect(n, keep)
+	}
+	begin := time.Now()
+	_, _ = start(n, verb, pod, stdin, time.Minute)
+	d := time.Since(begin)
+	_, _ = start(n, "DEL", pod, conf(n, pod, 8080), time.Minute)
+	return d
 }
 
 // leftFiles are the records and temporary files in the state directory.

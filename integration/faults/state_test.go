@@ -4,6 +4,7 @@ package faults
 
 import (
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,5 +72,38 @@ func TestStateDirectory(t *testing.T) {
 				t.Errorf("rules left:\n%s", n.Rules())
 			}
 		})
+	}
+}
+
+// What the kernel puts off is tried again, and is error 11 in the end, with nothing
+// changed.
+func TestBusyKernel(t *testing.T) {
+	bin := t.TempDir()
+	if err := lab.Build(bin); err != nil {
+		t.Fatal(err)
+	}
+	n := lab.NewNode(t, bin, "nft")
+	n.Backend = "nftables"
+	pod := n.NewPod("pod")
+	before := n.Rules()
+	inject := func(when string) (string, error) {
+		out, _, err := n.Call("ADD", pod, conf(n, pod, 8080), "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:error=EBUSY"+when)
+		return out, err
+	}
+	if out, err := inject(""); err == nil || !strings.Contains(out, `"code": 11`) {
+		t.Errorf("for ever: %v %s", err, out)
+	}
+	if n.Rules() != before || len(leftFiles(n)) > 0 {
+		t.Errorf("for ever: left %s %v", n.Rules(), leftFiles(n))
+	}
+	// Any single request: the ADD may fail, and then leaves nothing.
+	for k := 1; k < 60; k += 3 {
+		out, err := inject(":when=" + strconv.Itoa(k))
+		if err != nil && (n.Rules() != before || len(leftFiles(n)) > 0) {
+			t.Errorf("at request %d: %v %s\n%s %v", k, err, out, n.Rules(), leftFiles(n))
+		}
+		if out, _, err := n.Call("DEL", pod, conf(n, pod, 8080)); err != nil || n.Rules() != before {
+			t.Errorf("DEL after request %d: %v %s", k, err, out)
+		}
 	}
 }
