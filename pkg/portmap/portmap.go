@@ -59,7 +59,7 @@ func Tables() []nft.Table {
 func Remove(b *nft.Batch, t nft.Table, rules map[string][]nft.Rule, containerID string) {
 	for chain, list := range rules {
 		for _, r := range list {
-			if r.Comment == containerID {
+			if containerID != "" && r.Comment == containerID {
 				b.DeleteRule(t, chain, r.Handle)
 			}
 		}
