@@ -78,6 +78,27 @@ func TestConntrack(t *testing.T) {
 	})
 }
 
+// The same for a mapping with conditions, with and without its record.
+func TestConntrackWithConditions(t *testing.T) {
+	for _, wiped := range []bool{false, true} {
+		n := newNode(t, "", "nft")
+		list := n.Network("net", "46", lab.Conf{"conditionsV4": []string{"ip saddr " + lab.ClientV4}})
+		pod := n.NewPod("dns")
+		pod.Serve(53, "pod")
+		n.MustAdd(pod, list, lab.UDP(5353, 53))
+		client := n.Client.Open("udp4", lab.NodeV4+":5353")
+		want(t, "after ADD", lab.Ask(client), "pod "+lab.ClientV4)
+		if wiped {
+			n.WipeState()
+		}
+		if err := n.Del(pod, list, lab.UDP(5353, 53)); err != nil {
+			t.Fatal(err)
+		}
+		n.ServeUDP("udp4", ":5353", "host")
+		want(t, fmt.Sprintf("the same socket after DEL, wiped %t", wiped), lab.Ask(client), "host "+lab.ClientV4)
+	}
+}
+
 func conntrackID(s string) string {
 	_, id, _ := strings.Cut(s, " id=")
 	id, _, _ = strings.Cut(id, "\n")

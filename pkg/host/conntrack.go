@@ -43,7 +43,8 @@ func (s Stale) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
 		dst.Port() != s.Mapping.HostPort || !s.Dst.Contains(dst.Addr()) {
 		return false
 	}
-	toPod := from == netip.AddrPortFrom(s.Pod, s.Mapping.ContainerPort)
+	// Of a mapping with conditions the kernel does not tell the pod's port.
+	toPod := from.Addr() == s.Pod && (s.Mapping.ContainerPort == 0 || from.Port() == s.Mapping.ContainerPort)
 	switch {
 	case s.Gone:
 		return toPod
