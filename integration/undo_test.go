@@ -156,3 +156,25 @@ func TestCheckWithoutRecordOfACarve(t *testing.T) {
 		unchanged(t, n, "")
 	})
 }
+
+// route_localnet stays on for an attachment in the other backend, also if its
+// record is lost.
+func TestLocalnetOfOthers(t *testing.T) {
+	for _, way := range [][2]string{{"iptables", "nftables"}, {"nftables", "iptables"}} {
+		t.Run(way[0]+" stays", func(t *testing.T) {
+			n := newNode(t, "", "nft")
+			stays, goes := n.NewPod("stays"), n.NewPod("goes")
+			link(n, stays)
+			first := direct(n, stays, `[{"hostPort":8080,"containerPort":80}]`, `,"backend":"`+way[0]+`"`)
+			mustCall(t, n, "ADD", stays, first)
+			n.WipeState()
+			mustCall(t, n, "ADD", goes, direct(n, goes, `[{"hostPort":8081,"containerPort":80}]`, `,"backend":"`+way[1]+`"`))
+			mustCall(t, n, "DEL", goes, bare(n))
+			want(t, "route_localnet", n.ReadSysctl("net/ipv4/conf/pod0/route_localnet"), "1")
+			mustCall(t, n, "CHECK", stays, first)
+			mustCall(t, n, "DEL", stays, bare(n))
+			want(t, "route_localnet at the end", n.ReadSysctl("net/ipv4/conf/pod0/route_localnet"), "0")
+			unchanged(t, n, "")
+		})
+	}
+}
