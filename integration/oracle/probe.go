@@ -22,6 +22,9 @@ type Probe struct {
 	Link     string
 	Marked   bool
 	srcPort  uint16
+	// Twin is set if another probe, sent from the other namespace, happened to
+	// get the same source port: conntrack cannot tell the two apart.
+	Twin bool
 	// Seen is set if conntrack knows the connection, To is where it leads then.
 	Seen bool
 	To   netip.AddrPort
@@ -122,13 +125,23 @@ func follow(all []Probe, flows []*netlink.ConntrackFlow) {
 		k := key{f.Forward.Protocol, netip.AddrPortFrom(src.Unmap(), f.Forward.SrcPort), netip.AddrPortFrom(dst.Unmap(), f.Forward.DstPort)}
 		to[k] = netip.AddrPortFrom(from.Unmap(), f.Reverse.SrcPort)
 	}
-	for i, p := range all {
-		proto := uint8(unix.IPPROTO_TCP)
-		if p.UDP {
-			proto = unix.IPPROTO_UDP
-		}
-		all[i].To, all[i].Seen = to[key{proto, netip.AddrPortFrom(p.Src, p.srcPort), netip.AddrPortFrom(p.Dst, port)}]
+	count := map[key]int{}
+	for _, p := range all {
+		count[p.key()]++
 	}
+	for i, p := range all {
+		if all[i].Twin = count[p.key()] > 1; !all[i].Twin {
+			all[i].To, all[i].Seen = to[p.key()]
+		}
+	}
+}
+
+func (p Probe) key() key {
+	proto := uint8(unix.IPPROTO_TCP)
+	if p.UDP {
+		proto = unix.IPPROTO_UDP
+	}
+	return key{proto, netip.AddrPortFrom(p.Src, p.srcPort), netip.AddrPortFrom(p.Dst, port)}
 }
 
 // send opens the connection from the calling thread's namespace and does not
