@@ -27,7 +27,7 @@ func validAre(pods ...*lab.Pod) string {
 // with and without records.
 func TestGC(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
-		for _, wiped := range []bool{false, true} {
+		for _, wiped := range []string{"", "the state", "the state and its mark"} {
 			pods := map[string]*lab.Pod{}
 			add := func(name, network string, port int) {
 				p := n.NewPod(name)
@@ -42,8 +42,11 @@ func TestGC(t *testing.T) {
 			add("stale", "net", 8081)
 			add("stale-too", "net", 8082)
 			all := n.Rules()
-			if wiped {
+			if wiped != "" {
 				n.WipeState()
+			}
+			if wiped == "the state and its mark" {
+				n.Run("rm", "-f", n.Dir+"/state.used")
 			}
 			gc := func(network, valid string) {
 				t.Helper()

@@ -22,7 +22,7 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 		return cniError(err, types.ErrDecodingFailure)
 	}
 	store := state.Open(g.DataDir)
-	if !g.Given || !store.Used() && len(store.Keys()) == 0 {
+	if !g.Given {
 		return nil
 	}
 	unlock, err := store.Lock(g.LockTimeout)
