@@ -120,3 +120,26 @@ func TestEstablishedSocketsCostNothing(t *testing.T) {
 		t.Errorf("netlink answers grew from %d to %d bytes", before, after)
 	}
 }
+
+// Without records a claim of somebody else's port is not looked into: only for a
+// port that is asked for are the processes asked whose namespace lives.
+func TestOtherClaimsCostNothing(t *testing.T) {
+	for _, backend := range []string{"iptables", "nftables"} {
+		n := newNode(t, backend, "nft")
+		one, two := n.NewPod("one"), n.NewPod("two")
+		mustCall(t, n, "ADD", one, direct(n, one, mapping, ""))
+		n.WipeState()
+		one.Delete() // with its namespace there no process need be asked
+		for _, ports := range []string{`[{"hostPort":9090,"containerPort":80}]`, mapping} {
+			file := filepath.Join(t.TempDir(), "strace")
+			_, _, _ = n.Call("ADD", two, direct(n, two, ports, ""), "strace", "-f", "-qq", "-o", file, "-e", "trace=readlink,readlinkat")
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(string(b), "/ns/net"); got != (ports == mapping) {
+				t.Errorf("%s: ADD of %s looks for the owner's namespace: %v", backend, ports, got)
+			}
+		}
+	}
+}

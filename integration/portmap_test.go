@@ -44,6 +44,12 @@ func TestSwapForPortmap(t *testing.T) {
 				// A port of a pod that died without a DEL goes to the next.
 				refused(t, n, after, 103, []string{"portmap has it"}, lab.TCP(8082, 80))
 				dies.Delete()
+				left := n.Rules()
+				bad := direct(n, heir, `[{"hostPort":8082,"containerPort":80}]`, `,"cacheDir":"`+filepath.Join(n.Dir, "cache")+`","conditionsV4":["ip","saddr","nowhere-at-all"]`)
+				if out, _, err := n.Call("ADD", heir, bad); err == nil || !strings.Contains(out, "nowhere-at-all") {
+					t.Errorf("an ADD that fails: %v %s", err, out)
+				}
+				unchanged(t, n, left)
 				n.MustAdd(heir, after, lab.TCP(8082, 80), lab.TCP(8081, 80))
 				want(t, "the heir", n.Client.Who("tcp4", lab.NodeV4+":8082"), "heir")
 				want(t, "the heir, IPv6", n.Client.Who("tcp6", "["+lab.NodeV6+"]:8082"), "heir")

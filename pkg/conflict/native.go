@@ -41,7 +41,7 @@ func (w *ruleWalk) findNative(r *Report, a hostport.Attachment, m hostport.Mappi
 			return err
 		}
 	}
-	if rs := w.rulesOf(nft.Table{Family: tableFamily(m.Family), Name: "filter"}); rs != nil && rs.Part {
+	if rs := w.rulesOf(nft.Table{Family: m.Family.NFProto(), Name: "filter"}); rs != nil && rs.Part {
 		return w.nativeExternal(r, a, m)
 	}
 	return nil
@@ -76,7 +76,7 @@ func (w *ruleWalk) base(r *Report, a hostport.Attachment, m hostport.Mapping, c 
 
 // nativeExternal is withoutEndpoints for a table filter that was not read as text.
 func (w *ruleWalk) nativeExternal(r *Report, a hostport.Attachment, m hostport.Mapping) error {
-	t := nft.Table{Family: tableFamily(m.Family), Name: "filter"}
+	t := nft.Table{Family: m.Family.NFProto(), Name: "filter"}
 	for _, chain := range []string{"INPUT", "FORWARD", "OUTPUT"} {
 		rules, err := w.s.NFT.Rules(t, chain)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -102,14 +102,7 @@ func (w *ruleWalk) nativeExternal(r *Report, a hostport.Attachment, m hostport.M
 
 // carries reports whether packets of family f pass tables of t's family.
 func carries(t nft.Table, f hostport.Family) bool {
-	return t.Family == nft.Inet || t.Family == tableFamily(f)
-}
-
-func tableFamily(f hostport.Family) uint8 {
-	if f == hostport.IPv4 {
-		return nft.IPv4
-	}
-	return nft.IPv6
+	return t.Family == nft.Inet || t.Family == f.NFProto()
 }
 
 // rulesOf returns what was read as text of the flavour and family whose table t
@@ -119,7 +112,7 @@ func (w *ruleWalk) rulesOf(t nft.Table) *Rules {
 		return nil
 	}
 	for i, rs := range w.s.Rules {
-		if rs.Flavour == "nft" && tableFamily(rs.Family) == t.Family {
+		if rs.Flavour == "nft" && rs.Family.NFProto() == t.Family {
 			return &w.s.Rules[i]
 		}
 	}
@@ -149,7 +142,7 @@ func (w *ruleWalk) nativeWithoutEndpoints(r *Report, a hostport.Attachment, m ho
 	if !ok {
 		return nil
 	}
-	res, err := w.walker(nft.Table{Family: tableFamily(m.Family), Name: kubeProxyTable}, m.Family).Walk(noEndpointPorts, p)
+	res, err := w.walker(nft.Table{Family: m.Family.NFProto(), Name: kubeProxyTable}, m.Family).Walk(noEndpointPorts, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // another version of kube-proxy
 	}

@@ -92,3 +92,12 @@ func (f Family) Wildcard() netip.Addr {
 	}
 	return netip.IPv6Unspecified()
 }
+
+// NFProto is what netfilter calls the family (NFPROTO_IPV4, NFPROTO_IPV6), as in
+// the family of a table.
+func (f Family) NFProto() uint8 {
+	if f == IPv4 {
+		return 2
+	}
+	return 10
+}

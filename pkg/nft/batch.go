@@ -15,8 +15,7 @@ import (
 // A Batch is a transaction: the kernel does all of it or nothing.
 //
 // google/nftables has no such thing as the exclusive creation of an element and
-// does not let others add to its batch; therefore the messages are written here,
-// and only the expressions of rules with its help.
+// does not let others add to its batch; therefore the messages are written here.
 type Batch struct {
 	msgs []message
 }

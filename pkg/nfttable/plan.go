@@ -69,24 +69,21 @@ func Diff(have, want *Table) Plan {
 	return p
 }
 
-// skeleton makes the table with all that is shared.
+// Empty reports whether nothing is to be done.
+func (p Plan) Empty() bool { return p.Prepare.Empty() && p.Script == "" && p.Commit.Empty() }
+
+// skeleton makes the table with all that is shared: a table of which everything is
+// missing.
 func skeleton(b *nft.Batch) {
 	b.CreateTable(Name())
-	addSets(b, sets())
-	all := rules()
+	missing := &Table{}
+	for _, s := range sets() {
+		missing.Broken = append(missing.Broken, "set "+s.name)
+	}
 	for _, c := range chains() {
-		b.AddChain(c)
-		for _, r := range all[c.Name] {
-			b.AddRule(Name(), c.Name, nft.Rule{Exprs: r})
-		}
+		missing.Broken = append(missing.Broken, "chain "+c.Name)
 	}
-}
-
-func addSets(b *nft.Batch, list []setSpec) {
-	for _, s := range list {
-		set, key, value, n, fields := s.set()
-		b.AddSet(set, key, value, n, fields)
-	}
+	repair(b, missing)
 }
 
 // repair makes broken shared parts anew: sets that are missing, then chains. The
@@ -97,7 +94,12 @@ func repair(b *nft.Batch, have *Table) {
 	if is(dormant) {
 		b.WakeTable(Name())
 	}
-	addSets(b, slices.DeleteFunc(sets(), func(s setSpec) bool { return !is("set " + s.name) }))
+	for _, s := range sets() {
+		if is("set " + s.name) {
+			set, key, value, n, fields := s.set()
+			b.AddSet(set, key, value, n, fields)
+		}
+	}
 	all := rules()
 	for _, c := range chains() {
 		if !is("chain " + c.Name) {

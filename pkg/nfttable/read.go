@@ -30,17 +30,8 @@ func Read(src Source) (*Table, error) {
 		return t, err
 	}
 	for _, s := range sets() {
-		if slices.Contains(t.Broken, "set "+s.name) {
-			continue
-		}
-		set, _, _, _, _ := s.set()
-		elems, err := src.AllElements(set)
-		if err != nil {
+		if err := t.list(src, s.name); err != nil {
 			return nil, err
-		}
-		for _, r := range elems {
-			e := fromRaw(s.name, r)
-			t.elements[e.key()] = e
 		}
 	}
 	t.Whole = true

@@ -100,15 +100,16 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
-	for _, o := range d.portmap {
-		if err := removePortmap(nft.NewReader(), t, o); err != nil {
-			return cniError(err, CodeApply)
-		}
-	}
 	rec := d.record(req, old)
 	rec.Netns, rec.BootID = netns, p.bootID()
 	if err := p.commit(rec, old, store, v, d, t); err != nil {
 		return err
+	}
+	// Until the dead one's rules go, they hide ours. A failed ADD has not touched them.
+	for _, o := range d.portmap {
+		if err := removePortmap(v, t, o); err != nil {
+			return cniError(errors.Join(err, p.del(a.Owner, store, t)), CodeApply)
+		}
 	}
 	if err := dropUDP(*a, false, d.report.Warnings); err != nil {
 		p.warn(err.Error())

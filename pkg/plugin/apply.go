@@ -67,7 +67,10 @@ func (c change) apply(t *iptables.Tools) error {
 		_ = plan.Cleanup.Apply() // nothing leads to what it removes
 		return nil
 	}
-	err = errors.Join(err, c.undo(t, c.view.places[:done]), c.undoTable())
+	err = errors.Join(err, c.undo(t, c.view.places[:done]))
+	if !plan.Empty() {
+		err = errors.Join(err, c.undoTable())
+	}
 	for _, link := range closed {
 		_ = host.SetRouteLocalnet(link, true)
 	}

@@ -16,9 +16,9 @@ import (
 )
 
 // choose says where the mappings go, and why. In kube-proxy's ipvs mode every
-// Service's address is one of the node's, and an ACCEPT for a
-// Service keeps only the rules behind it in the same table from its traffic, so
-// there only iptables will do.
+// Service's address is one of the node's, and an ACCEPT for a Service keeps only
+// the rules behind it in the same table from its traffic, so there only iptables
+// will do.
 func choose(c *netconf.Config, on *host.Addressing) (backend, why string, err error) {
 	kernel := nft.Supported()
 	switch {

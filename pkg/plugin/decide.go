@@ -56,7 +56,7 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 			return refusal(d.report.Conflicts)
 		}
 		d.report.Warnings = append(d.report.Warnings, d.report.Conflicts...)
-		a.Mappings, d.left = leaveToOwners(a.Mappings, p.named(v.claims(), store), a.Owner.Key(), d.backend)
+		a.Mappings, d.left = leaveToOwners(a.Mappings, p.claimants(v, a.Mappings, store), a.Owner.Key(), d.backend)
 		a.Localhost = a.Localhost && needsLocalhost(*a)
 	}
 	if len(d.report.TakeOver) > 0 {
@@ -98,7 +98,7 @@ func (p *Plugin) find(a hostport.Attachment, to target, store *state.Store, v *v
 }
 
 func (p *Plugin) findOnce(a hostport.Attachment, to target, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
-	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(to.flavour), Claims: p.named(v.claims(), store)}
+	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(to.flavour), Claims: p.claimants(v, a.Mappings, store)}
 	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, to.backend == netconf.NFTables
 	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
 		snap.Listeners, err = listener.New().Read(a.Mappings)
@@ -113,7 +113,7 @@ func (p *Plugin) findOnce(a hostport.Attachment, to target, store *state.Store, 
 		// iptables may know what portguard could not decode, and says it better.
 		var more bool
 		if more, err = v.complete(t); more && err == nil {
-			snap.Rules, snap.Claims = v.rules(to.flavour), p.named(v.claims(), store)
+			snap.Rules, snap.Claims = v.rules(to.flavour), p.claimants(v, a.Mappings, store)
 			r, err = conflict.Find(a, snap, ruleset.IsOurs)
 		}
 	}
@@ -155,9 +155,13 @@ func unclear(r conflict.Report) bool {
 	})
 }
 
-// named completes claims with what their records tell: the pod's name, and
-// whether the owner is dead. Without a record the comment tells the namespace.
-func (p *Plugin) named(claims []hostport.Claim, store *state.Store) []hostport.Claim {
+// claimants are the claims in place that overlap some of ms, completed with what
+// their records tell: the pod's name, and whether the owner is dead. Without a
+// record the comment tells the namespace. The others' records are not read.
+func (p *Plugin) claimants(v *view, ms []hostport.Mapping, store *state.Store) []hostport.Claim {
+	claims := slices.DeleteFunc(v.claims(), func(c hostport.Claim) bool {
+		return !slices.ContainsFunc(ms, c.Mapping.Overlaps)
+	})
 	boot, records := p.bootID(), map[string]*state.Record{}
 	for i := range claims {
 		key := claims[i].Key

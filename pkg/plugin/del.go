@@ -58,7 +58,7 @@ func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools
 		return err
 	}
 	// Perhaps it was added when the conflist named portmap.
-	return removePortmap(v.scout.reader, t, owner)
+	return removePortmap(v, t, owner)
 }
 
 // remove takes away what the attachments of those keys own, of what v has seen.

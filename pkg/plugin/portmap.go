@@ -13,13 +13,14 @@ import (
 )
 
 // removePortmap removes the rules that portmap made for a container, of both its
-// backends and of nobody else.
-func removePortmap(r *nft.Reader, t *iptables.Tools, o hostport.Owner) error {
+// backends and of nobody else. What v has read of iptables-legacy is not read again.
+func removePortmap(v *view, t *iptables.Tools, o hostport.Owner) error {
+	r := nft.NewReader()
 	chain := portmap.Chain(o.Network, o.ContainerID)
 	for _, f := range nodeFamilies() {
 		for _, fl := range flavours() {
 			if fl == iptables.NFT {
-				names, err := r.Names(nft.Table{Family: tableFamily(f), Name: "nat"})
+				names, err := r.Names(nft.Table{Family: f.NFProto(), Name: "nat"})
 				if err != nil {
 					return err
 				}
@@ -27,9 +28,12 @@ func removePortmap(r *nft.Reader, t *iptables.Tools, o hostport.Owner) error {
 					continue
 				}
 			}
-			d, err := t.Save(fl, f)
-			if err != nil {
-				return err
+			d, read := v.dumps[place{fl, f}]
+			if !read || fl == iptables.NFT { // of that only our own chains were read
+				var err error
+				if d, err = t.Save(fl, f); err != nil {
+					return err
+				}
 			}
 			if script := portmap.Script(d, chain); script != "" {
 				if err := t.Restore(fl, f, script); err != nil {
@@ -64,11 +68,4 @@ func deadOfPortmap(r *conflict.Report, cacheDir string) []hostport.Owner {
 		return true
 	})
 	return dead
-}
-
-func tableFamily(f hostport.Family) uint8 {
-	if f == hostport.IPv6 {
-		return nft.IPv6
-	}
-	return nft.IPv4
 }

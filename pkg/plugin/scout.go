@@ -36,8 +36,8 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	s.generation, _ = nft.Generation() // without it find looks again
 	s.reader = nft.NewReader()
 	s.reader.Concerns = hostport.Concerns(on.Local, ms)
-	for _, family := range []uint8{nft.IPv4, nft.IPv6} {
-		s.reader.Ahead(nft.Table{Family: family, Name: "nat"}, "KUBE-SERVICES")
+	for _, f := range hostport.Families() {
+		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
 	}
 }
 
@@ -61,16 +61,12 @@ func (s *scout) save(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) 
 // chains names what to read of each table: our chains, and those of others that
 // tell where they stand. Mine is set if there are any of ours.
 func (s *scout) chains(f hostport.Family) (out map[string][]string, mine bool, err error) {
-	family := nft.IPv4
-	if f == hostport.IPv6 {
-		family = nft.IPv6
-	}
 	out = map[string][]string{}
 	for table, others := range map[string][]string{
 		"nat":    {"PREROUTING", "OUTPUT", "POSTROUTING"},
 		"mangle": {"PREROUTING", "KUBE-IPTABLES-HINT"},
 	} {
-		there, err := s.reader.Names(nft.Table{Family: family, Name: table})
+		there, err := s.reader.Names(nft.Table{Family: f.NFProto(), Name: table})
 		if err != nil {
 			return nil, false, err
 		}

@@ -52,6 +52,22 @@ func overlap(a, b addrset.Set) bool {
 	return false
 }
 
+// optionTest says what o means for p, negation included. Limited means that addrtype
+// asks for one interface only, which the walk does not know.
+func optionTest(o iptsave.Option, p Packet, limited bool) test {
+	if c, ok := srcType(o, p); ok && !limited {
+		return test{cond: &c}
+	}
+	t := matchOption(o, p)
+	if limited && o.Module == "addrtype" {
+		t = Some
+	}
+	if o.Not {
+		t = t.not()
+	}
+	return test{always: t}
+}
+
 // matchOption answers for o without its negation.
 func matchOption(o iptsave.Option, p Packet) Tri {
 	switch o.Name {

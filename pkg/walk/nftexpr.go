@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -121,12 +120,7 @@ func newMark(old bits, slots []slot) bits {
 	return bits{}
 }
 
-func (x *run) family() uint8 {
-	if x.p.Family() == hostport.IPv4 {
-		return nft.IPv4
-	}
-	return nft.IPv6
-}
+func (x *run) family() uint8 { return x.p.Family().NFProto() }
 
 // payload loads header bytes: addresses and the destination port are followed,
 // the rest is open. Writing into the packet is not understood.

@@ -62,17 +62,7 @@ func (x *run) option(o iptsave.Option, limited bool) test {
 	if c, ok := condition(o, x.r.is4); ok {
 		return test{cond: &c}
 	}
-	if c, ok := srcType(o, x.p); ok && !limited {
-		return test{cond: &c}
-	}
-	t := matchOption(o, x.p)
-	if limited {
-		t = Some
-	}
-	if o.Not {
-		t = t.not()
-	}
-	return test{always: t}
+	return optionTest(o, x.p, limited)
 }
 
 // xtTarget does what a target of xtables does.

@@ -157,28 +157,29 @@ func (r *xtRule) match(p Packet, s space) (in, out space, m Tri, err error) {
 // the node's addresses or an ipset make conditions of.
 func (r *xtRule) others(p Packet) (conds []cond, all Tri, err error) {
 	all, conds = Yes, r.conds
+	add := func(c cond) { conds = append(conds[:len(conds):len(conds)], c) }
 	for _, o := range r.rest {
-		if c, ok := srcType(o, p); ok && !r.limited {
-			conds = append(conds[:len(conds):len(conds)], c)
-			continue
-		}
-		t := matchOption(o, p)
-		if t == Unknown && o.Name == "--match-set" {
+		var t Tri
+		if o.Name == "--match-set" {
 			var c *cond
 			if t, c, err = r.x.matchSet(o, p); err != nil {
 				return nil, No, err
 			}
 			if c != nil {
 				c.not = o.Not
-				conds = append(conds[:len(conds):len(conds)], *c)
+				add(*c)
 				continue
 			}
-		}
-		if r.limited && o.Module == "addrtype" {
-			t = Some
-		}
-		if o.Not {
-			t = t.not()
+			if o.Not {
+				t = t.not()
+			}
+		} else {
+			a := optionTest(o, p, r.limited)
+			if a.cond != nil {
+				add(*a.cond)
+				continue
+			}
+			t = a.always
 		}
 		if t == No {
 			return nil, No, nil
