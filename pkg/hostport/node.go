@@ -76,6 +76,11 @@ type Claim struct {
 	// Backend is where it is in place.
 	Backend string
 	Mapping Mapping
+	// Target is where it leads, as far as the rules tell.
+	Target netip.AddrPort
+	// Packets is how many packets met the rule: the first of each connection. It
+	// is -1 where nobody counts.
+	Packets int64
 	// Dead means that the owner's network namespace is gone or that it was
 	// there before the node's last boot.
 	Dead bool

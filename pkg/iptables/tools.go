@@ -23,6 +23,8 @@ type Tools struct {
 	Proc string
 	// Wait is the longest wait for the xtables lock.
 	Wait time.Duration
+	// Counters asks Save for what the rules have counted.
+	Counters bool
 }
 
 // ErrBusy means that somebody else held the xtables lock for longer than Wait.
@@ -42,7 +44,11 @@ func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}
-	out, stderr, err := t.run(p, "")
+	var args []string
+	if t.Counters {
+		args = []string{"--counters"}
+	}
+	out, stderr, err := t.run(p, "", args...)
 	if err != nil {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}

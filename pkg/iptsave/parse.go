@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -171,8 +172,9 @@ func (t *Table) parseLine(line string) error {
 		t.order = append(t.order, name)
 		return nil
 	}
+	var counted string
 	if line[0] == '[' { // "[packets:bytes] -A ...", with --counters
-		_, line, _ = strings.Cut(line, "] ")
+		counted, line, _ = strings.Cut(line[1:], "] ")
 	}
 	body, ok := strings.CutPrefix(line, "-A ")
 	if !ok {
@@ -183,6 +185,16 @@ func (t *Table) parseLine(line string) error {
 	if c == nil {
 		return fmt.Errorf("rule in unknown chain %q", name)
 	}
-	c.Rules = append(c.Rules, Rule{Text: spec})
+	c.Rules = append(c.Rules, Rule{Text: spec, Packets: packets(counted)})
 	return nil
+}
+
+// packets reads "packets:bytes"; nil is what nobody counted.
+func packets(counted string) *uint64 {
+	n, _, _ := strings.Cut(counted, ":")
+	v, err := strconv.ParseUint(n, 10, 64)
+	if err != nil {
+		return nil
+	}
+	return &v
 }

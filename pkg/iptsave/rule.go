@@ -12,6 +12,8 @@ import (
 // somebody asks: of 20,000 rules a walk looks at a few hundred.
 type Rule struct {
 	Text string
+	// Packets is how many packets matched, nil if the dump has no counters.
+	Packets *uint64
 }
 
 // A Spec is a decoded rule.

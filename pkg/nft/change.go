@@ -23,6 +23,7 @@ const (
 	udataKeyByteorder = 0
 	hostEndian        = 1
 
+	setExpr       = 17
 	setDescConcat = 2
 	setFieldLen   = 1
 	listElem      = 1
@@ -110,6 +111,9 @@ func (b *Batch) AddSet(s Set, keyType, dataType uint32, dataLen int, fields []in
 			list = list.With(nest(listElem), Attrs{}.With(setFieldLen, be32(uint32(n))))
 		}
 		a = a.With(nest(setDesc), Attrs{}.With(nest(setDescConcat), list))
+	}
+	if s.Counted {
+		a = a.With(nest(setExpr), Attrs{}.With(exprName, cstring("counter")))
 	}
 	b.add(newSet, unix.NLM_F_CREATE, s.Table, a, "add set %s", s.Name)
 }

@@ -46,8 +46,12 @@ func TestDecodeElements(t *testing.T) {
 			[]Element{{Key: []byte{1}, Verdict: Verdict{Goto, "svc"}, Comment: "ns/svc"}}},
 		{"a map holds values", elems(elem(value(elemKey, 1), value(elemData, 10, 0, 0, 2))),
 			[]Element{{Key: []byte{1}, Data: []byte{10, 0, 0, 2}, Verdict: goOn}}},
-		{"an element with expressions of its own may end the rule", elems(elem(value(elemKey, 1), at(4, make([]byte, 8)), at(7|nested, str(1, "counter")))),
+		{"an element with expressions of its own may end the rule", elems(elem(value(elemKey, 1), at(4, make([]byte, 8)), at(7|nested, str(1, "limit")))),
 			[]Element{{Key: []byte{1}, Verdict: goOn, Stateful: true}}},
+		{"so may one with several", elems(elem(value(elemKey, 1), at(11|nested, at(1|nested, str(1, "counter"))))),
+			[]Element{{Key: []byte{1}, Verdict: goOn, Stateful: true}}},
+		{"a counter does not", elems(elem(value(elemKey, 1), at(7|nested, str(1, "counter"), at(2|nested, at(2, []byte{0, 0, 0, 0, 0, 0, 1, 2}))))),
+			[]Element{{Key: []byte{1}, Verdict: goOn, Packets: 258, Counted: true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := decodeElements(tt.in)
@@ -60,6 +64,7 @@ func TestDecodeElements(t *testing.T) {
 	for name, in := range map[string][]byte{
 		"the message": junk, "the list": elems(junk), "an element": elems(elem(junk)), "a key": elems(elem(at(elemKey|nested, junk))),
 		"a key's end": elems(elem(at(elemKeyEnd|nested, junk))), "a value": elems(elem(at(elemData|nested, junk))),
+		"a counter": elems(elem(at(7|nested, junk))),
 		"a verdict": elems(elem(at(elemData|nested, at(dataVerdict|nested, junk)))),
 	} {
 		if got, err := decodeElements(in); !errors.Is(err, errAttr) {

@@ -2,6 +2,8 @@
 
 package nft
 
+import "encoding/binary"
+
 // A Set is what a look-up must know of a set or map.
 type Set struct {
 	Table  Table
@@ -10,6 +12,8 @@ type Set struct {
 	KeyLen int
 	// Verdicts is set for a verdict map.
 	Verdicts bool
+	// Counted sets count for each element how often it was found (Linux 5.7).
+	Counted bool
 }
 
 // Flags of sets and elements.
@@ -34,8 +38,11 @@ type Element struct {
 	// Text is how an error names it.
 	Text string
 	// Stateful is set if the element carries an expression of its own, such as
-	// a limit, which may end the rule.
+	// a limit, which may end the rule. A counter does not.
 	Stateful bool
+	// Packets is how often the element was found, if it is Counted.
+	Packets uint64
+	Counted bool
 }
 
 // IntervalEnd reports whether the element only ends the interval before it.
@@ -126,9 +133,9 @@ func decodeElement(b []byte) (e Element, err error) {
 	e.Flags, _ = a.Num(elemFlags)
 	data, _ := a.Get(elemUserdata)
 	e.Comment = comment(data)
-	_, one := a.Get(elemExpr)
-	_, several := a.Get(elemExprs)
-	e.Stateful = one || several
+	if e.Packets, e.Counted, e.Stateful, err = decodeState(a); err != nil {
+		return e, err
+	}
 	for _, f := range []struct {
 		typ  uint16
 		into *[]byte
@@ -145,6 +152,24 @@ func decodeElement(b []byte) (e Element, err error) {
 		}
 	}
 	return e, nil
+}
+
+// decodeState reads what an element counts, or reports that it does something else.
+func decodeState(elem Attrs) (packets uint64, counted, stateful bool, err error) {
+	const counterPackets = 2
+	_, several := elem.Get(elemExprs)
+	if _, one := elem.Get(elemExpr); !one {
+		return 0, false, several, nil
+	}
+	x, err := elem.Nested(elemExpr)
+	if err != nil || x.Text(exprName) != "counter" {
+		return 0, false, true, err
+	}
+	data, err := x.Nested(exprData)
+	if b, _ := data.Get(counterPackets); len(b) == 8 {
+		packets = binary.BigEndian.Uint64(b)
+	}
+	return packets, true, several, err
 }
 
 // DecodeVerdict reads the verdict in NFTA_DATA attributes; without one it is

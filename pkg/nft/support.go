@@ -19,15 +19,16 @@ import (
 var ErrNoKernel = errors.New("the kernel cannot do it")
 
 // Supported returns nil if the kernel has nf_tables with intervals in
-// concatenated keys (Linux 5.6; nat in inet tables is older).
+// concatenated keys (Linux 5.6; nat in inet tables is older) and elements that
+// count (5.7).
 func Supported() error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("uname: %w", err)
 	}
 	release := unix.ByteSliceToString(u.Release[:])
-	if !atLeast(release, 5, 6) {
-		return fmt.Errorf("%w: Linux %s is older than 5.6", ErrNoKernel, release)
+	if !atLeast(release, 5, 7) {
+		return fmt.Errorf("%w: Linux %s is older than 5.7", ErrNoKernel, release)
 	}
 	_, err := ask(getTable, unix.NLM_F_DUMP, Inet)
 	if absent(err) {

@@ -148,6 +148,9 @@ func (e Element) String() string {
 		}
 	}
 	out := strings.Join(words, " . ")
+	if s.isMap() {
+		out += " counter"
+	}
 	if e.Comment != "" {
 		out += fmt.Sprintf(" comment %q", e.Comment)
 	}

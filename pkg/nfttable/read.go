@@ -94,8 +94,7 @@ func (t *Table) lookup(src Source, name string, key []byte) error {
 	}
 	r, found, err := src.Lookup(set, key)
 	if found {
-		e := fromRaw(name, r)
-		t.elements[e.key()] = e
+		t.keep(name, r)
 	}
 	return err
 }
@@ -107,10 +106,17 @@ func (t *Table) list(src Source, name string) error {
 	}
 	elems, err := src.AllElements(set)
 	for _, r := range elems {
-		e := fromRaw(name, r)
-		t.elements[e.key()] = e
+		t.keep(name, r)
 	}
 	return err
+}
+
+func (t *Table) keep(set string, r nft.Element) {
+	e := fromRaw(set, r)
+	t.elements[e.key()] = e
+	if r.Counted {
+		t.packets[e.key()] = r.Packets
+	}
 }
 
 // ErrVersion means that the table is another version's, or a stranger's.

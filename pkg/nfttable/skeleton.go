@@ -105,7 +105,7 @@ func sets() []setSpec {
 
 // set describes s as nf_tables does.
 func (s setSpec) set() (out nft.Set, key, value uint32, valueLen int, fields []int) {
-	out = nft.Set{Table: Name(), Name: s.name, Verdicts: s.verdicts}
+	out = nft.Set{Table: Name(), Name: s.name, Verdicts: s.verdicts, Counted: s.isMap()}
 	for _, k := range s.key {
 		key = key<<6 | uint32(k)
 		fields = append(fields, k.size())

@@ -22,6 +22,8 @@ type Table struct {
 	Whole bool
 
 	elements map[string]Element
+	// packets is how often elements were found, by their keys.
+	packets map[string]uint64
 	chains   map[string]Chain
 	// shared are the names of our shared chains that are there, as they must be
 	// or not.
@@ -29,7 +31,7 @@ type Table struct {
 }
 
 func empty() *Table {
-	return &Table{elements: map[string]Element{}, chains: map[string]Chain{}}
+	return &Table{elements: map[string]Element{}, packets: map[string]uint64{}, chains: map[string]Chain{}}
 }
 
 // Absent is the table that is not there.
@@ -189,14 +191,26 @@ func (t *Table) Keys() []string {
 func (t *Table) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, e := range t.sorted() {
-		m, _, ok := mapping(e)
+		m, to, ok := mapping(e)
 		if !ok || e.Set == setLocalhost { // that is a part of a wildcard mapping
 			continue
 		}
 		owner, key, _ := hostport.ParseTag(e.Comment)
-		out = append(out, hostport.Claim{Owner: owner, Key: key, Mapping: m})
+		out = append(out, hostport.Claim{Owner: owner, Key: key, Mapping: m, Target: to, Packets: t.counted(e)})
 	}
 	return out
+}
+
+// counted is how many packets found e, those to 127.0.0.1 among them.
+func (t *Table) counted(e Element) int64 {
+	n, ok := t.packets[e.key()]
+	if !ok {
+		return -1
+	}
+	if at := (Element{Set: setLocalhost, From: e.From}); e.Set == "ports4" && t.elements[at.key()].owner() == e.owner() {
+		n += t.packets[at.key()]
+	}
+	return int64(n)
 }
 
 // mapping reads an element that leads to a pod, and where it leads.

@@ -97,6 +97,9 @@ func (t *Table) setText(s setSpec) string {
 	if s.interval {
 		b.WriteString("\t\tflags interval\n")
 	}
+	if s.isMap() {
+		b.WriteString("\t\tcounter\n")
+	}
 	var elems []string
 	for _, e := range t.sorted() {
 		if e.Set == s.name {

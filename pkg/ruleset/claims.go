@@ -16,9 +16,20 @@ import (
 // Claims returns the mappings that are in place, read from the rules alone.
 func (l *Layout) Claims() []hostport.Claim {
 	var out []hostport.Claim
-	for name, spec := range l.natRules(dnatPrefix) {
-		if c, ok := claim(spec, l.Family); ok {
-			c.Key = keyOf(name)
+	nat := l.tables["nat"]
+	for _, name := range nat.sortedChains() {
+		if !strings.HasPrefix(name, dnatPrefix) {
+			continue
+		}
+		for i, r := range nat.chains[name] {
+			c, ok := claim(iptsave.Rule{Text: r}.Spec(), l.Family)
+			if !ok {
+				continue
+			}
+			c.Key, c.Packets = keyOf(name), -1
+			if counts := nat.packets[name]; i < len(counts) && counts[i] != nil {
+				c.Packets = int64(*counts[i])
+			}
 			out = append(out, c)
 		}
 	}
@@ -65,7 +76,7 @@ func claim(s iptsave.Spec, f hostport.Family) (hostport.Claim, bool) {
 		m.HostIP = n.Addr()
 	}
 	owner, _ := hostport.ParseComment(s.Comment())
-	return hostport.Claim{Owner: owner, Mapping: m}, true
+	return hostport.Claim{Owner: owner, Mapping: m, Target: to}, true
 }
 
 // Target returns the pod address that the attachment's rules lead to.

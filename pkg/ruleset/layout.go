@@ -21,6 +21,8 @@ type Layout struct {
 type table struct {
 	// chains are our own, with the text of their rules.
 	chains map[string][]string
+	// packets is what the rules of our chains have counted, nil without counters.
+	packets map[string][]*uint64
 	// jumps are our rules in base chains.
 	jumps map[string][]jump
 	// foreign are the rules of base chains, ours among them.
@@ -65,7 +67,7 @@ func (b base) rule() string {
 func empty(f hostport.Family) *Layout {
 	l := &Layout{Family: f, tables: map[string]*table{}}
 	for _, n := range tableNames() {
-		l.tables[n] = &table{chains: map[string][]string{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
+		l.tables[n] = &table{chains: map[string][]string{}, packets: map[string][]*uint64{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
 	}
 	return l
 }
@@ -76,11 +78,12 @@ func FromDump(d *iptsave.Dump, f hostport.Family) *Layout {
 	for name, t := range l.tables {
 		for _, c := range d.Table(name).Chains() {
 			if IsOurs(c.Name) {
-				texts := []string{}
+				texts, counts := []string{}, []*uint64{}
 				for _, r := range c.Rules {
-					texts = append(texts, r.Text)
+					texts, counts = append(texts, r.Text), append(counts, r.Packets)
 				}
 				t.chains[c.Name] = texts
+				t.packets[c.Name] = counts
 				continue
 			}
 			if c.Policy != "" {
