@@ -45,13 +45,30 @@ const (
 	CatchAll Kind = 108
 )
 
+// Translates reports whether what was found is a rule that may translate.
+func (k Kind) Translates() bool {
+	switch k {
+	case NodePort, NATRule, Undecodable, ServiceIP, CatchAll:
+		return true
+	case Listener, Claimed, Hidden, Ephemeral:
+	}
+	return false
+}
+
 // A Finding is one thing that was found on the node for one mapping.
 type Finding struct {
 	Kind    Kind
 	Mapping hostport.Mapping
 	// Message is one line: what, where, who and what to do next.
 	Message string
-	// Dst are the destinations the finding is about, where that matters.
+	// Who is the claimant in a few words: "nginx (pid 12)".
+	Who string
+	// Where is the claimant's rule with the chains that lead to it, "" if it has
+	// none.
+	Where string
+	// At are the points at which the kernel asks the claimant.
+	At []Point
+	// Dst are the destinations the finding is about.
 	Dst addrset.Set
 	// Portmap is the container for which portmap made the rule; without a
 	// ContainerID it is not portmap's. Its nftables backend leaves no network.
@@ -64,6 +81,9 @@ type Report struct {
 	Conflicts []Finding
 	// Warnings do not.
 	Warnings []Finding
+	// Beside is what has the same port and takes nothing from the request: who
+	// listens on an address that the mapping leaves alone, and dead owners.
+	Beside []Finding
 	// Carves are addresses that wildcard mappings must leave alone.
 	Carves []hostport.Carve
 	// TakeOver are the keys of dead owners whose rules must go.
@@ -100,17 +120,43 @@ type Snapshot struct {
 	Claims []hostport.Claim
 	// EphemeralFrom and EphemeralTo are ip_local_port_range.
 	EphemeralFrom, EphemeralTo uint16
+	// From narrows the question to some packets; an ADD asks for all.
+	From From
 }
 
-// Find decides for every mapping of a. IsOurs tells portguard's own chains.
+// From tells where packets come from; the zero value is anywhere.
+type From struct {
+	// Hook is the one they pass first, "" for any.
+	Hook walk.Hook
+	// Src are their sources, nil for any.
+	Src addrset.Set
+}
+
+// A Finder decides for any number of attachments on one snapshot.
+type Finder struct {
+	s Snapshot
+	w *ruleWalk
+}
+
+// NewFinder prepares the walk. IsOurs tells portguard's own chains.
+func NewFinder(s Snapshot, isOurs func(chain string) bool) *Finder {
+	return &Finder{s: s, w: newRuleWalk(s, isOurs)}
+}
+
+// Find is NewFinder for one attachment.
 func Find(a hostport.Attachment, s Snapshot, isOurs func(chain string) bool) (Report, error) {
+	return NewFinder(s, isOurs).Find(a)
+}
+
+// Find decides for every mapping of a.
+func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 	var r Report
+	s, w := d.s, d.w
 	for _, m := range a.Mappings {
 		findServiceAddr(&r, s, m)
 		findListeners(&r, a, s, m)
 		findClaims(&r, a, s, m)
 	}
-	w := newRuleWalk(s, isOurs)
 	for _, m := range a.Mappings {
 		if err := w.find(&r, a, m); err != nil {
 			return r, err
@@ -123,24 +169,39 @@ func Find(a hostport.Attachment, s Snapshot, isOurs func(chain string) bool) (Re
 	return r, nil
 }
 
-func (r *Report) refuse(k Kind, m hostport.Mapping, msg string) { r.refuseOf(k, m, nil, msg) }
+func (r *Report) refuse(f Finding) { add(&r.Conflicts, f) }
 
-func (r *Report) refuseOf(k Kind, m hostport.Mapping, dst addrset.Set, msg string) {
-	add(&r.Conflicts, Finding{Kind: k, Mapping: m, Message: msg, Dst: dst})
-}
+func (r *Report) warn(f Finding) { add(&r.Warnings, f) }
 
-func (r *Report) warn(k Kind, m hostport.Mapping, msg string) { r.warnOf(k, m, nil, msg) }
+func (r *Report) note(f Finding) { add(&r.Beside, f) }
 
-func (r *Report) warnOf(k Kind, m hostport.Mapping, dst addrset.Set, msg string) {
-	add(&r.Warnings, Finding{Kind: k, Mapping: m, Message: msg, Dst: dst})
-}
-
-// add drops what was said already: one dual-stack listener stands in the way
-// of a mapping in both families.
+// add joins what was said already of the mapping: a NodePort is found from
+// outside and from the node.
 func add(list *[]Finding, f Finding) {
-	if !slices.ContainsFunc(*list, func(o Finding) bool { return o.Message == f.Message }) {
+	i := slices.IndexFunc(*list, func(o Finding) bool { return o.Message == f.Message && o.Mapping == f.Mapping })
+	if i < 0 {
 		*list = append(*list, f)
+		return
 	}
+	o := &(*list)[i]
+	o.Dst = o.Dst.Or(f.Dst)
+	for _, p := range f.At {
+		if !slices.Contains(o.At, p) {
+			o.At = append(o.At, p)
+		}
+	}
+}
+
+// Messages are those of findings, each once: one dual-stack listener stands in
+// the way of a mapping in both families.
+func Messages(found []Finding) []string {
+	var out []string
+	for _, f := range found {
+		if !slices.Contains(out, f.Message) {
+			out = append(out, f.Message)
+		}
+	}
+	return out
 }
 
 // findServiceAddr refuses a hostIP that belongs to a Service in ipvs mode: the
@@ -151,7 +212,8 @@ func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {
 	}
 	for _, l := range s.Local {
 		if l.Infrastructure == hostport.IPVSLink && l.Prefix.Contains(m.HostIP) {
-			r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, hostport.IPVSLink))
+			r.refuse(Finding{Kind: Hidden, Mapping: m, Who: "a Service with the address " + m.HostIP.String(), At: both(Translation, PrioIptables), Dst: addrset.Between(m.HostIP, m.HostIP),
+				Message: fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, hostport.IPVSLink)})
 		}
 	}
 }

@@ -50,7 +50,7 @@ func socketCases() []findCase {
 		{"with V6ONLY it does not", any4, node().with(v6only), "", ""},
 		{"with V6ONLY it refuses IPv6", any6, node().with(v6only), "refuse 100", "[::]:80"},
 		{"an IPv4 listener does not receive IPv6", any6, node().with(listens(tcp, "0.0.0.0", 80)), "", ""},
-		{"one listener refuses both families once", attach(mapTo(v4, ""), mapTo(v6, "")), node().with(listens(tcp, "::", 80)), "refuse 100", ""},
+		{"one listener refuses both families", attach(mapTo(v4, ""), mapTo(v6, "")), node().with(listens(tcp, "::", 80)), "refuse 100; refuse 100", ""},
 		{"a listener on a node address refuses the wildcard", any4, node().with(listens(tcp, nodeIP, 80)), "refuse 100", nodeIP},
 		{"a listener on an address nobody knows refuses the wildcard", any4, node().with(listens(tcp, "198.51.100.1", 80)), "refuse 100", ""},
 		{"a listener on the same address refuses it", only, node().with(listens(tcp, nodeIP, 80)), "refuse 100", ""},

@@ -34,7 +34,8 @@ func (w *ruleWalk) findIPVS(r *Report, a hostport.Attachment, m hostport.Mapping
 			return err
 		}
 		if res == walk.Yes || res == walk.Some {
-			r.refuse(NodePort, m, fmt.Sprintf("hostPort %s is taken: it is a NodePort of a Service (in kube-proxy's ipset %s); change the Service's nodePort or choose another hostPort", m, set.Value()))
+			r.refuse(Finding{Kind: NodePort, Mapping: m, Who: "a Service's NodePort", Where: "kube-proxy's ipset " + set.Value(), At: both(Translation, PrioIptables), Dst: p.Dst,
+				Message: fmt.Sprintf("hostPort %s is taken: it is a NodePort of a Service (in kube-proxy's ipset %s); change the Service's nodePort or choose another hostPort", m, set.Value())})
 			return nil
 		}
 	}

@@ -12,27 +12,47 @@ import (
 	"github.com/portguard/portguard/pkg/walk"
 )
 
+// A site is a base chain as judge must know it.
+type site struct {
+	at Point
+	// target is set for the table where ours would stand.
+	target bool
+	// where prints the way to a rule and the rule itself.
+	where func(walk.Path) string
+}
+
 // judge says what a rule that translates the packets means for m. Order protects
 // a Service's own address only in the table where ours would stand.
-func judge(r *Report, m hostport.Mapping, path walk.Path, where string, target bool) {
+func judge(r *Report, m hostport.Mapping, path walk.Path, s site) {
+	f := Finding{Mapping: m, Where: s.where(path), At: []Point{s.at}, Dst: path.Dst}
 	if path.Match == walk.Unknown {
 		if path.NamesPort() {
-			r.refuseOf(Undecodable, m, path.Dst, fmt.Sprintf("hostPort %s may be taken: a rule names it that portguard cannot decode: %s; remove that rule or choose another hostPort", m, where))
+			f.Kind, f.Who = Undecodable, "a rule that cannot be decoded"
+			f.Message = fmt.Sprintf("hostPort %s may be taken: a rule names it that portguard cannot decode: %s; remove that rule or choose another hostPort", m, f.Where)
+			r.refuse(f)
 		} else {
-			r.warnOf(CatchAll, m, path.Dst, fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s", m, where))
+			f.Kind, f.Who = CatchAll, "a rule without a port"
+			f.Message = fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s", m, f.Where)
+			r.warn(f)
 		}
 		return
 	}
-	if svc, ok := serviceIP(path); ok && target {
-		r.warnOf(ServiceIP, m, path.Dst, fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins", m, svc, path.Dst))
+	if svc, ok := serviceIP(path); ok && s.target {
+		f.Kind, f.Who = ServiceIP, "Service "+svc
+		f.Message = fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins", m, svc, path.Dst)
+		r.warn(f)
 		return
 	}
 	if svc, ok := nodePort(path); ok {
-		r.refuseOf(NodePort, m, path.Dst, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; change the Service's nodePort or choose another hostPort", m, svc))
+		f.Kind, f.Who = NodePort, "Service "+svc+" (NodePort)"
+		f.Message = fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; change the Service's nodePort or choose another hostPort", m, svc)
+		r.refuse(f)
 		return
 	}
-	add(&r.Conflicts, Finding{Kind: NATRule, Mapping: m, Dst: path.Dst, Portmap: portmapOwner(path),
-		Message: fmt.Sprintf("hostPort %s is taken: %s; remove that rule or choose another hostPort", m, taker(path, where))})
+	who, has := taker(path)
+	f.Kind, f.Who, f.Portmap = NATRule, who+" ("+leads(path)+")", portmapOwner(path)
+	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); remove that rule or choose another hostPort", m, has, leads(path), f.Where)
+	r.refuse(f)
 }
 
 // where prints the way to a rule and the rule itself.
@@ -50,31 +70,33 @@ func chains(path walk.Path) string {
 	return strings.Join(names, " > ")
 }
 
-// taker names whose rule it is, by the chains the known tools use.
-func taker(path walk.Path, where string) string {
-	last := path.Last()
-	to := last.Target
-	if last.To != "" {
-		to += " to " + last.To
+// leads says where a rule sends packets, as far as it is known.
+func leads(path walk.Path) string {
+	if to := path.Last().To; to != "" {
+		return path.Last().Target + " to " + to
 	}
+	return path.Last().Target
+}
+
+// taker names whose rule it is, by the chains the known tools use, and says it in
+// a sentence.
+func taker(path walk.Path) (who, has string) {
 	if o := portmapOwner(path); o.ContainerID != "" {
-		return fmt.Sprintf("portmap has it for %s (%s, %s)", o.Short(), to, where)
+		return "portmap for " + o.Short(), "portmap has it for " + o.Short()
 	}
 	for _, h := range path.Hops {
 		switch {
-		case strings.HasSuffix(h.Table, " docker-bridges"):
-			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
+		case strings.HasSuffix(h.Table, " docker-bridges"), h.Chain == "DOCKER":
+			return "docker", "docker publishes it"
 		case strings.HasSuffix(h.Table, " netavark"):
-			return fmt.Sprintf("podman publishes it (%s, %s)", to, where)
+			return "podman", "podman publishes it"
 		case h.Chain == "CNI-HOSTPORT-DNAT":
-			return fmt.Sprintf("portmap has it for a container (%s, %s)", to, where)
-		case h.Chain == "DOCKER":
-			return fmt.Sprintf("docker publishes it (%s, %s)", to, where)
+			return "portmap", "portmap has it for a container"
 		case h.Chain == "KUBE-HOSTPORTS" || strings.HasPrefix(h.Chain, "CRIO-HOSTPORTS"):
-			return fmt.Sprintf("CRI-O maps it (%s, %s)", to, where)
+			return "CRI-O", "CRI-O maps it"
 		}
 	}
-	return fmt.Sprintf("a NAT rule has it (%s, %s)", to, where)
+	return "a NAT rule", "a NAT rule has it"
 }
 
 // portmapOwner is the container for which portmap made the rule, if it did: in its

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -14,21 +15,40 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.Runtime {
 			continue
 		}
+		f := Finding{Kind: Listener, Mapping: m, Who: l.Who(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
 		if !l.Addr.IsUnspecified() {
 			if !m.Wildcard() && l.Addr != m.HostIP {
 				continue
 			}
 			if m.Wildcard() && spared(r, a, s, l) {
+				f.Message = fmt.Sprintf("hostPort %s leaves this alone: %s", m, l)
+				r.note(f)
 				continue
 			}
 		}
 		if l.Proto == hostport.UDP && s.EphemeralFrom <= l.Port && l.Port <= s.EphemeralTo {
-			r.warn(Ephemeral, m, fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
-				"what it receives unasked now goes to the pod", m, l, s.EphemeralFrom, s.EphemeralTo))
+			f.Kind = Ephemeral
+			f.Message = fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
+				"what it receives unasked now goes to the pod", m, l, s.EphemeralFrom, s.EphemeralTo)
+			r.warn(f)
 			continue
 		}
-		r.refuse(Listener, m, fmt.Sprintf("hostPort %s is taken: %s; stop it or choose another hostPort", m, l))
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s; stop it or choose another hostPort", m, l)
+		r.refuse(f)
 	}
+}
+
+// listensAt are the local addresses at which l receives.
+func listensAt(s Snapshot, l hostport.Listener, fam hostport.Family) (out addrset.Set) {
+	if !l.Addr.IsUnspecified() {
+		return addrset.Between(l.Addr, l.Addr)
+	}
+	for _, x := range s.Local {
+		if hostport.FamilyOf(x.Prefix.Addr()) == fam {
+			out = out.Or(addrset.Of(x.Prefix))
+		}
+	}
+	return out
 }
 
 // spared reports whether a wildcard mapping leaves l its traffic: the mapping
@@ -61,16 +81,19 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		if c.Key == a.Owner.Key() || !c.Mapping.Overlaps(m) {
 			continue
 		}
+		f := Finding{Kind: Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where(), At: both(Translation, c.Priority), Dst: c.Dst}
+		if c.Key == "" {
+			f.Who = "an element in portguard's table without the name of an owner"
+		}
 		if c.Dead {
 			if !slices.Contains(r.TakeOver, c.Key) {
 				r.TakeOver = append(r.TakeOver, c.Key)
 			}
+			f.Message = fmt.Sprintf("hostPort %s is of %s, which is gone; the next one takes it over", c.Mapping, f.Who)
+			r.note(f)
 			continue
 		}
-		who := c.Owner.String()
-		if c.Key == "" {
-			who = "an element in portguard's table without the name of an owner"
-		}
-		r.refuse(Claimed, m, fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; delete it or choose another hostPort", m, who, c.Mapping))
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; delete it or choose another hostPort", m, f.Who, c.Mapping)
+		r.refuse(f)
 	}
 }

@@ -65,11 +65,12 @@ func (w *ruleWalk) base(r *Report, a hostport.Attachment, m hostport.Mapping, c 
 	if c.Type != "nat" {
 		res.NAT = onlyTproxy(res.NAT)
 	}
+	at := site{at: Point{h, Translation, c.Priority}, target: target || w.s.Last || c.Table.Name == kubeProxyTable, where: whereNative}
 	for _, path := range res.NAT {
-		judge(r, m, path, whereNative(path), target || w.s.Last || c.Table.Name == kubeProxyTable)
+		judge(r, m, path, at)
 	}
 	if target && len(res.NAT) == 0 {
-		reached(r, m, p, res, whereNative)
+		reached(r, m, p, res, at)
 	}
 	return nil
 }
@@ -150,8 +151,7 @@ func (w *ruleWalk) nativeWithoutEndpoints(r *Report, a hostport.Attachment, m ho
 		return err
 	}
 	for _, path := range res.End {
-		r.refuseOf(NodePort, m, path.Dst, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort",
-			m, serviceName(path.Hops[0].Comment)))
+		withoutEndpoints(r, m, path, serviceName(path.Hops[0].Comment))
 	}
 	return nil
 }

@@ -83,13 +83,18 @@ func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i 
 		}
 		res.NAT = append(res.NAT, onlyTproxy(tproxy.NAT)...)
 	}
+	at := site{at: Point{h, Translation, PrioIptables}, target: w.s.Rules[i].Target || w.s.Last,
+		where: func(path walk.Path) string { return w.where(i, path) }}
 	for _, path := range res.NAT {
-		judge(r, m, path, w.where(i, path), w.s.Rules[i].Target || w.s.Last)
+		if strings.EqualFold(path.Last().Target, "tproxy") {
+			at.at.Priority = prioMangle
+		}
+		judge(r, m, path, at)
 	}
 	// An ACCEPT in one table does not keep other tables from translating, so
 	// only the table in which ours would stand counts.
 	if w.s.Rules[i].Target && len(res.NAT) == 0 {
-		reached(r, m, p, res, func(path walk.Path) string { return w.where(i, path) })
+		reached(r, m, p, res, at)
 	}
 	return nil
 }
@@ -100,25 +105,31 @@ func onlyTproxy(paths []walk.Path) []walk.Path {
 }
 
 // reached looks whether the packets get to where our jump is or would be.
-func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, where func(walk.Path) string) {
+func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s site) {
 	certain := slices.DeleteFunc(res.End, func(path walk.Path) bool { return path.Match == walk.Unknown })
 	if len(certain) == 0 {
 		return
 	}
-	rule := where(certain[0])
+	f := Finding{Kind: Hidden, Mapping: m, Who: "nobody by a rule", Where: s.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
 	// Only the node itself gets to a loopback address.
 	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
-		r.refuse(Hidden, m, fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, rule))
+		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, f.Where)
+		r.refuse(f)
 		return
 	}
-	r.warn(Hidden, m, fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk before it: %s", m, rule))
+	f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk before it: %s", m, f.Where)
+	r.warn(f)
 }
 
 // packets is the set to follow: to the local addresses that m covers. Nothing
 // that arrives from the wire for 127.0.0.0/8 gets to nat.
 func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) (walk.Packet, bool) {
 	a.Carves = r.Carves
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family]}
+	from := w.s.From
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family], Src: from.Src}
+	if from.Hook != "" && from.Hook != h {
+		return p, false
+	}
 	if !m.Wildcard() {
 		p.Absent = !slices.ContainsFunc(w.s.Local, func(l hostport.Local) bool { return l.Prefix.Contains(m.HostIP) })
 	}
@@ -146,11 +157,17 @@ func rejected(r *Report, m hostport.Mapping, res walk.Result) {
 	for _, path := range res.End {
 		svc := serviceName(path.Last().Comment)
 		if path.Last().Specific {
-			r.warnOf(ServiceIP, m, path.Dst, fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", m, svc, path.Dst))
+			r.warn(Finding{Kind: ServiceIP, Mapping: m, Who: "Service " + svc + " (without endpoints)", At: both(Rejection, 0), Dst: path.Dst,
+				Message: fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", m, svc, path.Dst)})
 			continue
 		}
-		r.refuse(NodePort, m, fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort", m, svc))
+		withoutEndpoints(r, m, path, svc)
 	}
+}
+
+func withoutEndpoints(r *Report, m hostport.Mapping, path walk.Path, svc string) {
+	r.refuse(Finding{Kind: NodePort, Mapping: m, Who: "Service " + svc + " (NodePort without endpoints)", At: both(Rejection, 0), Dst: path.Dst,
+		Message: fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort", m, svc)})
 }
 
 // reachable reports whether any chain of table filter jumps to name: a switch

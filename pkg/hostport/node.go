@@ -5,6 +5,8 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/portguard/portguard/pkg/addrset"
 )
 
 // A Local is what the node answers for on one link: an address, or a prefix
@@ -59,14 +61,18 @@ func (l Listener) Covers(f Family) bool {
 
 // String says who listens where.
 func (l Listener) String() string {
-	at := netip.AddrPortFrom(l.Addr, l.Port)
+	return fmt.Sprintf("%s listens on %s", l.Who(), netip.AddrPortFrom(l.Addr, l.Port))
+}
+
+// Who names the holder, as far as it is known.
+func (l Listener) Who() string {
 	switch {
 	case l.Holder.PID == 0:
-		return fmt.Sprintf("a socket of uid %d (inode %d, no process found) listens on %s", l.UID, l.Inode, at)
+		return fmt.Sprintf("a socket of uid %d (inode %d, no process found)", l.UID, l.Inode)
 	case l.Holder.Pod != "":
-		return fmt.Sprintf("%s (pid %d, %s) listens on %s", l.Holder.Comm, l.Holder.PID, l.Holder.Pod, at)
+		return fmt.Sprintf("%s (pid %d, %s)", l.Holder.Comm, l.Holder.PID, l.Holder.Pod)
 	}
-	return fmt.Sprintf("%s (pid %d) listens on %s", l.Holder.Comm, l.Holder.PID, at)
+	return fmt.Sprintf("%s (pid %d)", l.Holder.Comm, l.Holder.PID)
 }
 
 // A Claim is a mapping that the rules of an attachment of ours hold now.
@@ -75,7 +81,13 @@ type Claim struct {
 	Key   string
 	// Backend is where it is in place.
 	Backend string
-	Mapping Mapping
+	// Flavour is that of iptables, where it is the backend.
+	Flavour string
+	// Priority is that of the base chain in which the mapping is.
+	Priority int32
+	Mapping  Mapping
+	// Dst are the addresses at which it is in place.
+	Dst addrset.Set
 	// Target is where it leads, as far as the rules tell.
 	Target netip.AddrPort
 	// Packets is how many packets met the rule: the first of each connection. It
@@ -84,6 +96,14 @@ type Claim struct {
 	// Dead means that the owner's network namespace is gone or that it was
 	// there before the node's last boot.
 	Dead bool
+}
+
+// Where names the table that holds the mapping.
+func (c Claim) Where() string {
+	if c.Flavour == "" {
+		return "nftables table inet portguard"
+	}
+	return "iptables-" + c.Flavour + " table nat"
 }
 
 // Concerns tells the destinations that mappings ms can be about on a node with

@@ -19,7 +19,8 @@ func Name() nft.Table { return nft.Table{Family: nft.Inet, Name: "portguard"} }
 // every start; so ours do not share its -100 and 100 (NF_IP_PRI_NAT_DST and
 // _SRC).
 const (
-	prioDNAT  = -95
+	// Priority is that of the chains in which hostPorts are.
+	Priority  = -95
 	prioSNAT  = 90
 	prioGuard = -150
 )
@@ -138,7 +139,7 @@ func chains() []nft.Chain {
 		return nft.Chain{Table: Name(), Name: name, Type: typ, Hook: hook, Priority: prio}
 	}
 	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("masquerading"),
-		base("prerouting", "nat", nft.Prerouting, prioDNAT), base("output", "nat", nft.Output, prioDNAT),
+		base("prerouting", "nat", nft.Prerouting, Priority), base("output", "nat", nft.Output, Priority),
 		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Prerouting, prioGuard)}
 }
 

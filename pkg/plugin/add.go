@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -147,7 +148,7 @@ func (d *decision) record(req *netconf.Request, old *state.Record) state.Record 
 	return state.Record{Attachment: a, Backend: d.backend, Flavour: string(d.flavour), Left: d.left,
 		LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
 		Moved:       old != nil && (old.Moved || old.Backend != d.backend || old.Flavour != string(d.flavour)),
-		Warnings:    append(messages(d.report.Warnings), req.Warnings...)}
+		Warnings:    append(conflict.Messages(d.report.Warnings), req.Warnings...)}
 }
 
 // commit writes the record, then the rules: what is killed in between leaves a

@@ -3,17 +3,11 @@
 package plugin
 
 import (
-	"errors"
-	"fmt"
-	"slices"
-
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -47,7 +41,7 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 		return cniError(err, CodeUnreadable)
 	}
 	var err error
-	if d.report, err = p.find(*a, d.target, store, v, on, t); err != nil {
+	if d.report, err = p.finder(d.target, store, v, on, t).find(*a); err != nil {
 		return cniError(err, CodeUnreadable)
 	}
 	d.portmap = deadOfPortmap(&d.report, req.CacheDir)
@@ -56,7 +50,7 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 			return refusal(d.report.Conflicts)
 		}
 		d.report.Warnings = append(d.report.Warnings, d.report.Conflicts...)
-		a.Mappings, d.left = leaveToOwners(a.Mappings, p.claimants(v, a.Mappings, store), a.Owner.Key(), d.backend)
+		a.Mappings, d.left = leaveToOwners(a.Mappings, p.finder(d.target, store, v, on, t).claimants(a.Mappings), a.Owner.Key(), d.backend)
 		a.Localhost = a.Localhost && needsLocalhost(*a)
 	}
 	if len(d.report.TakeOver) > 0 {
@@ -69,55 +63,9 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 			return cniError(err, CodeUnreadable)
 		}
 	}
-	p.warn(messages(d.report.Warnings)...)
+	p.warn(conflict.Messages(d.report.Warnings)...)
 	a.Carves = d.report.Carves
 	return nil
-}
-
-// errChanging means that somebody changes rules faster than they can be read.
-var errChanging = errors.New("the nftables rules keep changing")
-
-// maxLooks is how often rules are read again that changed meanwhile.
-const maxLooks = 5
-
-// find looks for conflicts of an attachment that would go to that backend, in
-// rules that were one generation.
-func (p *Plugin) find(a hostport.Attachment, to target, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
-	for range maxLooks {
-		before := v.scout.generation
-		if r, err = p.findOnce(a, to, store, v, on, t); err != nil {
-			return r, fmt.Errorf("could not decide who has the port: %w", err)
-		}
-		now, err := nft.Generation()
-		if err != nil || now == before {
-			return r, err
-		}
-		v.scout.renew(on, a.Mappings)
-	}
-	return r, errChanging
-}
-
-func (p *Plugin) findOnce(a hostport.Attachment, to target, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (r conflict.Report, err error) {
-	snap := conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Rules: v.rules(to.flavour), Claims: p.claimants(v, a.Mappings, store)}
-	snap.NFT, snap.Sets, snap.Last = v.scout.reader, host.Sets{}, to.backend == netconf.NFTables
-	if snap.Native, err = foreignChains(v.scout.reader); err == nil {
-		snap.Listeners, err = listener.New().Read(a.Mappings)
-	}
-	if err == nil {
-		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
-	}
-	if err != nil {
-		return r, err
-	}
-	if r, err = conflict.Find(a, snap, ruleset.IsOurs); err == nil && unclear(r) {
-		// iptables may know what portguard could not decode, and says it better.
-		var more bool
-		if more, err = v.complete(t); more && err == nil {
-			snap.Rules, snap.Claims = v.rules(to.flavour), p.claimants(v, a.Mappings, store)
-			r, err = conflict.Find(a, snap, ruleset.IsOurs)
-		}
-	}
-	return r, err
 }
 
 // prepare completes the attachment and finds out where its rules go.
@@ -145,38 +93,4 @@ func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, 
 		d.node[hostport.IPv4].RouteLocalnet[req.Attachment.Link] = was
 	}
 	return nil
-}
-
-// unclear reports whether something was found that the text of the rules could
-// tell more about.
-func unclear(r conflict.Report) bool {
-	return slices.ContainsFunc(append(slices.Clone(r.Conflicts), r.Warnings...), func(f conflict.Finding) bool {
-		return slices.Contains([]conflict.Kind{conflict.NodePort, conflict.NATRule, conflict.Undecodable, conflict.Hidden, conflict.CatchAll}, f.Kind)
-	})
-}
-
-// claimants are the claims in place that overlap some of ms, completed with what
-// their records tell: the pod's name, and whether the owner is dead. Without a
-// record the comment tells the namespace. The others' records are not read.
-func (p *Plugin) claimants(v *view, ms []hostport.Mapping, store *state.Store) []hostport.Claim {
-	claims := slices.DeleteFunc(v.claims(), func(c hostport.Claim) bool {
-		return !slices.ContainsFunc(ms, c.Mapping.Overlaps)
-	})
-	boot, records := p.bootID(), map[string]*state.Record{}
-	for i := range claims {
-		key := claims[i].Key
-		rec, known := records[key]
-		if !known {
-			rec, _ = store.Load(key)
-			records[key] = rec
-		}
-		switch o := claims[i].Owner; {
-		case rec != nil:
-			claims[i].Owner = rec.Attachment.Owner
-			claims[i].Dead = !rec.Alive(boot)
-		case o.Netns != 0:
-			claims[i].Dead = state.NetnsGone(p.Proc, o.Netns)
-		}
-	}
-	return claims
 }

@@ -46,21 +46,10 @@ func cniError(err error, code uint) error {
 // refusal is the error of an ADD that found conflicts. Its first line is what
 // kubectl describe pod shows.
 func refusal(found []conflict.Finding) error {
-	lines := make([]string, 0, len(found))
-	for _, f := range found {
-		lines = append(lines, f.Message)
-	}
+	lines := conflict.Messages(found)
 	details := ""
 	if len(lines) > 1 {
 		details = strings.Join(lines, "\n")
 	}
 	return types.NewError(uint(found[0].Kind), lines[0], details)
-}
-
-func messages(found []conflict.Finding) []string {
-	var out []string
-	for _, f := range found {
-		out = append(out, f.Message)
-	}
-	return out
 }

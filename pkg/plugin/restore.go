@@ -93,7 +93,7 @@ func (p *Plugin) putBack(c *change, rec *state.Record, store *state.Store, on *h
 		return r, err
 	}
 	c.view.scout.renew(on, a.Mappings)
-	report, err := p.find(a, target{rec.Backend, iptables.Flavour(rec.Flavour)}, store, c.view, on, t)
+	report, err := p.finder(target{rec.Backend, iptables.Flavour(rec.Flavour)}, store, c.view, on, t).find(a)
 	if err != nil {
 		return r, err
 	}

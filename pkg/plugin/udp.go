@@ -55,7 +55,7 @@ func dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) error {
 func othersAt(found []conflict.Finding, m hostport.Mapping) addrset.Set {
 	var out addrset.Set
 	for _, x := range found {
-		if x.Mapping == m {
+		if x.Mapping == m && x.Kind.Translates() {
 			out = out.Or(x.Dst)
 		}
 	}

@@ -184,16 +184,16 @@ func (v *view) guarded(link string) (was, ok bool) {
 // claims are all mappings of ours that are in place.
 func (v *view) claims() []hostport.Claim {
 	var out []hostport.Claim
-	add := func(backend string, claims []hostport.Claim) {
-		for _, c := range claims {
-			c.Backend = backend
+	for _, at := range v.places {
+		for _, c := range v.layouts[at].Claims() {
+			c.Backend, c.Flavour, c.Priority = netconf.IPTables, string(at.flavour), conflict.PrioIptables
 			out = append(out, c)
 		}
 	}
-	for _, at := range v.places {
-		add(netconf.IPTables, v.layouts[at].Claims())
+	for _, c := range v.table.Claims() {
+		c.Backend, c.Priority = netconf.NFTables, nfttable.Priority
+		out = append(out, c)
 	}
-	add(netconf.NFTables, v.table.Claims())
 	return out
 }
 

@@ -30,6 +30,8 @@ type Packet struct {
 	// empty.
 	Dst  addrset.Set
 	Port uint16
+	// Src are the sources, nil for any.
+	Src addrset.Set
 	// Local are all addresses of the node, nil if they are not known.
 	Local addrset.Set
 	// Absent means that Dst is not an address of the node now (a floating
@@ -43,6 +45,9 @@ func (p Packet) Family() hostport.Family { return hostport.FamilyOf(p.Dst[0].Lo)
 // start are the packets before the first rule.
 func (p Packet) start() space {
 	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4)}
+	if p.Src != nil {
+		b.src = p.Src
+	}
 	if p.Hook == Prerouting {
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
@@ -50,7 +55,7 @@ func (p Packet) start() space {
 		if p.Family() == hostport.IPv6 {
 			// ip6_rcv_core drops these before the hook, unless they come by lo.
 			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
-			b.src = never.Not(false)
+			b.src = b.src.And(never.Not(false))
 		}
 	} else {
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"cmp"
+
+	"github.com/portguard/portguard/pkg/walk"
+)
+
+// A Stage is a part of the way of a packet that arrives for the node.
+type Stage uint8
+
+// The stages in the order of the kernel. IPVS takes NodePorts at the local input,
+// but portguard's rules let those pass, so they count as rules do.
+const (
+	Translation Stage = iota // nat and tproxy, by priority
+	Rejection                // filter, for what nobody translated
+	Socket
+)
+
+// Priorities of iptables' tables (NF_IP_PRI_NAT_DST and NF_IP_PRI_MANGLE).
+const (
+	PrioIptables = -100
+	prioMangle   = -150
+)
+
+// A Point is where the kernel asks somebody.
+type Point struct {
+	Hook     walk.Hook
+	Stage    Stage
+	Priority int32
+}
+
+// Compare orders the points of one hook.
+func (p Point) Compare(o Point) int {
+	return cmp.Or(cmp.Compare(p.Stage, o.Stage), cmp.Compare(p.Priority, o.Priority))
+}
+
+func both(s Stage, priority int32) []Point {
+	return []Point{{walk.Prerouting, s, priority}, {walk.Output, s, priority}}
+}
