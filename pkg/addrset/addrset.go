@@ -101,6 +101,11 @@ func (s Set) Or(o Set) Set {
 	return out
 }
 
+// Only returns the addresses of one family in a set of both.
+func (s Set) Only(is4 bool) Set {
+	return slices.DeleteFunc(slices.Clone(s), func(sp Span) bool { return sp.Lo.Is4() != is4 })
+}
+
 // Contains reports whether a is in the set.
 func (s Set) Contains(a netip.Addr) bool {
 	return slices.ContainsFunc(s, func(sp Span) bool { return !a.Less(sp.Lo) && !sp.Hi.Less(a) })

@@ -6,56 +6,147 @@ package cli
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
+	"github.com/spf13/pflag"
+
+	"github.com/portguard/portguard/pkg/confdir"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/plugin"
 )
 
-// Exit codes.
+// Exit codes. Those of doctor are what a node-problem-detector expects.
 const (
 	OK      = 0
-	Problem = 1 // something was refused or failed
-	Usage   = 2 // the command line is wrong
+	Problem = 1 // something was found, refused or failed
+	Usage   = 2 // the command line is wrong, or the node could not be read
 )
 
-const usage = `portguard maps hostPorts to pods; container runtimes call it through CNI.
-By hand it knows:
+// A command is one verb.
+type command struct {
+	name, args, short, long string
+	examples                []string
+	// flags adds its own to those that all have.
+	flags func(*pflag.FlagSet, *options)
+	run   func(*session) int
+}
 
-  portguard restore [-data-dir DIR]   puts the rules of live pods back after a flush
+func commands() []command {
+	return []command{listCommand(), explainCommand(), doctorCommand(), restoreCommand(), gcCommand(), metricsCommand()}
+}
 
-`
+// options are the values of all flags.
+type options struct {
+	output, confDir, dataDir, cacheDir string
+	dryRun                             bool
+	textfile                           string
+}
+
+// A session is one run of a command.
+type session struct {
+	options
+	plugin  *plugin.Plugin
+	version string
+	args    []string
+	out     io.Writer
+	err     io.Writer
+	// conf is the configuration of portguard on this node.
+	conf *netconf.Config
+}
 
 // Run runs a command and returns the exit code.
-func Run(p *plugin.Plugin, args []string, stdout, stderr io.Writer) int {
-	fs := flag.NewFlagSet("portguard "+args[0], flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	dataDir := fs.String("data-dir", netconf.DefaultDataDir, "the dataDir of the configuration")
-	if args[0] != "restore" {
-		_, _ = io.WriteString(stderr, usage)
-		return Usage
+func Run(p *plugin.Plugin, version string, args []string, stdout, stderr io.Writer) int {
+	all := commands()
+	name := strings.TrimLeft(args[0], "-")
+	switch i := slices.IndexFunc(all, func(c command) bool { return c.name == name }); {
+	case i >= 0:
+		return start(all[i], &session{plugin: p, version: version, out: stdout, err: stderr}, args[1:])
+	case name == "help" && len(args) > 1:
+		return Run(p, version, []string{args[1], "--help"}, stdout, stderr)
+	case name == "help" || name == "h":
+		help(stdout, all)
+		return OK
+	case name == "version":
+		fmt.Fprintln(stdout, "portguard", version)
+		return OK
 	}
-	if err := fs.Parse(args[1:]); err != nil || fs.NArg() > 0 {
-		if errors.Is(err, flag.ErrHelp) {
-			return OK
-		}
-		return Usage
+	fmt.Fprintf(stderr, "portguard: there is no command %q\n\n", args[0])
+	help(stderr, all)
+	return Usage
+}
+
+func help(w io.Writer, all []command) {
+	fmt.Fprint(w, "portguard maps hostPorts to pods; container runtimes call it through CNI.\nBy hand it knows:\n\n")
+	for _, c := range all {
+		fmt.Fprintf(w, "  portguard %-30s %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
 	}
-	done, err := p.Restore(*dataDir, netconf.DefaultLockTimeout)
-	code := OK
-	for _, r := range done {
-		if r.Refused != "" {
-			code = Problem
-		}
-		if err == nil {
-			fmt.Fprintln(stdout, r)
-		}
+	fmt.Fprint(w, "  portguard version                        says which version this is\n\n"+
+		"\"portguard COMMAND --help\" tells more. Only restore and gc change anything.\n")
+}
+
+// start reads the flags and runs c.
+func start(c command, s *session, args []string) int {
+	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.SortFlags = false
+	fs.StringVarP(&s.output, "output", "o", "table", `"table" or "json"`)
+	fs.StringVar(&s.confDir, "conf-dir", "/etc/cni/net.d", "where the runtime's network configurations are")
+	fs.StringVar(&s.dataDir, "data-dir", "", "dataDir of portguard (default: what the configuration says)")
+	fs.StringVar(&s.cacheDir, "cache-dir", "", "cacheDir of portguard (default: what the configuration says)")
+	if c.flags != nil {
+		c.flags(fs, &s.options)
 	}
+	switch err := fs.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprintf(s.out, "portguard %s\n\n%s\n\nExamples:\n", strings.TrimSpace(c.name+" "+c.args), c.long)
+		for _, e := range c.examples {
+			fmt.Fprintln(s.out, "  "+e)
+		}
+		fmt.Fprintf(s.out, "\nFlags:\n%s", fs.FlagUsages())
+		return OK
+	case err != nil:
+		return s.usage(c, err.Error())
+	case s.output != "table" && s.output != "json":
+		return s.usage(c, fmt.Sprintf("-o %q is not an output (want table or json)", s.output))
+	case c.args == "" && fs.NArg() > 0 || strings.HasPrefix(c.args, "PORT") && fs.NArg() != 1:
+		return s.usage(c, fmt.Sprintf("got %d arguments; want: portguard %s %s", fs.NArg(), c.name, c.args))
+	}
+	s.args = fs.Args()
+	s.configure()
+	defer s.watch()()
+	return c.run(s)
+}
+
+func (s *session) usage(c command, problem string) int {
+	fmt.Fprintf(s.err, "portguard %s: %s\nsee: portguard %s --help\n", c.name, problem, c.name)
+	return Usage
+}
+
+// configure finds the configuration that the runtime uses. Without a sound one the
+// defaults must do.
+func (s *session) configure() {
+	conf, file, err := confdir.Config(s.confDir)
 	if err != nil {
-		fmt.Fprintln(stderr, "portguard:", err)
-		return Problem
+		fmt.Fprintf(s.err, "portguard: warning: %v; the defaults are used\n", err)
 	}
-	return code
+	if conf == nil {
+		conf, _ = netconf.Parse([]byte("{}"))
+	}
+	_ = file
+	s.conf = conf
+	if s.dataDir != "" {
+		s.conf.DataDir = s.dataDir
+	}
+	if s.cacheDir != "" {
+		s.conf.CacheDir = s.cacheDir
+	}
+}
+
+// fail says why a command could not do its job.
+func (s *session) fail(err error) int {
+	fmt.Fprintln(s.err, "portguard:", err)
+	return Usage
 }

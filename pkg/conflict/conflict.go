@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -45,6 +46,31 @@ const (
 	CatchAll Kind = 108
 )
 
+// String is the kind's name in outputs for programs; it is stable.
+func (k Kind) String() string {
+	switch k {
+	case Listener:
+		return "listener"
+	case Claimed:
+		return "hostPort"
+	case NodePort:
+		return "nodePort"
+	case NATRule:
+		return "natRule"
+	case Undecodable:
+		return "undecodable"
+	case Hidden:
+		return "hidden"
+	case ServiceIP:
+		return "serviceIP"
+	case Ephemeral:
+		return "ephemeral"
+	case CatchAll:
+		return "catchAll"
+	}
+	return fmt.Sprintf("kind-%d", uint(k))
+}
+
 // Translates reports whether what was found is a rule that may translate.
 func (k Kind) Translates() bool {
 	switch k {
@@ -70,6 +96,10 @@ type Finding struct {
 	At []Point
 	// Dst are the destinations the finding is about.
 	Dst addrset.Set
+	// Part is set if the claimant takes only some of the packets, or may.
+	Part bool
+	// Dead is set for the rules of an owner that is gone.
+	Dead bool
 	// Portmap is the container for which portmap made the rule; without a
 	// ContainerID it is not portmap's. Its nftables backend leaves no network.
 	Portmap hostport.Owner
@@ -128,7 +158,7 @@ type Snapshot struct {
 type From struct {
 	// Hook is the one they pass first, "" for any.
 	Hook walk.Hook
-	// Src are their sources, nil for any.
+	// Src are their sources, of both families; none of a family are any.
 	Src addrset.Set
 }
 
@@ -175,10 +205,12 @@ func (r *Report) warn(f Finding) { add(&r.Warnings, f) }
 
 func (r *Report) note(f Finding) { add(&r.Beside, f) }
 
-// add joins what was said already of the mapping: a NodePort is found from
-// outside and from the node.
+// add joins what was said already of the mapping: a rule is found from outside and
+// from the node.
 func add(list *[]Finding, f Finding) {
-	i := slices.IndexFunc(*list, func(o Finding) bool { return o.Message == f.Message && o.Mapping == f.Mapping })
+	i := slices.IndexFunc(*list, func(o Finding) bool {
+		return o.Mapping == f.Mapping && o.Kind == f.Kind && (o.Message == f.Message || o.Who == f.Who && sameRule(o.Where, f.Where))
+	})
 	if i < 0 {
 		*list = append(*list, f)
 		return
@@ -190,6 +222,14 @@ func add(list *[]Finding, f Finding) {
 			o.At = append(o.At, p)
 		}
 	}
+}
+
+// sameRule reports whether two places are one rule that two base chains lead to:
+// "iptables-nft IPv4 nat PREROUTING > DOCKER: ...".
+func sameRule(a, b string) bool {
+	_, x, ok1 := strings.Cut(a, " > ")
+	_, y, ok2 := strings.Cut(b, " > ")
+	return ok1 && ok2 && x == y
 }
 
 // Messages are those of findings, each once: one dual-stack listener stands in

@@ -4,11 +4,11 @@ package conflict
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/portmap"
 	"github.com/portguard/portguard/pkg/walk"
 )
 
@@ -24,7 +24,7 @@ type site struct {
 // judge says what a rule that translates the packets means for m. Order protects
 // a Service's own address only in the table where ours would stand.
 func judge(r *Report, m hostport.Mapping, path walk.Path, s site) {
-	f := Finding{Mapping: m, Where: s.where(path), At: []Point{s.at}, Dst: path.Dst}
+	f := Finding{Mapping: m, Where: s.where(path), At: []Point{s.at}, Dst: path.Dst, Part: path.Match != walk.Yes}
 	if path.Match == walk.Unknown {
 		if path.NamesPort() {
 			f.Kind, f.Who = Undecodable, "a rule that cannot be decoded"
@@ -50,7 +50,7 @@ func judge(r *Report, m hostport.Mapping, path walk.Path, s site) {
 		return
 	}
 	who, has := taker(path)
-	f.Kind, f.Who, f.Portmap = NATRule, who+" ("+leads(path)+")", portmapOwner(path)
+	f.Kind, f.Who, f.Portmap = NATRule, who+", "+leads(path), portmapOwner(path)
 	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); remove that rule or choose another hostPort", m, has, leads(path), f.Where)
 	r.refuse(f)
 }
@@ -92,11 +92,16 @@ func taker(path walk.Path) (who, has string) {
 			return "podman", "podman publishes it"
 		case h.Chain == "CNI-HOSTPORT-DNAT":
 			return "portmap", "portmap has it for a container"
-		case h.Chain == "KUBE-HOSTPORTS" || strings.HasPrefix(h.Chain, "CRIO-HOSTPORTS"):
+		case OfCRIO(h.Chain):
 			return "CRI-O", "CRI-O maps it"
 		}
 	}
 	return "a NAT rule", "a NAT rule has it"
+}
+
+// OfCRIO reports whether a chain is that of CRI-O's own hostPorts.
+func OfCRIO(chain string) bool {
+	return chain == "KUBE-HOSTPORTS" || strings.HasPrefix(chain, "CRIO-HOSTPORTS")
 }
 
 // portmapOwner is the container for which portmap made the rule, if it did: in its
@@ -108,8 +113,8 @@ func portmapOwner(path walk.Path) hostport.Owner {
 		case strings.HasSuffix(h.Table, " cni_hostport"):
 			return hostport.Owner{ContainerID: path.Last().Comment}
 		case h.Chain == "CNI-HOSTPORT-DNAT":
-			if f := regexp.MustCompile(`name: "([^"]*)" id: "([^"]*)`).FindStringSubmatch(h.Comment); f != nil {
-				return hostport.Owner{Network: f[1], ContainerID: f[2]}
+			if o, ok := portmap.Owner(h.Comment); ok {
+				return o
 			}
 		}
 	}

@@ -4,6 +4,7 @@ package conflict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -15,7 +16,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.Runtime {
 			continue
 		}
-		f := Finding{Kind: Listener, Mapping: m, Who: l.Who(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
+		f := Finding{Kind: Listener, Mapping: m, Who: l.Who(), Where: netip.AddrPortFrom(l.Addr, l.Port).String(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
 		if !l.Addr.IsUnspecified() {
 			if !m.Wildcard() && l.Addr != m.HostIP {
 				continue
@@ -81,7 +82,7 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		if c.Key == a.Owner.Key() || !c.Mapping.Overlaps(m) {
 			continue
 		}
-		f := Finding{Kind: Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where(), At: both(Translation, c.Priority), Dst: c.Dst}
+		f := Finding{Kind: Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where(), At: both(Translation, c.Priority), Dst: c.Dst, Part: c.Part, Dead: c.Dead}
 		if c.Key == "" {
 			f.Who = "an element in portguard's table without the name of an owner"
 		}

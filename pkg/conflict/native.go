@@ -28,7 +28,7 @@ func (w *ruleWalk) findNative(r *Report, a hostport.Attachment, m hostport.Mappi
 	kubeProxy := false
 	for _, c := range w.s.Native {
 		rs := w.rulesOf(c.Table)
-		if !carries(c.Table, m.Family) || rs != nil && !rs.Part && rs.Dump.Table(c.Table.Name) != nil {
+		if !Carries(c.Table, m.Family) || rs != nil && !rs.Part && rs.Dump.Table(c.Table.Name) != nil {
 			continue
 		}
 		kubeProxy = kubeProxy || c.Table.Name == kubeProxyTable
@@ -101,8 +101,8 @@ func (w *ruleWalk) nativeExternal(r *Report, a hostport.Attachment, m hostport.M
 	return nil
 }
 
-// carries reports whether packets of family f pass tables of t's family.
-func carries(t nft.Table, f hostport.Family) bool {
+// Carries reports whether packets of family f pass tables of t's family.
+func Carries(t nft.Table, f hostport.Family) bool {
 	return t.Family == nft.Inet || t.Family == f.NFProto()
 }
 

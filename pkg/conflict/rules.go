@@ -126,7 +126,7 @@ func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s si
 func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) (walk.Packet, bool) {
 	a.Carves = r.Carves
 	from := w.s.From
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family], Src: from.Src}
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4)}
 	if from.Hook != "" && from.Hook != h {
 		return p, false
 	}

@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // sysctlDir is where the IPv4 settings of links are. Paths are used rather than
@@ -49,6 +52,39 @@ func EphemeralPorts() (from, to uint16, err error) {
 		return 0, 0, fmt.Errorf("could not read ip_local_port_range: %w", err)
 	}
 	return from, to, nil
+}
+
+// ReservedPorts returns the ranges of ip_local_reserved_ports.
+func ReservedPorts() (out [][2]uint16, err error) {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+	if err != nil {
+		return nil, fmt.Errorf("could not read ip_local_reserved_ports: %w", err)
+	}
+	for r := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
+		from, to, ranged := strings.Cut(r, "-")
+		if !ranged {
+			to = from
+		}
+		lo, err1 := strconv.ParseUint(from, 10, 16)
+		hi, err2 := strconv.ParseUint(to, 10, 16)
+		if err1 == nil && err2 == nil {
+			out = append(out, [2]uint16{uint16(lo), uint16(hi)})
+		}
+	}
+	return out, nil
+}
+
+// Forwarding reports whether the node forwards packets of family f.
+func Forwarding(f hostport.Family) (bool, error) {
+	path := "/proc/sys/net/ipv4/ip_forward"
+	if f == hostport.IPv6 {
+		path = "/proc/sys/net/ipv6/conf/all/forwarding"
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return false, fmt.Errorf("could not read whether %s is forwarded: %w", f, err)
+	}
+	return strings.TrimSpace(string(b)) != "0", nil
 }
 
 // HasIPv6 reports whether the kernel has IPv6 in this network namespace.

@@ -88,6 +88,8 @@ type Claim struct {
 	Mapping  Mapping
 	// Dst are the addresses at which it is in place.
 	Dst addrset.Set
+	// Part is set for a mapping with conditions.
+	Part bool
 	// Target is where it leads, as far as the rules tell.
 	Target netip.AddrPort
 	// Packets is how many packets met the rule: the first of each connection. It

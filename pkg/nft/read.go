@@ -30,9 +30,12 @@ type Reader struct {
 	rules map[string][]Rule
 	sets  map[string]Set
 	// base and names are all chains, once they were listed.
-	base  []Chain
-	names map[Table][]string
-	hooks map[Table][]Chain
+	base []Chain
+	// forward are the base chains at that hook; drops tells those with that policy.
+	forward []Chain
+	drops   map[Chain]bool
+	names   map[Table][]string
+	hooks   map[Table][]Chain
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool
@@ -59,6 +62,17 @@ func (r *Reader) BaseChains() ([]Chain, error) {
 	return r.base, nil
 }
 
+// ForwardChains lists the base chains that forwarded packets pass.
+func (r *Reader) ForwardChains() ([]Chain, error) {
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.forward, nil
+}
+
+// Drops reports whether the policy of one of ForwardChains is drop.
+func (r *Reader) Drops(c Chain) bool { return r.drops[c] }
+
 // Names lists the names of all chains of a table.
 func (r *Reader) Names(t Table) ([]string, error) {
 	if err := r.list(); err != nil {
@@ -77,7 +91,7 @@ func (r *Reader) list() error {
 }
 
 func (r *Reader) listOnce() error {
-	r.base = nil
+	r.base, r.forward, r.drops = nil, nil, map[Chain]bool{}
 	names := map[Table][]string{}
 	var last Table
 	var list []string
@@ -95,6 +109,10 @@ func (r *Reader) listOnce() error {
 			list = append(list, c.Name)
 			if base {
 				r.hooks[c.Table] = append(r.hooks[c.Table], c)
+			}
+			if base && c.Hook == Forward {
+				policy, ok := Attrs(m).Num(chainPolicy)
+				r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(Drop)
 			}
 			if base && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
 				r.base = append(r.base, c)

@@ -24,7 +24,7 @@ type Table struct {
 	elements map[string]Element
 	// packets is how often elements were found, by their keys.
 	packets map[string]uint64
-	chains   map[string]Chain
+	chains  map[string]Chain
 	// shared are the names of our shared chains that are there, as they must be
 	// or not.
 	shared []string
@@ -196,7 +196,7 @@ func (t *Table) Claims() []hostport.Claim {
 			continue
 		}
 		owner, key, _ := hostport.ParseTag(e.Comment)
-		out = append(out, hostport.Claim{Owner: owner, Key: key, Mapping: m, Target: to, Packets: t.counted(e)})
+		out = append(out, hostport.Claim{Owner: owner, Key: key, Mapping: m, Part: e.Goto != "", Target: to, Packets: t.counted(e)})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
 	"github.com/containernetworking/cni/pkg/skel"
@@ -74,12 +75,14 @@ func refuseOwnNetns(args *skel.CmdArgs) error {
 	return nil
 }
 
-func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) error {
+func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) (err error) {
 	unlock, err := store.Lock(req.LockTimeout)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
 	defer unlock()
+	d := &decision{}
+	defer func() { p.count(store, d.report, err) }()
 	fresh := !store.Used()
 	if err := store.MarkUsed(); err != nil {
 		return cniError(err, types.ErrIOFailure)
@@ -97,12 +100,12 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	// What a container that is added again has, and what has no record, only the
 	// whole table tells.
-	d := &decision{target: target{backend: backend}, ipvs: on.IPVS, whole: fresh || had || on.IPVS || store.Unknown()}
+	d.target, d.ipvs, d.whole = target{backend: backend}, on.IPVS, fresh || had || on.IPVS || store.Unknown()
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
 	rec := d.record(req, old)
-	rec.Netns, rec.BootID = netns, p.bootID()
+	rec.Netns, rec.BootID, rec.Created = netns, p.bootID(), time.Now().UTC().Truncate(time.Second)
 	if err := p.commit(rec, old, store, v, d, t); err != nil {
 		return err
 	}

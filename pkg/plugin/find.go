@@ -122,7 +122,7 @@ func (d *finder) claimants(ms []hostport.Mapping) []hostport.Claim {
 		var a hostport.Attachment
 		if rec != nil {
 			a = rec.Attachment
-			c.Owner = a.Owner
+			c.Owner, c.Part = a.Owner, len(a.Conditions(c.Mapping.Family)) > 0
 		} else {
 			a = d.view.attachment(c.Key, nil)
 		}

@@ -27,10 +27,15 @@ func (p *Plugin) bootID() string {
 // localhost, addresses of infrastructure, the node's networks. It returns what
 // the rules need besides.
 func settle(req *netconf.Request, on *host.Addressing, store *state.Store) (map[hostport.Family]ruleset.Node, error) {
-	a := &req.Attachment
 	if err := settleLocalhost(req); err != nil {
 		return nil, err
 	}
+	return surround(&req.Attachment, on, store)
+}
+
+// surround completes an attachment whose localhost is settled with the node's
+// networks and with what belongs to infrastructure.
+func surround(a *hostport.Attachment, on *host.Addressing, store *state.Store) (map[hostport.Family]ruleset.Node, error) {
 	a.Networks = on.Networks
 	out := map[hostport.Family]ruleset.Node{}
 	for _, f := range hostport.Families() {
@@ -39,7 +44,7 @@ func settle(req *netconf.Request, on *host.Addressing, store *state.Store) (map[
 			return nil, err
 		}
 		n := ruleset.Node{Sets: sets, RouteLocalnet: map[string]bool{}}
-		if f == hostport.IPv4 && a.Localhost {
+		if f == hostport.IPv4 && a.Link != "" {
 			if n.RouteLocalnet[a.Link], err = localnetWas(a.Link, store); err != nil {
 				return nil, err
 			}

@@ -18,6 +18,8 @@ type Plugin struct {
 	Stderr io.Writer
 	// Proc is where procfs is mounted.
 	Proc string
+	// Progress, if set, is told what is being done now.
+	Progress func(string)
 }
 
 // New returns the plugin for this machine.

@@ -65,6 +65,8 @@ func deadOfPortmap(r *conflict.Report, cacheDir string) []hostport.Owner {
 		if !slices.Contains(dead, o) {
 			dead = append(dead, o)
 		}
+		f.Dead = true
+		r.Beside = append(r.Beside, f)
 		return true
 	})
 	return dead

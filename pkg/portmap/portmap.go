@@ -19,8 +19,8 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// entry is the chain that leads to those of containers.
-const entry = "CNI-HOSTPORT-DNAT"
+// Entry is the chain that leads to those of containers.
+const Entry = "CNI-HOSTPORT-DNAT"
 
 // Chain is the iptables chain of a container (pkg/utils,
 // MustFormatChainNameWithPrefix).
@@ -38,10 +38,10 @@ func Script(d *iptsave.Dump, chain string) string {
 	}
 	var b strings.Builder
 	b.WriteString("*nat\n")
-	if c := nat.Chain(entry); c != nil {
+	if c := nat.Chain(Entry); c != nil {
 		for _, r := range c.Rules {
 			if r.Spec().Target == chain {
-				fmt.Fprintf(&b, "-D %s %s\n", entry, r.Text)
+				fmt.Fprintf(&b, "-D %s %s\n", Entry, r.Text)
 			}
 		}
 	}
@@ -69,27 +69,55 @@ func Remove(b *nft.Batch, t nft.Table, rules map[string][]nft.Rule, containerID 
 // Dead reports whether libcni's cache of results, below dir, knows the container
 // and its network namespace is gone. One that the cache does not know lives.
 func Dead(dir string, o hostport.Owner) bool {
-	files, _ := filepath.Glob(filepath.Join(dir, "results", "*"+escape(o.ContainerID)+"*"))
 	found := false
-	for _, f := range files {
-		var cached struct {
-			ContainerID string `json:"containerId"`
-			NetworkName string `json:"networkName"`
-			NetNS       string `json:"netns"`
-		}
-		b, err := os.ReadFile(f)
-		if err != nil || json.Unmarshal(b, &cached) != nil || cached.ContainerID != o.ContainerID {
-			continue
-		}
-		if o.Network != "" && cached.NetworkName != o.Network {
-			continue
-		}
-		if _, err := os.Stat(cached.NetNS); cached.NetNS == "" || !os.IsNotExist(err) {
+	for _, c := range results(dir, o) {
+		if _, err := os.Stat(c.NetNS); c.NetNS == "" || !os.IsNotExist(err) {
 			return false
 		}
 		found = true
 	}
 	return found
+}
+
+// Pod completes the owner with the name of its pod, if the cache knows it.
+func Pod(dir string, o hostport.Owner) hostport.Owner {
+	for _, c := range results(dir, o) {
+		if o.Network == "" {
+			o.Network = c.NetworkName
+		}
+		for _, arg := range c.Args {
+			switch arg[0] {
+			case "K8S_POD_NAMESPACE":
+				o.PodNamespace = arg[1]
+			case "K8S_POD_NAME":
+				o.PodName = arg[1]
+			}
+		}
+	}
+	return o
+}
+
+// A result is what libcni remembers of an ADD (libcni/api.go, cachedInfo).
+type result struct {
+	ContainerID string      `json:"containerId"`
+	NetworkName string      `json:"networkName"`
+	NetNS       string      `json:"netns"`
+	Args        [][2]string `json:"cniArgs"`
+}
+
+// results are those of a container, and of its network if that is known.
+func results(dir string, o hostport.Owner) []result {
+	files, _ := filepath.Glob(filepath.Join(dir, "results", "*"+escape(o.ContainerID)+"*"))
+	var out []result
+	for _, f := range files {
+		var c result
+		b, err := os.ReadFile(f)
+		if err != nil || json.Unmarshal(b, &c) != nil || c.ContainerID != o.ContainerID || o.Network != "" && c.NetworkName != o.Network {
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // escape keeps a container ID from being a pattern.

@@ -37,6 +37,22 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 	return lost
 }
 
+// Misplaced returns one line for each jump of ours that is lost or in the wrong
+// place.
+func (l *Layout) Misplaced() []string {
+	var out []string
+	for _, b := range bases(l.Family) {
+		t := l.tables[b.table]
+		if _, used := t.chains[b.chain]; !used {
+			continue
+		}
+		if p := checkBase(t, b, l.masqueraded()); p != "" {
+			out = append(out, fmt.Sprintf("table %s: %s", b.table, p))
+		}
+	}
+	return out
+}
+
 func checkBase(t *table, b base, sources []netip.Prefix) string {
 	for _, j := range t.jumps[b.name] {
 		if canonical(j.text) != canonical(b.rule()) {

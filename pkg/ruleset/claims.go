@@ -56,27 +56,9 @@ func (l *Layout) natRules(prefix string) iter.Seq2[string, iptsave.Spec] {
 
 // claim reads one DNAT rule of ours.
 func claim(s iptsave.Spec, f hostport.Family) (hostport.Claim, bool) {
-	to, err := netip.ParseAddrPort(s.ToDestination())
-	if s.Target != "DNAT" || err != nil {
-		return hostport.Claim{}, false
-	}
-	dport, _ := s.Option("--dport")
-	proto, _ := s.Option("-p")
-	port, perr := strconv.ParseUint(dport.Value(), 10, 16)
-	p, protoErr := hostport.ParseProto(proto.Value())
-	if perr != nil || protoErr != nil {
-		return hostport.Claim{}, false
-	}
-	m := hostport.Mapping{Family: f, Proto: p, HostPort: uint16(port), ContainerPort: to.Port()}
-	if d, ok := s.Option("-d"); ok {
-		n, err := netip.ParsePrefix(d.Value())
-		if err != nil {
-			return hostport.Claim{}, false
-		}
-		m.HostIP = n.Addr()
-	}
+	m, to, ok := s.Mapping(f)
 	owner, _ := hostport.ParseComment(s.Comment())
-	return hostport.Claim{Owner: owner, Mapping: m, Target: to}, true
+	return hostport.Claim{Owner: owner, Mapping: m, Target: to}, ok
 }
 
 // Target returns the pod address that the attachment's rules lead to.

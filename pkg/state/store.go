@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,8 @@ type Record struct {
 	Left []hostport.Mapping `json:"left,omitempty"`
 	// Moved means that an earlier ADD of the attachment put its rules elsewhere.
 	Moved bool `json:"moved,omitempty"`
+	// Created is when ADD made it.
+	Created time.Time `json:"created,omitzero"`
 	// LocalnetWas is what route_localnet of the attachment's link was before
 	// portguard needed it.
 	LocalnetWas bool `json:"localnetWas,omitempty"`
@@ -82,6 +85,21 @@ func (s *Store) Writable() error {
 		return fmt.Errorf("dataDir: %w", err)
 	}
 	return nil
+}
+
+// CouldWrite reports why a record could not be written, without writing.
+func (s *Store) CouldWrite() error {
+	dir := s.dir
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
+			if err != nil {
+				err = fmt.Errorf("dataDir: %s: %w", dir, err)
+			}
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // Used reports whether there have been rules since boot.

@@ -84,7 +84,7 @@ func matchOption(o iptsave.Option, p Packet) Tri {
 	case "tcp", "udp", "sctp", "multiport":
 		return matchPorts(o, p)
 	case "addrtype":
-		return matchAddrType(o, p.Family())
+		return matchAddrType(o, p)
 	case "conntrack", "state":
 		return matchConntrack(o, p)
 	case "comment":

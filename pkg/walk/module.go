@@ -46,8 +46,10 @@ func matchOut(name string, p Packet) Tri {
 	switch {
 	case name == "+":
 		return Yes
-	case p.Absent:
+	case p.Absent, p.Hook == Forward && p.Out == "":
 		return Some
+	case p.Hook == Forward:
+		return yesIf(nameMatches(name, p.Out))
 	}
 	return yesIf(p.Hook == Output && nameMatches(name, "lo"))
 }
@@ -96,7 +98,14 @@ func portNumber(s string, empty uint16) (uint16, error) {
 // kernel looks the address up and compares the one type it has; for IPv6
 // UNICAST and MULTICAST are properties of the address, all types given must
 // hold, and LOCAL is looked up (net/netfilter/xt_addrtype.c, match_type6).
-func matchAddrType(o iptsave.Option, f hostport.Family) Tri {
+func matchAddrType(o iptsave.Option, p Packet) Tri {
+	f := p.Family()
+	if p.Hook == Forward { // it is somebody else's address, or not even looked at
+		if o.Name == "--dst-type" && o.Value() == "LOCAL" {
+			return No
+		}
+		return Some
+	}
 	if o.Name == "--src-type" {
 		return Some
 	}
@@ -120,13 +129,22 @@ func matchAddrType(o iptsave.Option, f hostport.Family) Tri {
 	return yesIf(local)
 }
 
+// original reports whether o asks for what a packet at Forward was before it was
+// translated, which the walk does not know there.
+func original(o iptsave.Option, forward bool) bool {
+	return forward && strings.HasPrefix(o.Name, "--ctorig")
+}
+
 // matchConntrack: the packets open a connection that nobody translated yet, so
 // the original tuple is the packet's own.
 func matchConntrack(o iptsave.Option, p Packet) Tri {
+	if original(o, p.Hook == Forward) {
+		return Some
+	}
 	switch o.Name {
 	case "--ctstate", "--state":
 		for s := range strings.SplitSeq(o.Value(), ",") {
-			if s == "NEW" {
+			if s == "NEW" || s == "DNAT" && p.Hook == Forward {
 				return Yes
 			}
 		}

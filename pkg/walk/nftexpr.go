@@ -95,7 +95,11 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, []byte{0x86, 0xdd})
 	case key == metaMark:
 		th.regs.load(dreg, ofMark, 0, 4)
-	case key == metaIifName && x.p.Hook == Prerouting:
+	case x.p.Hook == Forward && key == metaOifName && x.p.Out != "":
+		th.regs.store(dreg, append([]byte(x.p.Out), make([]byte, 16-len(x.p.Out))...))
+	case x.p.Hook == Forward && (key == metaOifName || key == metaIif || key == metaOif):
+		th.regs.load(dreg, ofAnything, 0, 16)
+	case key == metaIifName && x.p.Hook != Output:
 		th.regs.load(dreg, ofIn, 0, 16)
 	case key == metaOifName && x.p.Hook == Output && !x.p.Absent:
 		th.regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
@@ -196,6 +200,7 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 	case key == ctProtocol:
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
 	case !original:
+	case x.p.Hook == Forward: // what it was before the translation
 	case key == ctProtoDst:
 		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
 		x.hop.NamesPort = true
@@ -220,6 +225,7 @@ func (x *run) fib(th thread, a nft.Attrs) []thread {
 	flags, _ := a.Num(3)
 	th.regs.load(dreg, ofAnything, 0, 16)
 	switch {
+	case x.p.Hook == Forward:
 	case result == resultType && flags == byDst:
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 2)) // RTN_LOCAL
 	case result == resultType && flags == bySrc:

@@ -59,7 +59,7 @@ func (x *run) option(o iptsave.Option, limited bool) test {
 	case "--dport", "--dports", "--ports", "--ctorigdstport":
 		x.hop.NamesPort = x.hop.NamesPort || !o.Not
 	}
-	if c, ok := condition(o, x.r.is4); ok {
+	if c, ok := condition(o, x.r.is4); ok && !original(o, x.p.Hook == Forward) {
 		return test{cond: &c}
 	}
 	return optionTest(o, x.p, limited)

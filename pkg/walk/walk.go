@@ -12,7 +12,8 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// A Hook is a base chain of table nat where a destination can be translated.
+// A Hook is a base chain: of table nat where a destination can be translated, or
+// FORWARD, which packets pass whose destination was.
 type Hook string
 
 // Packets from outside and from pods pass PREROUTING, those of the node's own
@@ -20,23 +21,26 @@ type Hook string
 const (
 	Prerouting Hook = "PREROUTING"
 	Output     Hook = "OUTPUT"
+	Forward    Hook = "FORWARD"
 )
 
 // A Packet is the set of packets to follow.
 type Packet struct {
 	Hook  Hook
 	Proto hostport.Proto
-	// Dst are the destinations, of one family and all local. It must not be
-	// empty.
+	// Dst are the destinations, of one family and all local, or for Forward none
+	// of them. It must not be empty.
 	Dst  addrset.Set
 	Port uint16
-	// Src are the sources, nil for any.
+	// Src are the sources, none for any.
 	Src addrset.Set
 	// Local are all addresses of the node, nil if they are not known.
 	Local addrset.Set
 	// Absent means that Dst is not an address of the node now (a floating
 	// hostIP), so the interface it would leave by is unknown.
 	Absent bool
+	// Out is the interface that a packet at Forward leaves by, "" if not known.
+	Out string
 }
 
 // Family returns the family of the destinations.
@@ -45,7 +49,7 @@ func (p Packet) Family() hostport.Family { return hostport.FamilyOf(p.Dst[0].Lo)
 // start are the packets before the first rule.
 func (p Packet) start() space {
 	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4)}
-	if p.Src != nil {
+	if len(p.Src) > 0 {
 		b.src = p.Src
 	}
 	if p.Hook == Prerouting {
@@ -57,7 +61,7 @@ func (p Packet) start() space {
 			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
 			b.src = b.src.And(never.Not(false))
 		}
-	} else {
+	} else if p.Hook == Output {
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
 	}
 	return space{b}

@@ -20,6 +20,8 @@ type xtables struct {
 	// nft is set if the table is nf_tables' own: there a rule may hold what
 	// iptables cannot show.
 	nft bool
+	// forward: what was translated had another destination before.
+	forward bool
 }
 
 // Options are what a walk of iptables rules needs besides them.
@@ -31,12 +33,14 @@ type Options struct {
 	Skip func(chain string) bool
 	// Sets are the node's ipsets; nil leaves set matches open.
 	Sets Sets
+	// Forward is set for a walk at that hook.
+	Forward bool
 }
 
 // New returns a Walker for t, which may be nil.
 func New(t *iptsave.Table, o Options) *Walker {
 	is4 := o.Family == hostport.IPv4
-	return &Walker{is4: is4, prog: &xtables{table: t, is4: is4, nft: o.NFT, skip: o.Skip, sets: o.Sets, cache: map[string][]rule{}}}
+	return &Walker{is4: is4, prog: &xtables{table: t, is4: is4, nft: o.NFT, skip: o.Skip, sets: o.Sets, forward: o.Forward, cache: map[string][]rule{}}}
 }
 
 func (x *xtables) rules(name string) ([]rule, error) {
@@ -74,7 +78,7 @@ func (x *xtables) compile(r iptsave.Rule) *xtRule {
 		if strings.HasPrefix(o.Name, "--limit-iface-") {
 			c.limited = true
 		}
-		if cond, ok := condition(o, x.is4); ok {
+		if cond, ok := condition(o, x.is4); ok && !original(o, x.forward) {
 			c.conds = append(c.conds, cond)
 		} else {
 			c.rest = append(c.rest, o)

@@ -17,7 +17,7 @@ import (
 func main() {
 	p := plugin.New(os.Stderr)
 	if len(os.Args) > 1 && os.Getenv("CNI_COMMAND") == "" {
-		os.Exit(cli.Run(p, os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(cli.Run(p, buildVersion(), os.Args[1:], os.Stdout, os.Stderr))
 	}
 	skel.PluginMainFuncs(p.Funcs(),
 		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),

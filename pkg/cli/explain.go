@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/explain"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+func explainCommand() command {
+	return command{
+		name: "explain", args: "PORT[/PROTOCOL]", short: "says who has a port, and who gets its packets",
+		long: `Says who has a claim on a port, in the order in which the kernel asks them:
+Services and NodePorts, other rules with the chains that lead to them, hostPorts,
+listeners with process and pod. Then who gets a packet from outside, one from the
+node for localhost, and one from a pod; and what an ADD of that hostPort would do:
+it is decided by the same code. Filters (firewalls) are not looked at; doctor does.
+
+PORT is 80, 192.0.2.1:80 or [2001:db8::1]:80; without a protocol all three are
+explained. Exit code: 0 if a new hostPort would be allowed, 1 if not, 2 if the node
+could not be read or the port is not one.`,
+		examples: []string{"portguard explain 80/tcp", "portguard explain '[2001:db8::1]:53/udp'", "portguard explain 80 -o json"},
+		run:      explainPort,
+	}
+}
+
+func explainPort(s *session) int {
+	questions, err := parse(s.args[0])
+	if err != nil {
+		return s.fail(err)
+	}
+	var answers []explain.Answer
+	code := OK
+	for _, q := range questions {
+		a, err := s.plugin.Explain(s.conf, q)
+		if err != nil {
+			return s.fail(err)
+		}
+		if !a.Decision.Allowed {
+			code = Problem
+		}
+		answers = append(answers, a)
+	}
+	if s.output == "json" {
+		return max(code, s.json(struct {
+			Version int              `json:"version"`
+			Answers []explain.Answer `json:"answers"`
+		}{schema, answers}))
+	}
+	for i, a := range answers {
+		if i > 0 {
+			fmt.Fprintln(s.out)
+		}
+		s.answer(a)
+	}
+	return code
+}
+
+// parse reads a port with an address and a protocol, or without.
+func parse(arg string) ([]explain.Question, error) {
+	rest, proto, given := strings.Cut(arg, "/")
+	q := explain.Question{}
+	if i := strings.LastIndex(rest, ":"); i >= 0 {
+		a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(rest[:i], "["), "]"))
+		if err != nil || a.Zone() != "" {
+			return nil, fmt.Errorf("%q is not an address (want 192.0.2.1:80 or [2001:db8::1]:80)", rest[:i])
+		}
+		if q.HostIP = a.Unmap(); q.HostIP.IsUnspecified() {
+			q.HostIP = netip.Addr{}
+		}
+		rest = rest[i+1:]
+	}
+	n, err := strconv.ParseUint(rest, 10, 16)
+	if err != nil || n == 0 {
+		return nil, fmt.Errorf("%q is not a port (1-65535)", rest)
+	}
+	q.Port = uint16(n)
+	if !given {
+		var out []explain.Question
+		for _, q.Proto = range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
+			out = append(out, q)
+		}
+		return out, nil
+	}
+	if q.Proto, err = hostport.ParseProto(proto); err != nil || proto == "" {
+		return nil, fmt.Errorf("%q is not a protocol (want tcp, udp or sctp)", proto)
+	}
+	return []explain.Question{q}, nil
+}
+
+// answer prints what is known of one port.
+func (s *session) answer(a explain.Answer) {
+	if len(a.Claimants) == 0 && a.Decision.Allowed {
+		fmt.Fprintf(s.out, "%s: nobody has a claim on it; a new hostPort would be allowed.\n", a.Question)
+		return
+	}
+	fmt.Fprintf(s.out, "%s\n\n", a.Question)
+	rows := [][]string{{"  #", "WHO", "WHAT", "NEW HOSTPORT", "WHERE"}}
+	for i, c := range a.Claimants {
+		rows = append(rows, []string{fmt.Sprintf("  %d", i+1), c.Who, c.Kind, effect(c.Effect), cmp.Or(c.Where, "-")})
+	}
+	table(s.out, rows)
+	fmt.Fprintln(s.out)
+	local := "A packet from the node itself to localhost"
+	if a.HostIP.IsValid() {
+		local = "A packet from the node itself"
+	}
+	for _, line := range []string{
+		explain.Sentence("A packet from outside", a.Outside),
+		explain.Sentence(local, a.Localhost),
+		explain.Sentence("A packet from a pod on the node", a.Pod),
+	} {
+		fmt.Fprintln(s.out, plain(line))
+	}
+	if a.Decision.Allowed {
+		fmt.Fprintf(s.out, "A new hostPort %s would be allowed.\n", a.Question)
+	} else {
+		fmt.Fprintf(s.out, "A new hostPort %s would be refused (code %d):\n", a.Question, a.Decision.Code)
+	}
+	for _, m := range a.Decision.Refusals {
+		fmt.Fprintln(s.out, "  "+plain(m))
+	}
+	for _, m := range a.Decision.Warnings {
+		fmt.Fprintln(s.out, "  warning: "+plain(m))
+	}
+}
+
+// effect says what a claimant means for a new hostPort.
+func effect(e string) string {
+	return map[string]string{"refuses": "refused", "warns": "warning", "none": "left alone"}[e]
+}

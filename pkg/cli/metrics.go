@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/portguard/portguard/pkg/metrics"
+)
+
+func metricsCommand() command {
+	return command{
+		name: "metrics", short: "writes what Prometheus should know of this node",
+		long: `Writes Prometheus' text format: mappings by state, what ADDs met and refused since
+boot, dead owners, shadowed mappings and the findings of doctor. With --textfile it
+replaces a file in one step, as node-exporter's textfile collector needs; run it
+from a timer. Exit code: 0, or 2 if the node could not be read.`,
+		examples: []string{"portguard metrics", "portguard metrics --textfile /var/lib/node_exporter/textfile_collector/portguard.prom"},
+		flags: func(fs *pflag.FlagSet, o *options) {
+			fs.StringVar(&o.textfile, "textfile", "", "replace this file instead of writing to stdout")
+		},
+		run: exposition,
+	}
+}
+
+func exposition(s *session) int {
+	found, facts, err := s.diagnosis()
+	if err != nil {
+		return s.fail(err)
+	}
+	counters := s.plugin.Counters(s.conf.DataDir)
+	text := metrics.Text(s.version, facts.List, found, counters)
+	switch {
+	case s.output == "json":
+		return s.json(metrics.JSON(schema, s.version, facts.List, found, counters))
+	case s.textfile == "":
+		_, err = io.WriteString(s.out, text)
+	default:
+		err = replace(s.textfile, text)
+	}
+	if err != nil {
+		return s.fail(err)
+	}
+	return OK
+}
+
+// replace writes a file that nobody sees half written. The name of the temporary
+// one does not end in .prom, so the collector does not read it.
+func replace(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("--textfile: %w", err)
+	}
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("--textfile: %w", err)
+	}
+	return nil
+}

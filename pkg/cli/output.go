@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// schema is the version of the JSON outputs. Fields may be added to one; what is
+// there keeps its name and meaning.
+const schema = 1
+
+// json writes one document.
+func (s *session) json(v any) int {
+	e := json.NewEncoder(s.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return s.fail(err)
+	}
+	return OK
+}
+
+// table writes rows in columns. What processes, pods and rules are called is
+// somebody else's choice, so it is printed without control characters.
+func table(w io.Writer, rows [][]string) {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		for i := range r {
+			r[i] = plain(r[i])
+		}
+		fmt.Fprintln(tw, strings.Join(r, "\t"))
+	}
+	_ = tw.Flush()
+}
+
+// plain replaces what a terminal would obey.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// patience is how long a command may be silent.
+const patience = time.Second
+
+// watch says on stderr what is being done, once it has taken a while.
+func (s *session) watch() (stop func()) {
+	var mu sync.Mutex
+	doing := "looking at the node"
+	s.plugin.Progress = func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		doing = what
+	}
+	begun, tick, done := time.Now(), time.NewTicker(patience), make(chan struct{})
+	var over sync.WaitGroup
+	over.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				mu.Lock()
+				fmt.Fprintf(s.err, "portguard: %s (%d s)\n", plain(doing), int(time.Since(begun).Seconds()))
+				mu.Unlock()
+			}
+		}
+	})
+	return func() {
+		tick.Stop()
+		close(done)
+		over.Wait()
+	}
+}
+
+// age says how long ago something was, as kubectl does.
+func age(t, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
+		return "-"
+	case d < 0:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/portguard/portguard/pkg/plugin"
+)
+
+func restoreCommand() command {
+	return command{
+		name: "restore", short: "puts the rules of live pods back after a flush",
+		long: `Puts the rules of every live pod back as its ADD made them, after somebody flushed
+them; what is in place stays. A pod whose port was taken meanwhile is refused by
+name. Exit code: 0, 1 if something was refused, 2 if nothing could be done.`,
+		examples: []string{"portguard restore", "portguard restore -o json"},
+		run:      restore,
+	}
+}
+
+// A restored is one attachment in the JSON output of restore.
+type restored struct {
+	Pod         string `json:"pod"`
+	ContainerID string `json:"containerID"`
+	Network     string `json:"network"`
+	// Result is "ok", "restored" or "refused"; Reason says why it was refused.
+	Result string `json:"result"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func restore(s *session) int {
+	done, err := s.plugin.Restore(s.conf.DataDir, s.conf.LockTimeout)
+	if err != nil {
+		return s.fail(err)
+	}
+	code, out := OK, []restored{}
+	for _, r := range done {
+		x := restored{ContainerID: r.Owner.ContainerID, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
+		if r.Owner.PodName != "" {
+			x.Pod = r.Owner.PodNamespace + "/" + r.Owner.PodName
+		}
+		switch {
+		case r.Refused != "":
+			x.Result, code = "refused", Problem
+		case r.Put:
+			x.Result = "restored"
+		}
+		out = append(out, x)
+	}
+	if s.output == "json" {
+		return max(code, s.json(struct {
+			Version     int        `json:"version"`
+			Attachments []restored `json:"attachments"`
+		}{schema, out}))
+	}
+	if len(done) == 0 {
+		fmt.Fprintln(s.out, "No live pod with hostPorts is known on this node.")
+	}
+	for _, r := range done {
+		fmt.Fprintln(s.out, plain(r.String()))
+	}
+	return code
+}
+
+func gcCommand() command {
+	return command{
+		name: "gc", short: "removes what dead pods left behind",
+		long: `Removes the rules, UDP flows and records of pods whose network namespace is gone,
+and rules of the portmap plugin for containers that libcni's cache knows to be gone.
+Of an owner that may be alive nothing is touched. Exit code: 0, or 2 if something
+could not be read or removed.`,
+		examples: []string{"portguard gc --dry-run", "portguard gc"},
+		flags: func(fs *pflag.FlagSet, o *options) {
+			fs.BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
+		},
+		run: gc,
+	}
+}
+
+// A swept is one owner in the JSON output of gc.
+type swept struct {
+	By          string   `json:"by"`
+	Pod         string   `json:"pod"`
+	ContainerID string   `json:"containerID"`
+	Network     string   `json:"network"`
+	HostPorts   []string `json:"hostPorts"`
+}
+
+func gc(s *session) int {
+	done, err := s.plugin.Sweep(s.conf.DataDir, s.conf.CacheDir, s.conf.LockTimeout, s.dryRun)
+	if err != nil {
+		return s.fail(err)
+	}
+	out := []swept{}
+	for _, d := range done {
+		out = append(out, sweptOf(d))
+	}
+	if s.output == "json" {
+		return s.json(struct {
+			Version int     `json:"version"`
+			DryRun  bool    `json:"dryRun"`
+			Removed []swept `json:"removed"`
+		}{schema, s.dryRun, out})
+	}
+	if len(done) == 0 {
+		fmt.Fprintln(s.out, "Nothing is left of dead pods.")
+	}
+	verb := map[bool]string{true: "would remove", false: "removed"}[s.dryRun]
+	for i, d := range done {
+		what := "its record"
+		if n := len(out[i].HostPorts); n > 0 {
+			what = "hostPort " + once(out[i].HostPorts)
+		}
+		fmt.Fprintf(s.out, "%s %s of %s (%s)\n", verb, what, plain(d.Owner.String()), d.By)
+	}
+	return OK
+}
+
+// once joins words, each once: a hostPort is there in two families.
+func once(w []string) string {
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(w))), ", ")
+}
+
+func sweptOf(d plugin.Swept) swept {
+	x := swept{By: d.By, ContainerID: d.Owner.ContainerID, Network: d.Owner.Network, HostPorts: []string{}}
+	if d.Owner.PodName != "" {
+		x.Pod = d.Owner.PodNamespace + "/" + d.Owner.PodName
+	}
+	for _, m := range d.Mappings {
+		x.HostPorts = append(x.HostPorts, m.String())
+	}
+	return x
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
+)
+
+const capability = `"capabilities": {"portMappings": true}`
+
+// conflists: a runtime takes the first file that it can load.
+func conflists(f Facts) []Finding {
+	if f.ConfErr != nil {
+		return []Finding{{"conflist", Warning, fmt.Sprintf("%s cannot be read: %v", f.ConfDir, f.ConfErr), "name the directory of the conflists with -conf-dir"}}
+	}
+	if len(f.Lists) == 0 {
+		return []Finding{{"conflist", Problem, "no network configuration in " + f.ConfDir, "install a conflist that names portguard; see conflist/ of the release"}}
+	}
+	var out []Finding
+	named := false
+	for n, l := range f.Lists {
+		if l.Err != nil {
+			out = append(out, Finding{"conflist", Warning, fmt.Sprintf("%s cannot be loaded: %v", l.File, l.Err), "repair or remove the file"})
+			continue
+		}
+		has := slices.Contains(l.Types, "portguard")
+		if has && n > 0 && !named {
+			out = append(out, Finding{"conflist", Warning, fmt.Sprintf("%s names portguard, but runtimes take %s first", l.File, f.Lists[0].File),
+				"name portguard in the first file, or remove that"})
+		}
+		named = named || has
+		if has {
+			out = append(out, entry(l)...)
+		}
+	}
+	if !named {
+		out = append(out, Finding{"conflist", Problem, "no network configuration in " + f.ConfDir + " names portguard", `put {"type": "portguard", ` + capability + `} where portmap stands`})
+	}
+	return out
+}
+
+// entry looks at portguard's entry in a conflist.
+func entry(l Conflist) []Finding {
+	var out []Finding
+	if !l.Capable {
+		out = append(out, Finding{"capability", Problem, fmt.Sprintf("%s does not declare %s for portguard, so the runtime tells it no hostPorts", l.File, capability),
+			"add " + capability + " to portguard's entry"})
+	}
+	if l.Invalid != nil {
+		out = append(out, Finding{"conflist", Problem, fmt.Sprintf("%s: portguard refuses its configuration: %v", l.File, l.Invalid), "correct that key; docs/configuration.md lists all"})
+	}
+	if slices.Contains(l.Types, "portmap") {
+		out = append(out, Finding{"implementers", Problem, fmt.Sprintf("%s names both portguard and portmap: both would map every hostPort", l.File), "remove portmap's entry"})
+	}
+	if slices.Index(l.Types, "portguard") == 0 {
+		out = append(out, Finding{"conflist", Problem, l.File + " names portguard first; it needs the address that another plugin assigns", "put portguard behind the plugin that creates the interface"})
+	}
+	return out
+}
+
+func backend(f Facts) []Finding {
+	if f.BackendErr != nil {
+		return []Finding{{"backend", Problem, f.BackendErr.Error(), "every ADD fails until this is repaired"}}
+	}
+	return []Finding{{"backend", Info, fmt.Sprintf("mappings go into %s: %s", f.Backend, f.Why), ""}}
+}
+
+func flavours(f Facts) []Finding {
+	var modes []string
+	for _, fl := range f.Proxies.KubeProxy {
+		modes = append(modes, "iptables-"+fl)
+	}
+	if f.Proxies.Native {
+		modes = append(modes, "nftables")
+	}
+	if f.Proxies.IPVS {
+		modes = append(modes, "ipvs")
+	}
+	msg := "iptables rules in: " + words(f.Proxies.Flavours) + "; kube-proxy in: " + words(modes)
+	if f.Proxies.Hint != "" {
+		msg += "; the kubelet's hint is iptables-" + f.Proxies.Hint
+	}
+	out := []Finding{{"flavours", Info, msg, ""}}
+	if len(f.Proxies.KubeProxy) > 1 {
+		sev := Warning
+		if f.Backend != "nftables" {
+			sev = Problem
+		}
+		out = append(out, Finding{"flavours", sev, "both iptables-legacy and iptables-nft hold kube-proxy rules, so there is no place behind both",
+			"flush those of the flavour that kube-proxy no longer uses"})
+	}
+	return out
+}
+
+func words(w []string) string {
+	if len(w) == 0 {
+		return "none"
+	}
+	return strings.Join(w, ", ")
+}
+
+// implementers: two that map hostPorts do not know of each other.
+func implementers(f Facts) []Finding {
+	var out []Finding
+	if f.Proxies.CRIO {
+		out = append(out, Finding{"implementers", Problem, "CRI-O maps hostPorts by itself, and does not ask portguard", "set disable_hostport_mapping = true in crio.conf and restart CRI-O"})
+	}
+	live := 0
+	for _, e := range f.List.HostPorts {
+		if e.By == "portmap" && e.State != inventory.Dead {
+			live++
+		}
+	}
+	if live > 0 {
+		out = append(out, Finding{"implementers", Warning, fmt.Sprintf("%d mappings are portmap's: of pods that were started before portguard was named, or by another conflist", live),
+			"they go when their pods are started anew; docs/migration.md"})
+	}
+	return out
+}
+
+func stateDir(f Facts) []Finding {
+	if f.StateErr == nil {
+		return nil
+	}
+	return []Finding{{"state", Problem, f.StateErr.Error(), "make the directory writable; every ADD of a pod with hostPorts fails until then"}}
+}
+
+func order(f Facts) []Finding {
+	var out []Finding
+	for _, m := range f.Misplaced {
+		out = append(out, Finding{"order", Problem, m, "portguard restore"})
+	}
+	return out
+}
+
+func mappings(f Facts) []Finding {
+	var out []Finding
+	dead := map[string]int{}
+	var owners []string
+	for _, e := range f.List.HostPorts {
+		switch e.State {
+		case inventory.Shadowed:
+			out = append(out, Finding{"shadowed", Problem, name(e) + ": " + e.Reason, "stop the other one, or choose another hostPort"})
+		case inventory.Missing:
+			out = append(out, Finding{"missing", Problem, name(e) + ": " + e.Reason, "portguard restore"})
+		case inventory.Dead:
+			o := owner(e)
+			if dead[o] == 0 {
+				owners = append(owners, o)
+			}
+			dead[o]++
+		case inventory.OK:
+		}
+	}
+	for _, o := range owners {
+		out = append(out, Finding{"dead-owner", Warning, fmt.Sprintf("%s is gone and has %d mappings still: its packets are lost", o, dead[o]), "portguard gc"})
+	}
+	return out
+}
+
+func forwarding(f Facts) []Finding {
+	var out []Finding
+	for _, fam := range f.NoForwarding {
+		used := slices.ContainsFunc(f.List.HostPorts, func(e inventory.Entry) bool { return familyOf(e) == fam })
+		if !used && fam == hostport.IPv6 {
+			continue // a node without IPv6 pods need not forward it
+		}
+		sysctl := map[hostport.Family]string{hostport.IPv4: "net.ipv4.ip_forward", hostport.IPv6: "net.ipv6.conf.all.forwarding"}[fam]
+		out = append(out, Finding{"forwarding", Problem, fmt.Sprintf("%s is 0: nothing gets from outside to a pod over %s", sysctl, fam), "sysctl -w " + sysctl + "=1"})
+	}
+	return out
+}
+
+func dropped(f Facts) []Finding {
+	var out []Finding
+	for _, d := range f.Dropped {
+		out = append(out, Finding{"forward-drop", Problem, fmt.Sprintf("hostPort %s (%s) of %s: its packets are dropped: %s", d.Mapping, d.Mapping.Family, d.Owner, d.Where),
+			"accept what was translated before that rule: iptables -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT, or ct status dnat accept"})
+	}
+	return out
+}
+
+// ephemeral: a client on the node may be given the port as its own.
+func ephemeral(f Facts) []Finding {
+	var out []Finding
+	var seen []string // a port is there in two families
+	for _, e := range f.List.HostPorts {
+		who := fmt.Sprintf("hostPort %d/%s of %s", e.Port, e.Protocol, owner(e))
+		if e.Port < f.EphemeralFrom || e.Port > f.EphemeralTo || within(e.Port, f.Reserved) || slices.Contains(seen, who) {
+			continue
+		}
+		seen = append(seen, who)
+		out = append(out, Finding{"ephemeral", Warning,
+			fmt.Sprintf("%s is inside ip_local_port_range (%d-%d): a program of the node may be given that port, and then the pod cannot start here again", who, f.EphemeralFrom, f.EphemeralTo),
+			fmt.Sprintf("choose a port outside, or add %d to net.ipv4.ip_local_reserved_ports", e.Port)})
+	}
+	return out
+}
+
+func unread(f Facts) []Finding {
+	var out []Finding
+	for _, n := range f.List.Notes {
+		out = append(out, Finding{"unreadable", Problem, n, "what cannot be read is not called free: an ADD may be refused"})
+	}
+	return out
+}

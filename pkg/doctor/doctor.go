@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package doctor says whether a node is fit for hostPorts, from what was seen of
+// it. It is pure.
+package doctor
+
+import (
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
+)
+
+// A Severity says what to do about a finding.
+type Severity string
+
+// Info is how the node is; a Warning may become a problem; with a Problem some
+// hostPort does not work, or will not.
+const (
+	Info    Severity = "info"
+	Warning Severity = "warning"
+	Problem Severity = "problem"
+)
+
+// A Finding is one thing about the node. Its fields are the JSON output of
+// "portguard doctor".
+type Finding struct {
+	// Check names the kind of finding; the names are stable.
+	Check    string   `json:"check"`
+	Severity Severity `json:"severity"`
+	Message  string   `json:"message"`
+	// Remedy says what to do, "" for a mere info.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Facts are what was seen.
+type Facts struct {
+	// ConfDir is where the conflists are; Lists are those in it, in the order in
+	// which runtimes look at them.
+	ConfDir string
+	ConfErr error
+	Lists   []Conflist
+	// Backend is where ADD would put mappings now, and Why; BackendErr is why it
+	// could not.
+	Backend, Why string
+	BackendErr   error
+	// StateErr is why a record could not be written.
+	StateErr error
+	Proxies  Proxies
+	// Misplaced are the shared parts of portguard's rules that are lost or in the
+	// wrong place.
+	Misplaced []string
+	List      inventory.List
+	// NoForwarding are the families that the node does not forward.
+	NoForwarding []hostport.Family
+	Dropped      []Dropped
+	// EphemeralFrom and EphemeralTo are ip_local_port_range, Reserved
+	// ip_local_reserved_ports.
+	EphemeralFrom, EphemeralTo uint16
+	Reserved                   [][2]uint16
+}
+
+// A Conflist is a file that a runtime may load.
+type Conflist struct {
+	File string
+	Err  error
+	Name string
+	// Types are the plugins in order.
+	Types []string
+	// Capable is set if portguard's entry declares the capability portMappings.
+	Capable bool
+	// Invalid is what portguard says of its configuration.
+	Invalid error
+}
+
+// Proxies are what was found of kube-proxy and others.
+type Proxies struct {
+	// Flavours are those of iptables that hold rules, KubeProxy those that hold
+	// kube-proxy's, Hint the one that the kubelet names.
+	Flavours, KubeProxy []string
+	Hint                string
+	// IPVS and Native are set for those modes of kube-proxy.
+	IPVS, Native bool
+	// CRIO is set if CRI-O maps hostPorts by itself.
+	CRIO bool
+}
+
+// A Dropped is a mapping whose packets a filter drops.
+type Dropped struct {
+	Mapping hostport.Mapping
+	Owner   hostport.Owner
+	Where   string
+}
+
+// Diagnose says all that is the matter, in the order of the checks.
+func Diagnose(f Facts) []Finding {
+	out := []Finding{}
+	for _, check := range []func(Facts) []Finding{
+		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, ephemeral, unread,
+	} {
+		out = append(out, check(f)...)
+	}
+	return out
+}
+
+// Fit reports whether no finding is a problem.
+func Fit(found []Finding) bool {
+	for _, f := range found {
+		if f.Severity == Problem {
+			return false
+		}
+	}
+	return true
+}
+
+// familyOf is that of an entry.
+func familyOf(e inventory.Entry) hostport.Family { return hostport.FamilyOf(e.Address) }
+
+// name says which mapping an entry is, and whose.
+func name(e inventory.Entry) string {
+	m := hostport.Mapping{Proto: e.Protocol, HostPort: e.Port}
+	if !e.Address.IsUnspecified() {
+		m.HostIP = e.Address
+	}
+	return "hostPort " + m.String() + " (" + familyOf(e).String() + ") of " + owner(e)
+}
+
+func owner(e inventory.Entry) string {
+	o := hostport.Owner{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName}
+	if e.Pod != "" {
+		return "pod " + e.Pod
+	}
+	return o.Short()
+}
+
+// within reports whether a port is in one of the ranges.
+func within(port uint16, ranges [][2]uint16) bool {
+	for _, r := range ranges {
+		if r[0] <= port && port <= r[1] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inventory is the list of a node's hostPorts, as people and programs
+// read it. It is pure.
+package inventory
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A State says what is the matter with a mapping.
+type State string
+
+// The states. Of several the last one that holds is told.
+const (
+	OK State = "ok"
+	// Shadowed: two have a claim on the port since somebody came later. Either
+	// somebody else's rule takes the pod's traffic, or a listener gets nothing
+	// because the mapping is asked first; Reason says which.
+	Shadowed State = "shadowed"
+	// Missing: the rules of a live pod are gone.
+	Missing State = "missing"
+	// Dead: the network namespace of the owner is gone.
+	Dead State = "owner dead"
+)
+
+// A List is what was found. Its fields are the JSON output of "portguard list".
+type List struct {
+	HostPorts []Entry `json:"hostPorts"`
+	// Notes say what could not be read.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// An Entry is one mapping of one family.
+type Entry struct {
+	// By is "portguard" or "portmap".
+	By string `json:"by"`
+	// Address is 0.0.0.0 or :: for all addresses of the node.
+	Address  netip.Addr     `json:"address"`
+	Port     uint16         `json:"port"`
+	Protocol hostport.Proto `json:"protocol"`
+	// Pod is "namespace/name", "" if it is not known.
+	Pod         string `json:"pod"`
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifName,omitempty"`
+	// Target is the pod's address; the port is 0 if only nft could read it.
+	Target  netip.AddrPort `json:"target,omitzero"`
+	Network string         `json:"network"`
+	// Backend is "nftables", "iptables-nft" or "iptables-legacy".
+	Backend string `json:"backend"`
+	// Created is when the ADD was, zero if there is no record.
+	Created time.Time `json:"created,omitzero"`
+	// Packets is how many packets met the rule: the first of each connection. It
+	// is nil where nobody counts.
+	Packets *uint64 `json:"packets,omitempty"`
+	State   State   `json:"state"`
+	// Reason says more about a state other than ok.
+	Reason string `json:"reason,omitempty"`
+}
+
+// New is the entry of a mapping.
+func New(by string, o hostport.Owner, m hostport.Mapping) Entry {
+	e := Entry{By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, ContainerID: o.ContainerID, IfName: o.IfName, Network: o.Network, State: OK}
+	if m.Wildcard() {
+		e.Address = m.Family.Wildcard()
+	}
+	if o.PodName != "" {
+		e.Pod = o.PodNamespace + "/" + o.PodName
+	}
+	return e
+}
+
+// Count notes what was counted, if anything was.
+func (e *Entry) Count(packets int64) {
+	if packets >= 0 {
+		n := uint64(packets)
+		e.Packets = &n
+	}
+}
+
+// Sort orders the entries by port, protocol and address.
+func Sort(entries []Entry) {
+	slices.SortStableFunc(entries, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), a.Address.Compare(b.Address), cmp.Compare(a.By, b.By))
+	})
+}

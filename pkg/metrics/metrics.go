@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package metrics writes what is known of a node in Prometheus' text format, for
+// node-exporter's textfile collector.
+//
+// The format is written here and not with Prometheus' library, because every call
+// of the plugin would pay for that: linked in, expfmt and its protobuf add 0.7 ms
+// to the 2 ms that a process takes to start, and 4.5 MB. The tests read it back
+// with the library, and the library writes the same bytes.
+package metrics
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/inventory"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// Text is the exposition.
+func Text(version string, l inventory.List, found []doctor.Finding, c state.Counters) string {
+	var b strings.Builder
+	for _, f := range families(version, l, found, c) {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.typ)
+		for _, s := range f.samples() {
+			fmt.Fprintf(&b, "%s%s %d\n", f.name, labels(f.labels, s.values), s.n)
+		}
+	}
+	return b.String()
+}
+
+// A family is one metric.
+type family struct {
+	name, typ, help string
+	labels          []string
+	// counts are the samples, by the values of their labels.
+	counts map[string]uint64
+}
+
+const separator = "\x00"
+
+func (f family) add(n uint64, values ...string) { f.counts[strings.Join(values, separator)] += n }
+
+type sample struct {
+	values []string
+	n      uint64
+}
+
+func (f family) samples() []sample {
+	var out []sample
+	for _, k := range slices.Sorted(maps.Keys(f.counts)) {
+		out = append(out, sample{strings.Split(k, separator), f.counts[k]})
+	}
+	return out
+}
+
+// labels writes {name="value",...}, escaped as the format asks for.
+func labels(names, values []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	var parts []string
+	for i, n := range names {
+		parts = append(parts, n+`="`+strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(values[i])+`"`)
+	}
+	return "{" + strings.Join(parts, ",") + "}"
+}
+
+// families are in the order of their names.
+func families(version string, l inventory.List, found []doctor.Finding, c state.Counters) []family {
+	gauge := func(name, help string, labels ...string) family {
+		return family{"portguard_" + name, "gauge", help, labels, map[string]uint64{}}
+	}
+	build := gauge("build_info", "The version of portguard.", "version")
+	build.add(1, version)
+	conflicts := gauge("conflicts_total", "What ADDs found on the ports they asked for since boot, by kind, be it a reason to refuse or not.", "kind")
+	refusals := gauge("refusals_total", "ADDs that failed since boot, by the first reason.", "kind")
+	conflicts.typ, refusals.typ = "counter", "counter"
+	diagnoses := gauge("doctor_findings", "Findings of portguard doctor.", "check", "severity")
+	mappings := gauge("mappings", "HostPorts on the node, one for each family.", "backend", "by", "state")
+	owners := gauge("dead_owners", "Pods that are gone and have mappings still.")
+	shadowed := gauge("shadowed_mappings", "HostPorts on which somebody else has a claim since they were made.")
+	unreadable := gauge("unreadable", "Things on the node that could not be read.")
+	for kind, n := range c.Conflicts {
+		conflicts.add(n, kind)
+	}
+	for kind, n := range c.Refusals {
+		refusals.add(n, kind)
+	}
+	for _, f := range found {
+		if f.Severity != doctor.Info {
+			diagnoses.add(1, f.Check, string(f.Severity))
+		}
+	}
+	owners.add(0)
+	shadowed.add(0)
+	unreadable.add(uint64(len(l.Notes)))
+	dead := map[string]bool{}
+	for _, e := range l.HostPorts {
+		mappings.add(1, e.Backend, e.By, string(e.State))
+		if e.State == inventory.Shadowed {
+			shadowed.add(1)
+		}
+		if o := e.ContainerID + separator + e.IfName; e.State == inventory.Dead && !dead[o] {
+			dead[o] = true
+			owners.add(1)
+		}
+	}
+	all := []family{build, conflicts, refusals, diagnoses, mappings, owners, shadowed, unreadable}
+	all = slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
+	slices.SortFunc(all, func(a, b family) int { return cmp.Compare(a.name, b.name) })
+	return all
+}
+
+// A Document is the JSON output of "portguard metrics".
+type Document struct {
+	Version int      `json:"version"`
+	Metrics []Metric `json:"metrics"`
+}
+
+// A Metric is one sample.
+type Metric struct {
+	Name   string            `json:"name"`
+	Type   string            `json:"type"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Value  uint64            `json:"value"`
+}
+
+// JSON is the exposition as JSON.
+func JSON(schema int, version string, l inventory.List, found []doctor.Finding, c state.Counters) Document {
+	out := Document{Version: schema}
+	for _, f := range families(version, l, found, c) {
+		for _, s := range f.samples() {
+			m := Metric{Name: f.name, Type: f.typ, Value: s.n, Labels: map[string]string{}}
+			for i, n := range f.labels {
+				m.Labels[n] = s.values[i]
+			}
+			out.Metrics = append(out.Metrics, m)
+		}
+	}
+	return out
+}

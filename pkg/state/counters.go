@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Counters are what ADDs met since boot, by the name of its kind.
+type Counters struct {
+	BootID string `json:"bootID"`
+	// Refusals are ADDs that failed, by the first reason; Conflicts is all that was
+	// found, be it a reason to refuse or not.
+	Refusals  map[string]uint64 `json:"refusals"`
+	Conflicts map[string]uint64 `json:"conflicts"`
+}
+
+func (s *Store) counters() string { return filepath.Join(s.dir, "counters") }
+
+// Counters returns those of this boot; what cannot be read counts from zero.
+func (s *Store) Counters(bootID string) Counters {
+	c := Counters{}
+	if b, err := readRegular(s.counters()); err != nil || json.Unmarshal(b, &c) != nil || c.BootID != bootID || c.Refusals == nil || c.Conflicts == nil {
+		return Counters{BootID: bootID, Refusals: map[string]uint64{}, Conflicts: map[string]uint64{}}
+	}
+	return c
+}
+
+// Count keeps counters, under the lock.
+func (s *Store) Count(c Counters) error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("write counters: %w", err)
+	}
+	tmp := s.temporary("counters")
+	if err = os.RemoveAll(tmp); err == nil {
+		if err = os.WriteFile(tmp, append(b, '\n'), 0o600); err == nil {
+			err = os.Rename(tmp, s.counters())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write counters: %w", err)
+	}
+	return nil
+}
