@@ -2,20 +2,44 @@
 
 GO ?= go
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev
+PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git
 FUZZTIME ?= 20s
 
 SEEDS ?= 1000
 
-.PHONY: build deps demo test unit integration oracle faults bench fuzz golden lint clean
+# Tarballs: for what, and where.
+ARCHES ?= amd64 arm64 arm ppc64le riscv64 s390x
+DISTDIR ?= dist
+# Where the container runtime looks for plugins.
+BINDIR ?= /opt/cni/bin
+
+.PHONY: build install dist dist-check deps demo test unit integration oracle faults bench fuzz golden lint clean help
 
 # The plugin, static, in bin/.
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/portguard ./plugins/meta/portguard
 
+bin/portguard:
+	$(MAKE) --no-print-directory build
+
+# bin/portguard into DESTDIR and BINDIR; conflists are left to you.
+# A runtime may start the plugin at any moment: the new one is renamed over the old.
+install: bin/portguard
+	install -d $(DESTDIR)$(BINDIR)
+	install -m 755 bin/portguard $(DESTDIR)$(BINDIR)/.portguard.new
+	mv -f $(DESTDIR)$(BINDIR)/.portguard.new $(DESTDIR)$(BINDIR)/portguard
+
+# A tarball for each of ARCHES, and SHA256SUMS, in dist/; VERSION is from git.
+dist:
+	@GO="$(GO)" ARCHES="$(ARCHES)" DISTDIR="$(DISTDIR)" VERSION="$(VERSION)" scripts/dist.sh
+
+# Builds the tarballs twice, in two places, and compares.
+dist-check: deps
+	DIST_ARCHES="$(ARCHES)" $(GO) test -count=1 -timeout 1h -v ./integration/dist
+
 # System packages that the demo and the tests use; nothing to do if all are there.
 deps:
-	@for c in iptables-nft iptables-legacy nft ipset conntrack ip strace gcc; do command -v $$c >/dev/null || missing=1; done; \
+	@for c in iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git; do command -v $$c >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); fi
 
 # The main job on a node made of network namespaces.
@@ -28,9 +52,11 @@ test: deps
 	$(GO) vet ./...
 	$(MAKE) --no-print-directory unit integration
 
+# The packages, with the race detector.
 unit:
 	CGO_ENABLED=1 $(GO) test -race ./pkg/... ./plugins/...
 
+# The real plugin on nodes made of network namespaces.
 integration:
 	$(GO) test -count=1 -timeout 8m ./integration/...
 
@@ -56,8 +82,15 @@ fuzz:
 golden:
 	$(GO) test ./pkg/ruleset ./pkg/nfttable -update
 
+# golangci-lint, as in .golangci.yml.
 lint:
 	$(GO) run $(GOLANGCI) run ./...
 
+# Removes bin/ and dist/.
 clean:
 	rm -rf bin dist
+
+# This list.
+help:
+	@awk '/^$$/ { text = "" } /^# / && !text { text = substr($$0, 3) } \
+	/^[a-z-]+:/ && text { printf "%-12s %s\n", substr($$1, 1, length($$1) - 1), text; text = "" }' Makefile
