@@ -20,7 +20,7 @@ func TestRestore(t *testing.T) {
 		n.MustAdd(web, list, lab.TCP(8080, 80), lab.UDP(8080, 80))
 		held := n.Rules()
 		restore := func() (string, error) {
-			return n.Try("", filepath.Join(n.Bin, "portguard"), "restore", "-data-dir", n.Dir+"/state")
+			return n.Try("", filepath.Join(n.Bin, "portguard"), "restore", "--data-dir", n.Dir+"/state", "--conf-dir", n.Dir+"/none")
 		}
 		if out, err := restore(); err != nil || out != "ok pod default/web\n" {
 			t.Errorf("restore with nothing to do: %v %q", err, out)

@@ -128,14 +128,10 @@ func (s *session) usage(c command, problem string) int {
 // configure finds the configuration that the runtime uses. Without a sound one the
 // defaults must do.
 func (s *session) configure() {
-	conf, file, err := confdir.Config(s.confDir)
+	conf, err := confdir.Config(s.confDir)
 	if err != nil {
 		fmt.Fprintf(s.err, "portguard: warning: %v; the defaults are used\n", err)
 	}
-	if conf == nil {
-		conf, _ = netconf.Parse([]byte("{}"))
-	}
-	_ = file
 	s.conf = conf
 	if s.dataDir != "" {
 		s.conf.DataDir = s.dataDir

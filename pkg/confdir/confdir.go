@@ -55,14 +55,14 @@ func load(file string) (*libcni.NetworkConfigList, error) {
 }
 
 // Config is portguard's configuration in the first file of a directory that names
-// it, and that file. Without one it is the default.
-func Config(dir string) (c *netconf.Config, file string, err error) {
+// it. Without a sound one it is the default.
+func Config(dir string) (c *netconf.Config, err error) {
 	if c, err = netconf.Parse([]byte("{}")); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	lists, err := Read(dir)
 	if err != nil {
-		return c, "", nil //nolint:nilerr // no directory is no configuration
+		return c, nil //nolint:nilerr // no directory is no configuration
 	}
 	for _, l := range lists {
 		if !slices.Contains(l.Types, "portguard") {
@@ -70,16 +70,18 @@ func Config(dir string) (c *netconf.Config, file string, err error) {
 		}
 		list, err := load(l.File)
 		if err != nil {
-			return nil, l.File, err
+			return c, err
 		}
 		for _, p := range list.Plugins {
 			if p.Network.Type == "portguard" {
-				if c, err = netconf.Parse(p.Bytes); err != nil {
-					return nil, l.File, fmt.Errorf("%s: %w", l.File, err)
+				sound, err := netconf.Parse(p.Bytes)
+				if err != nil { // where its records are may be said all the same
+					c.DataDir = netconf.ParseTeardown(p.Bytes).DataDir
+					return c, fmt.Errorf("%s: %w", l.File, err)
 				}
-				return c, l.File, nil
+				return sound, nil
 			}
 		}
 	}
-	return c, "", nil
+	return c, nil
 }

@@ -77,9 +77,10 @@ func (i *inspection) leftovers(cacheDir string) (out []Swept, keys []string) {
 		if !portmap.Dead(cacheDir, c.Owner) {
 			continue
 		}
-		n := slices.IndexFunc(out, func(s Swept) bool { return s.By == "portmap" && s.Owner == c.Owner })
+		o := portmap.Pod(cacheDir, c.Owner)
+		n := slices.IndexFunc(out, func(s Swept) bool { return s.By == "portmap" && s.Owner == o })
 		if n < 0 {
-			out = append(out, Swept{By: "portmap", Owner: c.Owner})
+			out = append(out, Swept{By: "portmap", Owner: o})
 			n = len(out) - 1
 		}
 		out[n].Mappings = append(out[n].Mappings, c.Mapping)

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/explain"
+)
+
+// confDir writes the conflist where the command line looks for it.
+func confDir(t *testing.T, n *lab.Node, list string) string {
+	t.Helper()
+	dir := filepath.Join(n.Dir, "net.d")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "10-net.conflist"), []byte(list), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// cli runs portguard on the node as a person does, and returns its stdout.
+func cli(n *lab.Node, args ...string) (string, error) {
+	return n.Try("", slices.Concat([]string{"sh", "-c", `exec "$0" "$@" 2>/dev/null`, filepath.Join(n.Bin, "portguard")}, args,
+		[]string{"--conf-dir", n.Dir + "/net.d", "--cache-dir", n.Dir + "/cache"})...)
+}
+
+// ask is explain for one port.
+func ask(t *testing.T, n *lab.Node, port string) explain.Answer {
+	t.Helper()
+	out, _ := cli(n, "explain", port, "-o", "json")
+	var doc struct {
+		Version int
+		Answers []explain.Answer
+	}
+	if err := json.Unmarshal([]byte(out), &doc); err != nil || doc.Version != 1 || len(doc.Answers) != 1 {
+		t.Fatalf("explain %s: %v\n%s", port, err, out)
+	}
+	return doc.Answers[0]
+}
+
+// What explain says of a packet is what happens to it, from each side and for
+// each address; and what it says of a new hostPort is what ADD decides.
+func TestExplainIsTrue(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "46", nil)
+		confDir(t, n, list)
+		pods := map[string]*lab.Pod{}
+		for name, ports := range map[string][]lab.Port{
+			"web":     {lab.TCP(8080, 80)},
+			"one":     {lab.TCP(8081, 80).On(lab.NodeV4)},
+			"later":   {lab.TCP(9000, 80)},
+			"shadow":  {lab.TCP(30080, 80)},
+			"six":     {lab.TCP(8084, 80).On(lab.NodeV6)},
+			"backend": nil,
+			"dead":    {lab.TCP(8089, 80)},
+		} {
+			pods[name] = n.NewPod(name)
+			if name != "dead" { // a socket would keep its namespace alive
+				pods[name].Serve(80, name)
+			}
+			n.MustAdd(pods[name], list, ports...)
+		}
+		n.KubeProxy(pods["backend"].V4 + ":80")
+		n.ServeTCP("tcp", ":9000", "host")            // came later than the pod
+		n.ServeTCP("tcp", "127.0.0.1:8085", "host")   // only for the node itself
+		n.ServeTCP("tcp", lab.NodeV4+":8086", "host") // on one address
+		n.ServeTCP("tcp", "[::]:8087", "host")
+		n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8088 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		n.Iptables("", "-t nat -A PREROUTING -p tcp -s "+lab.ClientV4+" --dport 8083 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		n.Feed("table ip mine { chain p { type nat hook prerouting priority -110;\n tcp dport 8082 dnat to "+pods["backend"].V4+":80\n }\n }", "nft", "-f", "-")
+		pods["dead"].Delete()
+		held, state := n.Rules(), files(t, n.Dir+"/state")
+		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 9000, 30080, 30082, 7777} {
+			a := ask(t, n, fmt.Sprintf("%d/tcp", port))
+			sides(t, n, pods["six"], a)
+			t.Logf("%d: %s", port, strings.Join(a.Decision.Refusals, " | "))
+		}
+		unchanged(t, n, held)
+		if now := files(t, n.Dir+"/state"); !slices.Equal(now, state) {
+			t.Errorf("explain changed the state directory: %v, was %v", now, state)
+		}
+		for _, port := range []int{8080, 8081, 8082, 8083, 8085, 8086, 8087, 8088, 8089, 9000, 30080, 30082, 7777} {
+			asADD(t, n, list, port)
+		}
+	})
+}
+
+// sides sends a packet for each outcome.
+func sides(t *testing.T, n *lab.Node, pod *lab.Pod, a explain.Answer) {
+	t.Helper()
+	for side, s := range map[string]struct {
+		outs []explain.Outcome
+		from *lab.Netns
+	}{"outside": {a.Outside, n.Client}, "localhost": {a.Localhost, n.Netns}, "pod": {a.Pod, pod.Netns}} {
+		for _, o := range s.outs {
+			if len(o.Unless) > 0 || side == "pod" && o.Kind == "natRule" {
+				continue // it depends; a neighbour's answer does not come back through the node
+			}
+			for _, addr := range o.Addresses {
+				to := netip.AddrPortFrom(netip.MustParseAddr(addr), a.Port)
+				got := s.from.Who("tcp", to.String())
+				if want := answerer(o); got != want {
+					t.Errorf("%s, %s to %s: explain says %q, and %q answers", a.Question, side, to, o.Gets, got)
+				}
+			}
+		}
+	}
+}
+
+// answerer is the server behind an outcome.
+func answerer(o explain.Outcome) string {
+	switch {
+	case o.Kind == "nobody", strings.HasPrefix(o.Gets, "nobody"):
+		return ""
+	case o.Kind == "hostPort":
+		name, _, _ := strings.Cut(strings.TrimPrefix(o.Gets, "pod default/"), " ")
+		return name
+	case o.Kind == "listener":
+		return "host"
+	}
+	return "backend"
+}
+
+// asADD compares the decision with that of an ADD.
+func asADD(t *testing.T, n *lab.Node, list string, port int) {
+	t.Helper()
+	a := ask(t, n, fmt.Sprintf("%d/tcp", port))
+	p := n.NewPod("asked")
+	_, err := n.Add(p, list, lab.TCP(port, 80))
+	var e *types.Error
+	switch {
+	case err == nil && !a.Decision.Allowed:
+		t.Errorf("%d: ADD allows what explain says is refused: %v", port, a.Decision.Refusals)
+	case err == nil:
+		_ = n.Del(p, list)
+	case a.Decision.Allowed:
+		t.Errorf("%d: ADD refuses what explain says is allowed: %v", port, err)
+	case !errors.As(err, &e) || !strings.HasSuffix(e.Msg, a.Decision.Refusals[0]) || e.Code != a.Decision.Code:
+		t.Errorf("%d: ADD says %v, explain %d %q", port, err, a.Decision.Code, a.Decision.Refusals[0])
+	}
+}
+
+// files lists a directory.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
