@@ -108,7 +108,7 @@ func words(w []string) string {
 func implementers(f Facts) []Finding {
 	var out []Finding
 	if f.Proxies.CRIO {
-		out = append(out, Finding{"implementers", Problem, "CRI-O maps hostPorts by itself, and does not ask portguard", "set disable_hostport_mapping = true in crio.conf and restart CRI-O"})
+		out = append(out, Finding{"implementers", Problem, "CRI-O maps hostPorts by itself and tells CNI plugins of none, so portguard guards nothing for its pods", "use containerd where portguard is to map hostPorts; what CRI-O maps is respected"})
 	}
 	live := 0
 	for _, e := range f.List.HostPorts {

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
+)
+
+func sound() Conflist {
+	return Conflist{File: "10-a.conflist", Types: []string{"bridge", "portguard"}, Capable: true}
+}
+
+// fit are the facts of a node without a finding but infos.
+func fit() Facts {
+	return Facts{ConfDir: "/etc/cni/net.d", Lists: []Conflist{sound()}, Backend: "nftables", EphemeralFrom: 32768, EphemeralTo: 60999}
+}
+
+func has(es ...inventory.Entry) inventory.List { return inventory.List{HostPorts: es} }
+
+func entryOf(state inventory.State, by string, port uint16, address string) inventory.Entry {
+	return inventory.Entry{By: by, Address: netip.MustParseAddr(address), Port: port, Protocol: hostport.TCP, Pod: "default/web", State: state, Reason: "because"}
+}
+
+func TestDiagnose(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		make  func(*Facts)
+		want  []string
+		isFit bool
+	}{
+		{"nothing is wrong", func(*Facts) {}, nil, true},
+		{"the directory cannot be read", func(f *Facts) { f.ConfErr = errors.New("no") }, []string{"conflist warning"}, true},
+		{"it is empty", func(f *Facts) { f.Lists = nil }, []string{"conflist problem"}, false},
+		{"a file cannot be loaded", func(f *Facts) { f.Lists = append(f.Lists, Conflist{File: "x", Err: errors.New("no")}) }, []string{"conflist warning"}, true},
+		{"no file names portguard", func(f *Facts) { f.Lists[0].Types = []string{"bridge"} }, []string{"conflist problem"}, false},
+		{"it is not in the first", func(f *Facts) { f.Lists = []Conflist{{Types: []string{"x"}}, sound()} }, []string{"conflist warning"}, true},
+		{"it is in a later one too", func(f *Facts) { f.Lists = []Conflist{sound(), sound()} }, nil, true},
+		{"it is the first plugin", func(f *Facts) { f.Lists[0].Types = []string{"portguard"} }, []string{"conflist problem"}, false},
+		{"its configuration is refused", func(f *Facts) { f.Lists[0].Invalid = errors.New("no") }, []string{"conflist problem"}, false},
+		{"it has no capability", func(f *Facts) { f.Lists[0].Capable = false }, []string{"capability problem"}, false},
+		{"portmap stands beside it", func(f *Facts) { f.Lists[0].Types = []string{"bridge", "portmap", "portguard"} }, []string{"implementers problem"}, false},
+		{"CRI-O maps", func(f *Facts) { f.Proxies.CRIO = true }, []string{"implementers problem"}, false},
+		{"portmap has mappings", func(f *Facts) { f.List = has(entryOf(inventory.OK, "portmap", 80, "0.0.0.0")) }, []string{"implementers warning"}, true},
+		{"no backend works", func(f *Facts) { f.BackendErr = errors.New("no") }, []string{"backend problem"}, false},
+		{"two proxies do not matter to nftables", func(f *Facts) { f.Proxies.KubeProxy = []string{"nft", "legacy"} }, []string{"flavours warning"}, true},
+		{"they do to iptables", func(f *Facts) { f.Proxies.KubeProxy, f.Backend = []string{"nft", "legacy"}, "iptables-nft" }, []string{"flavours problem"}, false},
+		{"records cannot be written", func(f *Facts) { f.StateErr = errors.New("no") }, []string{"state problem"}, false},
+		{"a jump is misplaced", func(f *Facts) { f.Misplaced = []string{"jump"} }, []string{"order problem"}, false},
+		{"a mapping is shadowed", func(f *Facts) { f.List = has(entryOf(inventory.Shadowed, "portguard", 80, "0.0.0.0")) }, []string{"shadowed problem"}, false},
+		{"a mapping is missing", func(f *Facts) { f.List = has(entryOf(inventory.Missing, "portguard", 80, "0.0.0.0")) }, []string{"missing problem"}, false},
+		{"the dead are said once an owner", func(f *Facts) {
+			f.List = has(entryOf(inventory.Dead, "portguard", 80, "0.0.0.0"), entryOf(inventory.Dead, "portguard", 80, "::"))
+		}, []string{"dead-owner warning"}, true},
+		{"IPv4 is not forwarded", func(f *Facts) { f.NoForwarding = []hostport.Family{hostport.IPv4} }, []string{"forwarding problem"}, false},
+		{"IPv6 is not, and nobody needs it", func(f *Facts) { f.NoForwarding = []hostport.Family{hostport.IPv6} }, nil, true},
+		{"IPv6 is not, and a pod has it", func(f *Facts) {
+			f.NoForwarding, f.List = []hostport.Family{hostport.IPv6}, has(entryOf(inventory.OK, "portguard", 80, "::"))
+		}, []string{"forwarding problem"}, false},
+		{"a filter drops", func(f *Facts) {
+			f.Dropped = []Dropped{{Mapping: hostport.Mapping{Family: 4, Proto: hostport.TCP, HostPort: 80}, Where: "there"}}
+		}, []string{"forward-drop problem"}, false},
+		{"a port is ephemeral, in both families", func(f *Facts) {
+			f.List = has(entryOf(inventory.OK, "portguard", 40000, "0.0.0.0"), entryOf(inventory.OK, "portguard", 40000, "::"))
+		}, []string{"ephemeral warning"}, true},
+		{"it is reserved", func(f *Facts) {
+			f.List, f.Reserved = has(entryOf(inventory.OK, "portguard", 40000, "0.0.0.0")), [][2]uint16{{39999, 40001}}
+		}, nil, true},
+		{"something is unreadable", func(f *Facts) { f.List.Notes = []string{"no"} }, []string{"unreadable problem"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := fit()
+			tt.make(&f)
+			found := Diagnose(f)
+			var got []string
+			for _, x := range found {
+				if x.Severity == Info {
+					continue
+				}
+				got = append(got, x.Check+" "+string(x.Severity))
+				if x.Remedy == "" || strings.ContainsAny(x.Message+x.Remedy, "\n") {
+					t.Errorf("no remedy, or two lines: %+v", x)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" || Fit(found) != tt.isFit {
+				t.Errorf("fit %v (-want +got)\n%s", Fit(found), diff)
+			}
+		})
+	}
+}
+
+func TestFlavoursAreNamed(t *testing.T) {
+	f := fit()
+	f.Proxies = Proxies{Flavours: []string{"nft"}, KubeProxy: []string{"nft"}, Native: true, IPVS: true, Hint: "nft"}
+	found := Diagnose(f)
+	want := "iptables rules in: nft; kube-proxy in: iptables-nft, nftables, ipvs; the kubelet's hint is iptables-nft"
+	if got := found[len(found)-1].Message; got != want {
+		t.Errorf("got %q", got)
+	}
+}
