@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package confdir
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func dir(t *testing.T, files map[string]string) string {
+	t.Helper()
+	d := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(d, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+const (
+	list   = `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge"},{"type":"portguard","capabilities":{"portMappings":true},"dataDir":"/run/x"}]}`
+	single = `{"cniVersion":"1.0.0","name":"one","type":"bridge"}`
+)
+
+func TestRead(t *testing.T) {
+	d := dir(t, map[string]string{"20-net.conflist": list, "10-one.conf": single, "30-broken.conflist": "{", "notes.txt": "x",
+		"40-bad.conflist": strings.Replace(list, `"dataDir":"/run/x"`, `"dataDir":"x"`, 1)})
+	lists, err := Read(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range lists {
+		got = append(got, fmt.Sprintf("%s %v capable %v loads %v sound %v", filepath.Base(l.File), l.Types, l.Capable, l.Err == nil, l.Invalid == nil))
+	}
+	want := []string{
+		"10-one.conf [bridge] capable false loads true sound true",
+		"20-net.conflist [bridge portguard] capable true loads true sound true",
+		"30-broken.conflist [] capable false loads false sound true",
+		"40-bad.conflist [bridge portguard] capable true loads true sound false",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	bad := strings.Replace(list, `"capabilities"`, `"conflictPolicy":"x","capabilities"`, 1)
+	for _, tt := range []struct {
+		name, dir, dataDir string
+		fails              bool
+	}{
+		{"the first that names portguard", dir(t, map[string]string{"1.conf": single, "2.conflist": list}), "/run/x", false},
+		{"no directory", "/nonexistent", "/run/cni/portguard", false},
+		{"nobody names it", dir(t, map[string]string{"1.conf": single}), "/run/cni/portguard", false},
+		{"a wrong one says where its records are", dir(t, map[string]string{"1.conflist": bad}), "/run/x", true},
+	} {
+		c, err := Config(tt.dir)
+		if c == nil || c.DataDir != tt.dataDir || (err != nil) != tt.fails {
+			t.Errorf("%s: got %+v, %v", tt.name, c, err)
+		}
+	}
+}
