@@ -1,41 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package confdir reads the directory of network configurations as a container
-// runtime does.
+// runtime does. It does not use libcni, which brings crypto/tls and tracing into
+// a plugin that starts for every pod; a test compares the two.
 package confdir
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
-	"strings"
 
-	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/netconf"
 )
 
-// Read loads all configurations of a directory, in the order in which containerd
-// and CRI-O look at them (pkg/ocicni, go-cni). One that cannot be loaded says so
-// itself.
+// ours is the plugin's type in a configuration.
+const ours = "portguard"
+
+// Read loads all configurations of a directory, in the order of their names, in
+// which runtimes look at them. One that cannot be loaded says so itself.
 func Read(dir string) ([]doctor.Conflist, error) {
-	files, err := libcni.ConfFiles(dir, []string{".conflist", ".conf", ".json"})
+	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(files)
 	var out []doctor.Conflist
-	for _, f := range files {
-		l := doctor.Conflist{File: f}
-		list, err := load(f)
-		if l.Err = err; err == nil {
-			l.Name = list.Name
-			for _, p := range list.Plugins {
-				l.Types = append(l.Types, p.Network.Type)
-				if p.Network.Type == "portguard" {
-					l.Capable = p.Network.Capabilities["portMappings"]
-					_, l.Invalid = netconf.Parse(p.Bytes)
-				}
+	for _, e := range entries {
+		if e.IsDir() || !slices.Contains([]string{".conflist", ".conf", ".json"}, filepath.Ext(e.Name())) {
+			continue
+		}
+		l := doctor.Conflist{File: filepath.Join(dir, e.Name())}
+		name, plugins, err := load(l.File)
+		l.Name, l.Err = name, err
+		for _, p := range plugins {
+			l.Types = append(l.Types, p.Type)
+			if p.Type == ours {
+				l.Capable = p.Capabilities["portMappings"]
+				_, l.Invalid = netconf.Parse(p.raw)
 			}
 		}
 		out = append(out, l)
@@ -43,15 +49,45 @@ func Read(dir string) ([]doctor.Conflist, error) {
 	return out, nil
 }
 
-func load(file string) (*libcni.NetworkConfigList, error) {
-	if strings.HasSuffix(file, ".conflist") {
-		return libcni.ConfListFromFile(file)
-	}
-	conf, err := libcni.ConfFromFile(file)
+// A plugin is one entry of a list, with its text.
+type plugin struct {
+	types.PluginConf
+	raw []byte
+}
+
+// load reads a list, or a single configuration as a list of one.
+func load(file string) (name string, plugins []plugin, err error) {
+	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return libcni.ConfListFromConf(conf)
+	var list struct {
+		Name    string            `json:"name"`
+		Plugins []json.RawMessage `json:"plugins"`
+	}
+	if err := json.Unmarshal(b, &list); err != nil {
+		return "", nil, err
+	}
+	if filepath.Ext(file) != ".conflist" {
+		list.Plugins = []json.RawMessage{b}
+	}
+	for i, raw := range list.Plugins {
+		p := plugin{raw: raw}
+		if err := json.Unmarshal(raw, &p.PluginConf); err != nil {
+			return list.Name, nil, fmt.Errorf("plugin %d: %w", i+1, err)
+		}
+		if p.Type == "" {
+			return list.Name, nil, fmt.Errorf("plugin %d has no type", i+1)
+		}
+		plugins = append(plugins, p)
+	}
+	switch {
+	case list.Name == "":
+		err = errors.New("it has no name")
+	case len(plugins) == 0:
+		err = errors.New("it has no plugins")
+	}
+	return list.Name, plugins, err
 }
 
 // Config is portguard's configuration in the first file of a directory that names
@@ -65,23 +101,17 @@ func Config(dir string) (c *netconf.Config, err error) {
 		return c, nil //nolint:nilerr // no directory is no configuration
 	}
 	for _, l := range lists {
-		if !slices.Contains(l.Types, "portguard") {
+		_, plugins, err := load(l.File)
+		i := slices.IndexFunc(plugins, func(p plugin) bool { return p.Type == ours })
+		if err != nil || i < 0 {
 			continue
 		}
-		list, err := load(l.File)
-		if err != nil {
-			return c, err
+		sound, err := netconf.Parse(plugins[i].raw)
+		if err != nil { // where its records are may be said all the same
+			c.DataDir = netconf.ParseTeardown(plugins[i].raw).DataDir
+			return c, fmt.Errorf("%s: %w", l.File, err)
 		}
-		for _, p := range list.Plugins {
-			if p.Network.Type == "portguard" {
-				sound, err := netconf.Parse(p.Bytes)
-				if err != nil { // where its records are may be said all the same
-					c.DataDir = netconf.ParseTeardown(p.Bytes).DataDir
-					return c, fmt.Errorf("%s: %w", l.File, err)
-				}
-				return sound, nil
-			}
-		}
+		return sound, nil
 	}
 	return c, nil
 }
