@@ -81,10 +81,23 @@ func (d *demo) play() {
 	d.same("rules after the refusals", held)
 	d.ask("nginx still answers", d.node.Client, "tcp4", lab.NodeV4+":80", "nginx on the host")
 
-	say("3. DEL removes exactly what ADD made")
+	say("3. No socket shows a hostPort, so ask")
+	d.command("list")
+	d.command("explain", "30080/tcp")
+
+	say("4. DEL removes exactly what ADD made")
 	d.cni("del", web, 8080)
 	d.ask("client, IPv4", d.node.Client, "tcp4", lab.NodeV4+":8080", "")
 	d.same("rules of the whole node", before)
+}
+
+// command runs portguard as a person does.
+func (d *demo) command(args ...string) {
+	fmt.Printf("   $ portguard %s\n", strings.Join(args, " "))
+	out, _ := d.node.Try("", append([]string{filepath.Join(d.node.Bin, "portguard"), args[0], "--conf-dir", d.node.Dir}, args[1:]...)...)
+	for line := range strings.Lines(out) {
+		fmt.Print("     " + line)
+	}
 }
 
 // network writes the conflist that cnitool reads.
