@@ -31,10 +31,10 @@ func (c *Config) setConditions(w *wire) error {
 			}
 		}
 		if c.Backend != Auto && c.Backend != syntax {
-			return fieldErrorf(v.field, "are in the syntax of %s and the backend is %q", syntax, c.Backend)
+			return fieldErrorf(v.field, `%q are in the syntax of %s and the backend is %q; write them for that or set "backend": "auto"`, v.words, syntax, c.Backend)
 		}
 		if c.Syntax != "" && c.Syntax != syntax {
-			return fieldErrorf(v.field, "are in the syntax of %s and conditionsV4 in that of %s; use one", syntax, c.Syntax)
+			return fieldErrorf(v.field, "%q are in the syntax of %s and conditionsV4 in that of %s; use one", v.words, syntax, c.Syntax)
 		}
 		c.Syntax, *v.into = syntax, v.words
 	}
@@ -45,9 +45,9 @@ func (c *Config) setConditions(w *wire) error {
 func conditionProblem(s string) string {
 	switch {
 	case s == "":
-		return "is empty"
+		return "is empty; leave it out"
 	case strings.ContainsAny(s, "\n\r\x00"):
-		return "holds a line break or a NUL"
+		return "holds a line break or a NUL; give each word as one string"
 	}
 	return ""
 }
@@ -68,7 +68,7 @@ func nftProblem(s string) string {
 		return p
 	}
 	if strings.ContainsAny(s, ";#\\") {
-		return "holds a character that would end the rule"
+		return "holds one of ; # \\, which would end the rule"
 	}
 	letters := func(r rune) bool { return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	for word := range strings.FieldsFuncSeq(s, letters) {

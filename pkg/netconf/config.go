@@ -133,7 +133,7 @@ func decode(b []byte, prefix string, v any) error {
 		if field == "" {
 			field = "network configuration"
 		}
-		return fieldErrorf(field, "wrong type: %s cannot be read as %s", te.Value, jsonKind(te.Type.String()))
+		return fieldErrorf(field, "%s (want %s)", misread(valueAt(b, te.Field), jsonKind(te.Value)), jsonKind(te.Type.String()))
 	}
 	if err != nil {
 		return fmt.Errorf("network configuration is not valid JSON: %w", err)
@@ -141,16 +141,50 @@ func decode(b []byte, prefix string, v any) error {
 	return nil
 }
 
-// jsonKind says a Go type in the words of JSON.
-func jsonKind(goType string) string {
+// misread says what a value is, or what within it is wrong.
+func misread(given, kind string) string {
 	switch {
-	case strings.HasPrefix(goType, "[]"):
+	case given == "true" || given == "false":
+		return given + " is of the wrong type"
+	case strings.ContainsAny(given[:1], "[{") && kind != "a list" && kind != "an object":
+		return given + " holds " + kind
+	}
+	return given + " is " + kind
+}
+
+// valueAt is the value at a path of keys, cut to what fits in an error.
+func valueAt(b []byte, path string) string {
+	const most = 60
+	for key := range strings.SplitSeq(path, ".") {
+		var object map[string]json.RawMessage
+		if json.Unmarshal(b, &object) != nil || object[key] == nil {
+			break
+		}
+		b = object[key]
+	}
+	var out bytes.Buffer
+	if json.Compact(&out, b) != nil || out.Len() == 0 {
+		return "the value"
+	}
+	if out.Len() > most {
+		return strings.ToValidUTF8(out.String()[:most], "") + "..."
+	}
+	return out.String()
+}
+
+// jsonKind says a type of Go, or what encoding/json calls a value, in the words of
+// JSON.
+func jsonKind(name string) string {
+	switch {
+	case strings.HasPrefix(name, "[]"), name == "array":
 		return "a list"
-	case strings.HasPrefix(goType, "int"):
+	case strings.HasPrefix(name, "int"):
 		return "a whole number"
-	case goType == "bool":
+	case strings.HasPrefix(name, "number"):
+		return "a number"
+	case name == "bool":
 		return "true or false"
-	case goType == "string":
+	case name == "string":
 		return "a string"
 	}
 	return "an object"
@@ -178,10 +212,10 @@ func (c *Config) setBackend(w *wire) error {
 func (c *Config) setMasquerade(w *wire) error {
 	bit, chain := w.MarkMasqBit, w.ExternalSetMarkChain
 	if bit != nil && chain != nil {
-		return fieldErrorf("markMasqBit", "cannot be given together with externalSetMarkChain")
+		return fieldErrorf("markMasqBit", "%d cannot be given together with externalSetMarkChain %q (want one of them, or none)", *bit, *chain)
 	}
 	if chain != nil && c.Backend == NFTables {
-		return fieldErrorf("externalSetMarkChain", "is for iptables and the backend is %q", c.Backend)
+		return fieldErrorf("externalSetMarkChain", "%q is for iptables and the backend is %q; leave it out", *chain, c.Backend)
 	}
 	if bit != nil && (*bit < 0 || *bit > 31) {
 		return fieldErrorf("markMasqBit", "%d is not a bit of the packet mark (0-31)", *bit)
@@ -215,7 +249,7 @@ func (c *Config) setExcludes(w *wire) error {
 		if err != nil {
 			a, aerr := netip.ParseAddr(s)
 			if aerr != nil || a.Zone() != "" {
-				return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is neither a CIDR nor an address", s)
+				return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), `%q is neither a CIDR nor an address (want such as "192.0.2.0/24" or "2001:db8::1")`, s)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
@@ -232,7 +266,7 @@ func (c *Config) setPaths(w *wire) error {
 	if w.LockTimeout != nil {
 		d, err := time.ParseDuration(*w.LockTimeout)
 		if err != nil || d <= 0 {
-			return fieldErrorf("lockTimeout", "%q is not a positive duration such as \"10s\"", *w.LockTimeout)
+			return fieldErrorf("lockTimeout", `%q is not a positive duration (want such as "10s" or "1m30s")`, *w.LockTimeout)
 		}
 		c.LockTimeout = d
 	}
@@ -245,7 +279,7 @@ func (c *Config) setPaths(w *wire) error {
 			continue
 		}
 		if !filepath.IsAbs(*d.value) || filepath.Clean(*d.value) == "/" {
-			return fieldErrorf(d.field, "%q is not an absolute path of a directory", *d.value)
+			return fieldErrorf(d.field, "%q is not an absolute path of a directory other than /", *d.value)
 		}
 		*d.into = filepath.Clean(*d.value)
 	}

@@ -4,6 +4,7 @@ package netconf
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
@@ -44,9 +45,9 @@ func ParseGC(stdin []byte) (Collection, error) {
 	if err := decode(w.Valid, "cni.dev/valid-attachments", &valid); err != nil {
 		return g, err
 	}
-	for _, v := range valid {
+	for i, v := range valid {
 		if v.ContainerID == "" || v.IfName == "" {
-			return g, fieldErrorf("cni.dev/valid-attachments", "an entry lacks containerID or ifname")
+			return g, fieldErrorf(fmt.Sprintf("cni.dev/valid-attachments[%d]", i), "containerID %q and ifname %q are both needed", v.ContainerID, v.IfName)
 		}
 		g.Valid = append(g.Valid, hostport.Owner{ContainerID: v.ContainerID, IfName: v.IfName}.Key())
 	}

@@ -25,7 +25,7 @@ func TestParseGC(t *testing.T) {
 		{"no list says nothing", `{"name":"n"}`, false, nil, ""},
 		{"the name must be there", `{"cni.dev/valid-attachments":[]}`, false, nil, "name"},
 		{"it must be a list", `{"name":"n","cni.dev/valid-attachments":{}}`, true, nil, "cni.dev/valid-attachments"},
-		{"an entry must be whole", `{"name":"n","cni.dev/valid-attachments":[{"containerID":"a"}]}`, true, nil, "cni.dev/valid-attachments"},
+		{"an entry must be whole", `{"name":"n","cni.dev/valid-attachments":[{"containerID":"a"}]}`, true, nil, "cni.dev/valid-attachments[0]"},
 		{"an entry must be text", `{"name":"n","cni.dev/valid-attachments":[{"containerID":1,"ifname":"eth0"}]}`, true, nil, "cni.dev/valid-attachments.containerID"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,6 +20,14 @@ type Port struct {
 	field         string
 }
 
+// portWire is the JSON of an entry as written.
+type portWire struct {
+	HostPort      int64  `json:"hostPort"`
+	ContainerPort int64  `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP"`
+}
+
 func (c *Config) setPorts(w *wire) error {
 	for i, raw := range w.RuntimeConfig.PortMappings {
 		p, err := parsePort(raw, fmt.Sprintf("runtimeConfig.portMappings[%d]", i))
@@ -32,12 +40,7 @@ func (c *Config) setPorts(w *wire) error {
 }
 
 func parsePort(raw json.RawMessage, field string) (Port, error) {
-	var e struct {
-		HostPort      int64  `json:"hostPort"`
-		ContainerPort int64  `json:"containerPort"`
-		Protocol      string `json:"protocol"`
-		HostIP        string `json:"hostIP"`
-	}
+	var e portWire
 	p := Port{field: field}
 	if err := decode(raw, field, &e); err != nil {
 		return p, err
@@ -57,7 +60,7 @@ func parsePort(raw json.RawMessage, field string) (Port, error) {
 	}
 	p.HostIP, err = netip.ParseAddr(e.HostIP)
 	if err != nil || p.HostIP.Zone() != "" {
-		return p, fieldErrorf(field+".hostIP", "%q is not an IP address", e.HostIP)
+		return p, fieldErrorf(field+".hostIP", `%q is not an IP address (want such as "192.0.2.1", or "" for all)`, e.HostIP)
 	}
 	p.HostIP = p.HostIP.Unmap()
 	return p, nil

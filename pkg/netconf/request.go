@@ -134,19 +134,20 @@ func (r *Request) add(p Port) error {
 func (r *Request) addSpecific(p Port) error {
 	f := hostport.FamilyOf(p.HostIP)
 	if _, ok := r.Attachment.Pod(f); !ok {
-		return fieldErrorf(p.field+".hostIP", "%s cannot be mapped: the pod has no %s address", p.HostIP, f)
+		return fieldErrorf(p.field+".hostIP", "%s cannot be mapped: the pod has no %s address; choose one of the other family", p.HostIP, f)
 	}
 	switch {
 	case p.HostIP.IsMulticast():
-		return fieldErrorf(p.field+".hostIP", "%s is a multicast address", p.HostIP)
+		return fieldErrorf(p.field+".hostIP", "%s is a multicast address (want one of the node's own)", p.HostIP)
 	case p.HostIP.IsLoopback() && f == hostport.IPv6:
 		return fieldErrorf(p.field+".hostIP", "::1 cannot be translated by the kernel; use 127.0.0.1")
 	case p.HostIP.IsLoopback() && !r.Localhost:
 		return fieldErrorf(p.field+".hostIP", `%s needs localhost access, which is off; set "localhost": true`, p.HostIP)
 	case f == hostport.IPv6 && p.HostIP.IsLinkLocalUnicast():
-		return fieldErrorf(p.field+".hostIP", "%s is link-local: packets to it cannot be forwarded to a pod", p.HostIP)
-	case slices.ContainsFunc(r.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }):
-		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs", p.HostIP)
+		return fieldErrorf(p.field+".hostIP", "%s is link-local: packets to it cannot be forwarded to a pod (want a global or private address)", p.HostIP)
+	}
+	if i := slices.IndexFunc(r.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }); i >= 0 {
+		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs (%s); choose another address", p.HostIP, r.Excludes[i])
 	}
 	r.append(p, hostport.Mapping{Family: f, HostIP: p.HostIP})
 	return nil
