@@ -154,7 +154,7 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("a healthy node: %+v", found)
 		}
 		unchanged(t, n, held)
-		for _, ill := range ills(t, n, list, dir, web) {
+		for _, ill := range ills(t, n, list, dir) {
 			t.Run(ill.name, func(t *testing.T) {
 				undo := ill.cause()
 				found, fit := diagnosis(t, n)
@@ -178,7 +178,7 @@ type ill struct {
 	cause       func() (undo func())
 }
 
-func ills(t *testing.T, n *lab.Node, list, dir string, web *lab.Pod) []ill {
+func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 	conflist := filepath.Join(dir, "10-net.conflist")
 	rewrite := func(from, to string) func() func() {
 		return func() func() {

@@ -79,6 +79,10 @@ func TestHardToSeeRules(t *testing.T) {
 			"nft flush chain ip nat PREROUTING", "native nftables rules"},
 		{"with a comment that looks like an option", `iptables-nft -t nat -A PREROUTING -p tcp --dport 80 -m comment --comment=-p -j DNAT --to-destination 10.9.9.9:1`,
 			"iptables-nft -t nat -F PREROUTING", "10.9.9.9:1"},
+		{"with a line break in a comment, nft", "iptables-nft -t nat -A PREROUTING -p tcp --dport 80 -m comment --comment 'a\n-A POSTROUTING -m comment --comment \"b' -j DNAT --to-destination 10.9.9.9:1",
+			"iptables-nft -t nat -F PREROUTING", "10.9.9.9:1"},
+		{"with a line break in a comment, legacy", "iptables-legacy -t nat -A PREROUTING -p tcp --dport 80 -m comment --comment 'a\n-A POSTROUTING -m comment --comment \"b' -j DNAT --to-destination 10.9.9.9:1",
+			"iptables-legacy -t nat -F PREROUTING", "10.9.9.9:1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n.Feed(tc.load, "sh", "-e")

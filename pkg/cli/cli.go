@@ -79,11 +79,11 @@ func Run(p *plugin.Plugin, version string, args []string, stdout, stderr io.Writ
 }
 
 func help(w io.Writer, all []command) {
-	fmt.Fprint(w, "portguard maps hostPorts to pods; container runtimes call it through CNI.\nBy hand it knows:\n\n")
+	fmt.Fprintf(w, "portguard maps hostPorts to pods; container runtimes call it through CNI.\nBy hand it knows:\n\n")
 	for _, c := range all {
 		fmt.Fprintf(w, "  portguard %-30s %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
 	}
-	fmt.Fprint(w, "  portguard version                        says which version this is\n\n"+
+	fmt.Fprintf(w, "  portguard version                        says which version this is\n\n"+
 		"\"portguard COMMAND --help\" tells more. Only restore and gc change anything.\n")
 }
 

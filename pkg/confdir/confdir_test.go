@@ -54,21 +54,13 @@ func TestRead(t *testing.T) {
 // What libcni loads is loaded, and nothing else.
 func TestLoadIsLibcnis(t *testing.T) {
 	for name, text := range map[string]string{
-		"a.conflist": list, "b.conf": single, "c.conflist": "{", "d.conflist": `{"name":"x","cniVersion":"1.0.0"}`,
+		"a.conflist": list, "c.conflist": "{", "d.conflist": `{"name":"x","cniVersion":"1.0.0"}`,
 		"e.conflist": `{"cniVersion":"1.0.0","plugins":[{"type":"bridge"}]}`, "f.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[{}]}`,
-		"g.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[]}`, "h.conf": `{"name":"x"}`, "i.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[{"type":7}]}`,
+		"g.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[]}`, "i.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[{"type":7}]}`,
 	} {
 		file := filepath.Join(dir(t, map[string]string{name: text}), name)
 		_, got, err := load(file)
-		var want *libcni.NetworkConfigList
-		var lerr error
-		if strings.HasSuffix(name, ".conflist") {
-			want, lerr = libcni.ConfListFromFile(file)
-		} else if c, err := libcni.ConfFromFile(file); err != nil {
-			lerr = err
-		} else {
-			want, lerr = libcni.ConfListFromConf(c)
-		}
+		want, lerr := libcni.ConfListFromFile(file)
 		if (err == nil) != (lerr == nil) || err == nil && len(got) != len(want.Plugins) {
 			t.Errorf("%s: got %v, libcni says %v", text, err, lerr)
 		}

@@ -48,7 +48,11 @@ func (t *Tools) listings(d *iptsave.Dump, f hostport.Family, tables []string, ch
 	if strings.Contains(out+stderr, "incompatible") {
 		return iptsave.ErrIncompatible
 	}
-	for i, part := range splitListing(out, tables, chains) {
+	lines, err := iptsave.Lines(out)
+	if err != nil {
+		return err
+	}
+	for i, part := range splitListing(lines, tables, chains) {
 		if err := d.ParseListing(tables[i], part, chains[tables[i]]); err != nil {
 			return fmt.Errorf("iptables-nft table %s: %w", tables[i], err)
 		}
@@ -57,10 +61,10 @@ func (t *Tools) listings(d *iptsave.Dump, f hostport.Family, tables []string, ch
 }
 
 // splitListing gives each table the part of the output that its chains are in.
-func splitListing(out string, tables []string, chains map[string][]string) []string {
+func splitListing(lines, tables []string, chains map[string][]string) []string {
 	parts := make([]strings.Builder, len(tables))
 	i, left := 0, len(chains[tables[0]])
-	for line := range strings.Lines(out) {
+	for _, line := range lines {
 		if strings.HasPrefix(line, "-P ") || strings.HasPrefix(line, "-N ") {
 			if left == 0 && i+1 < len(tables) {
 				i++
@@ -68,7 +72,7 @@ func splitListing(out string, tables []string, chains map[string][]string) []str
 			}
 			left--
 		}
-		parts[i].WriteString(line)
+		parts[i].WriteString(line + "\n")
 	}
 	texts := make([]string, len(parts))
 	for i := range parts {

@@ -86,9 +86,11 @@ func (t *Table) Chains() []*Chain {
 func Parse(text string) (*Dump, error) {
 	d := &Dump{tables: map[string]*Table{}}
 	var cur *Table
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
+	all, err := Lines(text)
+	if err != nil {
+		return nil, err
+	}
+	for n, line := range all {
 		line = strings.TrimRight(line, "\r\n")
 		var err error
 		switch {
@@ -108,7 +110,7 @@ func Parse(text string) (*Dump, error) {
 			err = cur.parseLine(line)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w: %q", n, err, line)
+			return nil, fmt.Errorf("line %d: %w: %q", n+1, err, line)
 		}
 	}
 	if cur != nil {
@@ -122,7 +124,11 @@ func Parse(text string) (*Dump, error) {
 // error.
 func (d *Dump) ParseListing(table, text string, asked []string) error {
 	t := &Table{Name: table, chains: map[string]*Chain{}}
-	for line := range strings.Lines(text) {
+	all, err := Lines(text)
+	if err != nil {
+		return err
+	}
+	for _, line := range all {
 		line = strings.TrimRight(line, "\r\n")
 		f := strings.Fields(line)
 		var err error

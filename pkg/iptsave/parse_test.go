@@ -177,6 +177,24 @@ func TestValuesThatLookLikeOptions(t *testing.T) {
 	}
 }
 
+// A line break within quotes does not end a rule: whoever writes comments could
+// otherwise move a rule to another chain.
+func TestParseJoinsQuotedLines(t *testing.T) {
+	d, err := Parse("*nat\n# a quote \" of the tool's\n:PREROUTING ACCEPT [0:0]\n:X - [0:0]\n-A PREROUTING -m comment --comment \"a\n-A X \\\"b\nCOMMIT\\\\\" -j DNAT\nCOMMIT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := d.Table("nat").Chain("PREROUTING").Rules
+	if len(rules) != 1 || rules[0].Spec().Target != "DNAT" || rules[0].Spec().Comment() != "a\n-A X \"b\nCOMMIT\\" || len(d.Table("nat").Chain("X").Rules) > 0 {
+		t.Errorf("got %+v", rules)
+	}
+	for _, open := range []string{"*nat\n-A X --comment \"a\nCOMMIT\n", "*nat\nCOMMIT\n\"a\\"} {
+		if _, err := Parse(open); err == nil {
+			t.Errorf("%q was read", open)
+		}
+	}
+}
+
 func TestParseReadsCounters(t *testing.T) {
 	d, err := Parse("*nat\n:OUTPUT DROP [1:2]\n:X - [0:0]\n[3:4] -A OUTPUT -m comment --comment \"a] b\" -j X\n[0:0] -A X\nCOMMIT\n")
 	if err != nil {

@@ -2,7 +2,10 @@
 
 package iptsave
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // A Word is one argument of a rule; quoted ones are never options.
 type Word struct {
@@ -48,6 +51,38 @@ func Split(text string) []Word {
 	flush()
 	return out
 }
+
+// Lines cuts text into lines as add_param_to_argv sees them: a line break within
+// quotes belongs to the argument, such as a comment.
+func Lines(text string) ([]string, error) {
+	var out []string
+	start, inQuote, escaped := 0, false, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case escaped:
+			escaped = false
+		case inQuote && c == '\\':
+			escaped = true
+		case c == '#' && i == start: // a comment of the tool's; quotes in it are text
+			if n := strings.IndexByte(text[i:], '\n'); n >= 0 {
+				i += n - 1
+			} else {
+				i = len(text)
+			}
+		case c == '"':
+			inQuote = !inQuote
+		case c == '\n' && !inQuote:
+			out, start = append(out, text[start:i]), i+1
+		}
+	}
+	if inQuote || escaped {
+		return nil, errOpenQuote
+	}
+	return append(out, text[start:]), nil
+}
+
+// errOpenQuote: where the argument ends nobody can tell.
+var errOpenQuote = errors.New("a quote does not close")
 
 // Quote writes one argument so that Split and iptables-restore read it back.
 // A line break cannot be written; callers refuse it before.

@@ -27,9 +27,11 @@ func Elements(a hostport.Attachment) []Element {
 	var out []Element
 	tag := a.Owner.Tag()
 	chain, _ := ConditionChain(a)
+	seen := map[string]bool{}
 	add := func(e Element) {
 		e.Comment = tag
-		if !slices.ContainsFunc(out, func(o Element) bool { return o.key() == e.key() }) {
+		if k := e.key(); !seen[k] {
+			seen[k] = true
 			out = append(out, e)
 		}
 	}

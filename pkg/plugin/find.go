@@ -77,7 +77,11 @@ func (d *finder) findOnce(a hostport.Attachment) (r conflict.Report, err error) 
 		var more bool
 		if more, err = d.view.complete(d.tools); more && err == nil {
 			snap.Rules, snap.Claims = d.view.rules(d.flavour), d.claimants(a.Mappings)
-			r, err = conflict.Find(a, snap, ruleset.IsOurs)
+			var again conflict.Report
+			// What was certain is not undone: the text may hide it.
+			if again, err = conflict.Find(a, snap, ruleset.IsOurs); len(again.Conflicts) > 0 || !certain(r) {
+				r = again
+			}
 		}
 	}
 	return r, err
@@ -101,6 +105,13 @@ func (d *finder) snapshot(ms []hostport.Mapping) (snap conflict.Snapshot, err er
 func unclear(r conflict.Report) bool {
 	return slices.ContainsFunc(append(slices.Clone(r.Conflicts), r.Warnings...), func(f conflict.Finding) bool {
 		return slices.Contains([]conflict.Kind{conflict.NodePort, conflict.NATRule, conflict.Undecodable, conflict.Hidden, conflict.CatchAll}, f.Kind)
+	})
+}
+
+// certain reports whether a rule was found that translates.
+func certain(r conflict.Report) bool {
+	return slices.ContainsFunc(r.Conflicts, func(f conflict.Finding) bool {
+		return f.Kind == conflict.NodePort || f.Kind == conflict.NATRule
 	})
 }
 

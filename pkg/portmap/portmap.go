@@ -40,7 +40,7 @@ func Script(d *iptsave.Dump, chain string) string {
 	b.WriteString("*nat\n")
 	if c := nat.Chain(Entry); c != nil {
 		for _, r := range c.Rules {
-			if r.Spec().Target == chain {
+			if r.Spec().Target == chain && !strings.Contains(r.Text, "\n") { // portmap writes no line breaks
 				fmt.Fprintf(&b, "-D %s %s\n", Entry, r.Text)
 			}
 		}

@@ -52,7 +52,8 @@ func (p Packet) start() space {
 	if len(p.Src) > 0 {
 		b.src = p.Src
 	}
-	if p.Hook == Prerouting {
+	switch p.Hook {
+	case Prerouting:
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
 		b.in.except = []string{"lo"}
@@ -61,8 +62,9 @@ func (p Packet) start() space {
 			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
 			b.src = b.src.And(never.Not(false))
 		}
-	} else if p.Hook == Output {
+	case Output:
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
+	case Forward:
 	}
 	return space{b}
 }
