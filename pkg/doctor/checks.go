@@ -124,6 +124,9 @@ func implementers(f Facts) []Finding {
 }
 
 func stateDir(f Facts) []Finding {
+	if f.StateLoose != "" {
+		return []Finding{{"state", Warning, "dataDir: " + f.StateLoose + ": anybody could block ADDs or make up owners", "chown root and chmod 0700 the directory"}}
+	}
 	if f.StateErr == nil {
 		return nil
 	}

@@ -44,6 +44,8 @@ type Facts struct {
 	BackendErr   error
 	// StateErr is why a record could not be written.
 	StateErr error
+	// StateLoose says who else may write there, "" if nobody.
+	StateLoose string
 	Proxies  Proxies
 	// Misplaced are the shared parts of portguard's rules that are lost or in the
 	// wrong place.

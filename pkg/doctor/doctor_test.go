@@ -53,6 +53,7 @@ func TestDiagnose(t *testing.T) {
 		{"two proxies do not matter to nftables", func(f *Facts) { f.Proxies.KubeProxy = []string{"nft", "legacy"} }, []string{"flavours warning"}, true},
 		{"they do to iptables", func(f *Facts) { f.Proxies.KubeProxy, f.Backend = []string{"nft", "legacy"}, "iptables-nft" }, []string{"flavours problem"}, false},
 		{"records cannot be written", func(f *Facts) { f.StateErr = errors.New("no") }, []string{"state problem"}, false},
+		{"anybody may write them", func(f *Facts) { f.StateLoose = "x" }, []string{"state warning"}, true},
 		{"a jump is misplaced", func(f *Facts) { f.Misplaced = []string{"jump"} }, []string{"order problem"}, false},
 		{"a mapping is shadowed", func(f *Facts) { f.List = has(entryOf(inventory.Shadowed, "portguard", 80, "0.0.0.0")) }, []string{"shadowed problem"}, false},
 		{"a mapping is missing", func(f *Facts) { f.List = has(entryOf(inventory.Missing, "portguard", 80, "0.0.0.0")) }, []string{"missing problem"}, false},

@@ -6,7 +6,6 @@ import (
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/state"
 )
 
 // Facts collects what doctor must know of the node, for ADDs with configuration
@@ -17,7 +16,7 @@ func (p *Plugin) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 		return f, err
 	}
 	f.Backend, f.Why, f.BackendErr = i.wouldUse(c)
-	f.StateErr = state.Open(c.DataDir).CouldWrite()
+	f.StateErr, f.StateLoose = i.store.CouldWrite(), i.store.Loose()
 	if f.Proxies, err = i.proxies(); err != nil {
 		return f, err
 	}

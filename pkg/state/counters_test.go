@@ -3,6 +3,8 @@
 package state
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,6 +39,22 @@ func TestCounters(t *testing.T) {
 	}
 	if err := store(t).Count(c); err == nil {
 		t.Error("counters were written nowhere")
+	}
+}
+
+func TestLoose(t *testing.T) {
+	s := created(t)
+	if got := s.Loose(); got != "" {
+		t.Errorf("a directory of our own: %q", got)
+	}
+	if got := store(t).Loose(); got != "" {
+		t.Errorf("none: %q", got)
+	}
+	if err := os.Chmod(s.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Loose(); !strings.Contains(got, "writable for others (mode 0777)") {
+		t.Errorf("got %q", got)
 	}
 }
 

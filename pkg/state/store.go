@@ -102,6 +102,24 @@ func (s *Store) CouldWrite() error {
 	}
 }
 
+// Loose says who else may write into the directory, "" if nobody: the lock is no
+// lock then, and records may be anybody's.
+func (s *Store) Loose() string {
+	var st unix.Stat_t
+	if unix.Lstat(s.dir, &st) != nil {
+		return "" // it will be made
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return s.dir + " is not a directory"
+	case st.Uid != 0:
+		return fmt.Sprintf("%s belongs to uid %d", s.dir, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Sprintf("%s is writable for others (mode %04o)", s.dir, st.Mode&0o7777)
+	}
+	return ""
+}
+
 // Used reports whether there have been rules since boot.
 func (s *Store) Used() bool {
 	_, err := os.Stat(s.used())
