@@ -46,7 +46,7 @@ type Facts struct {
 	StateErr error
 	// StateLoose says who else may write there, "" if nobody.
 	StateLoose string
-	Proxies  Proxies
+	Proxies    Proxies
 	// Misplaced are the shared parts of portguard's rules that are lost or in the
 	// wrong place.
 	Misplaced []string

@@ -46,7 +46,12 @@ type Addressing struct {
 // Addresses reads both families.
 func Addresses() (*Addressing, error) {
 	a := &Addressing{}
-	infra, err := infrastructure()
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE) // one socket for all requests
+	if err != nil {
+		return nil, fmt.Errorf("could not open a netlink socket: %w", err)
+	}
+	defer h.Close()
+	infra, err := infrastructure(h)
 	if err != nil {
 		return nil, fmt.Errorf("could not read the links of the node: %w", err)
 	}
@@ -55,7 +60,7 @@ func Addresses() (*Addressing, error) {
 	}
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := complete(func() ([]netlink.Route, error) {
-			return netlink.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+			return h.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("could not read the local routes of the node: %w", err)
@@ -64,7 +69,7 @@ func Addresses() (*Addressing, error) {
 			a.addRoute(r, infra)
 		}
 	}
-	addrs, err := complete(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("could not read the addresses of the node: %w", err)
 	}
@@ -111,10 +116,10 @@ func prefix(n *net.IPNet) netip.Prefix {
 }
 
 // infrastructure finds the indices of the known links.
-func infrastructure() (map[int]string, error) {
+func infrastructure(h *netlink.Handle) (map[int]string, error) {
 	out := map[int]string{}
 	for _, name := range []string{hostport.IPVSLink, hostport.NodeLocalLink} {
-		l, err := netlink.LinkByName(name)
+		l, err := h.LinkByName(name)
 		var none netlink.LinkNotFoundError
 		if errors.As(err, &none) {
 			continue
@@ -130,7 +135,12 @@ func infrastructure() (map[int]string, error) {
 // LinkTo returns the link by which the node reaches a pod, "" if the pod is not
 // on a link of this node (no route, or through a gateway).
 func LinkTo(pod netip.Addr) (string, error) {
-	routes, err := netlink.RouteGet(pod.AsSlice())
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return "", fmt.Errorf("could not open a netlink socket: %w", err)
+	}
+	defer h.Close()
+	routes, err := h.RouteGet(pod.AsSlice())
 	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
 		return "", nil
 	}
@@ -141,7 +151,7 @@ func LinkTo(pod netip.Addr) (string, error) {
 		if r.Gw != nil || r.Type != unix.RTN_UNICAST {
 			continue
 		}
-		l, err := netlink.LinkByIndex(r.LinkIndex)
+		l, err := h.LinkByIndex(r.LinkIndex)
 		if err != nil {
 			return "", fmt.Errorf("could not name the link to pod %s: %w", pod, err)
 		}

@@ -36,6 +36,10 @@ var ErrNoTool = errors.New("the tool is not installed")
 // Present reports whether the flavour has rules of family f in this network
 // namespace. It does not create any table: asking iptables-legacy would.
 func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
+	if fl == Legacy {
+		names, err := t.legacyTables(f)
+		return slices.ContainsFunc(names, func(n string) bool { return n == "nat" || n == "filter" || n == "mangle" }), err
+	}
 	for _, name := range []string{"nat", "filter", "mangle"} {
 		ok, err := t.has(fl, name, f)
 		if ok || err != nil {
@@ -49,16 +53,22 @@ func (t *Tools) has(fl Flavour, table string, f hostport.Family) (bool, error) {
 	if fl == NFT {
 		return nftTable(table, f)
 	}
-	// The file is missing if ip_tables is not in the kernel.
+	names, err := t.legacyTables(f)
+	return slices.Contains(names, table), err
+}
+
+// legacyTables are the tables of iptables-legacy that exist. The file is missing if
+// ip_tables is not in the kernel.
+func (t *Tools) legacyTables(f hostport.Family) ([]string, error) {
 	name := "ip_tables_names"
 	if f == hostport.IPv6 {
 		name = "ip6_tables_names"
 	}
 	b, err := os.ReadFile(filepath.Join(t.Proc, "thread-self/net", name))
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+		return nil, nil
 	}
-	return slices.Contains(strings.Fields(string(b)), table), err
+	return strings.Fields(string(b)), err
 }
 
 // Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its

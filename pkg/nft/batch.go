@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -81,24 +82,23 @@ func (b *Batch) Apply() (err error) {
 }
 
 func (b *Batch) send() error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
+	// The socket stays open: closing it waits until the kernel has let go of what
+	// was removed, a grace period of RCU, and the caller has more to do meanwhile.
+	c := newConn()
+	if err := c.open(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	defer func() { _ = unix.Close(fd) }()
 	buf := b.encode()
 	// A transaction is one message to the socket, however long it is.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(buf)+4096); err != nil {
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(buf)+4096); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	timeout := unix.Timeval{Sec: 60}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+	if err := unix.Sendto(c.fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	if err := unix.Sendto(fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	return b.answer(fd)
+	err := b.answer(c.fd)
+	runtime.KeepAlive(c)
+	return err
 }
 
 // encode writes the messages; their sequence numbers are their places, from 1.

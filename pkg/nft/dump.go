@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"runtime"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -31,29 +32,50 @@ func request(msg, flags int, family uint8, attrs ...*nl.RtAttr) *nl.NetlinkReque
 	return req
 }
 
-// ask sends a request and returns the answers' attributes.
-func ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) (out [][]byte, err error) {
-	if flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP {
-		err = again(func() error {
-			out = nil
-			return each(msg, family, func(m []byte) error {
-				out = append(out, bytes.Clone(m))
-				return nil
-			}, attrs...)
-		})
-		return out, err
+// A conn is one socket for any number of requests, one after the other: opening,
+// binding and closing one costs more than most answers. It must not be shared.
+type conn struct {
+	fd  int
+	buf []byte // a fresh one for each request would cost its page faults
+}
+
+func newConn() *conn {
+	c := &conn{fd: -1}
+	runtime.SetFinalizer(c, (*conn).close)
+	return c
+}
+
+func (c *conn) open() error {
+	if c.fd >= 0 {
+		return nil
 	}
-	out, err = request(msg, flags, family, attrs...).Execute(unix.NETLINK_NETFILTER, 0)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i, m := range out {
-		if len(m) < nfgenmsgLen {
-			return nil, errAttr
-		}
-		out[i] = m[nfgenmsgLen:]
+	c.fd = fd
+	timeout := unix.Timeval{Sec: 60}
+	return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
+}
+
+// close ends a dump that is not read to its end, too.
+func (c *conn) close() {
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
 	}
-	return out, nil
+	c.fd = -1
+}
+
+// ask sends a request and returns the answers' attributes.
+func (c *conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) (out [][]byte, err error) {
+	err = again(func() error {
+		out = nil
+		return c.whole(request(msg, flags, family, attrs...), func(m []byte) error {
+			out = append(out, bytes.Clone(m))
+			return nil
+		})
+	})
+	return out, err
 }
 
 // again repeats a dump that was interrupted by a change.
@@ -68,40 +90,47 @@ func again(f func() error) (err error) {
 
 // each dumps and calls f for the attributes of each message, which are gone when
 // it returns.
-func each(msg int, family uint8, f func(m []byte) error, attrs ...*nl.RtAttr) error {
-	whole, err := dump(request(msg, unix.NLM_F_DUMP, family, attrs...), manyReads, f)
+func (c *conn) each(msg int, family uint8, f func(m []byte) error, attrs ...*nl.RtAttr) error {
+	return c.whole(request(msg, unix.NLM_F_DUMP, family, attrs...), f)
+}
+
+func (c *conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {
+	whole, err := c.talk(req, manyReads, f)
 	if err == nil && !whole {
-		return errors.New("the dump does not end")
+		err = errors.New("the dump does not end")
 	}
 	return err
 }
 
-// dump sends a dump request and reads at most limit times. The library's own
-// Execute would drain the rest, and copies everything twice; closing the socket
-// ends the dump at once. An interrupted dump is EINTR.
-func dump(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (whole bool, err error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
+// talk sends a request that ends with an acknowledgement or as a dump, and reads at
+// most limit times. The library's own Execute would drain the rest, and copies
+// everything twice. An interrupted dump is EINTR.
+func (c *conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (whole bool, err error) {
+	if err := c.open(); err != nil {
 		return false, err
 	}
-	defer func() { _ = unix.Close(fd) }()
-	timeout := unix.Timeval{Sec: 60}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+	answered := false
+	defer func() {
+		if !answered {
+			c.close()
+		}
+	}()
+	if err := unix.Sendto(c.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return false, err
 	}
-	if err := unix.Sendto(fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return false, err
+	if c.buf == nil {
+		c.buf = make([]byte, 1<<15) // the kernel fills no more
 	}
-	buf := make([]byte, 1<<16) // the kernel fills 32 KiB at most
 	for range limit {
-		n, _, err := unix.Recvfrom(fd, buf, 0)
+		n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue // a signal, not the dump
 		}
 		if err != nil {
 			return false, err
 		}
-		if done, err := messages(buf[:n], f); done || err != nil {
+		if done, err := messages(c.buf[:n], f); done || err != nil {
+			answered = done
 			return done, err
 		}
 	}

@@ -33,7 +33,7 @@ func (r *Reader) elements(s Set, limit int) (elems []Element, whole bool, err er
 	err = again(func() error {
 		elems = nil
 		req := request(getSetElem, unix.NLM_F_DUMP, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name))
-		whole, err = dump(req, limit, func(m []byte) error {
+		whole, err = r.conn.talk(req, limit, func(m []byte) error {
 			es, err := decodeElements(bytes.Clone(m))
 			elems = append(elems, es...)
 			return err

@@ -39,6 +39,7 @@ type Reader struct {
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool
+	conn     *conn
 	// ahead are chains that are being read already.
 	ahead map[string]chan answer
 }
@@ -50,7 +51,9 @@ type answer struct {
 }
 
 // NewReader returns a Reader that knows nothing yet.
-func NewReader() *Reader { return &Reader{rules: map[string][]Rule{}, sets: map[string]Set{}} }
+func NewReader() *Reader {
+	return &Reader{rules: map[string][]Rule{}, sets: map[string]Set{}, conn: newConn()}
+}
 
 // BaseChains lists the base chains of all tables at the hooks where a
 // destination can be translated: those of type nat, and of type filter at
@@ -95,9 +98,8 @@ func (r *Reader) listOnce() error {
 	names := map[Table][]string{}
 	var last Table
 	var list []string
-	r.hooks = map[Table][]Chain{}
 	for _, f := range []uint8{Inet, IPv4, IPv6} {
-		err := each(getChain, f, func(m []byte) error {
+		err := r.conn.each(getChain, f, func(m []byte) error {
 			c, base, err := decodeChain(f, m)
 			if err != nil {
 				return err
@@ -107,9 +109,6 @@ func (r *Reader) listOnce() error {
 				list = names[last]
 			}
 			list = append(list, c.Name)
-			if base {
-				r.hooks[c.Table] = append(r.hooks[c.Table], c)
-			}
 			if base && c.Hook == Forward {
 				policy, ok := Attrs(m).Num(chainPolicy)
 				r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(Drop)
@@ -138,7 +137,7 @@ func (r *Reader) Ahead(t Table, chain string) {
 	}
 	r.ahead[t.String()+" "+chain] = c
 	go func() {
-		rules, err := r.readRules(t, chain)
+		rules, err := r.readRules(newConn(), t, chain)
 		c <- answer{rules, err}
 	}()
 }
@@ -154,7 +153,7 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 		a = <-c
 		delete(r.ahead, key)
 	} else {
-		a.rules, a.err = r.readRules(t, chain)
+		a.rules, a.err = r.readRules(r.conn, t, chain)
 	}
 	if a.err == nil {
 		r.rules[key] = a.rules
@@ -162,10 +161,10 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 	return a.rules, a.err
 }
 
-func (r *Reader) readRules(t Table, chain string) (rules []Rule, err error) {
+func (r *Reader) readRules(c *conn, t Table, chain string) (rules []Rule, err error) {
 	err = again(func() error {
 		rules = []Rule{}
-		return each(getRule, t.Family, func(m []byte) error {
+		return c.each(getRule, t.Family, func(m []byte) error {
 			ru, keep, err := r.decode(t, m)
 			if keep {
 				rules = append(rules, ru)
@@ -197,7 +196,7 @@ func (r *Reader) Set(t Table, name string) (Set, error) {
 	if s, ok := r.sets[key]; ok {
 		return s, nil
 	}
-	msgs, err := ask(getSet, unix.NLM_F_ACK, t.Family, attrText(setTable, t.Name), attrText(setName, name))
+	msgs, err := r.conn.ask(getSet, unix.NLM_F_ACK, t.Family, attrText(setTable, t.Name), attrText(setName, name))
 	if err == nil && len(msgs) == 0 {
 		err = unix.ENOENT
 	}
@@ -244,7 +243,7 @@ const setConcat = 128
 func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
 	list := nl.NewRtAttr(elemListElems|unix.NLA_F_NESTED, nil)
 	list.AddChild(elem)
-	msgs, err := ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name), list)
+	msgs, err := r.conn.ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name), list)
 	if errors.Is(err, unix.ENOENT) {
 		return Element{}, false, nil
 	}

@@ -30,7 +30,7 @@ func Supported() error {
 	if !atLeast(release, 5, 7) {
 		return fmt.Errorf("%w: Linux %s is older than 5.7", ErrNoKernel, release)
 	}
-	_, err := ask(getTable, unix.NLM_F_DUMP, Inet)
+	_, err := newConn().ask(getTable, unix.NLM_F_DUMP, Inet)
 	if absent(err) {
 		return fmt.Errorf("%w: no nf_tables", ErrNoKernel)
 	}

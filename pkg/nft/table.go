@@ -9,17 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Hooks lists the base chains of a table, at whatever hook.
-func (r *Reader) Hooks(t Table) ([]Chain, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+// Chain returns one chain of a table, and whether it is there. Of one that is no
+// base chain only the name is told. No other chain is read: there may be thousands.
+func (r *Reader) Chain(t Table, name string) (c Chain, there bool, err error) {
+	msgs, err := r.conn.ask(getChain, unix.NLM_F_ACK, t.Family, attrText(chainTable, t.Name), attrText(chainName, name))
+	if err == nil && len(msgs) > 0 {
+		c, _, err = decodeChain(t.Family, msgs[0])
+		return c, err == nil, err
 	}
-	return r.hooks[t], nil
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return Chain{}, false, nil
+	}
+	return Chain{}, false, fmt.Errorf("could not read nftables chain %s %s: %w", t, name, err)
 }
 
 // AllRules lists the rules of all chains of a table, which may be none.
 func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
-	msgs, err := ask(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name))
+	msgs, err := r.conn.ask(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
@@ -36,7 +42,7 @@ func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
 
 // Sets lists the named sets of a table, which may be none.
 func (r *Reader) Sets(t Table) ([]Set, error) {
-	msgs, err := ask(getSet, unix.NLM_F_DUMP, t.Family, attrText(setTable, t.Name))
+	msgs, err := r.conn.ask(getSet, unix.NLM_F_DUMP, t.Family, attrText(setTable, t.Name))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
@@ -57,7 +63,7 @@ const TableDormant = 1
 // TableFlags returns the flags of a table, and whether it is there.
 func (r *Reader) TableFlags(t Table) (flags uint32, there bool, err error) {
 	const tableFlags = 2
-	msgs, err := ask(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name))
+	msgs, err := r.conn.ask(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name))
 	switch {
 	case err == nil && len(msgs) > 0:
 		flags, _ = Attrs(msgs[0]).Num(tableFlags)
@@ -71,9 +77,9 @@ func (r *Reader) TableFlags(t Table) (flags uint32, there bool, err error) {
 // Generation returns the number of the rule set, which every transaction
 // changes. What was read before and after must be of one generation: else a rule
 // that moved from one chain to another may not have been seen in either.
-func Generation() (uint32, error) {
+func (r *Reader) Generation() (uint32, error) {
 	const getGen, genID = 16, 1
-	msgs, err := ask(getGen, 0, 0)
+	msgs, err := r.conn.ask(getGen, unix.NLM_F_ACK, 0)
 	if absent(err) {
 		return 0, nil
 	}

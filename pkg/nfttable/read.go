@@ -15,8 +15,7 @@ import (
 // A Source reads nf_tables.
 type Source interface {
 	TableFlags(t nft.Table) (flags uint32, there bool, err error)
-	Names(t nft.Table) ([]string, error)
-	Hooks(t nft.Table) ([]nft.Chain, error)
+	Chain(t nft.Table, name string) (c nft.Chain, there bool, err error)
 	AllRules(t nft.Table) (map[string][]nft.Rule, error)
 	Sets(t nft.Table) ([]nft.Set, error)
 	AllElements(s nft.Set) ([]nft.Element, error)
@@ -114,6 +113,9 @@ func (t *Table) list(src Source, name string) error {
 func (t *Table) keep(set string, r nft.Element) {
 	e := fromRaw(set, r)
 	t.elements[e.key()] = e
+	if _, known := t.chains[e.Goto]; !known && e.Goto != "" { // somebody emptied it
+		t.chains[e.Goto] = Chain{Name: e.Goto}
+	}
 	if r.Counted {
 		t.packets[e.key()] = r.Packets
 	}
@@ -163,31 +165,25 @@ func readShared(src Source) (*Table, error) {
 
 // readChains compares the shared chains with what they must be.
 func (t *Table) readChains(src Source) error {
-	names, err := src.Names(Name())
-	if err != nil {
-		return err
-	}
-	hooks, err := src.Hooks(Name())
-	if err != nil {
-		return err
-	}
 	have, err := src.AllRules(Name())
 	if err != nil {
 		return err
 	}
 	all := rules()
 	for _, c := range chains() {
-		there := slices.Contains(names, c.Name)
+		is, there, err := src.Chain(Name(), c.Name)
+		if err != nil {
+			return err
+		}
 		if there {
 			t.shared = append(t.shared, c.Name)
 		}
-		sound := there && (c.Type == "" || slices.Contains(hooks, c)) &&
-			slices.EqualFunc(have[c.Name], all[c.Name], sameRule)
+		sound := there && is == c && slices.EqualFunc(have[c.Name], all[c.Name], sameRule)
 		if !sound {
 			t.Broken = append(t.Broken, "chain "+c.Name)
 		}
 	}
-	for _, n := range names {
+	for n := range have {
 		if strings.HasPrefix(n, chainPrefix("")) {
 			t.chains[n] = Chain{Name: n, Shape: shapesOf(have[n])}
 		}

@@ -70,7 +70,7 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 
 // prepare completes the attachment and finds out where its rules go.
 func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (err error) {
-	if d.node, err = settle(req, on, store); err != nil {
+	if d.node, err = settle(req, on); err != nil {
 		return err
 	}
 	if d.backend == netconf.IPTables {
@@ -88,9 +88,15 @@ func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, 
 	if err := v.readTable(wanted); err != nil {
 		return err
 	}
-	// A guard that is there knows what route_localnet was before us.
-	if was, ok := v.guarded(req.Attachment.Link); ok {
-		d.node[hostport.IPv4].RouteLocalnet[req.Attachment.Link] = was
+	link := req.Attachment.Link
+	if link == "" {
+		return nil
 	}
-	return nil
+	// A guard that is there knows what route_localnet was before us.
+	was, ok := v.guarded(link)
+	if !ok {
+		was, err = localnetWas(link, store)
+	}
+	d.node[hostport.IPv4].RouteLocalnet[link] = was
+	return err
 }

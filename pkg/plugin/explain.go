@@ -25,7 +25,7 @@ func (p *Plugin) Explain(c *netconf.Config, q explain.Question) (explain.Answer,
 		return explain.Answer{}, err
 	}
 	a := hostport.Attachment{Mappings: asked(q), Excludes: c.Excludes, Localhost: c.Localhost}
-	if _, err := surround(&a, on, store); err != nil {
+	if _, err := surround(&a, on); err != nil {
 		return explain.Answer{}, err
 	}
 	v, backend, err := p.survey(&netconf.Request{Config: c, Attachment: a}, nil, true, on, t)

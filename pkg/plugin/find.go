@@ -13,7 +13,6 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -58,7 +57,7 @@ func (d *finder) steady(ms []hostport.Mapping, f func() error) error {
 		if err := f(); err != nil {
 			return fmt.Errorf("could not decide who has the port: %w", err)
 		}
-		now, err := nft.Generation()
+		now, err := d.view.scout.reader.Generation()
 		if err != nil || now == before {
 			return err
 		}

@@ -26,16 +26,16 @@ func (p *Plugin) bootID() string {
 // settle completes the attachment with what depends on the node: the link for
 // localhost, addresses of infrastructure, the node's networks. It returns what
 // the rules need besides.
-func settle(req *netconf.Request, on *host.Addressing, store *state.Store) (map[hostport.Family]ruleset.Node, error) {
+func settle(req *netconf.Request, on *host.Addressing) (map[hostport.Family]ruleset.Node, error) {
 	if err := settleLocalhost(req); err != nil {
 		return nil, err
 	}
-	return surround(&req.Attachment, on, store)
+	return surround(&req.Attachment, on)
 }
 
 // surround completes an attachment whose localhost is settled with the node's
 // networks and with what belongs to infrastructure.
-func surround(a *hostport.Attachment, on *host.Addressing, store *state.Store) (map[hostport.Family]ruleset.Node, error) {
+func surround(a *hostport.Attachment, on *host.Addressing) (map[hostport.Family]ruleset.Node, error) {
 	a.Networks = on.Networks
 	out := map[hostport.Family]ruleset.Node{}
 	for _, f := range hostport.Families() {
@@ -44,11 +44,6 @@ func surround(a *hostport.Attachment, on *host.Addressing, store *state.Store) (
 			return nil, err
 		}
 		n := ruleset.Node{Sets: sets, RouteLocalnet: map[string]bool{}}
-		if f == hostport.IPv4 && a.Link != "" {
-			if n.RouteLocalnet[a.Link], err = localnetWas(a.Link, store); err != nil {
-				return nil, err
-			}
-		}
 		a.Excludes = append(a.Excludes, infrastructure(on, f, sets)...)
 		out[f] = n
 	}

@@ -33,8 +33,8 @@ type scout struct {
 // rest of the node is looked at: they have one rule or more for each Service, and
 // every packet to the node passes them.
 func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
-	s.generation, _ = nft.Generation() // without it find looks again
 	s.reader = nft.NewReader()
+	s.generation, _ = s.reader.Generation() // without it find looks again
 	s.reader.Concerns = hostport.Concerns(on.Local, ms)
 	for _, f := range hostport.Families() {
 		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
