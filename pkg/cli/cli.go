@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -64,7 +65,7 @@ func Run(p *plugin.Plugin, version string, args []string, stdout, stderr io.Writ
 	switch i := slices.IndexFunc(all, func(c command) bool { return c.name == name }); {
 	case i >= 0:
 		return start(all[i], &session{plugin: p, version: version, out: stdout, err: stderr}, args[1:])
-	case name == "help" && len(args) > 1:
+	case name == "help" && len(args) > 1 && strings.TrimLeft(args[1], "-") != "help":
 		return Run(p, version, []string{args[1], "--help"}, stdout, stderr)
 	case name == "help" || name == "h":
 		help(stdout, all)
@@ -112,12 +113,38 @@ func start(c command, s *session, args []string) int {
 	case s.output != "table" && s.output != "json":
 		return s.usage(c, fmt.Sprintf("-o %q is not an output (want table or json)", s.output))
 	case c.args == "" && fs.NArg() > 0 || strings.HasPrefix(c.args, "PORT") && fs.NArg() != 1:
-		return s.usage(c, fmt.Sprintf("got %d arguments; want: portguard %s %s", fs.NArg(), c.name, c.args))
+		return s.usage(c, fmt.Sprintf("got %d arguments; want: portguard %s", fs.NArg(), strings.TrimSpace(c.name+" "+c.args)))
+	}
+	if os.Geteuid() != 0 {
+		fmt.Fprintf(s.err, "portguard %s: must run as root: rules, sockets and records are not for others to see\n", c.name)
+		return Usage
 	}
 	s.args = fs.Args()
+	s.plugin.Patience = patience * 5
+	out := &sink{Writer: s.out}
+	s.out = out
 	s.configure()
-	defer s.watch()()
-	return c.run(s)
+	stop := s.watch()
+	code := c.run(s)
+	stop()
+	if out.err != nil {
+		return s.fail(out.err)
+	}
+	return code
+}
+
+// A sink remembers that a write failed: half a table is no answer.
+type sink struct {
+	io.Writer
+	err error
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	n, err := s.Writer.Write(b)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
 }
 
 func (s *session) usage(c command, problem string) int {

@@ -67,14 +67,12 @@ func parse(arg string) ([]explain.Question, error) {
 	rest, proto, given := strings.Cut(arg, "/")
 	q := explain.Question{}
 	if i := strings.LastIndex(rest, ":"); i >= 0 {
-		a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(rest[:i], "["), "]"))
-		if err != nil || a.Zone() != "" {
+		inner, bracketed := strings.CutPrefix(rest[:i], "[")
+		a, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		if err != nil || a.Zone() != "" || a.Is6() != bracketed || bracketed != strings.HasSuffix(rest[:i], "]") {
 			return nil, fmt.Errorf("%q is not an address (want 192.0.2.1:80 or [2001:db8::1]:80)", rest[:i])
 		}
-		if q.HostIP = a.Unmap(); q.HostIP.IsUnspecified() {
-			q.HostIP = netip.Addr{}
-		}
-		rest = rest[i+1:]
+		q.HostIP, rest = a.Unmap(), rest[i+1:]
 	}
 	n, err := strconv.ParseUint(rest, 10, 16)
 	if err != nil || n == 0 {
@@ -96,6 +94,9 @@ func parse(arg string) ([]explain.Question, error) {
 
 // answer prints what is known of one port.
 func (s *session) answer(a explain.Answer) {
+	if a.Foreign {
+		fmt.Fprintf(s.out, "%s is not an address of this node: until it is, its packets are not for a hostPort here.\n", a.HostIP)
+	}
 	if len(a.Claimants) == 0 && a.Decision.Allowed {
 		fmt.Fprintf(s.out, "%s: nobody has a claim on it; a new hostPort would be allowed.\n", a.Question)
 		return
@@ -110,6 +111,9 @@ func (s *session) answer(a explain.Answer) {
 	local := "A packet from the node itself to localhost"
 	if a.HostIP.IsValid() {
 		local = "A packet from the node itself"
+	}
+	if a.HostIP.IsValid() && a.HostIP.IsUnspecified() {
+		local = "A packet from the node itself to localhost"
 	}
 	for _, line := range []string{
 		explain.Sentence("A packet from outside", a.Outside),

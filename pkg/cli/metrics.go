@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,9 @@ func exposition(s *session) int {
 	}
 	counters := s.plugin.Counters(s.conf.DataDir)
 	text := metrics.Text(s.version, facts.List, found, counters)
+	if s.output == "json" && s.textfile != "" {
+		return s.fail(errors.New("--textfile is for Prometheus' text format; leave out -o json"))
+	}
 	switch {
 	case s.output == "json":
 		return s.json(metrics.JSON(schema, s.version, facts.List, found, counters))

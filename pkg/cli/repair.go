@@ -27,6 +27,7 @@ name. Exit code: 0, 1 if something was refused, 2 if nothing could be done.`,
 type restored struct {
 	Pod         string `json:"pod"`
 	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifName"`
 	Network     string `json:"network"`
 	// Result is "ok", "restored" or "refused"; Reason says why it was refused.
 	Result string `json:"result"`
@@ -40,7 +41,7 @@ func restore(s *session) int {
 	}
 	code, out := OK, []restored{}
 	for _, r := range done {
-		x := restored{ContainerID: r.Owner.ContainerID, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
+		x := restored{ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
 		if r.Owner.PodName != "" {
 			x.Pod = r.Owner.PodNamespace + "/" + r.Owner.PodName
 		}
@@ -87,6 +88,7 @@ type swept struct {
 	By          string   `json:"by"`
 	Pod         string   `json:"pod"`
 	ContainerID string   `json:"containerID"`
+	IfName      string   `json:"ifName,omitempty"`
 	Network     string   `json:"network"`
 	HostPorts   []string `json:"hostPorts"`
 }
@@ -112,27 +114,24 @@ func gc(s *session) int {
 	}
 	verb := map[bool]string{true: "would remove", false: "removed"}[s.dryRun]
 	for i, d := range done {
-		what := "its record"
-		if n := len(out[i].HostPorts); n > 0 {
-			what = "hostPort " + once(out[i].HostPorts)
+		what := "the record"
+		if ports := out[i].HostPorts; len(ports) > 0 {
+			what = "hostPort " + strings.Join(ports, ", ")
 		}
 		fmt.Fprintf(s.out, "%s %s of %s (%s)\n", verb, what, plain(d.Owner.String()), d.By)
 	}
 	return OK
 }
 
-// once joins words, each once: a hostPort is there in two families.
-func once(w []string) string {
-	return strings.Join(slices.Compact(slices.Sorted(slices.Values(w))), ", ")
-}
-
 func sweptOf(d plugin.Swept) swept {
-	x := swept{By: d.By, ContainerID: d.Owner.ContainerID, Network: d.Owner.Network, HostPorts: []string{}}
+	x := swept{By: d.By, ContainerID: d.Owner.ContainerID, IfName: d.Owner.IfName, Network: d.Owner.Network, HostPorts: []string{}}
 	if d.Owner.PodName != "" {
 		x.Pod = d.Owner.PodNamespace + "/" + d.Owner.PodName
 	}
 	for _, m := range d.Mappings {
-		x.HostPorts = append(x.HostPorts, m.String())
+		if p := m.String(); !slices.Contains(x.HostPorts, p) { // it is there in two families
+			x.HostPorts = append(x.HostPorts, p)
+		}
 	}
 	return x
 }

@@ -160,6 +160,8 @@ type From struct {
 	Hook walk.Hook
 	// Src are their sources, of both families; none of a family are any.
 	Src addrset.Set
+	// NotIn are links that they do not come by.
+	NotIn []string
 }
 
 // A Finder decides for any number of attachments on one snapshot.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/portmap"
 	"github.com/portguard/portguard/pkg/walk"
@@ -17,14 +18,18 @@ type site struct {
 	at Point
 	// target is set for the table where ours would stand.
 	target bool
+	// passes are the destinations of which some packets get through the chain.
+	passes addrset.Set
 	// where prints the way to a rule and the rule itself.
 	where func(walk.Path) string
 }
 
+func overlaps(a, b addrset.Set) bool { return len(a.And(b)) > 0 }
+
 // judge says what a rule that translates the packets means for m. Order protects
 // a Service's own address only in the table where ours would stand.
 func judge(r *Report, m hostport.Mapping, path walk.Path, s site) {
-	f := Finding{Mapping: m, Where: s.where(path), At: []Point{s.at}, Dst: path.Dst, Part: path.Match != walk.Yes}
+	f := Finding{Mapping: m, Where: s.where(path), At: []Point{s.at}, Dst: path.Dst, Part: path.Match != walk.Yes && overlaps(path.Dst, s.passes)}
 	if path.Match == walk.Unknown {
 		if path.NamesPort() {
 			f.Kind, f.Who = Undecodable, "a rule that cannot be decoded"

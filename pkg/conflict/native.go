@@ -65,7 +65,7 @@ func (w *ruleWalk) base(r *Report, a hostport.Attachment, m hostport.Mapping, c 
 	if c.Type != "nat" {
 		res.NAT = onlyTproxy(res.NAT)
 	}
-	at := site{at: Point{h, Translation, c.Priority}, target: target || w.s.Last || c.Table.Name == kubeProxyTable, where: whereNative}
+	at := site{at: Point{h, Translation, c.Priority}, passes: res.Passed, target: target || w.s.Last || c.Table.Name == kubeProxyTable, where: whereNative}
 	for _, path := range res.NAT {
 		judge(r, m, path, at)
 	}

@@ -83,7 +83,7 @@ func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i 
 		}
 		res.NAT = append(res.NAT, onlyTproxy(tproxy.NAT)...)
 	}
-	at := site{at: Point{h, Translation, PrioIptables}, target: w.s.Rules[i].Target || w.s.Last,
+	at := site{at: Point{h, Translation, PrioIptables}, passes: res.Passed, target: w.s.Rules[i].Target || w.s.Last,
 		where: func(path walk.Path) string { return w.where(i, path) }}
 	for _, path := range res.NAT {
 		if strings.EqualFold(path.Last().Target, "tproxy") {
@@ -110,7 +110,7 @@ func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s si
 	if len(certain) == 0 {
 		return
 	}
-	f := Finding{Kind: Hidden, Mapping: m, Who: "nobody by a rule", Where: s.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
+	f := Finding{Kind: Hidden, Mapping: m, Who: "a rule that ends the walk", Where: s.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
 	// Only the node itself gets to a loopback address.
 	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
 		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, f.Where)
@@ -126,7 +126,7 @@ func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s si
 func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) (walk.Packet, bool) {
 	a.Carves = r.Carves
 	from := w.s.From
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4)}
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), NotIn: from.NotIn}
 	if from.Hook != "" && from.Hook != h {
 		return p, false
 	}

@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,23 +17,24 @@ const capability = `"capabilities": {"portMappings": true}`
 // conflists: a runtime takes the first file that it can load.
 func conflists(f Facts) []Finding {
 	if f.ConfErr != nil {
-		return []Finding{{"conflist", Warning, fmt.Sprintf("%s cannot be read: %v", f.ConfDir, f.ConfErr), "name the directory of the conflists with -conf-dir"}}
+		return []Finding{{"conflist", Warning, fmt.Sprintf("%s cannot be read: %v", f.ConfDir, f.ConfErr), "name the directory of the conflists with --conf-dir"}}
 	}
 	if len(f.Lists) == 0 {
 		return []Finding{{"conflist", Problem, "no network configuration in " + f.ConfDir, "install a conflist that names portguard; see conflist/ of the release"}}
 	}
 	var out []Finding
-	named := false
-	for n, l := range f.Lists {
+	named, first := false, ""
+	for _, l := range f.Lists {
 		if l.Err != nil {
 			out = append(out, Finding{"conflist", Warning, fmt.Sprintf("%s cannot be loaded: %v", l.File, l.Err), "repair or remove the file"})
 			continue
 		}
 		has := slices.Contains(l.Types, "portguard")
-		if has && n > 0 && !named {
-			out = append(out, Finding{"conflist", Warning, fmt.Sprintf("%s names portguard, but runtimes take %s first", l.File, f.Lists[0].File),
+		if has && first != "" && !named {
+			out = append(out, Finding{"conflist", Warning, fmt.Sprintf("%s names portguard, but runtimes take %s first", l.File, first),
 				"name portguard in the first file, or remove that"})
 		}
+		first = cmp.Or(first, l.File)
 		named = named || has
 		if has {
 			out = append(out, entry(l)...)
@@ -138,6 +140,10 @@ func order(f Facts) []Finding {
 	for _, m := range f.Misplaced {
 		out = append(out, Finding{"order", Problem, m, "portguard restore"})
 	}
+	if f.Proxies.IPVS && slices.ContainsFunc(f.List.HostPorts, func(e inventory.Entry) bool { return e.By == "portguard" && e.Backend == "nftables" }) {
+		out = append(out, Finding{"order", Problem, "kube-proxy is in ipvs mode, where every ClusterIP is a local address, and mappings are still in nftables: they take the traffic of Services with their ports",
+			"portguard restore moves them to iptables"})
+	}
 	return out
 }
 
@@ -161,7 +167,7 @@ func mappings(f Facts) []Finding {
 		}
 	}
 	for _, o := range owners {
-		out = append(out, Finding{"dead-owner", Warning, fmt.Sprintf("%s is gone and has %d mappings still: its packets are lost", o, dead[o]), "portguard gc"})
+		out = append(out, Finding{"dead-owner", Warning, fmt.Sprintf("%s is gone and its mappings are not (%d): their packets are lost", o, dead[o]), "portguard gc"})
 	}
 	return out
 }
@@ -208,7 +214,7 @@ func ephemeral(f Facts) []Finding {
 func unread(f Facts) []Finding {
 	var out []Finding
 	for _, n := range f.List.Notes {
-		out = append(out, Finding{"unreadable", Problem, n, "what cannot be read is not called free: an ADD may be refused"})
+		out = append(out, Finding{"unreadable", Problem, n, "repair what it names: what cannot be read is not called free. A damaged record may be deleted; its rules are found without it"})
 	}
 	return out
 }

@@ -41,7 +41,8 @@ func TestDiagnose(t *testing.T) {
 		{"it is empty", func(f *Facts) { f.Lists = nil }, []string{"conflist problem"}, false},
 		{"a file cannot be loaded", func(f *Facts) { f.Lists = append(f.Lists, Conflist{File: "x", Err: errors.New("no")}) }, []string{"conflist warning"}, true},
 		{"no file names portguard", func(f *Facts) { f.Lists[0].Types = []string{"bridge"} }, []string{"conflist problem"}, false},
-		{"it is not in the first", func(f *Facts) { f.Lists = []Conflist{{Types: []string{"x"}}, sound()} }, []string{"conflist warning"}, true},
+		{"it is not in the first", func(f *Facts) { f.Lists = []Conflist{{File: "0", Types: []string{"x"}}, sound()} }, []string{"conflist warning"}, true},
+		{"the one before it cannot be loaded", func(f *Facts) { f.Lists = []Conflist{{File: "0", Err: errors.New("no")}, sound()} }, []string{"conflist warning"}, true},
 		{"it is in a later one too", func(f *Facts) { f.Lists = []Conflist{sound(), sound()} }, nil, true},
 		{"it is the first plugin", func(f *Facts) { f.Lists[0].Types = []string{"portguard"} }, []string{"conflist problem"}, false},
 		{"its configuration is refused", func(f *Facts) { f.Lists[0].Invalid = errors.New("no") }, []string{"conflist problem"}, false},
@@ -54,6 +55,11 @@ func TestDiagnose(t *testing.T) {
 		{"they do to iptables", func(f *Facts) { f.Proxies.KubeProxy, f.Backend = []string{"nft", "legacy"}, "iptables-nft" }, []string{"flavours problem"}, false},
 		{"records cannot be written", func(f *Facts) { f.StateErr = errors.New("no") }, []string{"state problem"}, false},
 		{"anybody may write them", func(f *Facts) { f.StateLoose = "x" }, []string{"state warning"}, true},
+		{"nftables takes the traffic of ipvs", func(f *Facts) {
+			e := entryOf(inventory.OK, "portguard", 80, "0.0.0.0")
+			e.Backend = "nftables"
+			f.Proxies.IPVS, f.List = true, has(e)
+		}, []string{"order problem"}, false},
 		{"a jump is misplaced", func(f *Facts) { f.Misplaced = []string{"jump"} }, []string{"order problem"}, false},
 		{"a mapping is shadowed", func(f *Facts) { f.List = has(entryOf(inventory.Shadowed, "portguard", 80, "0.0.0.0")) }, []string{"shadowed problem"}, false},
 		{"a mapping is missing", func(f *Facts) { f.List = has(entryOf(inventory.Missing, "portguard", 80, "0.0.0.0")) }, []string{"missing problem"}, false},

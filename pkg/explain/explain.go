@@ -9,8 +9,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
@@ -40,7 +40,10 @@ type Answer struct {
 	Outside   []Outcome `json:"outside"`
 	Localhost []Outcome `json:"localhost"`
 	Pod       []Outcome `json:"pod"`
-	Decision  Decision  `json:"decision"`
+	// Foreign is set if the address of the question is none of the node's: then its
+	// packets are not for a hostPort here, whatever is mapped, until it is.
+	Foreign  bool     `json:"foreign,omitempty"`
+	Decision Decision `json:"decision"`
 }
 
 // A Claimant is somebody who has a claim on the port.
@@ -50,8 +53,8 @@ type Claimant struct {
 	Who  string `json:"who"`
 	// Where is its rule, or what it listens on.
 	Where string `json:"where"`
-	// Addresses are those of the node that it is about.
-	Addresses string `json:"addresses"`
+	// Addresses are those of the node that it is about, as single ones or ranges.
+	Addresses []string `json:"addresses"`
 	// Effect is what it means for a new hostPort: "refuses", "warns" or "none".
 	Effect string `json:"effect"`
 }
@@ -84,7 +87,12 @@ type Reports struct {
 // New answers a question. Own are the node's addresses that others can send to,
 // loopback those that only the node itself can.
 func New(q Question, r Reports, own, loopback []netip.Addr) Answer {
-	if q.HostIP.IsValid() {
+	switch {
+	case !q.HostIP.IsValid():
+	case q.HostIP.IsUnspecified():
+		other := func(a netip.Addr) bool { return a.Is4() != q.HostIP.Is4() }
+		own, loopback = slices.DeleteFunc(slices.Clone(own), other), slices.DeleteFunc(slices.Clone(loopback), other)
+	default:
 		loopback = []netip.Addr{q.HostIP}
 		if own = loopback; q.HostIP.IsLoopback() {
 			own = nil
@@ -119,12 +127,16 @@ func claimants(r conflict.Report) []Claimant {
 		effect[f.Message] = "warns"
 	}
 	for _, f := range sorted(all(r), "") {
-		c := Claimant{Kind: f.Kind.String(), Who: f.Who, Where: f.Where, Addresses: addresses(f), Effect: cmp.Or(effect[f.Message], "none")}
+		c := Claimant{Kind: f.Kind.String(), Who: f.Who, Where: f.Where, Addresses: ranges(f.Dst), Effect: cmp.Or(effect[f.Message], "none")}
 		i := slices.IndexFunc(out, func(o Claimant) bool { return o.Kind == c.Kind && o.Who == c.Who && o.Where == c.Where })
 		if i < 0 {
 			out = append(out, c)
-		} else if !strings.Contains(out[i].Addresses, c.Addresses) {
-			out[i].Addresses += "," + c.Addresses
+			continue
+		}
+		for _, a := range c.Addresses {
+			if !slices.Contains(out[i].Addresses, a) {
+				out[i].Addresses = append(out[i].Addresses, a)
+			}
 		}
 	}
 	return out
@@ -160,10 +172,11 @@ func sorted(found []conflict.Finding, hook walk.Hook) []conflict.Finding {
 	return found
 }
 
-// addresses are those of the finding, or "" for all of them.
-func addresses(f conflict.Finding) string {
-	if len(f.Dst) == 0 {
-		return "-"
+// ranges writes a set as single addresses and ranges.
+func ranges(s addrset.Set) []string {
+	out := []string{}
+	for _, span := range s {
+		out = append(out, addrset.Set{span}.String())
 	}
-	return f.Dst.String()
+	return out
 }

@@ -102,7 +102,7 @@ func Sentence(side string, outs []Outcome) string {
 // list joins a few words with "or", and counts the rest.
 func list(words []string) string {
 	const few = 4
-	if len(words) > few {
+	if len(words) > few+1 {
 		return fmt.Sprintf("%s or %d others", strings.Join(words[:few], ", "), len(words)-few)
 	}
 	last := len(words) - 1

@@ -161,3 +161,19 @@ func LinkTo(pod netip.Addr) (string, error) {
 	}
 	return "", nil
 }
+
+// Bridges are the links that pods and containers are on; nothing comes from
+// outside by them.
+func Bridges() ([]string, error) {
+	links, err := complete(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("could not read the links of the node: %w", err)
+	}
+	var out []string
+	for _, l := range links {
+		if l.Type() == "bridge" {
+			out = append(out, l.Attrs().Name)
+		}
+	}
+	return out, nil
+}

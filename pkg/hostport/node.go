@@ -46,6 +46,8 @@ type Process struct {
 	Comm string
 	// Pod is "namespace/name", "pod UID ..." or "".
 	Pod string
+	// Unsought is set if the search was given up: there may be a process.
+	Unsought bool
 	// Runtime is set if the process is the container runtime that called us
 	// and holds the port for this very container (nerdctl, podman).
 	Runtime bool
@@ -67,6 +69,8 @@ func (l Listener) String() string {
 // Who names the holder, as far as it is known.
 func (l Listener) Who() string {
 	switch {
+	case l.Holder.Unsought:
+		return fmt.Sprintf("a socket of uid %d (inode %d, its process was not found in time)", l.UID, l.Inode)
 	case l.Holder.PID == 0:
 		return fmt.Sprintf("a socket of uid %d (inode %d, no process found)", l.UID, l.Inode)
 	case l.Holder.Pod != "":

@@ -112,6 +112,9 @@ func (o Owner) String() string {
 	if o.PodName != "" {
 		return "pod " + o.PodNamespace + "/" + o.PodName
 	}
+	if o.IfName == "" {
+		return o.Short()
+	}
 	return "container " + shortID(o.ContainerID) + " (network " + o.Network + ", " + o.IfName + ")"
 }
 

@@ -15,9 +15,9 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// nameBudget bounds the search for holders. A name is worth some milliseconds
-// of a refusal, not a stuck pod on a node with a million descriptors.
-const nameBudget = 300 * time.Millisecond
+// Patience bounds the search for holders. A name is worth some milliseconds of a
+// refusal, not a stuck pod on a node with a million descriptors.
+const Patience = 300 * time.Millisecond
 
 // name fills in the holders of ls, as far as they are found in time.
 func (r *Reader) name(ls []hostport.Listener) {
@@ -28,12 +28,20 @@ func (r *Reader) name(ls []hostport.Listener) {
 			missing[link] = append(missing[link], i)
 		}
 	}
-	deadline := time.Now().Add(nameBudget)
+	deadline := time.Now().Add(r.Patience)
 	if len(missing) == 0 {
 		return
 	}
 	for _, pid := range r.processes() {
-		if len(missing) == 0 || time.Now().After(deadline) {
+		if len(missing) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			for _, places := range missing {
+				for _, i := range places {
+					ls[i].Holder.Unsought = true
+				}
+			}
 			return
 		}
 		for _, link := range r.sockets(pid) {

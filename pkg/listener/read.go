@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,13 +24,15 @@ type Reader struct {
 	Proc string
 	// PodLogs holds a directory "namespace_name_uid" for each pod.
 	PodLogs string
+	// Patience bounds the search for the holders of sockets.
+	Patience time.Duration
 	// dump is sock_diag.
 	dump func(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error)
 }
 
 // New returns a Reader of this machine.
 func New() *Reader {
-	return &Reader{Proc: "/proc", PodLogs: "/var/log/pods", dump: dump}
+	return &Reader{Proc: "/proc", PodLogs: "/var/log/pods", Patience: Patience, dump: dump}
 }
 
 // fewPorts is up to how many ports one request a port is cheaper than one for

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -186,7 +187,7 @@ func TestHolders(t *testing.T) {
 	process(t, dir, 9, "nginx", "0::/kubepods/pod"+uid+"/x\n", 7, 100)
 	process(t, dir, 40, "sshd", "0::/system.slice/ssh.service\n", 200)
 	process(t, dir, 50, "hidden", "0::/kubepods/pod22222222-2222-2222-2222-222222222222/x\n", 300)
-	r := &Reader{Proc: dir, PodLogs: logs, dump: func(uint8, hostport.Proto, uint16) ([]hostport.Listener, error) {
+	r := &Reader{Proc: dir, PodLogs: logs, Patience: time.Minute, dump: func(uint8, hostport.Proto, uint16) ([]hostport.Listener, error) {
 		return []hostport.Listener{
 			sock(hostport.TCP, "0.0.0.0", 80, 0, 100), sock(hostport.TCP, "192.0.2.1", 80, 0, 200),
 			sock(hostport.TCP, "192.0.2.2", 80, 0, 300), sock(hostport.TCP, "192.0.2.3", 80, 5, 400), sock(hostport.TCP, "192.0.2.4", 80, 0, 0),

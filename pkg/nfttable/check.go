@@ -24,6 +24,9 @@ func (t *Table) Check(a hostport.Attachment) []string {
 	}
 	var lost []string
 	for _, part := range t.Broken {
+		if f, one := familyOf(part); one && len(a.Of(f)) == 0 {
+			continue // of the other family only
+		}
 		lost = append(lost, fmt.Sprintf("table %s: %s is not as installed", Name(), part))
 	}
 	for _, e := range want.sorted() {
@@ -47,6 +50,17 @@ func (t *Table) Check(a hostport.Attachment) []string {
 		}
 	}
 	return lost
+}
+
+// familyOf is that of a shared part whose name ends with it.
+func familyOf(part string) (hostport.Family, bool) {
+	switch part[len(part)-1] {
+	case '4':
+		return hostport.IPv4, true
+	case '6':
+		return hostport.IPv6, true
+	}
+	return 0, false
 }
 
 // Seen returns a with what only the table tells of it: what its wildcard mappings

@@ -44,7 +44,12 @@ func (p *Plugin) Explain(c *netconf.Config, q explain.Question) (explain.Answer,
 		return explain.Answer{}, err
 	}
 	own, loopback := reachable(on.Local)
-	return explain.New(q, r, own, loopback), nil
+	ans := explain.New(q, r, own, loopback)
+	ans.Foreign = q.HostIP.IsValid() && !q.HostIP.IsUnspecified() && !slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Prefix.Contains(q.HostIP) })
+	if d := &ans.Decision; c.WarnOnly && !d.Allowed {
+		*d = explain.Decision{Allowed: true, Warnings: append(d.Refusals, d.Warnings...)}
+	}
+	return ans, nil
 }
 
 // asked are the mappings that a hostPort without further ado would be.
@@ -52,6 +57,9 @@ func asked(q explain.Question) []hostport.Mapping {
 	m := hostport.Mapping{HostIP: q.HostIP, Proto: q.Proto, HostPort: q.Port}
 	if q.HostIP.IsValid() {
 		m.Family = hostport.FamilyOf(q.HostIP)
+		if q.HostIP.IsUnspecified() { // all addresses of one family
+			m.HostIP = netip.Addr{}
+		}
 		return []hostport.Mapping{m}
 	}
 	var out []hostport.Mapping
@@ -64,6 +72,10 @@ func asked(q explain.Question) []hostport.Mapping {
 // sides asks for all packets and for those of each side.
 func (p *Plugin) sides(d *finder, a hostport.Attachment, cacheDir string) (r explain.Reports, err error) {
 	pods := podNetworks(d.store)
+	bridges, err := host.Bridges()
+	if err != nil {
+		return r, err
+	}
 	local := a
 	local.Mappings = onLoopback(a.Mappings)
 	for _, s := range []struct {
@@ -72,7 +84,7 @@ func (p *Plugin) sides(d *finder, a hostport.Attachment, cacheDir string) (r exp
 		into *conflict.Report
 	}{
 		{conflict.From{}, a, &r.All},
-		{conflict.From{Hook: walk.Prerouting, Src: without(d.on, pods)}, a, &r.Outside},
+		{conflict.From{Hook: walk.Prerouting, Src: without(d.on, pods), NotIn: bridges}, a, &r.Outside},
 		{conflict.From{Hook: walk.Output}, local, &r.Localhost},
 		{conflict.From{Hook: walk.Prerouting, Src: pods}, a, &r.Pod},
 	} {

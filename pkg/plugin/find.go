@@ -91,7 +91,9 @@ func (d *finder) snapshot(ms []hostport.Mapping) (snap conflict.Snapshot, err er
 	snap = conflict.Snapshot{Local: d.on.Local, Broadcasts: d.on.Broadcasts, Rules: d.view.rules(d.flavour), Claims: d.claimants(ms),
 		NFT: d.view.scout.reader, Sets: host.Sets{}, Last: d.backend == netconf.NFTables, From: d.from}
 	if snap.Native, err = foreignChains(d.view.scout.reader); err == nil {
-		snap.Listeners, err = listener.New().Read(ms)
+		r := listener.New()
+		r.Patience = d.Patience
+		snap.Listeners, err = r.Read(ms)
 	}
 	if err == nil {
 		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
@@ -137,9 +139,23 @@ func (d *finder) claimants(ms []hostport.Mapping) []hostport.Claim {
 			a = d.view.attachment(c.Key, nil)
 		}
 		c.Dead = d.dead(c.Owner, rec, boot)
-		c.Dst = a.Destinations(d.on.Local, c.Mapping)
+		c.Dst = a.Destinations(matched(d.on.Local, c.Backend), c.Mapping)
 	}
 	return claims
+}
+
+// matched are the local addresses as the rules of a backend match them: iptables
+// spares those of infrastructure by sets and order, nftables those that its
+// attachment knew.
+func matched(local []hostport.Local, backend string) []hostport.Local {
+	if backend != netconf.NFTables {
+		return local
+	}
+	out := slices.Clone(local)
+	for i := range out {
+		out[i].Infrastructure = ""
+	}
+	return out
 }
 
 // dead reports whether the owner's network namespace is gone for certain.

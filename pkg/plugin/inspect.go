@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
@@ -27,8 +28,11 @@ type inspection struct {
 	// attachments are all that have rules or a record, by key.
 	attachments map[string]hostport.Attachment
 	claims      []hostport.Claim
-	notes       []string
-	boot        string
+	// notes say what could not be read: of the rules, and of the records.
+	notes, damaged []string
+	boot           string
+	// underPortmap are the listeners on the ports of portmap's mappings.
+	underPortmap []hostport.Listener
 }
 
 // progress tells a person what takes so long.
@@ -91,7 +95,7 @@ func (i *inspection) load() {
 	for _, key := range keys {
 		rec, err := i.store.Load(key)
 		if err != nil {
-			i.note(err)
+			i.damaged = append(i.damaged, err.Error())
 			continue
 		}
 		i.records[key], i.attachments[key] = rec, rec.Attachment
@@ -111,18 +115,21 @@ func (i *inspection) gone(key string) bool {
 	return i.dead(i.attachments[key].Owner, i.records[key], i.boot)
 }
 
-// lacks lists what is lost of an attachment that has a record.
-func (i *inspection) lacks(key string) ([]string, error) {
+// lacks lists what is lost of one mapping of an attachment that has a record. A jump
+// in the wrong place is no loss: doctor tells it.
+func (i *inspection) lacks(key string, m hostport.Mapping) ([]string, error) {
 	rec := i.records[key]
 	if rec == nil {
 		return nil, nil
 	}
 	if rec.Backend == netconf.NFTables {
-		return i.view.table.Check(rec.Attachment), nil
+		a := rec.Attachment
+		a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
+		return i.view.table.Check(a), nil
 	}
 	var lost []string
 	for _, at := range i.view.places {
-		if string(at.flavour) != rec.Flavour {
+		if string(at.flavour) != rec.Flavour || at.family != m.Family {
 			continue
 		}
 		sets, err := serviceSets(i.on, at.family)
@@ -131,7 +138,7 @@ func (i *inspection) lacks(key string) ([]string, error) {
 		}
 		lost = append(lost, i.view.layouts[at].Check(rec.Attachment, sets)...)
 	}
-	return lost, nil
+	return slices.DeleteFunc(lost, func(s string) bool { return strings.Contains(s, " stands ") }), nil
 }
 
 // contested finds, for each live attachment that is in place, what an ADD of it

@@ -11,9 +11,11 @@ import (
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
+	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/portmap"
+	"github.com/portguard/portguard/pkg/ruleset"
 )
 
 // List lists the hostPorts of the node: portguard's, with those whose rules are
@@ -38,19 +40,46 @@ func (i *inspection) list(cacheDir string) (inventory.List, error) {
 	for key := range i.records {
 		out.HostPorts = append(out.HostPorts, i.missing(key)...)
 	}
-	for _, c := range i.ofPortmap() {
+	pm := i.ofPortmap()
+	for _, c := range pm {
 		o := portmap.Pod(cacheDir, c.Owner)
 		e := inventory.New("portmap", o, c.Mapping)
 		e.Backend, e.Target = backendName(c), c.Target
 		e.Count(c.Packets)
+		if f, found := i.beside(c, pm); found {
+			e.State, e.Reason = inventory.Shadowed, shadow(f)
+		}
 		if portmap.Dead(cacheDir, c.Owner) {
 			e.State, e.Reason = inventory.Dead, "its network namespace is gone"
 		}
 		out.HostPorts = append(out.HostPorts, e)
 	}
 	inventory.Sort(out.HostPorts)
-	out.Notes = i.notes
+	out.Notes = append(i.notes, i.damaged...)
 	return out, nil
+}
+
+// beside finds a listener that portmap took the port of: it looks at nothing.
+func (i *inspection) beside(c hostport.Claim, all []hostport.Claim) (conflict.Finding, bool) {
+	var ms []hostport.Mapping
+	for _, o := range all {
+		ms = append(ms, o.Mapping)
+	}
+	if i.underPortmap == nil {
+		r := listener.New()
+		r.Patience = i.Patience
+		ls, err := r.Read(ms)
+		if err != nil {
+			i.note(err)
+		}
+		i.underPortmap = append(ls, hostport.Listener{}) // read once
+	}
+	snap := conflict.Snapshot{Local: i.on.Local, Broadcasts: i.on.Broadcasts, Listeners: i.underPortmap}
+	r, err := conflict.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true}, snap, ruleset.IsOurs)
+	if err != nil || len(r.Conflicts) == 0 {
+		return conflict.Finding{}, false
+	}
+	return r.Conflicts[0], true
 }
 
 // entry describes a mapping that is in place.
@@ -69,7 +98,7 @@ func (i *inspection) entry(c hostport.Claim, contested []conflict.Finding) inven
 			break
 		}
 	}
-	if lost, err := i.lacks(c.Key); err != nil {
+	if lost, err := i.lacks(c.Key, c.Mapping); err != nil {
 		i.note(err)
 	} else if rec != nil && len(lost) > 0 {
 		e.State, e.Reason = inventory.Missing, lost[0]

@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/listener"
 )
 
 // A Plugin answers CNI calls. Its functions return *types.Error.
@@ -18,12 +19,16 @@ type Plugin struct {
 	Stderr io.Writer
 	// Proc is where procfs is mounted.
 	Proc string
+	// Patience bounds the search for the processes that hold sockets.
+	Patience time.Duration
 	// Progress, if set, is told what is being done now.
 	Progress func(string)
 }
 
 // New returns the plugin for this machine.
-func New(stderr io.Writer) *Plugin { return &Plugin{Stderr: stderr, Proc: "/proc"} }
+func New(stderr io.Writer) *Plugin {
+	return &Plugin{Stderr: stderr, Proc: "/proc", Patience: listener.Patience}
+}
 
 // Funcs are the verbs for skel.
 func (p *Plugin) Funcs() skel.CNIFuncs {

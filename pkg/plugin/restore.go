@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -62,7 +63,43 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 		}
 		out = append(out, r)
 	}
-	return out, c.apply(t)
+	slices.SortStableFunc(out, func(a, b Restored) int { return cmp.Compare(a.Owner.String(), b.Owner.String()) })
+	moved, err := p.outOfNftables(&c, store, on, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.apply(t); err != nil {
+		return nil, err
+	}
+	for _, r := range moved {
+		if err := store.Save(r); err != nil {
+			p.warn(err.Error())
+		}
+		if i := slices.IndexFunc(out, func(o Restored) bool { return o.Owner.Same(r.Attachment.Owner) }); i >= 0 {
+			out[i].Put = true
+		}
+	}
+	return out, nil
+}
+
+// outOfNftables moves what was added before kube-proxy changed to ipvs mode.
+func (p *Plugin) outOfNftables(c *change, store *state.Store, on *host.Addressing, t *iptables.Tools) ([]state.Record, error) {
+	if !on.IPVS || len(c.table.Keys()) == 0 {
+		return nil, nil
+	}
+	fl, err := c.view.target(t)
+	if err != nil {
+		return nil, err
+	}
+	d := &decision{target: target{netconf.IPTables, fl}, ipvs: true, node: map[hostport.Family]ruleset.Node{}}
+	for _, f := range nodeFamilies() {
+		sets, err := serviceSets(on, f)
+		if err != nil {
+			return nil, err
+		}
+		d.node[f] = ruleset.Node{Sets: sets}
+	}
+	return p.leaveNftables(c, d, store), nil
 }
 
 // alive are the records of attachments whose network namespace is there, in a

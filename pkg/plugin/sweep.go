@@ -39,6 +39,7 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 	for _, n := range i.notes {
 		all = errors.Join(all, errors.New(n))
 	}
+	p.warn(i.damaged...) // theirs stays
 	swept, keys := i.leftovers(cacheDir)
 	if dry || all != nil {
 		return swept, all

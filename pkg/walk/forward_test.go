@@ -32,7 +32,7 @@ func TestForward(t *testing.T) {
 		"-m conntrack --ctorigdstport 8080 -j ACCEPT":            "may end",
 		"-m conntrack --ctorigdst 192.0.2.1 -j ACCEPT":           "may end",
 		"-m conntrack ! --ctorigdst 192.0.2.1/32 -j ACCEPT":      "may end",
-		"-m mark --mark 0x4000/0x4000 -j ACCEPT":                 "may end",
+		"-m mark --mark 0x4000/0x4000 -j ACCEPT":                 "passes",
 		"-m conntrack --ctstate INVALID -j DROP":                 "passes",
 		"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j X": "passes",
 	} {

@@ -34,6 +34,8 @@ type Packet struct {
 	Port uint16
 	// Src are the sources, none for any.
 	Src addrset.Set
+	// NotIn are links that the packets do not come by.
+	NotIn []string
 	// Local are all addresses of the node, nil if they are not known.
 	Local addrset.Set
 	// Absent means that Dst is not an address of the node now (a floating
@@ -56,7 +58,7 @@ func (p Packet) start() space {
 	case Prerouting:
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
-		b.in.except = []string{"lo"}
+		b.in.except = append([]string{"lo"}, p.NotIn...)
 		if p.Family() == hostport.IPv6 {
 			// ip6_rcv_core drops these before the hook, unless they come by lo.
 			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
@@ -65,6 +67,8 @@ func (p Packet) start() space {
 	case Output:
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
 	case Forward:
+		// Portguard sets no marks, and what kube-proxy marks is not ours.
+		b.mark = bits{known: ^uint32(0)}
 	}
 	return space{b}
 }
@@ -112,8 +116,9 @@ type Result struct {
 	// End are the rules that end the walk for some of them, or may (ACCEPT,
 	// DROP), before Place.
 	End []Path
-	// Reached are the destinations of which some packets may get to Place.
-	Reached addrset.Set
+	// Reached are the destinations of which some packets may get to Place, Passed
+	// those of which some may get to the end of the chain.
+	Reached, Passed addrset.Set
 }
 
 // ErrTooComplex means that the rules branch more than any sane set does.
@@ -186,8 +191,9 @@ type trip struct {
 func (w *Walker) Walk(chain string, p Packet) (Result, error) {
 	t := &trip{Walker: w, p: p}
 	rest, _, err := t.chain(chain, p.start(), nil, Yes)
+	t.r.Passed = rest.dst()
 	if !t.place {
-		t.r.Reached = rest.dst()
+		t.r.Reached = t.r.Passed
 	}
 	return t.r, err
 }
