@@ -13,7 +13,7 @@ DISTDIR ?= dist
 # Where the container runtime looks for plugins.
 BINDIR ?= /opt/cni/bin
 
-.PHONY: build install dist dist-check deps demo test unit integration oracle faults bench fuzz golden lint clean help
+.PHONY: build install dist dist-check deps promtool demo test unit integration oracle faults bench fuzz golden lint clean help
 
 # The plugin, static, in bin/.
 build:
@@ -42,6 +42,10 @@ deps:
 	@for c in iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git; do command -v $$c >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); fi
 
+# promtool, for the tests of monitoring/, into bin/tools if there is none on PATH.
+promtool:
+	@scripts/promtool.sh
+
 # The main job on a node made of network namespaces.
 demo: deps
 	$(GO) run ./integration/demo
@@ -57,7 +61,7 @@ unit:
 	CGO_ENABLED=1 $(GO) test -race ./pkg/... ./plugins/...
 
 # The real plugin on nodes made of network namespaces.
-integration:
+integration: promtool
 	$(GO) test -count=1 -timeout 8m ./integration/...
 
 # SEEDS random rule sets against the kernel.
