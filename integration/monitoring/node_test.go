@@ -50,21 +50,26 @@ func TestRealMetrics(t *testing.T) {
 	check(t, text, []string{"PortguardDeadOwners", "PortguardMappingsMissing", "PortguardMappingsShadowed", "PortguardRefusals"})
 	detect(t, n, conf, 1)
 	t.Run("names", func(t *testing.T) { names(t, text) })
+	t.Run("documented", func(t *testing.T) { documented(t, n, conf) })
 }
 
-// command runs portguard on the node, and returns what it says and its exit code.
+// command runs portguard on the node, and returns its stdout and its exit code. Its
+// stderr may say that it takes a while.
 func command(t *testing.T, n *lab.Node, conf string, args ...string) (string, int) {
 	t.Helper()
 	args = append([]string{filepath.Join(n.Bin, "portguard"), args[0], "--conf-dir", conf, "--cache-dir", filepath.Join(n.Dir, "cache")}, args[1:]...)
-	out, err := n.Try("", args...)
+	var out []byte
+	var err error
+	n.Do(func() { out, err = n.Command(args...).Output() })
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return out, exit.ExitCode()
+		t.Logf("%v: %v\n%s", args, err, exit.Stderr)
+		return string(out), exit.ExitCode()
 	}
 	if err != nil {
 		t.Fatalf("%v: %v", args, err)
 	}
-	return out, 0
+	return string(out), 0
 }
 
 // measure has the textfile written, by the command of the systemd service.

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// findings are the names of the checks in doctor's source, where nothing lists
+// them, with the severities that stand beside them.
+func findings(t *testing.T) map[string][]string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "../doctor/checks.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][]string{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		c, ok := n.(*ast.CompositeLit)
+		if !ok || len(c.Elts) != 4 {
+			return true
+		}
+		name, ok := c.Elts[0].(*ast.BasicLit)
+		if !ok {
+			return true
+		}
+		check, err := strconv.Unquote(name.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[check] = append(out[check], strings.ToLower(c.Elts[1].(*ast.Ident).Name))
+		return true
+	})
+	return out
+}
+
+// Every check of doctor is listed with its severities.
+func TestDocumentedChecks(t *testing.T) {
+	want := findings(t)
+	if len(want) < 10 {
+		t.Fatalf("only %d checks are found in the source", len(want))
+	}
+	got := column(rows(t, section(t, "### Checks"), "check"), 1)
+	if d := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); d != "" {
+		t.Errorf("in the code (-) and in docs/commands.md (+):\n%s", d)
+	}
+	for check, severities := range want {
+		for _, s := range severities {
+			if s != "sev" && !slices.Contains(strings.Split(got[check], ", "), s) { // sev is a variable
+				t.Errorf("%s may be a %s; docs/commands.md has %s", check, s, got[check])
+			}
+		}
+	}
+}
