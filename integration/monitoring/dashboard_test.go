@@ -19,9 +19,10 @@ type dashboard struct {
 	Title         string `json:"title"`
 	Templating    struct {
 		List []struct {
-			Name       string `json:"name"`
-			Type       string `json:"type"`
-			Definition string `json:"definition"`
+			Name       string     `json:"name"`
+			Type       string     `json:"type"`
+			Definition string     `json:"definition"`
+			Datasource datasource `json:"datasource"`
 		} `json:"list"`
 	} `json:"templating"`
 	Panels []panel `json:"panels"`
@@ -74,9 +75,13 @@ func TestDashboard(t *testing.T) {
 	if d.SchemaVersion < 38 || d.UID == "" || d.Title == "" {
 		t.Errorf("schemaVersion %d, uid %q, title %q", d.SchemaVersion, d.UID, d.Title)
 	}
+	chosen := datasource{"prometheus", "${datasource}"}
 	variables := map[string]string{}
 	for _, v := range d.Templating.List {
 		variables[v.Name] = v.Type
+		if v.Type == "query" && v.Datasource != chosen {
+			t.Errorf("variable %s: data source %v", v.Name, v.Datasource)
+		}
 	}
 	if variables["datasource"] != "datasource" || variables["instance"] != "query" {
 		t.Errorf("variables %v", variables)
@@ -99,15 +104,14 @@ func TestDashboard(t *testing.T) {
 				t.Errorf("%s and %s overlap", p.Title, o.Title)
 			}
 		}
-		sources(t, p)
+		sources(t, p, chosen)
 	}
 	loads(t)
 }
 
 // sources: every query asks the data source that was chosen, for the nodes that were.
-func sources(t *testing.T, p panel) {
+func sources(t *testing.T, p panel, want datasource) {
 	t.Helper()
-	want := datasource{"prometheus", "${datasource}"}
 	if p.Datasource != want {
 		t.Errorf("%s: data source %v", p.Title, p.Datasource)
 	}
