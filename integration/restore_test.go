@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,9 +18,8 @@ func TestRestore(t *testing.T) {
 		web.Serve(80, "web")
 		n.MustAdd(web, list, lab.TCP(8080, 80), lab.UDP(8080, 80))
 		held := n.Rules()
-		restore := func() (string, error) {
-			return n.Try("", filepath.Join(n.Bin, "portguard"), "restore", "--data-dir", n.Dir+"/state", "--conf-dir", n.Dir+"/none")
-		}
+		confDir(t, n, list)
+		restore := func() (string, error) { return cli(n, "restore") }
 		if out, err := restore(); err != nil || out != "ok pod default/web\n" {
 			t.Errorf("restore with nothing to do: %v %q", err, out)
 		}
