@@ -82,12 +82,24 @@ func TestExplainIsTrue(t *testing.T) {
 		n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8088 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		n.Iptables("", "-t nat -A PREROUTING -p tcp -s "+lab.ClientV4+" --dport 8083 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		n.Feed("table ip mine { chain p { type nat hook prerouting priority -110;\n tcp dport 8082 dnat to "+pods["backend"].V4+":80\n }\n }", "nft", "-f", "-")
+		n.Run("ip", "link", "add", "docker0", "type", "bridge")
+		n.Iptables("", "-t nat -A PREROUTING ! -i docker0 -p tcp --dport 8091 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		for _, half := range []string{"-m statistic --mode random --probability 0.5 ", ""} { // two endpoints
+			n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8092 "+half+"-j DNAT --to-destination "+pods["backend"].V4+":80")
+		}
 		pods["dead"].Delete()
 		held, state := n.Rules(), files(t, n.Dir+"/state")
-		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 9000, 30080, 30082, 7777} {
+		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 8091, 8092, 9000, 30080, 30082, 7777} {
 			a := ask(t, n, fmt.Sprintf("%d/tcp", port))
 			sides(t, n, pods["six"], a)
 			t.Logf("%d: %s", port, strings.Join(a.Decision.Refusals, " | "))
+		}
+		for _, port := range []string{"8091/tcp", "8092/tcp", "30080/tcp"} {
+			for _, o := range ask(t, n, port).Outside {
+				if len(o.Unless) > 0 {
+					t.Errorf("%s: all packets from outside are taken, and explain says %+v", port, o)
+				}
+			}
 		}
 		unchanged(t, n, held)
 		if now := files(t, n.Dir+"/state"); !slices.Equal(now, state) {

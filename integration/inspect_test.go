@@ -210,6 +210,7 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 		}},
 		{"FORWARD drops", "forward-drop", doctor.Problem, "policy of chain FORWARD", func() func() {
 			n.Iptables("", "-P FORWARD DROP")
+			n.Iptables("", "-A FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT") // as KUBE-FORWARD does
 			want(t, "behind a policy of DROP", n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
 			return func() {
 				n.Iptables("", "-I FORWARD -m conntrack --ctstate DNAT -j ACCEPT") // the remedy

@@ -163,13 +163,19 @@ COMMIT
 	})
 }
 
-// kube-proxy that turns out to be in ipvs mode after a pod was added: the next ADD
-// brings its mappings to where Services are safe.
+// kube-proxy that turns out to be in ipvs mode after a pod was added: the next ADD,
+// or restore, brings its mappings to where Services are safe.
 func TestIPVSComesLater(t *testing.T) {
-	n := newNode(t, "", "nft")
+	for name, later := range map[string]bool{"the next ADD": true, "restore": false} {
+		t.Run(name, func(t *testing.T) { ipvsComesLater(t, newNode(t, "", "nft"), later) })
+	}
+}
+
+func ipvsComesLater(t *testing.T, n *lab.Node, byADD bool) {
 	pod, later := n.NewPod("web"), n.NewPod("later")
 	pod.Serve(443, "pod")
 	list := n.Network("net", "46", nil)
+	confDir(t, n, list)
 	n.MustAdd(pod, list, lab.TCP(443, 443))
 	n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
 	n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
@@ -180,7 +186,20 @@ func TestIPVSComesLater(t *testing.T) {
 	n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.1")
 	n.ServeTCP("tcp4", "10.96.0.1:443", "service")
 	want(t, "the ClusterIP before (is there anything to mend?)", n.Who("tcp4", "10.96.0.1:443"), "pod")
-	n.MustAdd(later, list, lab.TCP(444, 443))
+	if got := ask(t, n, "10.96.0.1:443/tcp").Localhost[0].Gets; got != "pod default/web (hostPort)" {
+		t.Errorf("explain says %q has the ClusterIP", got)
+	}
+	if found, fit := diagnosis(t, n); fit || !strings.Contains(found["order"].Message, "ipvs mode") {
+		t.Errorf("doctor: %+v", found)
+	}
+	if byADD {
+		n.MustAdd(later, list, lab.TCP(444, 443))
+	} else if out, err := cli(n, "restore"); err != nil || out != "restored pod default/web\n" {
+		t.Errorf("restore: %v %q", err, out)
+	}
+	if found, fit := diagnosis(t, n); !fit {
+		t.Errorf("doctor afterwards: %+v", found)
+	}
 	want(t, "the ClusterIP", n.Who("tcp4", "10.96.0.1:443"), "service")
 	want(t, "the hostPort", n.Client.Who("tcp4", lab.NodeV4+":443"), "pod")
 	want(t, "the hostPort, IPv6", n.Client.Who("tcp6", net.JoinHostPort(lab.NodeV6, "443")), "pod")
@@ -189,6 +208,9 @@ func TestIPVSComesLater(t *testing.T) {
 		t.Error("the table of nftables is still there")
 	}
 	for p, port := range map[*lab.Pod]int{pod: 443, later: 444} {
+		if p == later && !byADD {
+			continue
+		}
 		if err := n.Check(p, list, lab.TCP(port, 443)); err != nil {
 			t.Errorf("CHECK: %v", err)
 		}
