@@ -10,7 +10,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // schema is the version of the JSON outputs. Fields may be added to one; what is
@@ -41,15 +42,7 @@ func table(w io.Writer, rows [][]string) {
 	_ = tw.Flush()
 }
 
-// plain replaces what a terminal would obey.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
+func plain(s string) string { return hostport.Plain(s) }
 
 // patience is how long a command may be silent.
 const patience = time.Second

@@ -208,8 +208,10 @@ func (r *Report) warn(f Finding) { add(&r.Warnings, f) }
 func (r *Report) note(f Finding) { add(&r.Beside, f) }
 
 // add joins what was said already of the mapping: a rule is found from outside and
-// from the node.
+// from the node. It makes the message one plain line, because others have chosen the
+// names and comments in it.
 func add(list *[]Finding, f Finding) {
+	f.Message = hostport.Line(f.Message)
 	i := slices.IndexFunc(*list, func(o Finding) bool {
 		return o.Mapping == f.Mapping && o.Kind == f.Kind && (o.Message == f.Message || o.Who == f.Who && sameRule(o.Where, f.Where))
 	})

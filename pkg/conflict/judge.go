@@ -37,14 +37,14 @@ func judge(r *Report, m hostport.Mapping, path walk.Path, s site) {
 			r.refuse(f)
 		} else {
 			f.Kind, f.Who = CatchAll, "a rule without a port"
-			f.Message = fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s", m, f.Where)
+			f.Message = fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s; restrict that rule if it should not", m, f.Where)
 			r.warn(f)
 		}
 		return
 	}
 	if svc, ok := serviceIP(path); ok && s.target {
 		f.Kind, f.Who = ServiceIP, "Service "+svc
-		f.Message = fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins", m, svc, path.Dst)
+		f.Message = fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins; choose another hostPort if it should not", m, svc, path.Dst)
 		r.warn(f)
 		return
 	}

@@ -30,7 +30,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Proto == hostport.UDP && s.EphemeralFrom <= l.Port && l.Port <= s.EphemeralTo {
 			f.Kind = Ephemeral
 			f.Message = fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
-				"what it receives unasked now goes to the pod", m, l, s.EphemeralFrom, s.EphemeralTo)
+				"what it receives unasked now goes to the pod; if it is a server, stop it or choose another hostPort", m, l, s.EphemeralFrom, s.EphemeralTo)
 			r.warn(f)
 			continue
 		}

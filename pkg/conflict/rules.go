@@ -51,7 +51,7 @@ func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) er
 		}
 		for _, h := range []walk.Hook{walk.Prerouting, walk.Output} {
 			if err := w.hook(r, a, m, i, h); err != nil {
-				return fmt.Errorf("%s table nat, %s: %w", rs.Flavour, h, err)
+				return fmt.Errorf("iptables-%s %s nat %s: %w", rs.Flavour, rs.Family, h, err)
 			}
 		}
 		if err := w.findIPVS(r, a, m, i); err != nil {
@@ -59,7 +59,7 @@ func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) er
 		}
 		if reachable(rs, noEndpoints) {
 			if err := w.withoutEndpoints(r, a, m, i); err != nil {
-				return fmt.Errorf("%s table filter: %w", rs.Flavour, err)
+				return fmt.Errorf("iptables-%s %s filter: %w", rs.Flavour, rs.Family, err)
 			}
 		}
 	}
@@ -113,11 +113,11 @@ func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s si
 	f := Finding{Kind: Hidden, Mapping: m, Who: "a rule that ends the walk", Where: s.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
 	// Only the node itself gets to a loopback address.
 	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
-		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, f.Where)
+		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the way of its packets before they get to it: %s; remove that rule or restrict it", m, f.Where)
 		r.refuse(f)
 		return
 	}
-	f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk before it: %s", m, f.Where)
+	f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the way of some packets before they get to it: %s; remove that rule or restrict it", m, f.Where)
 	r.warn(f)
 }
 
@@ -158,7 +158,7 @@ func rejected(r *Report, m hostport.Mapping, res walk.Result) {
 		svc := serviceName(path.Last().Comment)
 		if path.Last().Specific {
 			r.warn(Finding{Kind: ServiceIP, Mapping: m, Who: "Service " + svc + " (without endpoints)", At: both(Rejection, 0), Dst: path.Dst,
-				Message: fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", m, svc, path.Dst)})
+				Message: fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some; choose another hostPort if it should not", m, svc, path.Dst)})
 			continue
 		}
 		withoutEndpoints(r, m, path, svc)

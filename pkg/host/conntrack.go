@@ -81,7 +81,7 @@ func DropUDP(f hostport.Family, stale []Stale) error {
 		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...)
 	})
 	if err != nil {
-		return fmt.Errorf("could not drop old UDP conntrack entries (%s): %w", f, err)
+		return fmt.Errorf("could not drop old UDP conntrack entries (%s): %w; until they expire, clients may be sent to the old place", f, err)
 	}
 	return nil
 }

@@ -68,7 +68,10 @@ func (t *Tools) legacyTables(f hostport.Family) ([]string, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	return strings.Fields(string(b)), err
+	if err != nil {
+		return nil, fmt.Errorf("could not read the names of the %s tables of iptables-legacy: %w", f, err)
+	}
+	return strings.Fields(string(b)), nil
 }
 
 // Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its
@@ -168,9 +171,11 @@ func flavourOf(path string) (Flavour, bool) {
 // Installed returns ErrNoTool if a tool that reads or writes the flavour's rules is
 // missing.
 func (t *Tools) Installed(fl Flavour, f hostport.Family) error {
-	_, err1 := path(fl, f, "save")
-	_, err2 := path(fl, f, "restore")
-	return errors.Join(err1, err2)
+	_, err := path(fl, f, "save")
+	if err == nil {
+		_, err = path(fl, f, "restore")
+	}
+	return err
 }
 
 // path finds a tool: under its own name, or under the plain one where that is

@@ -13,7 +13,7 @@ import (
 // ErrIncompatible means that iptables-nft could not show a table, because
 // somebody put rules of native nftables into it. The tool says so in a comment
 // and exits 0 (xtables-save.c), so only the text tells.
-var ErrIncompatible = errors.New("table holds native nftables rules that iptables cannot show")
+var ErrIncompatible = errors.New("it holds native nftables rules that iptables cannot show; move them to a table of their own")
 
 // A Dump is all tables of one flavour and family.
 type Dump struct {
@@ -114,7 +114,7 @@ func Parse(text string) (*Dump, error) {
 		}
 	}
 	if cur != nil {
-		return nil, fmt.Errorf("dump ends within table %s", cur.Name)
+		return nil, fmt.Errorf("the list ends within table %s", cur.Name)
 	}
 	return d, nil
 }

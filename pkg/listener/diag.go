@@ -92,7 +92,7 @@ func ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
 			continue // no IPv6, or no udp_diag: then old flows are dropped as a whole
 		}
 		if err != nil {
-			return nil, fmt.Errorf("sock_diag udp: %w", err)
+			return nil, fmt.Errorf("could not read the connected UDP sockets of the node: %w", err)
 		}
 		for _, m := range msgs {
 			if len(m) < diagMsgLen {
@@ -111,7 +111,7 @@ func ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
 // decodeDiag reads one struct inet_diag_msg with its attributes.
 func decodeDiag(proto hostport.Proto, m []byte) (hostport.Listener, error) {
 	if len(m) < diagMsgLen {
-		return hostport.Listener{}, fmt.Errorf("sock_diag %s: message of %d bytes is too short", proto, len(m))
+		return hostport.Listener{}, fmt.Errorf("sock_diag %s: the answer of the kernel is cut off: a message of %d bytes", proto, len(m))
 	}
 	l := hostport.Listener{
 		Proto: proto,
@@ -127,7 +127,7 @@ func decodeDiag(proto hostport.Proto, m []byte) (hostport.Listener, error) {
 	for a := m[diagMsgLen:]; len(a) >= 4; {
 		n := int(binary.NativeEndian.Uint16(a))
 		if n < 4 || n > len(a) {
-			return l, fmt.Errorf("sock_diag %s: attribute of %d bytes in %d", proto, n, len(a))
+			return l, fmt.Errorf("sock_diag %s: the answer of the kernel is cut off: an attribute has %d bytes, and %d are left", proto, n, len(a))
 		}
 		if binary.NativeEndian.Uint16(a[2:]) == attrV6Only && n > 4 {
 			l.V6Only = a[4] != 0

@@ -183,10 +183,10 @@ func TestDecodeDiag(t *testing.T) {
 		{"V6ONLY is found behind others", diagMsg(unix.AF_INET6, "::", 80, append(attr(8, 5, 1), attr(attrV6Only, 5, 1)...)...), only, ""},
 		{"other attributes do not matter", diagMsg(unix.AF_INET6, "::", 80, attr(8, 5, 1)...), both, ""},
 		{"an attribute without padding at the end is read", diagMsg(unix.AF_INET6, "::", 80, attr(attrV6Only, 5, 1)[:5]...), only, ""},
-		{"a cut message is an error", diagMsg(unix.AF_INET, "0.0.0.0", 80)[:71], hostport.Listener{}, "too short"},
-		{"an empty message is an error", nil, hostport.Listener{}, "too short"},
-		{"an attribute longer than the rest is an error", diagMsg(unix.AF_INET6, "::", 80, attr(attrV6Only, 9, 1)...), hostport.Listener{}, "attribute of 9 bytes in 8"},
-		{"an attribute shorter than its head is an error", diagMsg(unix.AF_INET6, "::", 80, attr(attrV6Only, 3, 1)...), hostport.Listener{}, "attribute of 3 bytes"},
+		{"a cut message is an error", diagMsg(unix.AF_INET, "0.0.0.0", 80)[:71], hostport.Listener{}, "cut off: a message of"},
+		{"an empty message is an error", nil, hostport.Listener{}, "cut off: a message of"},
+		{"an attribute longer than the rest is an error", diagMsg(unix.AF_INET6, "::", 80, attr(attrV6Only, 9, 1)...), hostport.Listener{}, "attribute has 9 bytes, and 8 are left"},
+		{"an attribute shorter than its head is an error", diagMsg(unix.AF_INET6, "::", 80, attr(attrV6Only, 3, 1)...), hostport.Listener{}, "attribute has 3 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := decodeDiag(hostport.TCP, tt.in)

@@ -10,7 +10,7 @@ import (
 )
 
 // errAttr means that netlink attributes are cut off.
-var errAttr = errors.New("netlink attribute is cut off")
+var errAttr = errors.New("the answer of the kernel is cut off")
 
 // Attrs are netlink attributes as they came. They are looked up in place,
 // because of most rules only the first expressions matter.
@@ -32,7 +32,7 @@ func eachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
 	for len(b) >= 4 {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < 4 || n > len(b) {
-			return fmt.Errorf("%w: %d of %d bytes", errAttr, n, len(b))
+			return fmt.Errorf("%w: an attribute has %d bytes, and %d are left", errAttr, n, len(b))
 		}
 		if err := f(binary.NativeEndian.Uint16(b[2:])&attrTypeMask, b[4:n]); err != nil {
 			return err

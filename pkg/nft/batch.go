@@ -53,7 +53,9 @@ type BatchError struct {
 	Err  error
 }
 
-func (e *BatchError) Error() string { return fmt.Sprintf("nftables: %s: %v", e.What, e.Err) }
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("could not change nftables: %s: %v", e.What, e.Err)
+}
 
 // Unwrap returns the kernel's error; ErrExists for EEXIST.
 func (e *BatchError) Unwrap() error { return e.Err }
@@ -78,6 +80,10 @@ func (b *Batch) Apply() (err error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	var of *BatchError
+	if err != nil && !errors.As(err, &of) {
+		err = fmt.Errorf("could not change nftables: %w", err)
+	}
 	return err
 }
 
@@ -86,15 +92,15 @@ func (b *Batch) send() error {
 	// was removed, a grace period of RCU, and the caller has more to do meanwhile.
 	c := newConn()
 	if err := c.open(); err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	buf := b.encode()
 	// A transaction is one message to the socket, however long it is.
 	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(buf)+4096); err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	if err := unix.Sendto(c.fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	err := b.answer(c.fd)
 	runtime.KeepAlive(c)
@@ -139,11 +145,11 @@ func (b *Batch) answer(fd int) error {
 			continue // it may have been done
 		}
 		if err != nil {
-			return fmt.Errorf("nftables: no answer: %w", err)
+			return fmt.Errorf("no answer from the kernel: %w", err)
 		}
 		msgs, err := syscall.ParseNetlinkMessage(buf[:n])
 		if err != nil {
-			return fmt.Errorf("nftables: %w", err)
+			return err
 		}
 		for _, m := range msgs {
 			if m.Header.Type != unix.NLMSG_ERROR {
@@ -160,7 +166,7 @@ func (b *Batch) answer(fd int) error {
 }
 
 func (b *Batch) failure(seq int, err error) error {
-	what := "batch"
+	what := "the transaction"
 	if seq >= 1 && seq <= len(b.msgs) {
 		what = b.msgs[seq-1].what
 	}

@@ -97,7 +97,7 @@ func (c *conn) each(msg int, family uint8, f func(m []byte) error, attrs ...*nl.
 func (c *conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {
 	whole, err := c.talk(req, manyReads, f)
 	if err == nil && !whole {
-		err = errors.New("the dump does not end")
+		err = errors.New("the list of the kernel does not end")
 	}
 	return err
 }

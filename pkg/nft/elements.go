@@ -24,7 +24,7 @@ func (r *Reader) Elements(s Set) (elems []Element, whole bool, err error) {
 func (r *Reader) AllElements(s Set) ([]Element, error) {
 	elems, whole, err := r.elements(s, manyReads)
 	if err == nil && !whole {
-		err = fmt.Errorf("could not read nftables set %s %s: it is too long", s.Table, s.Name)
+		err = fmt.Errorf("could not read nftables set %s %s: the list of the kernel does not end", s.Table, s.Name)
 	}
 	return elems, err
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNoKernel means that the kernel lacks what our table needs.
-var ErrNoKernel = errors.New("the kernel cannot do it")
+var ErrNoKernel = errors.New("the kernel lacks what nftables mappings need")
 
 // Supported returns nil if the kernel has nf_tables with intervals in
 // concatenated keys (Linux 5.6; nat in inet tables is older) and elements that
@@ -24,7 +24,7 @@ var ErrNoKernel = errors.New("the kernel cannot do it")
 func Supported() error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
-		return fmt.Errorf("uname: %w", err)
+		return fmt.Errorf("could not read the version of the kernel: %w", err)
 	}
 	release := unix.ByteSliceToString(u.Release[:])
 	if !atLeast(release, 5, 7) {
@@ -32,9 +32,12 @@ func Supported() error {
 	}
 	_, err := newConn().ask(getTable, unix.NLM_F_DUMP, Inet)
 	if absent(err) {
-		return fmt.Errorf("%w: no nf_tables", ErrNoKernel)
+		return fmt.Errorf("%w: it has no nf_tables", ErrNoKernel)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("could not read the nftables tables: %w", err)
+	}
+	return nil
 }
 
 func atLeast(release string, major, minor int) bool {
@@ -66,10 +69,10 @@ func RunScript(script string) error {
 	}
 	res, err := tool.Run(path, script, limit, "-f", "-")
 	if err != nil {
-		return fmt.Errorf("nft: %w", err)
+		return fmt.Errorf("could not have nft load the rules: %w", err)
 	}
 	if said := res.Said(limit); said != "" {
-		return fmt.Errorf("nft: %s", said)
+		return fmt.Errorf("could not have nft load the rules: %s", said)
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func (t *Table) keep(set string, r nft.Element) {
 }
 
 // ErrVersion means that the table is another version's, or a stranger's.
-var ErrVersion = errors.New("this is not of this version of portguard")
+var ErrVersion = errors.New("the nftables table is not of this version of portguard")
 
 func shapesOf(rules []nft.Rule) []string {
 	var out []string
@@ -156,7 +156,7 @@ func readShared(src Source) (*Table, error) {
 		case i < 0:
 			t.Broken = append(t.Broken, "set "+s.name)
 		case have[i].KeyLen != want.KeyLen || have[i].Flags&^nft.SetConcat != want.Flags&^nft.SetConcat:
-			return nil, fmt.Errorf("%w: set %s of table %s: remove the table (nft delete table %s) and restart the pods with hostPorts",
+			return nil, fmt.Errorf("%w: set %s of table %s; remove the table (nft delete table %s) and restart the pods with hostPorts",
 				ErrVersion, s.name, Name(), Name())
 		}
 	}

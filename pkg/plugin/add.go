@@ -37,7 +37,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		p.warn(c.Notes...)
 		netns, err := state.StatNetns(args.Netns)
 		if err != nil {
-			return types.NewError(types.ErrInvalidNetNS, fmt.Sprintf("CNI_NETNS: %v", err), "")
+			return badNetns(err)
 		}
 		if err := refuseOwnNetns(args); err != nil {
 			return err
@@ -67,12 +67,16 @@ func refuseOwnNetns(args *skel.CmdArgs) error {
 	}
 	own, err := ns.CheckNetNS(args.Netns)
 	if err != nil {
-		return err
+		return badNetns(err)
 	}
 	if own {
-		return types.NewError(types.ErrInvalidNetNS, "CNI_NETNS is the network namespace of the host", "")
+		return badNetns(errors.New("it is the network namespace of the host"))
 	}
 	return nil
+}
+
+func badNetns(err error) error {
+	return newError(types.ErrInvalidNetNS, fmt.Sprintf("CNI_NETNS: %v; the container runtime must name the network namespace of the pod", err))
 }
 
 func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) (err error) {
@@ -116,7 +120,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		}
 	}
 	if err := dropUDP(*a, false, d.report.Warnings); err != nil {
-		p.warn(err.Error())
+		p.warn(told(err, CodeApply))
 	}
 	if fresh || v.whole() {
 		p.noteComplete(store, v)
@@ -133,7 +137,7 @@ func (p *Plugin) survey(req *netconf.Request, old *state.Record, unknown bool, o
 	s.renew(on, a.Mappings)
 	backend, why, err := choose(req.Config, on)
 	if err != nil {
-		return nil, "", types.NewError(types.ErrInvalidNetworkConfig, err.Error(), "")
+		return nil, "", err
 	}
 	p.debug("backend %s: %s", backend, why)
 	s.ours = backend == netconf.NFTables
@@ -186,18 +190,18 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 			_ = store.Delete(key)
 		}
 		if a := rec.Attachment; len(a.ConditionsV4)+len(a.ConditionsV6) > 0 {
-			err = fmt.Errorf("%w (conditionsV4 %q, conditionsV6 %q)", err, a.ConditionsV4, a.ConditionsV6)
+			err = advised{fmt.Errorf("%w; look at conditionsV4 %q and conditionsV6 %q", err, a.ConditionsV4, a.ConditionsV6)}
 		}
 		return err
 	}
 	for _, r := range moved {
 		if err := store.Save(r); err != nil {
-			p.warn(err.Error())
+			p.warn(told(err, CodeApply))
 		}
 	}
 	for _, k := range dead {
 		if err := store.Delete(k); err != nil {
-			p.warn(err.Error())
+			p.warn(told(err, CodeApply))
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ type change struct {
 }
 
 // errNotUndone means that a failed change left something behind.
-var errNotUndone = errors.New("the change could not be undone, run DEL")
+var errNotUndone = errors.New("the change could not be undone")
 
 // apply brings every place to what is wanted, one restore each, and the table of
 // nftables with one transaction at the end. When one fails, all are brought back

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
@@ -25,15 +27,15 @@ func choose(c *netconf.Config, on *host.Addressing) (backend, why string, err er
 	case c.Backend == netconf.IPTables:
 		return netconf.IPTables, "the configuration names it", nil
 	case c.Backend == netconf.NFTables && on.IPVS:
-		return "", "", fmt.Errorf(`backend "nftables" cannot spare the Services of kube-proxy's ipvs mode; use "auto" or "iptables"`)
+		return "", "", wrongConfig(`backend "nftables" cannot spare the Services of kube-proxy's ipvs mode; use "auto" or "iptables"`)
 	case c.Backend == netconf.NFTables && kernel != nil:
-		return "", "", fmt.Errorf(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, kernel)
+		return "", "", wrongConfig(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, kernel)
 	case c.Syntax == netconf.NFTables && on.IPVS:
-		return "", "", fmt.Errorf("conditions in the syntax of nftables need the backend nftables, which cannot spare the Services of kube-proxy's ipvs mode; write them for iptables")
+		return "", "", wrongConfig("conditions in the syntax of nftables need the backend nftables, which cannot spare the Services of kube-proxy's ipvs mode; write them for iptables")
 	case c.Syntax == netconf.NFTables && kernel != nil:
-		return "", "", fmt.Errorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", kernel)
+		return "", "", wrongConfig("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", kernel)
 	case c.Syntax == netconf.NFTables && !nft.HasTool():
-		return "", "", fmt.Errorf("conditions in the syntax of nftables: %w and nobody else can read them; install it or write them for iptables", nft.ErrNoTool)
+		return "", "", wrongConfig("conditions in the syntax of nftables: %w, and nobody else can read them; install it or write them for iptables", nft.ErrNoTool)
 	case c.Backend == netconf.NFTables:
 		return netconf.NFTables, "the configuration names it", nil
 	case c.Syntax != "":
@@ -44,6 +46,11 @@ func choose(c *netconf.Config, on *host.Addressing) (backend, why string, err er
 		return netconf.IPTables, kernel.Error(), nil
 	}
 	return netconf.NFTables, "the kernel has nf_tables and kube-proxy is not in ipvs mode", nil
+}
+
+// wrongConfig is the error of a configuration that this node cannot serve.
+func wrongConfig(format string, args ...any) error {
+	return newError(types.ErrInvalidNetworkConfig, fmt.Errorf(format, args...).Error())
 }
 
 // debug writes a line if PORTGUARD_DEBUG is set.
@@ -83,7 +90,11 @@ func (p *Plugin) leaveNftables(c *change, d *decision, store *state.Store) []sta
 	for _, key := range c.table.Keys() {
 		rec, err := store.Load(key)
 		if err != nil || len(rec.Attachment.ConditionsV4)+len(rec.Attachment.ConditionsV6) > 0 {
-			p.warn(fmt.Sprintf("mappings of %s stay in nftables, where they may take the traffic of Services of kube-proxy's ipvs mode; restart the pod", key))
+			who := "an attachment without a record"
+			if rec != nil {
+				who = rec.Attachment.Owner.String()
+			}
+			p.warn(fmt.Sprintf("hostPorts of %s stay in nftables, where they may take the traffic of Services of kube-proxy's ipvs mode; restart the pod", who))
 			continue
 		}
 		for _, at := range c.view.places {

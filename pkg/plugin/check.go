@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -51,8 +50,8 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	first := fmt.Sprintf("hostPorts of %s are not as installed: %s", req.Attachment.Owner, lost[0])
-	return types.NewError(CodeNotAsInstalled, first, strings.Join(lost[1:], "\n"))
+	return newError(CodeNotAsInstalled, fmt.Sprintf("hostPorts of %s are not as installed: %s; run \"portguard restore\" on the node or restart the pod",
+		req.Attachment.Owner, lost[0]), lost[1:]...)
 }
 
 // lookForCheck reads our table, and the rest where the attachment may be in

@@ -31,7 +31,7 @@ func (p *Plugin) count(store *state.Store, r conflict.Report, failed error) {
 		c.Refusals[reason(failed)]++
 	}
 	if err := store.Count(c); err != nil {
-		p.warn(err.Error())
+		p.warn(told(err, CodeApply))
 	}
 }
 

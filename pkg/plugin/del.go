@@ -48,7 +48,7 @@ func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools
 		err = v.readTable(nil)
 	}
 	if errors.Is(err, nfttable.ErrVersion) { // the rest must go all the same
-		p.warn(err.Error())
+		p.warn(told(err, CodeApply))
 		v.table, err = nfttable.Absent(), nil
 	}
 	if err != nil {
@@ -76,10 +76,10 @@ func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...
 			closeAfterFlush(c, rec)
 		}
 		if err := dropUDP(v.attachment(key, rec), true, nil); err != nil {
-			p.warn(err.Error())
+			p.warn(told(err, CodeApply))
 		}
 		if err := store.Delete(key); err != nil {
-			p.warn(err.Error()) // the rules are gone, and so will be the namespace
+			p.warn(told(err, CodeApply)) // the rules are gone, and so will be the namespace
 		}
 	}
 	if v.whole() {
@@ -209,6 +209,6 @@ func (p *Plugin) noteComplete(store *state.Store, v *view) {
 		}
 	}
 	if err := store.MarkComplete(); err != nil {
-		p.warn(err.Error())
+		p.warn(told(err, CodeApply))
 	}
 }

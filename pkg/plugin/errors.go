@@ -10,9 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // Codes of the plugin's own errors besides those of conflicts, which are the
@@ -27,6 +32,16 @@ const (
 	CodeApply uint = 111
 )
 
+// newError makes a CNI error of what kubectl describe pod shows: one plain line. What
+// else was found follows it. All errors of the plugin come from here.
+func newError(code uint, msg string, more ...string) error {
+	details := ""
+	if len(more) > 0 {
+		details = "also: " + strings.Join(more, "; also: ")
+	}
+	return types.NewError(code, hostport.Line(msg), hostport.Plain(details))
+}
+
 // cniError gives err the code that its kind asks for, or else the given one.
 func cniError(err error, code uint) error {
 	var done *types.Error
@@ -37,19 +52,53 @@ func cniError(err error, code uint) error {
 	switch {
 	case errors.As(err, &field):
 		code = types.ErrInvalidNetworkConfig
-	case errors.Is(err, state.ErrLocked), errors.Is(err, iptables.ErrBusy), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EAGAIN), errors.Is(err, errChanging):
+	case passes(err):
 		code = types.ErrTryAgainLater
 	}
-	return types.NewError(code, err.Error(), "")
+	return newError(code, told(err, code))
 }
 
-// refusal is the error of an ADD that found conflicts. Its first line is what
-// kubectl describe pod shows.
+// passes reports whether trying again may help.
+func passes(err error) bool {
+	return errors.Is(err, state.ErrLocked) || errors.Is(err, iptables.ErrBusy) || errors.Is(err, errChanging) ||
+		errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EAGAIN)
+}
+
+// An advised error says itself what to do.
+type advised struct{ error }
+
+func (a advised) Unwrap() error { return a.error }
+
+// told is what an error says, and what to do about it.
+func told(err error, code uint) string { return err.Error() + next(err, code) }
+
+// next says what to do about an error that does not say it itself.
+func next(err error, code uint) string {
+	var said advised
+	var done *types.Error
+	var field *netconf.FieldError
+	var dir *state.DirError
+	switch {
+	case errors.Is(err, errNotUndone):
+		return "; delete the pod, and what is left goes too"
+	case errors.As(err, &said), errors.As(err, &done), errors.As(err, &field), errors.As(err, &dir), code == types.ErrDecodingFailure,
+		errors.Is(err, iptables.ErrNoTool), errors.Is(err, iptsave.ErrIncompatible), errors.Is(err, nfttable.ErrVersion),
+		errors.Is(err, walk.ErrTooComplex), errors.Is(err, errTwoProxies):
+		return ""
+	case passes(err):
+		return "; try again"
+	case errors.Is(err, nft.ErrNoKernel):
+		return `; load the modules of nf_tables or use backend "iptables"`
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "; the container runtime must run portguard as root with CAP_NET_ADMIN"
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
+		return "; the node is short of memory or of file descriptors"
+	}
+	return `; run "portguard doctor" on the node`
+}
+
+// refusal is the error of an ADD that found conflicts.
 func refusal(found []conflict.Finding) error {
 	lines := conflict.Messages(found)
-	details := ""
-	if len(lines) > 1 {
-		details = strings.Join(lines, "\n")
-	}
-	return types.NewError(uint(found[0].Kind), lines[0], details)
+	return newError(uint(found[0].Kind), lines[0], lines[1:]...)
 }

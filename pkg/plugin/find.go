@@ -35,7 +35,7 @@ func (p *Plugin) finder(to target, store *state.Store, v *view, on *host.Address
 }
 
 // errChanging means that somebody changes rules faster than they can be read.
-var errChanging = errors.New("the nftables rules keep changing")
+var errChanging = errors.New("the nftables rules keep changing while they are read")
 
 // maxLooks is how often rules are read again that changed meanwhile.
 const maxLooks = 5

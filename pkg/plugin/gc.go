@@ -3,7 +3,6 @@
 package plugin
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -76,7 +75,7 @@ func (p *Plugin) Status(args *skel.CmdArgs) error {
 		return cniError(err, types.ErrDecodingFailure)
 	}
 	if err := p.ready(c); err != nil {
-		return types.NewError(types.ErrPluginNotAvailable, fmt.Sprintf("portguard cannot map hostPorts on this node: %v", err), "")
+		return newError(types.ErrPluginNotAvailable, "portguard cannot map hostPorts on this node: "+told(err, CodeUnreadable))
 	}
 	return nil
 }

@@ -121,10 +121,10 @@ func settleLocalhost(req *netconf.Request) error {
 	}
 	for _, m := range a.Mappings {
 		if m.HostIP.IsLoopback() {
-			return fmt.Errorf("hostPort %s would not work: the node has no link to pod %s", m, pod.Addr())
+			return advised{fmt.Errorf("hostPort %s would not work: the node has no link to pod %s; choose another hostIP or leave it out", m, pod.Addr())}
 		}
 	}
-	req.Warnings = append(req.Warnings, fmt.Sprintf("127.0.0.1 is not mapped: the node has no link to pod %s", pod.Addr()))
+	req.Warnings = append(req.Warnings, fmt.Sprintf("127.0.0.1 is not mapped: the node has no link to pod %s; set \"localhost\": false if that is meant", pod.Addr()))
 	return nil
 }
 

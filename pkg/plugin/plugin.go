@@ -9,6 +9,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
 )
@@ -35,9 +36,10 @@ func (p *Plugin) Funcs() skel.CNIFuncs {
 	return skel.CNIFuncs{Add: p.Add, Del: p.Del, Check: p.Check, GC: p.GC, Status: p.Status}
 }
 
+// warn writes warnings, each in one plain line.
 func (p *Plugin) warn(lines ...string) {
 	for _, l := range lines {
-		fmt.Fprintf(p.Stderr, "portguard: warning: %s\n", l)
+		fmt.Fprintf(p.Stderr, "portguard: warning: %s\n", hostport.Line(l))
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // fork where nothing is in iptables-legacy: runtimes ask often.
 func (p *Plugin) ready(c *netconf.Config) error {
 	if !c.Capable {
-		return errors.New(`the conflist does not declare it "capabilities": {"portMappings": true}, so the runtime tells it no hostPorts`)
+		return advised{errors.New(`the container runtime tells it no hostPorts; give portguard "capabilities": {"portMappings": true} in the conflist`)}
 	}
 	if err := state.Open(c.DataDir).Writable(); err != nil {
 		return err

@@ -115,7 +115,7 @@ func (v *view) readable(target iptables.Flavour, localhost bool) error {
 		}
 		for _, name := range tables {
 			if err := d.Readable(name); err != nil {
-				return fmt.Errorf("could not read the iptables-%s rules (%s): %w; move the native rules to a table of their own", at.flavour, at.family, err)
+				return fmt.Errorf("could not read the iptables-%s rules (%s): %w", at.flavour, at.family, err)
 			}
 		}
 	}

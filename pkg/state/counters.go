@@ -4,7 +4,6 @@ package state
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -33,7 +32,7 @@ func (s *Store) Counters(bootID string) Counters {
 func (s *Store) Count(c Counters) error {
 	b, err := json.Marshal(c)
 	if err != nil {
-		return fmt.Errorf("write counters: %w", err)
+		return dirError("count for the metrics", err)
 	}
 	tmp := s.temporary("counters")
 	if err = os.RemoveAll(tmp); err == nil {
@@ -42,7 +41,7 @@ func (s *Store) Count(c Counters) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("write counters: %w", err)
+		return dirError("count for the metrics", err)
 	}
 	return nil
 }

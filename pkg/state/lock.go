@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +22,7 @@ var ErrLocked = errors.New("another portguard process holds the lock")
 // returned function releases it; so does the end of the process.
 func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("dataDir: %w", err)
+		return nil, dirError("make it", err)
 	}
 	path := filepath.Join(s.dir, "lock")
 	deadline := time.Now().Add(timeout)
@@ -30,10 +32,10 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 			f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("dataDir: %w", err)
+			return nil, dirError("open the lock", err)
 		}
 		if err := flock(f, time.Until(deadline)); err != nil {
-			return nil, fmt.Errorf("%w %s: waited %s", err, path, timeout)
+			return nil, lockError(f, path, timeout, err)
 		}
 		// Somebody may have removed the directory while we waited; the next
 		// process would then lock another file.
@@ -42,7 +44,7 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 		}
 		f.Close()
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("dataDir: %w", err)
+			return nil, dirError("make it", err)
 		}
 	}
 }
@@ -66,6 +68,35 @@ func flock(f *os.File, timeout time.Duration) error {
 	case <-time.After(timeout):
 		return ErrLocked
 	}
+}
+
+// lockError says who kept the lock.
+func lockError(f *os.File, path string, timeout time.Duration, err error) error {
+	if !errors.Is(err, ErrLocked) {
+		return dirError("take the lock", &os.PathError{Op: "flock", Path: path, Err: err})
+	}
+	who := ""
+	if pid := holder(f); pid != "" {
+		who = " (pid " + pid + ")"
+	}
+	return fmt.Errorf("%w%s: waited %s for %s", err, who, timeout, path)
+}
+
+// holder is the PID of who has locked f, as far as /proc/locks tells:
+// "1: FLOCK  ADVISORY  WRITE 708 00:19:1432 0 EOF". Who waits has "->" before FLOCK.
+func holder(f *os.File) string {
+	var st unix.Stat_t
+	b, err := os.ReadFile("/proc/locks")
+	if err != nil || unix.Fstat(int(f.Fd()), &st) != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		w := strings.Fields(line)
+		if len(w) == 8 && w[1] == "FLOCK" && strings.HasSuffix(w[5], ":"+strconv.FormatUint(st.Ino, 10)) {
+			return w[4]
+		}
+	}
+	return ""
 }
 
 func same(f *os.File, path string) bool {

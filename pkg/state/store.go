@@ -74,15 +74,15 @@ func (s *Store) Unknown() bool {
 // Writable reports why a record could not be written, nil if one could.
 func (s *Store) Writable() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return fmt.Errorf("dataDir: %w", err)
+		return dirError("make it", err)
 	}
 	f, err := os.CreateTemp(s.dir, ".try-*")
 	if err != nil {
-		return fmt.Errorf("dataDir: %w", err)
+		return dirError("write to it", err)
 	}
 	_, err = f.WriteString("x")
 	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
-		return fmt.Errorf("dataDir: %w", err)
+		return dirError("write to it", err)
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func (s *Store) CouldWrite() error {
 		err := unix.Access(dir, unix.W_OK|unix.X_OK)
 		if !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
 			if err != nil {
-				err = fmt.Errorf("dataDir: %s: %w", dir, err)
+				err = dirError("write to it", &os.PathError{Op: "access", Path: dir, Err: err})
 			}
 			return err
 		}
@@ -120,6 +120,21 @@ func (s *Store) Loose() string {
 	return ""
 }
 
+// A DirError says what could not be done in the directory of records.
+type DirError struct {
+	Doing string
+	Err   error
+}
+
+func (e *DirError) Error() string {
+	return fmt.Sprintf("dataDir: could not %s: %v; make it a directory that root can write, with space left, or choose another one", e.Doing, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *DirError) Unwrap() error { return e.Err }
+
+func dirError(doing string, err error) error { return &DirError{Doing: doing, Err: err} }
+
 // Used reports whether there have been rules since boot.
 func (s *Store) Used() bool {
 	_, err := os.Stat(s.used())
@@ -135,7 +150,7 @@ func (s *Store) MarkComplete() error { return touch(s.complete()) }
 func touch(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return fmt.Errorf("mark state directory: %w", err)
+		return dirError("mark it as used", err)
 	}
 	return f.Close()
 }
@@ -143,15 +158,15 @@ func touch(path string) error {
 // Load returns the record for key, an error that is fs.ErrNotExist without one.
 func (s *Store) Load(key string) (*Record, error) {
 	b, err := readRegular(s.file(key))
-	if err != nil {
-		return nil, err
-	}
 	var r Record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.file(key), err)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
 	}
-	if r.Version != version {
-		return nil, fmt.Errorf("read %s: version %d is not known", s.file(key), r.Version)
+	if err == nil && r.Version != version {
+		err = fmt.Errorf("version %d is not known", r.Version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("could not read the record %s: %w; restart its pod", s.file(key), err)
 	}
 	return &r, nil
 }
@@ -164,7 +179,7 @@ func readRegular(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: not a regular file", path)
+		return nil, errors.New("it is no regular file")
 	}
 	return io.ReadAll(f)
 }
@@ -175,16 +190,16 @@ func (s *Store) Save(r Record) (err error) {
 	r.Version = version
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return dirError("write a record", err)
 	}
 	// The lock is held: a file of that name is from a process that was killed.
 	tmp := s.temporary(r.Attachment.Owner.Key())
 	if err := os.RemoveAll(tmp); err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return dirError("write a record", err)
 	}
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return dirError("write a record", err)
 	}
 	defer func() {
 		if err != nil {
@@ -202,7 +217,7 @@ func (s *Store) Save(r Record) (err error) {
 		err = os.Rename(f.Name(), s.file(r.Attachment.Owner.Key()))
 	}
 	if err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return dirError("write a record", err)
 	}
 	return nil
 }
@@ -211,7 +226,7 @@ func (s *Store) Save(r Record) (err error) {
 // success.
 func (s *Store) Delete(key string) error {
 	if err := errors.Join(os.RemoveAll(s.temporary(key)), os.RemoveAll(s.file(key))); err != nil {
-		return fmt.Errorf("remove state: %w", err)
+		return dirError("remove a record", err)
 	}
 	return nil
 }

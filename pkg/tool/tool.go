@@ -31,7 +31,7 @@ func Run(path, stdin string, limit time.Duration, args ...string) (Result, error
 	for i, name := range []string{"stdin", "stdout", "stderr"} {
 		fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 		if err != nil {
-			return r, fmt.Errorf("memfd_create: %w", err)
+			return r, fmt.Errorf("could not make a file in memory: %w", err)
 		}
 		files[i] = os.NewFile(uintptr(fd), name)
 		defer files[i].Close()
@@ -61,7 +61,7 @@ func Run(path, stdin string, limit time.Duration, args ...string) (Result, error
 		}
 	}
 	if err != nil {
-		return r, fmt.Errorf("wait: %w", err)
+		return r, fmt.Errorf("could not wait for it: %w", err)
 	}
 	r.Stdout, err = contents(files[1])
 	if err == nil {
@@ -82,12 +82,17 @@ func contents(f *os.File) (string, error) {
 // Said returns what the program wrote about a failure, in one line, or how it
 // ended; "" for success.
 func (r Result) Said(limit time.Duration) string {
-	msg := strings.Join(strings.Fields(r.Stderr), " ")
+	var how string
 	switch {
 	case r.Status.Exited() && r.Status.ExitStatus() == 0:
 		return ""
 	case r.Status.Signaled():
-		return fmt.Sprintf("killed by %s after %s: %s", r.Status.Signal(), limit, msg)
+		how = fmt.Sprintf("ended by a signal (%s; it may take %s)", r.Status.Signal(), limit)
+	default:
+		how = fmt.Sprintf("exit status %d", r.Status.ExitStatus())
 	}
-	return fmt.Sprintf("exit status %d: %s", r.Status.ExitStatus(), msg)
+	if msg := strings.Join(strings.Fields(r.Stderr), " "); msg != "" {
+		return how + ": " + msg
+	}
+	return how + " without a word"
 }

@@ -122,7 +122,7 @@ type Result struct {
 }
 
 // ErrTooComplex means that the rules branch more than any sane set does.
-var ErrTooComplex = errors.New("rules are too complex to follow")
+var ErrTooComplex = errors.New("the rules are too complex to follow")
 
 // maxSteps bounds one walk: 20,000 rules are one hundredth of it.
 const maxSteps = 2_000_000
@@ -202,7 +202,7 @@ func (w *Walker) Walk(chain string, p Packet) (Result, error) {
 // at its end, and whether they differ from s.
 func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, changed bool, err error) {
 	if len(path) > maxDepth {
-		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep", ErrTooComplex, name, maxDepth)
+		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep; remove jumps", ErrTooComplex, name, maxDepth)
 	}
 	rules, err := t.prog.rules(name)
 	if err != nil {
@@ -211,7 +211,7 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 	var returned space
 	for _, ru := range rules {
 		if t.steps++; t.steps > maxSteps || len(t.r.NAT)+len(t.r.End) > maxPaths {
-			return nil, false, ErrTooComplex
+			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)
 		}
 		if len(path) == 0 && !t.place && ru.ours() {
 			t.place, t.r.Reached = true, s.dst()
