@@ -54,16 +54,19 @@ func judge(r *Report, m hostport.Mapping, path walk.Path, s site) {
 		r.refuse(f)
 		return
 	}
-	who, has := taker(path)
+	who, has, remedy := taker(path)
 	f.Kind, f.Who, f.Portmap = NATRule, who+", "+leads(path), portmapOwner(path)
-	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); remove that rule or choose another hostPort", m, has, leads(path), f.Where)
+	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); %s or choose another hostPort", m, has, leads(path), f.Where, remedy)
 	r.refuse(f)
 }
 
 // where prints the way to a rule and the rule itself.
 func (w *ruleWalk) where(i int, path walk.Path) string {
-	rs := w.s.Rules[i]
-	return fmt.Sprintf("iptables-%s %s nat %s: %q", rs.Flavour, rs.Family, chains(path), path.Last().Text)
+	rs, table := w.s.Rules[i], "nat"
+	if strings.EqualFold(path.Last().Target, "tproxy") {
+		table = "mangle"
+	}
+	return fmt.Sprintf("iptables-%s %s %s %s: %q", rs.Flavour, rs.Family, table, chains(path), path.Last().Text)
 }
 
 // chains are those of a path, in order.
@@ -83,25 +86,26 @@ func leads(path walk.Path) string {
 	return path.Last().Target
 }
 
-// taker names whose rule it is, by the chains the known tools use, and says it in
-// a sentence.
-func taker(path walk.Path) (who, has string) {
+// taker names whose rule it is, by the chains the known tools use, says it in a
+// sentence, and what to do about it.
+func taker(path walk.Path) (who, has, remedy string) {
+	remedy = "stop that container"
 	if o := portmapOwner(path); o.ContainerID != "" {
-		return "portmap for " + o.Short(), "portmap has it for " + o.Short()
+		return "portmap for " + o.Short(), "portmap has it for " + o.Short(), remedy
 	}
 	for _, h := range path.Hops {
 		switch {
 		case strings.HasSuffix(h.Table, " docker-bridges"), h.Chain == "DOCKER":
-			return "docker", "docker publishes it"
+			return "docker", "docker publishes it", remedy
 		case strings.HasSuffix(h.Table, " netavark"):
-			return "podman", "podman publishes it"
+			return "podman", "podman publishes it", remedy
 		case h.Chain == "CNI-HOSTPORT-DNAT":
-			return "portmap", "portmap has it for a container"
+			return "portmap", "portmap has it for a container", remedy
 		case OfCRIO(h.Chain):
-			return "CRI-O", "CRI-O maps it"
+			return "CRI-O", "CRI-O maps it", remedy
 		}
 	}
-	return "a NAT rule", "a NAT rule has it"
+	return "a NAT rule", "a NAT rule has it", "remove that rule"
 }
 
 // OfCRIO reports whether a chain is that of CRI-O's own hostPorts.
@@ -161,19 +165,22 @@ func ofIptables(h walk.Hop) bool { return h.Table == "" || h.Table == "ip nat" |
 
 func ofKubeProxy(h walk.Hop) bool { return h.Table == "ip kube-proxy" || h.Table == "ip6 kube-proxy" }
 
+// unnamed stands for the name of a Service that kube-proxy's rules do not tell.
+const unnamed = "with an unknown name"
+
 // serviceOfChain reads "namespace/name:port" from the name of a chain of
 // kube-proxy's nftables mode, "external-HASH-namespace/name/protocol/port"
 // (pkg/proxy/nftables/proxier.go, servicePortChainNameBase).
 func serviceOfChain(path walk.Path, i int) string {
 	if i >= len(path.Hops) {
-		return "(unknown)"
+		return unnamed
 	}
 	_, rest, _ := strings.Cut(path.Hops[i].Chain, "-")
 	_, rest, _ = strings.Cut(rest, "-")
 	f := strings.Split(rest, "/")
 	switch {
 	case len(f) < 3:
-		return "(unknown)"
+		return unnamed
 	case len(f) == 4 && f[3] != "":
 		return f[0] + "/" + f[1] + ":" + f[3]
 	}
@@ -184,7 +191,7 @@ func serviceOfChain(path walk.Path, i int) string {
 func serviceName(comment string) string {
 	name, _, _ := strings.Cut(comment, " ")
 	if !strings.Contains(name, "/") {
-		return "(unknown)"
+		return unnamed
 	}
 	return name
 }

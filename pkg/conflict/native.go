@@ -58,6 +58,9 @@ func (w *ruleWalk) base(r *Report, a hostport.Attachment, m hostport.Mapping, c 
 		return nil
 	}
 	res, err := w.walker(c.Table, m.Family).Walk(c.Name, p)
+	if errors.Is(err, walk.ErrTooComplex) {
+		err = fmt.Errorf("nftables %s: %w", c.Table, err)
+	}
 	if err != nil {
 		return err
 	}

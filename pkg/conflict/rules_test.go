@@ -102,7 +102,7 @@ func serviceCases(t testing.TB) []findCase {
 		{"an external IP without endpoints warns", attach(mapTo(v4, "")), filter(jump,
 			`KUBE-EXTERNAL-SERVICES -d 192.0.2.1/32 -p tcp -m comment --comment "a/b has no endpoints" -m tcp --dport 80 -j REJECT`), "warn 106", "Service a/b has the node address 192.0.2.1"},
 		{"a NodePort without a comment is one", attach(mapTo(v4, "")), node().rules(t, v4, true, "PREROUTING -j KUBE-NODEPORTS",
-			"KUBE-NODEPORTS -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:1"), "refuse 102", "Service (unknown)"},
+			"KUBE-NODEPORTS -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:1"), "refuse 102", "Service with an unknown name"},
 	}
 }
 

@@ -46,14 +46,21 @@ type Addressing struct {
 // Addresses reads both families.
 func Addresses() (*Addressing, error) {
 	a := &Addressing{}
+	if err := a.read(); err != nil {
+		return nil, fmt.Errorf("could not read the addresses of the node: %w", err)
+	}
+	return a, nil
+}
+
+func (a *Addressing) read() error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE) // one socket for all requests
 	if err != nil {
-		return nil, fmt.Errorf("could not open a netlink socket: %w", err)
+		return err
 	}
 	defer h.Close()
 	infra, err := infrastructure(h)
 	if err != nil {
-		return nil, fmt.Errorf("could not read the links of the node: %w", err)
+		return err
 	}
 	for _, link := range infra {
 		a.IPVS = a.IPVS || link == hostport.IPVSLink
@@ -63,7 +70,7 @@ func Addresses() (*Addressing, error) {
 			return h.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("could not read the local routes of the node: %w", err)
+			return err
 		}
 		for _, r := range routes {
 			a.addRoute(r, infra)
@@ -71,14 +78,14 @@ func Addresses() (*Addressing, error) {
 	}
 	addrs, err := complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
-		return nil, fmt.Errorf("could not read the addresses of the node: %w", err)
+		return err
 	}
 	for _, x := range addrs {
 		if infra[x.LinkIndex] == "" {
 			a.addNetwork(prefix(x.IPNet))
 		}
 	}
-	return a, nil
+	return nil
 }
 
 func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
@@ -145,7 +152,7 @@ func LinkTo(pod netip.Addr) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("could not look up the route to pod %s: %w", pod, err)
+		return "", fmt.Errorf("could not find the link to pod %s: %w", pod, err)
 	}
 	for _, r := range routes {
 		if r.Gw != nil || r.Type != unix.RTN_UNICAST {
@@ -153,7 +160,7 @@ func LinkTo(pod netip.Addr) (string, error) {
 		}
 		l, err := h.LinkByIndex(r.LinkIndex)
 		if err != nil {
-			return "", fmt.Errorf("could not name the link to pod %s: %w", pod, err)
+			return "", fmt.Errorf("could not find the link to pod %s: %w", pod, err)
 		}
 		if l.Attrs().Flags&net.FlagLoopback == 0 {
 			return l.Attrs().Name, nil

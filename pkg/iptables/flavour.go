@@ -108,11 +108,11 @@ func nftHasSets(table string, f hostport.Family) (bool, error) {
 			continue
 		}
 		if err != nil {
-			return false, fmt.Errorf("could not ask nf_tables for the sets of %s table %s: %w", f, table, err)
+			return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, table, err)
 		}
 		return len(sets) > 0, nil
 	}
-	return false, fmt.Errorf("could not ask nf_tables for the sets of %s table %s: %w", f, table, nl.ErrDumpInterrupted)
+	return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, table, nl.ErrDumpInterrupted)
 }
 
 // nftAsk sends one request about a table.

@@ -54,7 +54,7 @@ func inetLine(f []string, order binary.ByteOrder) (hostport.Listener, error) {
 	l.Addr = addr.Unmap()
 	p, err := strconv.ParseUint(port, 16, 16)
 	if err != nil {
-		return l, fmt.Errorf("invalid port in %q: %w", f[1], err)
+		return l, fmt.Errorf("invalid port in %q", f[1])
 	}
 	l.Port = uint16(p)
 	err = setOwner(&l, f[7], f[9])
@@ -71,7 +71,7 @@ func parseSCTP(r io.Reader) ([]hostport.Listener, error) {
 		}
 		port, err := strconv.ParseUint(f[5], 10, 16)
 		if err != nil {
-			return fmt.Errorf("invalid port %q: %w", f[5], err)
+			return fmt.Errorf("invalid port %q", f[5])
 		}
 		if f[3] != strconv.Itoa(stateListen) {
 			return nil
@@ -79,7 +79,7 @@ func parseSCTP(r io.Reader) ([]hostport.Listener, error) {
 		for _, a := range f[8:] {
 			addr, err := netip.ParseAddr(strings.TrimPrefix(a, "*"))
 			if err != nil {
-				return fmt.Errorf("invalid address: %w", err)
+				return fmt.Errorf("invalid address %q", a)
 			}
 			l := hostport.Listener{Proto: hostport.SCTP, Addr: addr.Unmap(), Port: uint16(port)}
 			if err := setOwner(&l, f[6], f[7]); err != nil {
@@ -95,11 +95,11 @@ func parseSCTP(r io.Reader) ([]hostport.Listener, error) {
 func setOwner(l *hostport.Listener, uid, inode string) error {
 	u, err := strconv.ParseUint(uid, 10, 32)
 	if err != nil {
-		return fmt.Errorf("invalid uid %q: %w", uid, err)
+		return fmt.Errorf("invalid uid %q", uid)
 	}
 	i, err := strconv.ParseUint(inode, 10, 64)
 	if err != nil {
-		return fmt.Errorf("invalid inode %q: %w", inode, err)
+		return fmt.Errorf("invalid inode %q", inode)
 	}
 	l.UID, l.Inode = uint32(u), uint32(i)
 	return nil

@@ -26,11 +26,15 @@ func Supported() error {
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("could not read the version of the kernel: %w", err)
 	}
-	release := unix.ByteSliceToString(u.Release[:])
+	_, err := newConn().ask(getTable, unix.NLM_F_DUMP, Inet)
+	return enough(unix.ByteSliceToString(u.Release[:]), err)
+}
+
+// enough judges the kernel by its release and its answer.
+func enough(release string, err error) error {
 	if !atLeast(release, 5, 7) {
 		return fmt.Errorf("%w: Linux %s is older than 5.7", ErrNoKernel, release)
 	}
-	_, err := newConn().ask(getTable, unix.NLM_F_DUMP, Inet)
 	if absent(err) {
 		return fmt.Errorf("%w: it has no nf_tables", ErrNoKernel)
 	}

@@ -22,7 +22,11 @@ import (
 // the rules behind it in the same table from its traffic, so there only iptables
 // will do.
 func choose(c *netconf.Config, on *host.Addressing) (backend, why string, err error) {
-	kernel := nft.Supported()
+	return chooseFor(c, on, nft.Supported())
+}
+
+// chooseFor chooses on a kernel that lacks something, or not.
+func chooseFor(c *netconf.Config, on *host.Addressing, kernel error) (backend, why string, err error) {
 	switch {
 	case c.Backend == netconf.IPTables:
 		return netconf.IPTables, "the configuration names it", nil

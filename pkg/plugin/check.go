@@ -50,8 +50,12 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return newError(CodeNotAsInstalled, fmt.Sprintf("hostPorts of %s are not as installed: %s; run \"portguard restore\" on the node or restart the pod",
-		req.Attachment.Owner, lost[0]), lost[1:]...)
+	return notAsInstalled(req.Attachment.Owner, lost)
+}
+
+// notAsInstalled is the error of a CHECK that found something lost.
+func notAsInstalled(o hostport.Owner, lost []string) error {
+	return newError(CodeNotAsInstalled, fmt.Sprintf("hostPorts of %s are not as installed: %s; run \"portguard restore\" on the node or restart the pod", o, lost[0]), lost[1:]...)
 }
 
 // lookForCheck reads our table, and the rest where the attachment may be in

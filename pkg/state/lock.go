@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -90,9 +89,10 @@ func holder(f *os.File) string {
 	if err != nil || unix.Fstat(int(f.Fd()), &st) != nil {
 		return ""
 	}
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino)
 	for line := range strings.Lines(string(b)) {
 		w := strings.Fields(line)
-		if len(w) == 8 && w[1] == "FLOCK" && strings.HasSuffix(w[5], ":"+strconv.FormatUint(st.Ino, 10)) {
+		if len(w) == 8 && w[1] == "FLOCK" && w[5] == file {
 			return w[4]
 		}
 	}
