@@ -112,4 +112,3 @@ func TestMessagesHaveAnEnd(t *testing.T) {
 		t.Errorf("%q", m)
 	}
 }
-

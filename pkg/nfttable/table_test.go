@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/golden"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -197,7 +199,9 @@ func overlap(x, y Element) bool {
 
 // CHECK says what is lost.
 func TestCheckSaysWhatIsLost(t *testing.T) {
-	a := web("web")
+	a := web("web", func(a *hostport.Attachment) { a.ConditionsV6 = []string{"ip6 saddr != 2001:db8::/32"} })
+	said := golden.New(t)
+	said.Section("what CHECK finds lost in nftables, as the plugin puts it behind whose hostPorts it is")
 	for _, tt := range []struct {
 		says  string
 		spoil func(*Table)
@@ -215,17 +219,49 @@ func TestCheckSaysWhatIsLost(t *testing.T) {
 				}
 			}
 		}},
+		{"is missing", func(t *Table) { clear(t.chains) }},
+		{"does not have the rules of ADD", func(t *Table) {
+			for name := range t.chains {
+				t.chains[name] = Chain{Name: name}
+			}
+		}},
 	} {
-		table := Absent().Put(a, false)
+		table := asRead(Absent().Put(a, false), a)
 		tt.spoil(table)
-		if lost := table.Check(a); len(lost) != 1 || !strings.Contains(lost[0], tt.says) {
+		lost := table.Check(a)
+		if len(lost) != 1 || !strings.Contains(lost[0], tt.says) {
 			t.Errorf("lost is %q, want %q", lost, tt.says)
 		}
+		for _, l := range lost {
+			said.Add("110", l)
+		}
 	}
-	remembers := Absent().Put(a, true)
+	said.Section("a table that is not ours")
+	_, err := Read(stranger{})
+	said.Add("109", err.Error())
+	said.Check(*update)
+	remembers := asRead(Absent().Put(a, true), a)
 	if lost := remembers.Check(a); len(lost) > 0 {
 		t.Errorf("a guard that remembers is lost: %v", lost)
 	}
+}
+
+// asRead gives the chains of a the shapes that the kernel's rules have.
+func asRead(t *Table, a hostport.Attachment) *Table {
+	for name, c := range t.chains {
+		c.Shape = c.shapes(a.Owner.Tag())
+		t.chains[name] = c
+	}
+	return t
+}
+
+// A stranger is a table of our name with a set of another kind.
+type stranger struct{ Source }
+
+func (stranger) TableFlags(nft.Table) (uint32, bool, error) { return 0, true, nil }
+
+func (stranger) Sets(nft.Table) ([]nft.Set, error) {
+	return []nft.Set{{Name: "ports4", KeyLen: 1}}, nil
 }
 
 func drop(t *Table, set string) {

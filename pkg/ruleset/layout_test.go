@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	messages "github.com/portguard/portguard/pkg/internal/golden"
 )
 
 const v4 = hostport.IPv4
@@ -69,6 +70,8 @@ func TestCheckReportsEachLoss(t *testing.T) {
 	drop := func(table, chain string, i int) func(fake) {
 		return func(k fake) { k[table][chain] = slices.Delete(slices.Clone(k[table][chain]), i, i+1) }
 	}
+	said := messages.New(t)
+	said.Section("what CHECK finds lost in iptables, as the plugin puts it behind whose hostPorts it is")
 	for _, tt := range []struct {
 		name   string
 		damage func(fake)
@@ -94,6 +97,9 @@ func TestCheckReportsEachLoss(t *testing.T) {
 		{"a rule too much", func(k fake) {
 			k["nat"]["PGD-"+key] = append(k["nat"]["PGD-"+key], "-j RETURN")
 		}, []string{"chain PGD-" + key + " has 7 rules, not 6"}},
+		{"a rule of somebody else in a shared chain", func(k fake) {
+			k["nat"][hostports] = append(k["nat"][hostports], "-j ACCEPT")
+		}, []string{`chain PORTGUARD-HOSTPORTS holds somebody else's rule "-j ACCEPT"`}},
 		{"a changed target", func(k fake) {
 			c := k["nat"]["PGD-"+key]
 			c[0] = strings.Replace(c[0], ":5353", ":5354", 1)
@@ -120,12 +126,14 @@ func TestCheckReportsEachLoss(t *testing.T) {
 				t.Fatalf("lost %q, want %q", lost, tt.says)
 			}
 			for i, s := range tt.says {
+				said.Add("110", lost[i])
 				if !strings.Contains(lost[i], s) {
 					t.Errorf("lost %q, want %q", lost[i], s)
 				}
 			}
 		})
 	}
+	said.Check(*update)
 }
 
 // wipe empties a kernel in place.
