@@ -84,7 +84,7 @@ fuzz:
 
 # Rewrites the golden files from what the code does now.
 golden:
-	$(GO) test ./pkg/ruleset ./pkg/nfttable -update
+	$(GO) test ./pkg/conflict ./pkg/listener ./pkg/nft ./pkg/nfttable ./pkg/plugin ./pkg/ruleset -update
 
 # golangci-lint, as in .golangci.yml.
 lint:

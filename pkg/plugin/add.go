@@ -45,7 +45,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		req.Attachment.Owner.Netns = netns.Inode
 		err = p.add(req, store, netns)
 		if errors.Is(err, nft.ErrNoKernel) && c.Backend == netconf.Auto && c.Syntax == "" {
-			p.warn(err.Error() + "; iptables is used instead")
+			p.warn(insteadOf(err))
 			c.Backend = netconf.IPTables
 			if req, err = netconf.NewRequest(c, args); err == nil {
 				req.Attachment.Owner.Netns = netns.Inode
@@ -59,6 +59,9 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 	p.warn(req.Warnings...)
 	return types.PrintResult(req.PrevResult, req.CNIVersion)
 }
+
+// insteadOf warns that nftables does not work although it was chosen.
+func insteadOf(err error) string { return fmt.Sprintf("%v; iptables is used instead", err) }
 
 // refuseOwnNetns does before the change what skel does after it.
 func refuseOwnNetns(args *skel.CmdArgs) error {

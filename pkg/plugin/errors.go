@@ -87,12 +87,14 @@ func next(err error, code uint) string {
 		return ""
 	case passes(err):
 		return "; try again"
+	case errors.Is(err, nft.ErrNoTool):
+		return "; install it"
 	case errors.Is(err, nft.ErrNoKernel):
 		return `; load the modules of nf_tables or use backend "iptables"`
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return "; the container runtime must run portguard as root with CAP_NET_ADMIN"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
-		return "; the node is short of memory or of file descriptors"
+		return "; the node is short of memory or of file descriptors, free some"
 	}
 	return `; run "portguard doctor" on the node`
 }

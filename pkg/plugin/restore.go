@@ -113,7 +113,7 @@ func (p *Plugin) alive(store *state.Store) []*state.Record {
 		rec, err := store.Load(key)
 		switch {
 		case err != nil:
-			p.warn(told(err, CodeUnreadable))
+			p.warn(err.Error())
 		case rec.Alive(boot) && len(rec.Attachment.Mappings) > 0:
 			out = append(out, rec)
 		}
