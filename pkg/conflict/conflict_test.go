@@ -36,6 +36,8 @@ func socketCases() []findCase {
 	v6only.V6Only = true
 	runtime := listens(tcp, "0.0.0.0", 80)
 	runtime.Holder.Runtime = true
+	ofPod := listens(tcp, "0.0.0.0", 80)
+	ofPod.Holder.Pod = "pod default/web"
 	nobody := listens(tcp, "0.0.0.0", 80)
 	nobody.Holder = hostport.Process{}
 	dns := attach(mapPort(v4, "", udp, 53))
@@ -46,6 +48,7 @@ func socketCases() []findCase {
 			"hostPort 80/tcp is taken: nginx (pid 7) listens on 0.0.0.0:80; stop it or choose another hostPort"},
 		{"a wildcard listener refuses an address", only, node().with(listens(tcp, "0.0.0.0", 80)), "refuse 100", "hostPort 192.0.2.1:80/tcp is taken: nginx (pid 7)"},
 		{"a listener without a process is one", any4, node().with(nobody), "refuse 100", "no process found"},
+		{"a listener of a pod is named with it", any4, node().with(ofPod), "refuse 100", "nginx (pid 7, pod default/web) listens on"},
 		{"the IPv6 wildcard listener receives IPv4", any4, node().with(listens(tcp, "::", 80)), "refuse 100", "[::]:80"},
 		{"with V6ONLY it does not", any4, node().with(v6only), "", ""},
 		{"with V6ONLY it refuses IPv6", any6, node().with(v6only), "refuse 100", "[::]:80"},
