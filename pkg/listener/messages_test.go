@@ -59,7 +59,7 @@ func TestNameOfAProcessIsPlain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	// The thread that gives the process its name is the first one; any other is a
 	// task of its own.
 	comm := "/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/comm"

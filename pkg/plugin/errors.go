@@ -35,11 +35,11 @@ const (
 // newError makes a CNI error of what kubectl describe pod shows: one plain line. What
 // else was found follows it. All errors of the plugin come from here.
 func newError(code uint, msg string, more ...string) error {
-	details := ""
-	if len(more) > 0 {
-		details = "also: " + strings.Join(more, "; also: ")
+	also := make([]string, 0, len(more))
+	for _, m := range more {
+		also = append(also, "also: "+hostport.Line(m))
 	}
-	return types.NewError(code, hostport.Line(msg), hostport.Plain(details))
+	return types.NewError(code, hostport.Line(msg), strings.Join(also, "; "))
 }
 
 // cniError gives err the code that its kind asks for, or else the given one.
