@@ -84,7 +84,8 @@ fuzz:
 
 # Rewrites the golden files from what the code does now.
 golden:
-	$(GO) test ./pkg/conflict ./pkg/listener ./pkg/nft ./pkg/nfttable ./pkg/plugin ./pkg/ruleset -update
+	$(GO) test ./pkg/conflict ./pkg/listener ./pkg/nft ./pkg/nfttable ./pkg/ruleset -update
+	$(GO) test ./pkg/plugin -update
 
 # golangci-lint, as in .golangci.yml.
 lint:

@@ -136,7 +136,7 @@ func decode(b []byte, prefix string, v any) error {
 		return fieldErrorf(field, "%s (want %s)", misread(valueAt(b, te.Field), jsonKind(te.Value)), jsonKind(te.Type.String()))
 	}
 	if err != nil {
-		return fmt.Errorf("network configuration is not valid JSON: %w", err)
+		return fmt.Errorf("the network configuration is not valid JSON: %w; correct the conflist", err)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func ParseGC(stdin []byte) (Collection, error) {
 		return g, err
 	}
 	if w.Name == "" {
-		return g, fieldErrorf("name", "is missing")
+		return g, fieldErrorf("name", "is missing; give the network a name in the conflist")
 	}
 	var valid []struct {
 		ContainerID string `json:"containerID"`
@@ -47,7 +47,7 @@ func ParseGC(stdin []byte) (Collection, error) {
 	}
 	for i, v := range valid {
 		if v.ContainerID == "" || v.IfName == "" {
-			return g, fieldErrorf(fmt.Sprintf("cni.dev/valid-attachments[%d]", i), "containerID %q and ifname %q are both needed", v.ContainerID, v.IfName)
+			return g, fieldErrorf(fmt.Sprintf("cni.dev/valid-attachments[%d]", i), "containerID %q and ifname %q are both needed; nothing is removed, the container runtime must give them", v.ContainerID, v.IfName)
 		}
 		g.Valid = append(g.Valid, hostport.Owner{ContainerID: v.ContainerID, IfName: v.IfName}.Key())
 	}

@@ -47,7 +47,7 @@ func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
 	}
 	r.Attachment.Pods = podAddresses(result, args.IfName)
 	if len(r.Attachment.Pods) == 0 {
-		return nil, fieldErrorf("prevResult", "has no IP address for %s; name portguard after the plugin that assigns one", args.IfName)
+		return nil, fieldErrorf("prevResult", "has no IP address for %s; name portguard in the conflist after the plugin that assigns one", args.IfName)
 	}
 	for _, p := range c.Ports {
 		if err := r.add(p); err != nil {
@@ -73,15 +73,15 @@ func OwnerOf(network string, args *skel.CmdArgs) hostport.Owner {
 
 func (c *Config) result() (types.Result, *current.Result, error) {
 	if len(c.prevResult) == 0 {
-		return nil, nil, fieldErrorf("prevResult", "is missing; portguard must be called as a chained plugin, after the one that creates the interface")
+		return nil, nil, fieldErrorf("prevResult", "is missing; name portguard in the conflist after the plugin that creates the interface")
 	}
+	var result *current.Result
 	prev, err := version.NewResult(c.CNIVersion, c.prevResult)
-	if err != nil {
-		return nil, nil, fieldErrorf("prevResult", "cannot be read as a result of CNI %s: %v", c.CNIVersion, err)
+	if err == nil {
+		result, err = current.NewResultFromResult(prev)
 	}
-	result, err := current.NewResultFromResult(prev)
 	if err != nil {
-		return nil, nil, fieldErrorf("prevResult", "cannot be converted: %v", err)
+		return nil, nil, fieldErrorf("prevResult", "cannot be read as a result of CNI %q: %v; look at cniVersion and at the plugin before portguard", c.CNIVersion, err)
 	}
 	return prev, result, nil
 }
@@ -125,7 +125,7 @@ func (r *Request) add(p Port) error {
 		if _, ok := r.Attachment.Pod(f); ok {
 			r.append(p, hostport.Mapping{Family: f})
 		} else if p.HostIP.IsValid() {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("%s.hostIP %s maps nothing: the pod has no %s address", p.field, p.HostIP, f))
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%s.hostIP %s maps nothing: the pod has no %s address; leave that hostIP out", p.field, p.HostIP, f))
 		}
 	}
 	return nil
@@ -161,7 +161,7 @@ func (r *Request) append(p Port, m hostport.Mapping) {
 	for _, o := range r.Attachment.Mappings {
 		if o.SameKey(m) {
 			if o != m {
-				r.Warnings = append(r.Warnings, fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used", p.field, m, o.ContainerPort))
+				r.Warnings = append(r.Warnings, fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used; remove the other", p.field, m, o.ContainerPort))
 			}
 			return
 		}

@@ -30,6 +30,8 @@ func chooseFor(c *netconf.Config, on *host.Addressing, kernel error) (backend, w
 	switch {
 	case c.Backend == netconf.IPTables:
 		return netconf.IPTables, "the configuration names it", nil
+	case (c.Backend == netconf.NFTables || c.Syntax == netconf.NFTables) && passes(kernel):
+		return "", "", kernel
 	case c.Backend == netconf.NFTables && on.IPVS:
 		return "", "", wrongConfig(`backend "nftables" cannot spare the Services of kube-proxy's ipvs mode; use "auto" or "iptables"`)
 	case c.Backend == netconf.NFTables && kernel != nil:

@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -82,6 +83,7 @@ func (s *script) backends() {
 		{netconf.Auto, netconf.NFTables, ipvs, nil},
 		{netconf.Auto, netconf.NFTables, plain, old},
 		{netconf.Auto, netconf.NFTables, plain, nil},
+		{netconf.NFTables, "", plain, fmt.Errorf("could not read the nftables tables: %w", unix.EBUSY)},
 	} {
 		_, _, err := chooseFor(&netconf.Config{Backend: c.backend, Syntax: c.syntax}, c.on, c.kernel)
 		s.err(err, CodeUnreadable)

@@ -51,7 +51,7 @@ func (s *script) toolsFail() {
 		{"", "echo 'Another app is currently holding the xtables lock' >&2; exit 4"},
 		{"", "kill -9 $$"},
 		{"# nothing", ""},
-		{"-A X -j ACCEPT", ""}, {"*nat\n:X", ""}, {"*nat\n-A X -j ACCEPT", ""}, {"*nat\nhello", ""}, {"*nat", ""},
+		{"-A X -j ACCEPT", ""}, {"*nat\n:X", ""}, {"*nat\n-A X -j ACCEPT", ""}, {"*nat\n:X - [0:0]\n-A X --comment \"abc", ""}, {"*nat\nhello", ""}, {"*nat", ""},
 	} {
 		t := s.legacyNode("iptables-legacy-save", tt.prints, tt.ends)
 		_, err := t.Save(iptables.Legacy, hostport.IPv4)
