@@ -40,6 +40,8 @@ func socketCases() []findCase {
 	ofPod.Holder.Pod = "pod default/web"
 	nobody := listens(tcp, "0.0.0.0", 80)
 	nobody.Holder = hostport.Process{}
+	unsought := nobody
+	unsought.Holder.Unsought = true
 	dns := attach(mapPort(v4, "", udp, 53))
 	return []findCase{
 		{"an empty node has no conflict", attach(mapTo(v4, ""), mapTo(v6, "")), node(), "", ""},
@@ -48,6 +50,7 @@ func socketCases() []findCase {
 			"hostPort 80/tcp is taken: nginx (pid 7) listens on 0.0.0.0:80; stop it or choose another hostPort"},
 		{"a wildcard listener refuses an address", only, node().with(listens(tcp, "0.0.0.0", 80)), "refuse 100", "hostPort 192.0.2.1:80/tcp is taken: nginx (pid 7)"},
 		{"a listener without a process is one", any4, node().with(nobody), "refuse 100", "no process found"},
+		{"so is one whose process was not found in time", any4, node().with(unsought), "refuse 100", "not found in time"},
 		{"a listener of a pod is named with it", any4, node().with(ofPod), "refuse 100", "nginx (pid 7, pod default/web) listens on"},
 		{"the IPv6 wildcard listener receives IPv4", any4, node().with(listens(tcp, "::", 80)), "refuse 100", "[::]:80"},
 		{"with V6ONLY it does not", any4, node().with(v6only), "", ""},

@@ -142,9 +142,17 @@ func infrastructure(h *netlink.Handle) (map[int]string, error) {
 // LinkTo returns the link by which the node reaches a pod, "" if the pod is not
 // on a link of this node (no route, or through a gateway).
 func LinkTo(pod netip.Addr) (string, error) {
+	name, err := linkTo(pod)
+	if err != nil {
+		return "", fmt.Errorf("could not find the link to pod %s: %w", pod, err)
+	}
+	return name, nil
+}
+
+func linkTo(pod netip.Addr) (string, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return "", fmt.Errorf("could not open a netlink socket: %w", err)
+		return "", err
 	}
 	defer h.Close()
 	routes, err := h.RouteGet(pod.AsSlice())
@@ -152,7 +160,7 @@ func LinkTo(pod netip.Addr) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("could not find the link to pod %s: %w", pod, err)
+		return "", err
 	}
 	for _, r := range routes {
 		if r.Gw != nil || r.Type != unix.RTN_UNICAST {
@@ -160,7 +168,7 @@ func LinkTo(pod netip.Addr) (string, error) {
 		}
 		l, err := h.LinkByIndex(r.LinkIndex)
 		if err != nil {
-			return "", fmt.Errorf("could not find the link to pod %s: %w", pod, err)
+			return "", err
 		}
 		if l.Attrs().Flags&net.FlagLoopback == 0 {
 			return l.Attrs().Name, nil

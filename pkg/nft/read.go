@@ -35,7 +35,6 @@ type Reader struct {
 	forward []Chain
 	drops   map[Chain]bool
 	names   map[Table][]string
-	hooks   map[Table][]Chain
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool

@@ -142,6 +142,8 @@ func (s *script) starved() {
 		note("addresses", err)
 		_, err = host.LinkTo(pod)
 		note("link", err)
+		_, err = host.Bridges()
+		note("bridges", err)
 		udp := m[0]
 		udp.Proto = hostport.UDP
 		note("conntrack", host.DropUDP(hostport.IPv4, []host.Stale{{Mapping: udp, Pod: pod, Dst: addrset.All(true)}}))
@@ -184,7 +186,7 @@ func (s *script) starved() {
 		note("lookup", err)
 		_, err = r.AllElements(set)
 		note("elements", err)
-		_, err = nft.Generation()
+		_, err = nft.NewReader().Generation()
 		note("generation", err)
 		b := &nft.Batch{}
 		b.CreateElement(inet, "ports4", nft.Element{Text: "tcp . 80"})
