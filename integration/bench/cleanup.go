@@ -5,36 +5,90 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
 )
 
-// A bench is the lab.T of this program.
-type bench struct{ cleanups []func() }
+// A janitor is the lab.T of this program: what fails ends it, what was made is
+// removed.
+type janitor struct {
+	mu       sync.Mutex
+	cleanups []func()
+}
 
 // Helper does nothing.
-func (b *bench) Helper() {}
+func (j *janitor) Helper() {}
 
 // Fatalf stops the benchmark.
-func (b *bench) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (j *janitor) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 // Logf writes to stderr.
-func (b *bench) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+func (j *janitor) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 // Cleanup remembers what to do at the end.
-func (b *bench) Cleanup(f func()) { b.cleanups = append(b.cleanups, f) }
+func (j *janitor) Cleanup(f func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cleanups = append(j.cleanups, f)
+}
 
 // TempDir makes a directory that is removed at the end.
-func (b *bench) TempDir() string {
-	dir, err := os.MkdirTemp("", "portguard-bench-")
+func (j *janitor) TempDir() string { return j.tempDir("") }
+
+func (j *janitor) tempDir(in string) string {
+	dir, err := os.MkdirTemp(in, "portguard-bench-")
 	if err != nil {
-		b.Fatalf("%v", err)
+		j.Fatalf("%v", err)
 	}
-	b.Cleanup(func() { os.RemoveAll(dir) })
+	j.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
-func (b *bench) clean() {
-	for i := len(b.cleanups) - 1; i >= 0; i-- {
-		b.cleanups[i]()
+// clean does all that was remembered, once.
+func (j *janitor) clean() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, f := range slices.Backward(j.cleanups) {
+		f()
 	}
-	os.RemoveAll("/run/portguard-bench")
+	j.cleanups = nil
+}
+
+// onSignal cleans up when somebody ends the benchmark.
+func (j *janitor) onSignal() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-c
+		j.clean()
+		os.Exit(130)
+	}()
+}
+
+// parallel calls all of them, on all cores, and panics if one did.
+func parallel(all []func()) {
+	room := make(chan struct{}, runtime.NumCPU())
+	failed := make(chan any, len(all))
+	var wg sync.WaitGroup
+	for _, f := range all {
+		wg.Go(func() {
+			room <- struct{}{}
+			defer func() {
+				if r := recover(); r != nil {
+					failed <- r
+				}
+				<-room
+			}()
+			f()
+		})
+	}
+	wg.Wait()
+	select {
+	case r := <-failed:
+		panic(r)
+	default:
+	}
 }

@@ -8,9 +8,9 @@ import (
 	"os/exec"
 )
 
-// Build puts portguard and the tools of go.mod into dir.
+// Build puts portguard and the tools of go.mod into dir, built as for a release.
 func Build(dir string) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", dir + "/",
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-buildvcs=false", "-o", dir + "/",
 		"github.com/portguard/portguard/plugins/meta/portguard",
 		"github.com/portguard/portguard/integration/noop",
 		"github.com/containernetworking/cni/cnitool",

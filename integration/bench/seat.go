@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/portguard/portguard/integration/bench/process"
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// A plugin is one program with one configuration.
+type plugin struct{ name, binary, backend, colour string }
+
+// Names of the plugins.
+const (
+	noOp     = "no-op"
+	guardNft = "portguard nftables"
+	guardIpt = "portguard iptables"
+	mapIpt   = "portmap iptables"
+	mapNft   = "portmap nftables"
+)
+
+// plugins are all that take part. The colours differ for the colour-blind too.
+func plugins() []plugin {
+	return []plugin{
+		{noOp, "noop", "", "#8c8c8c"},
+		{guardNft, "portguard", "nftables", "#0072b2"},
+		{guardIpt, "portguard", "iptables", "#56b4e9"},
+		{mapIpt, "portmap", "iptables", "#d55e00"},
+		{mapNft, "portmap", "nftables", "#e69f00"},
+	}
+}
+
+// A seat is a plugin on a node of its own.
+type seat struct {
+	plugin
+	b    *bench
+	node *lab.Node
+	// own is the pod whose ADD is measured; first and last are the outermost of
+	// those that hold ports.
+	own, first, last attachment
+}
+
+// An attachment is a pod's, with its addresses and the ports it asks for.
+type attachment struct {
+	pod    *lab.Pod
+	v4, v6 string
+	ports  []lab.Port
+}
+
+// newSeat makes a node whose iptables is of the flavour, with one pod. As far as
+// routes go the link of that one leads to all pods without a link.
+func (b *bench) newSeat(p plugin, flavour string) *seat {
+	s := &seat{plugin: p, b: b, node: lab.NewNode(b, b.bin, flavour)}
+	s.own = s.wire(0)
+	s.node.Feed("route add 10.88.0.0/16 dev pod0\nroute add fd00:88::/32 dev pod0\n", "ip", "-batch", "-")
+	return s
+}
+
+// asks is the seat's own pod with some ports.
+func (s *seat) asks(ports ...lab.Port) attachment {
+	a := s.own
+	a.ports = ports
+	return a
+}
+
+// close removes the node; its pods go with the rest.
+func (s *seat) close() {
+	s.node.Delete()
+	s.node.Client.Delete()
+}
+
+// wire makes a pod that packets get to: the i-th of the node.
+func (s *seat) wire(i int, ports ...lab.Port) attachment {
+	pod := s.node.NewPod(fmt.Sprintf("wired%d", i))
+	link := fmt.Sprintf("pod%d", i)
+	s.node.Feed(fmt.Sprintf(`link add %[1]s type veth peer name eth0 netns %[2]s
+addr add 10.88.%[3]d.1/24 dev %[1]s
+addr add fd00:88:%[3]d::1/64 dev %[1]s nodad
+link set %[1]s up
+`, link, pod.Name, i), "ip", "-batch", "-")
+	pod.Feed(fmt.Sprintf(`addr add 10.88.%[1]d.2/24 dev eth0
+addr add fd00:88:%[1]d::2/64 dev eth0 nodad
+link set eth0 up
+route add default via 10.88.%[1]d.1
+route add default via fd00:88:%[1]d::1
+`, i), "ip", "-batch", "-")
+	return attachment{pod, fmt.Sprintf("10.88.%d.2", i), fmt.Sprintf("fd00:88:%d::2", i), ports}
+}
+
+// unwired is an attachment of a pod that nothing is sent to. All nodes share the
+// namespaces of these.
+func (b *bench) unwired(i int, ports ...lab.Port) attachment {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.idle) <= i {
+		name := fmt.Sprintf("pod%d", len(b.idle))
+		ns := lab.NewNetns(b, "idle")
+		b.idle = append(b.idle, &lab.Pod{Netns: ns, ID: name + "-" + ns.Name,
+			Args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name})
+	}
+	return attachment{b.idle[i], fmt.Sprintf("10.88.100.%d", i+1), fmt.Sprintf("fd00:88:100::%x", i+1), ports}
+}
+
+// command is a call of the plugin.
+func (s *seat) command(verb string, a attachment) process.Command {
+	conf := map[string]any{"cniVersion": "1.0.0", "name": "net", "type": s.binary, "capabilities": map[string]bool{"portMappings": true},
+		"dataDir": filepath.Join(s.b.state, s.node.Name),
+		"prevResult": map[string]any{"cniVersion": "1.0.0",
+			"interfaces": []any{map[string]any{"name": "eth0", "sandbox": a.pod.Path}},
+			"ips": []any{map[string]any{"address": a.v4 + "/16", "interface": 0},
+				map[string]any{"address": a.v6 + "/64", "interface": 0}}}}
+	if s.backend != "" {
+		conf["backend"] = s.backend
+	}
+	if len(a.ports) > 0 {
+		conf["runtimeConfig"] = map[string]any{"portMappings": a.ports}
+	}
+	input, err := json.Marshal(conf)
+	if err != nil {
+		s.b.Fatalf("%v", err)
+	}
+	return process.Command{Path: filepath.Join(s.b.bin, s.binary), Input: string(input),
+		Env: slices.Concat(s.node.Env, []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.pod.ID,
+			"CNI_NETNS=" + a.pod.Path, "CNI_IFNAME=eth0", "CNI_PATH=" + s.b.bin, "CNI_ARGS=" + a.pod.Args})}
+}
+
+// try calls the plugin and returns the milliseconds that took.
+func (s *seat) try(verb string, a attachment) (float64, error) {
+	c := s.command(verb, a)
+	var r process.Result
+	var err error
+	s.node.Do(func() { r, err = c.Run() })
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("%s: %s of %s on %s: exit status %d: %s", s.name, verb, a.pod.ID, s.node.Name, r.Code, r.Output)
+	}
+	return float64(r.Took.Microseconds()) / 1000, err
+}
+
+// call is try that must succeed.
+func (s *seat) call(verb string, a attachment) float64 {
+	ms, err := s.try(verb, a)
+	if err != nil {
+		s.b.Fatalf("%v", err)
+	}
+	return ms
+}
+
+// trace calls the plugin under the eyes of ptrace.
+func (s *seat) trace(verb string, a attachment) process.Cost {
+	c := s.command(verb, a)
+	var r process.Result
+	var cost process.Cost
+	var err error
+	s.node.Do(func() { r, cost, err = c.Trace() })
+	if err != nil || r.Code != 0 {
+		s.b.Fatalf("%s: %s: %v %s", s.name, verb, err, r.Output)
+	}
+	return cost
+}
+
+// settle lets the kernel finish what the call before has left to it.
+func settle() { time.Sleep(2 * time.Millisecond) }
+
+// sizeOf is a program's, in bytes.
+func (b *bench) sizeOf(binary string) int64 {
+	info, err := os.Stat(filepath.Join(b.bin, binary))
+	if err != nil {
+		b.Fatalf("%v", err)
+	}
+	return info.Size()
+}
