@@ -73,9 +73,10 @@ TRIES ?= 500
 faults: deps
 	TRIES=$(TRIES) $(GO) test -count=1 -timeout 2h -v -run TestKill ./integration/faults
 
-# ADD and DEL side by side with portmap and with a plugin that does nothing.
+# Everything that costs, side by side with portmap and with a plugin that does nothing. Flags go into BENCH: -quick
+# only tries it, -only runs single scenarios, -docs docs/benchmarks.md writes the results there.
 bench: deps
-	$(GO) run ./integration/bench
+	$(GO) run ./integration/bench $(BENCH)
 
 # Each fuzz target for FUZZTIME.
 fuzz:

@@ -28,6 +28,8 @@ func (b *bench) load(job load.Job) *loader {
 		b.Fatalf("%v", err)
 	}
 	l := &loader{cmd: exec.Command(self, load.Word), b: b}
+	// Signals of the Go runtime to its own threads would interrupt a connect.
+	l.cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1", "GOGC=off")
 	l.cmd.Stderr = os.Stderr
 	if l.in, err = l.cmd.StdinPipe(); err != nil {
 		b.Fatalf("%v", err)
