@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -54,12 +55,16 @@ type attachment struct {
 	ports  []lab.Port
 }
 
-// newSeat makes a node whose iptables is of the flavour, with one pod. As far as
-// routes go the link of that one leads to all pods without a link.
+// newSeat makes a node whose iptables is of the flavour, with a bridge as the
+// plugin of that name makes it, and one pod.
 func (b *bench) newSeat(p plugin, flavour string) *seat {
 	s := &seat{plugin: p, b: b, node: lab.NewNode(b, b.bin, flavour)}
+	s.node.Feed(`link add cni0 type bridge
+addr add 10.88.0.1/16 dev cni0
+addr add fd00:88::1/64 dev cni0 nodad
+link set cni0 up
+`, "ip", "-batch", "-")
 	s.own = s.wire(0)
-	s.node.Feed("route add 10.88.0.0/16 dev pod0\nroute add fd00:88::/32 dev pod0\n", "ip", "-batch", "-")
 	return s
 }
 
@@ -79,19 +84,16 @@ func (s *seat) close() {
 // wire makes a pod that packets get to: the i-th of the node.
 func (s *seat) wire(i int, ports ...lab.Port) attachment {
 	pod := s.node.NewPod(fmt.Sprintf("wired%d", i))
-	link := fmt.Sprintf("pod%d", i)
-	s.node.Feed(fmt.Sprintf(`link add %[1]s type veth peer name eth0 netns %[2]s
-addr add 10.88.%[3]d.1/24 dev %[1]s
-addr add fd00:88:%[3]d::1/64 dev %[1]s nodad
-link set %[1]s up
-`, link, pod.Name, i), "ip", "-batch", "-")
-	pod.Feed(fmt.Sprintf(`addr add 10.88.%[1]d.2/24 dev eth0
-addr add fd00:88:%[1]d::2/64 dev eth0 nodad
+	a := attachment{pod, fmt.Sprintf("10.88.1.%d", i+1), fmt.Sprintf("fd00:88::1:%x", i+1), ports}
+	s.node.Feed(fmt.Sprintf("link add pod%[1]d type veth peer name eth0 netns %[2]s\nlink set pod%[1]d master cni0 up\n", i, pod.Name),
+		"ip", "-batch", "-")
+	pod.Feed(fmt.Sprintf(`addr add %s/16 dev eth0
+addr add %s/64 dev eth0 nodad
 link set eth0 up
-route add default via 10.88.%[1]d.1
-route add default via fd00:88:%[1]d::1
-`, i), "ip", "-batch", "-")
-	return attachment{pod, fmt.Sprintf("10.88.%d.2", i), fmt.Sprintf("fd00:88:%d::2", i), ports}
+route add default via 10.88.0.1
+route add default via fd00:88::1
+`, a.v4, a.v6), "ip", "-batch", "-")
+	return a
 }
 
 // unwired is an attachment of a pod that nothing is sent to. All nodes share the
@@ -105,7 +107,7 @@ func (b *bench) unwired(i int, ports ...lab.Port) attachment {
 		b.idle = append(b.idle, &lab.Pod{Netns: ns, ID: name + "-" + ns.Name,
 			Args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + name})
 	}
-	return attachment{b.idle[i], fmt.Sprintf("10.88.100.%d", i+1), fmt.Sprintf("fd00:88:100::%x", i+1), ports}
+	return attachment{b.idle[i], fmt.Sprintf("10.88.2.%d", i+1), fmt.Sprintf("fd00:88::2:%x", i+1), ports}
 }
 
 // command is a call of the plugin.
@@ -126,9 +128,10 @@ func (s *seat) command(verb string, a attachment) process.Command {
 	if err != nil {
 		s.b.Fatalf("%v", err)
 	}
-	return process.Command{Path: filepath.Join(s.b.bin, s.binary), Input: string(input),
-		Env: slices.Concat(s.node.Env, []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.pod.ID,
-			"CNI_NETNS=" + a.pod.Path, "CNI_IFNAME=eth0", "CNI_PATH=" + s.b.bin, "CNI_ARGS=" + a.pod.Args})}
+	// Environ keeps the last of two of a name, which is the node's PATH.
+	env := exec.Cmd{Env: slices.Concat(s.node.Env, []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.pod.ID,
+		"CNI_NETNS=" + a.pod.Path, "CNI_IFNAME=eth0", "CNI_PATH=" + s.b.bin, "CNI_ARGS=" + a.pod.Args})}
+	return process.Command{Path: filepath.Join(s.b.bin, s.binary), Input: string(input), Env: env.Environ()}
 }
 
 // try calls the plugin and returns the milliseconds that took.
