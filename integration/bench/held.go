@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portguard/portguard/integration/bench/chart"
@@ -98,7 +99,7 @@ func (b *bench) crowded() (all [][]*contest, done func()) {
 				finish = append(finish, s.close)
 			}
 			if k.sockets > 0 {
-				finish = append(finish, s.b.load(load.Job{Hold: &load.Hold{Namespace: s.node.Path, Sockets: k.sockets}}).stop)
+				finish = append(finish, s.connections(k.sockets/2)...)
 			}
 			c := newContest(s, s.asks(ports(hostPort, 1)...))
 			c.call(add, c.what)
@@ -112,4 +113,18 @@ func (b *bench) crowded() (all [][]*contest, done func()) {
 			f()
 		}
 	}
+}
+
+// connections opens some on the node, over loopback. A process has not more than
+// perProcess of them, so that its two sockets for each fit into the usual limits.
+func (s *seat) connections(count int) (stop []func()) {
+	const perProcess, from = 5000, 7000
+	for i := 0; i*perProcess < count; i++ {
+		l := s.b.load(load.Job{Hold: &load.Hold{Namespace: s.node.Path, Port: uint16(from + i), Connections: min(perProcess, count-i*perProcess)}})
+		stop = append(stop, l.stop)
+	}
+	if n := strings.Count(s.node.Run("ss", "-Htn", "state", "established"), "\n"); n < 2*count {
+		s.b.Fatalf("%d connections have only %d sockets", count, n)
+	}
+	return stop
 }

@@ -50,11 +50,12 @@ type Bulk struct {
 	Rounds, MiB int
 }
 
-// Hold asks for connections over loopback, half as many as sockets, until the
-// standard input ends.
+// Hold asks for connections over loopback to a port, with both ends in the
+// namespace, until the standard input ends.
 type Hold struct {
-	Namespace string
-	Sockets   int
+	Namespace   string
+	Port        uint16
+	Connections int
 }
 
 // A Figures has the figures of each round for each cell: the median duration of
