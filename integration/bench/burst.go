@@ -40,8 +40,8 @@ func burst(b *bench) {
 		for _, verb := range []string{add, del} {
 			s := stats.Of(c.took[verb])
 			series.Values = append(series.Values, s)
-			row = append(row, stats.Figure(s.Median), interval(s), ratio(s.Median/stats.Of(all[3].took[verb]).Median),
-				ratio(s.Median/stats.Of(all[0].took[verb]).Median), fmt.Sprintf("%d of %d", c.failed[verb], rounds*pods))
+			row = append(row, stats.Figure(s.Median), interval(s), ratio(s.Median/median(all, mapIpt, verb)),
+				ratio(s.Median/median(all, noOp, verb)), fmt.Sprintf("%d of %d", c.failed[verb], rounds*pods))
 		}
 		t.Add(row...)
 		picture.Series = append(picture.Series, series)
@@ -56,6 +56,16 @@ type crew struct {
 	what   []attachment
 	took   map[string][]float64
 	failed map[string]int
+}
+
+// median is that of a plugin's crew.
+func median(all []*crew, name, verb string) float64 {
+	for _, c := range all {
+		if c.name == name {
+			return stats.Of(c.took[verb]).Median
+		}
+	}
+	return 0
 }
 
 func (c *crew) turn() {

@@ -69,6 +69,15 @@ func byName(all []*contest, name string) *contest {
 	return nil
 }
 
+// column takes the j-th contest of each plugin.
+func column(all [][]*contest, j int) []*contest {
+	var out []*contest
+	for _, row := range all {
+		out = append(out, row[j])
+	}
+	return out
+}
+
 // interval prints the lowest and the highest.
 func interval(s stats.Summary) string {
 	return stats.Figure(s.Min) + "–" + stats.Figure(s.Max)

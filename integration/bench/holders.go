@@ -79,7 +79,7 @@ func (s *seat) outermost() (first, last lab.Port) {
 	return s.first.ports[0], s.last.ports[len(s.last.ports)-1]
 }
 
-// guards and maps are the plugins of that program.
+// pluginsOf are those of one program.
 func pluginsOf(binary string) []plugin {
 	var out []plugin
 	for _, p := range plugins() {

@@ -35,13 +35,12 @@ func mappings(b *bench) {
 	rounds := b.turns(b.rounds, 90*time.Second, tasks)
 	t := &report.Table{Name: "mappings", Labels: 2, Title: fmt.Sprintf("Pods with more hostPorts (%d rounds)", rounds),
 		Head: []string{"", "pod", "ADD ms", "min–max", "/portmap", "/1 port", "DEL ms", "min–max", "/portmap", "/1 port"}}
-	theirs := all[2]
 	for i, p := range mappers() {
 		for j, k := range sizes {
-			c := all[i][j]
+			c, theirs := all[i][j], byName(column(all, j), mapIpt)
 			row := []string{p.name, plural(k, "hostPort")}
 			for _, verb := range []string{add, del} {
-				row = append(row, stats.Figure(c.of(verb).Median), interval(c.of(verb)), ratio(c.over(theirs[j], verb)), ratio(c.over(all[i][0], verb)))
+				row = append(row, stats.Figure(c.of(verb).Median), interval(c.of(verb)), ratio(c.over(theirs, verb)), ratio(c.over(all[i][0], verb)))
 			}
 			t.Add(row...)
 		}
