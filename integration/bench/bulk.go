@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/portguard/portguard/integration/bench/load"
 	"github.com/portguard/portguard/integration/bench/report"
@@ -33,7 +34,7 @@ func bulk(b *bench) {
 	t := &report.Table{Name: "bulk", Labels: 1, Head: []string{"", "hostPort MiB/s", "min–max", "/portmap", "pod MiB/s", "min–max", "hostPort/pod"},
 		Title: fmt.Sprintf("Throughput of an established connection through the last of %s hostPorts, and to the pod's own address (%d times %d MiB)",
 			thousands(most), job.Rounds, job.MiB)}
-	theirs := stats.Of(figures[4])
+	theirs := stats.Of(figures[2*slices.IndexFunc(mappers(), func(p plugin) bool { return p.name == mapIpt })])
 	for i, p := range mappers() {
 		mapped, straight := stats.Of(figures[2*i]), stats.Of(figures[2*i+1])
 		t.Add(p.name, stats.Figure(mapped.Median), interval(mapped), ratio(mapped.Median/theirs.Median),
