@@ -17,7 +17,8 @@ import (
 type Chart struct {
 	Title, X, Y string
 	// Log chooses a logarithmic scale.
-	Log    bool
+	Log bool
+	// Groups are labels; a comma begins a new line.
 	Groups []string
 	Series []Series
 }
@@ -72,9 +73,13 @@ func (c *Chart) axes(b *strings.Builder, s scale) {
 		text(b, left-8, y+4, `text-anchor="end"`, fmt.Sprintf("%g", v))
 	}
 	fmt.Fprintf(b, `<line x1="%d" y1="%d" x2="%d" y2="%d" stroke="#1f2328"/>`+"\n", left, bottom, right, bottom)
-	text(b, (left+right)/2, bottom+48, `text-anchor="middle"`, c.X)
+	text(b, (left+right)/2, bottom+60, `text-anchor="middle"`, c.X)
 	middle := float64(top+bottom) / 2
-	text(b, 22, middle, fmt.Sprintf(`text-anchor="middle" transform="rotate(-90 22 %.1f)"`, middle), c.Y)
+	label := c.Y
+	if s.log {
+		label += ", logarithmic"
+	}
+	text(b, 22, middle, fmt.Sprintf(`text-anchor="middle" transform="rotate(-90 22 %.1f)"`, middle), label)
 }
 
 // group draws the bars of the i-th group.
@@ -82,7 +87,9 @@ func (c *Chart) group(b *strings.Builder, s scale, i int) {
 	room := float64(right-left) / float64(len(c.Groups))
 	wide := min(room*0.84/float64(len(c.Series)), 48)
 	from := left + room*float64(i) + (room-wide*float64(len(c.Series)))/2
-	text(b, left+room*(float64(i)+0.5), bottom+22, `text-anchor="middle"`, c.Groups[i])
+	for line, part := range strings.Split(c.Groups[i], ", ") {
+		text(b, left+room*(float64(i)+0.5), bottom+20+16*float64(line), `text-anchor="middle"`, part)
+	}
 	for k, series := range c.Series {
 		v := series.Values[i]
 		if v.N == 0 {
