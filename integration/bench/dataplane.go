@@ -133,7 +133,7 @@ func (b *bench) flowGoals(paths []path) {
 
 // flowChart shows new connections over IPv4.
 func flowChart(paths []path, numbers []int) *chart.Chart {
-	c := &chart.Chart{Title: "A new TCP connection to the last hostPort", X: "hostPorts held on the node", Y: "microseconds"}
+	c := &chart.Chart{Title: "A new TCP connection to the last hostPort, IPv4", X: "hostPorts held on the node", Y: "microseconds"}
 	for _, k := range numbers {
 		c.Groups = append(c.Groups, thousands(k))
 	}

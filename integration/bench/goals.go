@@ -26,7 +26,7 @@ func (b *bench) goalTable() *report.Table {
 		if g.got > 0 && g.got <= g.limit {
 			reached = "yes"
 		}
-		t.Add(g.what, fmt.Sprintf("%.2f", g.limit), fmt.Sprintf("%.3f", g.got), reached)
+		t.Add(g.what, fmt.Sprintf("%.2f", g.limit), fmt.Sprintf("%.4g", g.got), reached)
 	}
 	return t
 }

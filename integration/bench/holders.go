@@ -15,7 +15,7 @@ const (
 )
 
 // heldSeats are nodes of each of the plugins for each of the numbers of hostPorts
-// held. They are made once and kept: portmap needs minutes for the big ones.
+// held. They are made once and kept: a hundred ADDs of portmap take a while.
 func (b *bench) heldSeats(of []plugin, numbers []int) {
 	var setUp []func()
 	for _, p := range of {
