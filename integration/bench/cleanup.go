@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A janitor is the lab.T of this program: what fails ends it, what was made is
@@ -17,6 +18,7 @@ import (
 type janitor struct {
 	mu       sync.Mutex
 	cleanups []func()
+	ended    bool
 }
 
 // Helper does nothing.
@@ -28,10 +30,14 @@ func (j *janitor) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format,
 // Logf writes to stderr.
 func (j *janitor) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-// Cleanup remembers what to do at the end.
+// Cleanup remembers what to do at the end; behind it, that is now.
 func (j *janitor) Cleanup(f func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.ended {
+		f()
+		return
+	}
 	j.cleanups = append(j.cleanups, f)
 }
 
@@ -54,7 +60,7 @@ func (j *janitor) clean() {
 	for _, f := range slices.Backward(j.cleanups) {
 		f()
 	}
-	j.cleanups = nil
+	j.cleanups, j.ended = nil, true
 }
 
 // onSignal cleans up when somebody ends the benchmark.
@@ -64,6 +70,7 @@ func (j *janitor) onSignal() {
 	go func() {
 		<-c
 		j.clean()
+		time.Sleep(time.Second) // what was being made when the signal came goes too
 		os.Exit(130)
 	}()
 }
