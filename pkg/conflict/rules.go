@@ -113,11 +113,11 @@ func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s si
 	f := Finding{Kind: Hidden, Mapping: m, Who: "a rule that ends the walk", Where: s.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
 	// Only the node itself gets to a loopback address.
 	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
-		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the way of its packets before they get to it: %s; remove that rule or restrict it", m, f.Where)
+		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, f.Where)
 		r.refuse(f)
 		return
 	}
-	f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the way of some packets before they get to it: %s; remove that rule or restrict it", m, f.Where)
+	f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s; remove that rule or restrict it", m, f.Where)
 	r.warn(f)
 }
 

@@ -60,7 +60,7 @@ func ruleCases(t testing.TB) []findCase {
 		{"an undecodable catch-all warns", any4, in("PREROUTING -m mark --mark 0x1 -j DNAT --to-destination 10.0.0.2"), "warn 108", "a rule without a port may take some of its traffic"},
 		{"an undecodable rule for all but a port is a catch-all", any4, in("PREROUTING -p tcp -m tcp ! --dport 22 -m mark --mark 0x1 -j DNAT --to-destination 10.0.0.2"), "warn 108", ""},
 
-		{"ACCEPT of everything hides the mapping", any4, in("PREROUTING -j ACCEPT"), "refuse 105", "a rule ends the way of its packets"},
+		{"ACCEPT of everything hides the mapping", any4, in("PREROUTING -j ACCEPT"), "refuse 105", "a rule ends the walk before it"},
 		{"ACCEPT behind our jump does not", any4, in(local+"PORTGUARD-HOSTPORTS", "PREROUTING -j ACCEPT"), "", ""},
 		{"ACCEPT before our jump does", any4, in("PREROUTING -p tcp -j ACCEPT", local+"PORTGUARD-HOSTPORTS"), "refuse 105", ""},
 		{"ACCEPT in another flavour does not", any4, elsewhere("PREROUTING -j ACCEPT"), "", ""},

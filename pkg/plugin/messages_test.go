@@ -41,7 +41,7 @@ func TestMessages(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	var stderr strings.Builder
-	s := &script{golden.New(t, dir, "DIR", fmt.Sprintf("(pid %d)", os.Getpid()), "(pid 4711)"), New(&stderr), t, &stderr, dir}
+	s := &script{golden.New(t, dir, "DIR", fmt.Sprintf(", pid %d has it", os.Getpid()), ", pid 4711 has it"), New(&stderr), t, &stderr, dir}
 	s.configurations()
 	s.requests()
 	s.collections()

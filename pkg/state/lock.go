@@ -76,9 +76,9 @@ func lockError(f *os.File, path string, timeout time.Duration, err error) error 
 	}
 	who := ""
 	if pid := holder(f); pid != "" {
-		who = " (pid " + pid + ")"
+		who = ", pid " + pid + " has it"
 	}
-	return fmt.Errorf("%w%s: waited %s for %s", err, who, timeout, path)
+	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, who)
 }
 
 // holder is the PID of who has locked f, as far as /proc/locks tells:
