@@ -80,20 +80,27 @@ func (t *Table) Seen(a hostport.Attachment) hostport.Attachment {
 		s, _ := spec(e.Set)
 		from, ok1 := s.parts(e.From)
 		to, ok2 := s.parts(e.To)
-		if e.owner() != key || !ok1 || !ok2 {
+		if !ok1 || !ok2 {
 			continue
 		}
+		pod, shared := isNeighbours(e)
 		switch {
+		case shared && has(a, pod):
+			add(&networks, network(s.key[0], from[0], to[0]))
+		case e.owner() != key:
 		case strings.HasPrefix(e.Set, "spared") && e.From != e.To:
 			add(&a.Excludes, network(s.key[2], from[2], to[2]))
-		case strings.HasPrefix(e.Set, "masquerade"):
-			add(&networks, network(s.key[0], from[0], to[0]))
 		}
 	}
 	if len(networks) > 0 {
 		a.Networks = networks
 	}
 	return a
+}
+
+// has reports whether an address, as in a key, is one of the pod's.
+func has(a hostport.Attachment, addr string) bool {
+	return slices.ContainsFunc(a.Pods, func(p netip.Prefix) bool { return string(addrKey(p.Addr())) == addr })
 }
 
 func add(list *[]netip.Prefix, s string) {

@@ -3,6 +3,7 @@
 package nfttable
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
@@ -29,7 +30,7 @@ func Elements(a hostport.Attachment) []Element {
 	chain, _ := ConditionChain(a)
 	seen := map[string]bool{}
 	add := func(e Element) {
-		e.Comment = tag
+		e.Comment = cmp.Or(e.Comment, tag)
 		if k := e.key(); !seen[k] {
 			seen[k] = true
 			out = append(out, e)
@@ -41,11 +42,11 @@ func Elements(a hostport.Attachment) []Element {
 			continue
 		}
 		f := info(fam)
+		for _, e := range masqueraded(a, f, pod) {
+			add(e)
+		}
 		for _, m := range a.Of(fam) {
 			for _, e := range mapped(a, f, m, pod.Addr(), chain.Name) {
-				add(e)
-			}
-			for _, e := range masqueraded(a, f, m, pod) {
 				add(e)
 			}
 			if fam == hostport.IPv4 && a.Localhost && (m.Wildcard() || m.HostIP.IsLoopback()) {
@@ -145,48 +146,6 @@ func widest(all []netip.Prefix) []netip.Prefix {
 		}
 	}
 	return out
-}
-
-// masqueraded are the elements for connections that would be answered past the
-// node: hairpin and neighbours on the pod's network, or all with masqAll. The
-// original destination tells a hostPort from a Service with the same port.
-func masqueraded(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Prefix) []Element {
-	var src netip.Prefix
-	switch {
-	case a.MasqAll:
-		src = netip.PrefixFrom(f.family.Wildcard(), 0)
-	case a.SNAT:
-		src = pod.Masked()
-	default:
-		return nil
-	}
-	var dst []netip.Prefix
-	switch {
-	case m.Wildcard():
-		dst = wildcardNetworks(a, f.family)
-	case !wildcardToo(a, m):
-		dst = []netip.Prefix{netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())}
-	case !slices.ContainsFunc(wildcardNetworks(a, f.family), func(p netip.Prefix) bool { return p.Contains(m.HostIP) }):
-		dst = []netip.Prefix{netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())}
-	}
-	var out []Element
-	srcFrom, srcTo := ends(src)
-	tail := join(addrKey(pod.Addr()), protoKey(m.Proto), portKey(m.HostPort))
-	for _, d := range dst {
-		from, to := ends(d)
-		out = append(out, Element{Set: f.name("masquerade"), From: join(from, srcFrom) + tail, To: join(to, srcTo) + tail})
-	}
-	return out
-}
-
-func wildcardNetworks(a hostport.Attachment, f hostport.Family) []netip.Prefix {
-	var all []netip.Prefix
-	for _, p := range a.Networks {
-		if hostport.FamilyOf(p.Addr()) == f {
-			all = append(all, p.Masked())
-		}
-	}
-	return widest(all)
 }
 
 // A Chain is that of an attachment with conditions: rules as nft reads them,

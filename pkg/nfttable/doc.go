@@ -10,7 +10,8 @@
 //		map localhost     { inet_proto . inet_service : ipv4_addr . inet_service }              127.0.0.1 of wildcards
 //		map conditions4   { ipv4_addr . inet_proto . inet_service : verdict }                   those with conditions
 //		set spared4       { inet_proto . inet_service . ipv4_addr }   what a wildcard leaves alone
-//		set masquerade4   { original destination, source, pod, protocol, hostPort }
+//		set masquerade4   { pod, protocol, hostPort }
+//		set neighbours4   { original destination, source, pod }       whose connections are masqueraded
 //		set links         { link, original destination, pod, protocol, hostPort }   where localhost leads
 //		set guarded       { ifname }                                  links with route_localnet
 //		... and the same for IPv6

@@ -123,15 +123,6 @@ func (k keyType) interval(from, to []byte) string {
 	return k.text(from) + "-" + k.text(to)
 }
 
-// spec returns the set of that name.
-func spec(name string) (setSpec, bool) {
-	all := sets()
-	if i := slices.IndexFunc(all, func(s setSpec) bool { return s.name == name }); i >= 0 {
-		return all[i], true
-	}
-	return setSpec{}, false
-}
-
 // String writes e as nft does in a list of elements.
 func (e Element) String() string {
 	s, _ := spec(e.Set)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -89,19 +90,52 @@ const (
 // sets are all of ours, in the order in which they are made.
 func sets() []setSpec {
 	var out []setSpec
-	for _, fam := range hostport.Families() {
-		f := info(fam)
-		out = append(out,
-			setSpec{name: f.name("ports"), key: []keyType{proto, service}, value: []keyType{f.addr, service}},
-			setSpec{name: f.name("addresses"), key: []keyType{f.addr, proto, service}, value: []keyType{f.addr, service}},
-			setSpec{name: f.name("conditions"), key: []keyType{f.addr, proto, service}, verdicts: true, interval: true},
-			setSpec{name: f.name("spared"), key: []keyType{proto, service, f.addr}, interval: true},
-			setSpec{name: f.name("masquerade"), key: []keyType{f.addr, f.addr, f.addr, proto, service}, interval: true})
+	for _, f := range []string{"4", "6"} {
+		for _, name := range []string{"ports", "addresses", "conditions", "spared", "masquerade", "neighbours"} {
+			s, _ := spec(name + f)
+			out = append(out, s)
+		}
 	}
-	return append(out,
-		setSpec{name: setLocalhost, key: []keyType{proto, service}, value: []keyType{addr4, service}},
-		setSpec{name: setLinks, key: []keyType{ifname, addr4, addr4, proto, service}},
-		setSpec{name: setGuarded, key: []keyType{ifname}})
+	for _, name := range []string{setLocalhost, setLinks, setGuarded} {
+		s, _ := spec(name)
+		out = append(out, s)
+	}
+	return out
+}
+
+// spec returns the set of that name.
+func spec(name string) (setSpec, bool) {
+	base, addr := name, addr4
+	switch {
+	case strings.HasSuffix(name, "4"):
+		base = name[:len(name)-1]
+	case strings.HasSuffix(name, "6"):
+		base, addr = name[:len(name)-1], addr6
+	}
+	s := setSpec{name: name}
+	switch base {
+	case "ports":
+		s.key, s.value = []keyType{proto, service}, []keyType{addr, service}
+	case "addresses":
+		s.key, s.value = []keyType{addr, proto, service}, []keyType{addr, service}
+	case "conditions":
+		s.key, s.verdicts, s.interval = []keyType{addr, proto, service}, true, true
+	case "spared":
+		s.key, s.interval = []keyType{proto, service, addr}, true
+	case "masquerade":
+		s.key = []keyType{addr, proto, service}
+	case "neighbours":
+		s.key, s.interval = []keyType{addr, addr, addr}, true
+	case setLocalhost:
+		s.key, s.value = []keyType{proto, service}, []keyType{addr4, service}
+	case setLinks:
+		s.key = []keyType{ifname, addr4, addr4, proto, service}
+	case setGuarded:
+		s.key = []keyType{ifname}
+	default:
+		return setSpec{}, false
+	}
+	return s, true
 }
 
 // set describes s as nf_tables does.
@@ -174,9 +208,11 @@ func rules() map[string][][]nft.Expr {
 	for _, p := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
 		for _, fam := range hostport.Families() {
 			f := info(fam)
-			add("masquerading", only(p), f.only(), one(ctOriginal(f.ctDst, 0), payload(networkHeader, f.src, f.addrLen(), f.words),
-				payload(networkHeader, f.dst, f.addrLen(), 2*f.words), meta(metaL4proto, 3*f.words), ctOriginal(ctProtoDst, 3*f.words+1),
-				inSet(f.name("masquerade")), masquerade()))
+			// The exact set first: it passes by all that is not for a hostPort.
+			add("masquerading", only(p), f.only(), one(payload(networkHeader, f.dst, f.addrLen(), 0), meta(metaL4proto, f.words),
+				ctOriginal(ctProtoDst, f.words+1), inSet(f.name("masquerade")),
+				ctOriginal(f.ctDst, 0), payload(networkHeader, f.src, f.addrLen(), f.words), payload(networkHeader, f.dst, f.addrLen(), 2*f.words),
+				inSet(f.name("neighbours")), masquerade()))
 		}
 		v4 := info(hostport.IPv4)
 		add("masquerading", only(p), v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), ctOriginal(ctDstIP, 4), payload(networkHeader, v4.dst, 4, 5),
@@ -184,7 +220,7 @@ func rules() map[string][][]nft.Expr {
 	}
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
 	add("postrouting", one(ct(ctStatus, 0), masked(dnatBit), notZero(4), verdict(nft.Jump, "masquerading")))
-	add("guard", one(meta(metaIifname, 0), inSet(setGuarded)), info(hostport.IPv4).to("127.0.0.0/8"), one(verdict(nft.Drop, "")))
+	add("guard", info(hostport.IPv4).to("127.0.0.0/8"), one(meta(metaIifname, 0), inSet(setGuarded), verdict(nft.Drop, "")))
 	return out
 }
 

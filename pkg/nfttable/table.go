@@ -66,6 +66,7 @@ func (t *Table) Put(a hostport.Attachment, localnetWas bool, instead ...string) 
 	}
 	for _, e := range Elements(a) {
 		if have, taken := d.elements[e.key()]; !taken || have.owner() == a.Owner.Key() {
+			d.makeRoom(e)
 			d.elements[e.key()] = e // never somebody else's
 		}
 	}
@@ -95,6 +96,7 @@ func (t *Table) Remove(keys ...string) *Table {
 // finish drops what nobody needs: guards, and the table itself if it is empty.
 func (t *Table) finish() *Table {
 	t.dropGuards()
+	t.dropNeighbours()
 	if t.Whole && len(t.elements) == 0 {
 		t.There, t.Broken = false, nil
 	}
@@ -261,7 +263,7 @@ func (t *Table) Targets(key string) []netip.Addr {
 		pod := to.Addr()
 		if s, _ := spec(e.Set); strings.HasPrefix(e.Set, "masquerade") {
 			if parts, ok := s.parts(e.From); ok {
-				pod, _ = netip.AddrFromSlice(parts[2])
+				pod, _ = netip.AddrFromSlice(parts[0])
 			}
 		}
 		if pod.IsValid() && !slices.Contains(out, pod) {

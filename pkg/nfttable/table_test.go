@@ -104,6 +104,7 @@ func TestGolden(t *testing.T) {
 // Put and Remove of each shape lead back, and nobody else's elements are touched.
 func TestRemoveIsExact(t *testing.T) {
 	other := web("other", ports(on(v4, "", udp, 9, 9), on(v4, "192.0.2.1", tcp, 9, 9)))
+	other.Pods = []netip.Prefix{prefix("10.88.0.6/16")} // an address is one pod's
 	for name, a := range shapes() {
 		for from, before := range map[string]*Table{"from nothing": Absent(), "beside another": Absent().Put(other, true)} {
 			after := before.Put(a, false).Remove(a.Owner.Key())
@@ -269,5 +270,24 @@ func drop(t *Table, set string) {
 		if e.Set == set {
 			delete(t.elements, k)
 		}
+	}
+}
+
+// A pod's address was another pod's before, when the node had other networks: the
+// intervals are those of now, and stay when the other one's elements go.
+func TestAddressOfAPodThatIsGone(t *testing.T) {
+	gone := web("gone", ports(on(v4, "", tcp, 9, 9)))
+	gone.Networks = []netip.Prefix{prefix("192.0.2.0/25"), prefix("10.88.0.0/16")}
+	now := web("web")
+	got := Absent().Put(gone, false).Put(now, false)
+	if lost := got.Check(now); len(lost) > 0 {
+		t.Errorf("lost: %q", lost)
+	}
+	rest := got.Remove(gone.Owner.Key())
+	if lost := rest.Check(now); len(lost) > 0 || rest.Has(gone.Owner.Key()) {
+		t.Errorf("removing the one takes from the other: %q", lost)
+	}
+	if diff := cmp.Diff(Absent().Put(now, false).Text(), rest.Text()); diff != "" {
+		t.Errorf("left (-want +got)\n%s", diff)
 	}
 }

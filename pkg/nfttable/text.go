@@ -39,7 +39,7 @@ func ruleTexts() map[string][]string {
 		"prerouting":   append([]string{"type nat hook prerouting priority dstnat + 5; policy accept;"}, base...),
 		"output":       append([]string{"type nat hook output priority -95; policy accept;"}, base...),
 		"postrouting":  {"type nat hook postrouting priority srcnat - 10; policy accept;", "ct status dnat jump masquerading"},
-		"guard":        {"type filter hook prerouting priority mangle; policy accept;", "iifname @guarded ip daddr 127.0.0.0/8 drop"},
+		"guard":        {"type filter hook prerouting priority mangle; policy accept;", "ip daddr 127.0.0.0/8 iifname @guarded drop"},
 	}
 }
 
@@ -48,8 +48,8 @@ func masqueradingTexts() []string {
 	for _, p := range []string{"tcp", "udp", "sctp"} {
 		proto := "meta l4proto " + p + " "
 		out = append(out,
-			proto+"ct original ip daddr . ip saddr . ip daddr . meta l4proto . ct original proto-dst @masquerade4 masquerade",
-			proto+"ct original ip6 daddr . ip6 saddr . ip6 daddr . meta l4proto . ct original proto-dst @masquerade6 masquerade",
+			proto+"ip daddr . meta l4proto . ct original proto-dst @masquerade4 ct original ip daddr . ip saddr . ip daddr @neighbours4 masquerade",
+			proto+"ip6 daddr . meta l4proto . ct original proto-dst @masquerade6 ct original ip6 daddr . ip6 saddr . ip6 daddr @neighbours6 masquerade",
 			proto+"ip saddr 127.0.0.0/8 oifname . ct original ip daddr . ip daddr . meta l4proto . ct original proto-dst @links masquerade")
 	}
 	return out

@@ -113,7 +113,15 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	rec := d.record(req, old)
 	rec.Netns, rec.BootID, rec.Created = netns, p.bootID(), time.Now().UTC().Truncate(time.Second)
-	if err := p.commit(rec, old, store, v, d, t); err != nil {
+	err = p.commit(rec, old, store, v, d, t)
+	if errors.Is(err, nft.ErrExists) && !v.table.Whole {
+		// What is there already is no claim on a port, but what a pod that is gone left
+		// of the address, which is this pod's now. The whole table tells.
+		if err = v.readTable(nil); err == nil {
+			err = p.commit(rec, old, store, v, d, t)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	// Until the dead one's rules go, they hide ours. A failed ADD has not touched them.

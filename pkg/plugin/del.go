@@ -75,8 +75,10 @@ func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...
 		if rec != nil {
 			closeAfterFlush(c, rec)
 		}
-		if err := dropUDP(v.attachment(key, rec), true, nil); err != nil {
-			p.warn(told(err, CodeApply))
+		if rec == nil || hasUDP(rec.Attachment) {
+			if err := dropUDP(v.attachment(key, rec), true, nil); err != nil {
+				p.warn(told(err, CodeApply))
+			}
 		}
 		if err := store.Delete(key); err != nil {
 			p.warn(told(err, CodeApply)) // the rules are gone, and so will be the namespace

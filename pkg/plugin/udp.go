@@ -18,7 +18,7 @@ import (
 // ADD, the destinations at which a Service or an undecided rule translates are
 // left to them.
 func dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) error {
-	if !slices.ContainsFunc(a.Mappings, func(m hostport.Mapping) bool { return m.Proto == hostport.UDP }) {
+	if !hasUDP(a) {
 		return nil
 	}
 	on, err := host.Addresses()
@@ -49,6 +49,10 @@ func dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) error {
 		}
 	}
 	return nil
+}
+
+func hasUDP(a hostport.Attachment) bool {
+	return slices.ContainsFunc(a.Mappings, func(m hostport.Mapping) bool { return m.Proto == hostport.UDP })
 }
 
 // othersAt are the destinations at which somebody else translates m's port.
