@@ -157,7 +157,8 @@ func (t *Table) Has(key string) bool {
 func Revert(now, from, to *Table) *Table {
 	d := now.clone()
 	for k, e := range to.elements {
-		if from.elements[k] != e && d.elements[k] == e {
+		// One that is shared may have been there unseen; finish knows who needs it.
+		if _, shared := isNeighbours(e); !shared && from.elements[k] != e && d.elements[k] == e {
 			delete(d.elements, k)
 		}
 	}
