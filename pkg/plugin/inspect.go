@@ -125,7 +125,8 @@ func (i *inspection) lacks(key string, m hostport.Mapping) ([]string, error) {
 	if rec.Backend == netconf.NFTables {
 		a := rec.Attachment
 		a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
-		return i.view.table.Check(a), nil
+		all := i.view.table.Check(rec.Attachment) // what a mapping alone would need, others may give
+		return slices.DeleteFunc(i.view.table.Check(a), func(s string) bool { return !slices.Contains(all, s) }), nil
 	}
 	var lost []string
 	for _, at := range i.view.places {
