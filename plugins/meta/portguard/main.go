@@ -27,5 +27,5 @@ func main() {
 	}
 	skel.PluginMainFuncs(p.Funcs(),
 		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),
-		"CNI plugin portguard "+buildVersion())
+		"CNI plugin portguard "+buildVersion()+"\nBy hand it knows commands: portguard help")
 }
