@@ -113,15 +113,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	rec := d.record(req, old)
 	rec.Netns, rec.BootID, rec.Created = netns, p.bootID(), time.Now().UTC().Truncate(time.Second)
-	err = p.commit(rec, old, store, v, d, t)
-	if errors.Is(err, nft.ErrExists) && !v.table.Whole {
-		// What is there already is no claim on a port, but what a pod that is gone left
-		// of the address, which is this pod's now. The whole table tells.
-		if err = v.readTable(nil); err == nil {
-			err = p.commit(rec, old, store, v, d, t)
-		}
-	}
-	if err != nil {
+	if err := p.commitTwice(rec, old, store, v, d, t); err != nil {
 		return err
 	}
 	// Until the dead one's rules go, they hide ours. A failed ADD has not touched them.
@@ -167,6 +159,20 @@ func (d *decision) record(req *netconf.Request, old *state.Record) state.Record 
 		LocalnetWas: d.node[hostport.IPv4].RouteLocalnet[a.Link],
 		Moved:       old != nil && (old.Moved || old.Backend != d.backend || old.Flavour != string(d.flavour)),
 		Warnings:    append(conflict.Messages(d.report.Warnings), req.Warnings...)}
+}
+
+// commitTwice commits, and again if something was there already that no look-up of
+// ports has shown: no claim on one, but what a pod that is gone left of the address,
+// which is this pod's now. The whole table tells.
+func (p *Plugin) commitTwice(rec state.Record, old *state.Record, store *state.Store, v *view, d *decision, t *iptables.Tools) error {
+	err := p.commit(rec, old, store, v, d, t)
+	if !errors.Is(err, nft.ErrExists) || v.table.Whole {
+		return err
+	}
+	if err := v.readTable(nil); err != nil {
+		return err
+	}
+	return p.commit(rec, old, store, v, d, t)
 }
 
 // commit writes the record, then the rules: what is killed in between leaves a

@@ -71,6 +71,12 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 	if err := c.apply(t); err != nil {
 		return nil, err
 	}
+	p.noteMoved(moved, out, store)
+	return out, nil
+}
+
+// noteMoved keeps where attachments are now.
+func (p *Plugin) noteMoved(moved []state.Record, out []Restored, store *state.Store) {
 	for _, r := range moved {
 		if err := store.Save(r); err != nil {
 			p.warn(err.Error())
@@ -79,7 +85,6 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 			out[i].Put = true
 		}
 	}
-	return out, nil
 }
 
 // outOfNftables moves what was added before kube-proxy changed to ipvs mode.
