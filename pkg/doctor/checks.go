@@ -140,6 +140,9 @@ func order(f Facts) []Finding {
 	for _, m := range f.Misplaced {
 		out = append(out, Finding{"order", Problem, m, "portguard restore"})
 	}
+	if f.Stranger != "" {
+		out = append(out, Finding{"order", Problem, "table " + f.Stranger + " has nothing of portguard's in it, and its name is portguard's", "unless somebody needs it: nft delete table " + f.Stranger})
+	}
 	if f.Proxies.IPVS && slices.ContainsFunc(f.List.HostPorts, func(e inventory.Entry) bool { return e.By == "portguard" && e.Backend == "nftables" }) {
 		out = append(out, Finding{"order", Problem, "kube-proxy is in ipvs mode, where every ClusterIP is a local address, and mappings are still in nftables: they take the traffic of Services with their ports",
 			"portguard restore moves them to iptables"})

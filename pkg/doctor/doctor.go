@@ -50,6 +50,9 @@ type Facts struct {
 	// Misplaced are the shared parts of portguard's rules that are lost or in the
 	// wrong place.
 	Misplaced []string
+	// Stranger is a table of portguard's name with nothing of portguard's, "" if
+	// there is none.
+	Stranger string
 	List      inventory.List
 	// NoForwarding are the families that the node does not forward.
 	NoForwarding []hostport.Family

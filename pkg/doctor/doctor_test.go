@@ -61,6 +61,7 @@ func TestDiagnose(t *testing.T) {
 			f.Proxies.IPVS, f.List = true, has(e)
 		}, []string{"order problem"}, false},
 		{"a jump is misplaced", func(f *Facts) { f.Misplaced = []string{"jump"} }, []string{"order problem"}, false},
+		{"a stranger has the table's name", func(f *Facts) { f.Stranger = "inet portguard" }, []string{"order problem"}, false},
 		{"a mapping is shadowed", func(f *Facts) { f.List = has(entryOf(inventory.Shadowed, "portguard", 80, "0.0.0.0")) }, []string{"shadowed problem"}, false},
 		{"a mapping is missing", func(f *Facts) { f.List = has(entryOf(inventory.Missing, "portguard", 80, "0.0.0.0")) }, []string{"missing problem"}, false},
 		{"the dead are said once an owner", func(f *Facts) {

@@ -34,6 +34,12 @@ func empty() *Table {
 	return &Table{elements: map[string]Element{}, packets: map[string]uint64{}, chains: map[string]Chain{}}
 }
 
+// Foreign reports whether there is a table of our name without any of our sets: it
+// is somebody else's.
+func (t *Table) Foreign() bool {
+	return t.There && !slices.ContainsFunc(sets(), func(s setSpec) bool { return !slices.Contains(t.Broken, "set "+s.name) })
+}
+
 // Absent is the table that is not there.
 func Absent() *Table {
 	t := empty()

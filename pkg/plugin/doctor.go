@@ -6,6 +6,7 @@ import (
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nfttable"
 )
 
 // Facts collects what doctor must know of the node, for ADDs with configuration
@@ -21,6 +22,9 @@ func (p *Plugin) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 		return f, err
 	}
 	f.Misplaced = i.misplaced()
+	if i.view.table.Foreign() {
+		f.Stranger = nfttable.Name().String()
+	}
 	if f.List, err = i.list(c.CacheDir); err != nil {
 		return f, err
 	}

@@ -134,6 +134,9 @@ func (i *inspection) proxies() (f doctor.Proxies, err error) {
 
 // misplaced lists what is wrong with the shared parts of portguard's rules.
 func (i *inspection) misplaced() []string {
+	if i.view.table.Foreign() {
+		return nil // Facts.Stranger says it
+	}
 	out := slices.Clone(i.view.table.Broken)
 	for n := range out {
 		out[n] = "table " + nfttable.Name().String() + ": " + out[n] + " is not as installed"
