@@ -53,7 +53,7 @@ type Facts struct {
 	// Stranger is a table of portguard's name with nothing of portguard's, "" if
 	// there is none.
 	Stranger string
-	List      inventory.List
+	List     inventory.List
 	// NoForwarding are the families that the node does not forward.
 	NoForwarding []hostport.Family
 	Dropped      []Dropped
