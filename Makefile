@@ -2,7 +2,7 @@
 
 GO ?= go
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git
+PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd
 FUZZTIME ?= 20s
 
 SEEDS ?= 1000
@@ -39,7 +39,7 @@ dist-check: deps
 
 # System packages that the demo and the tests use; nothing to do if all are there.
 deps:
-	@for c in iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git; do command -v $$c >/dev/null || missing=1; done; \
+	@for c in iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze; do command -v $$c >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); fi
 
 # promtool, for the tests of monitoring/, into bin/tools if there is none on PATH.

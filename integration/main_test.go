@@ -5,7 +5,6 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -16,29 +15,7 @@ import (
 // bin is where TestMain puts the binaries.
 var bin string
 
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "integration tests need root, and in CI they must not be skipped")
-			os.Exit(1)
-		}
-		fmt.Fprintln(os.Stderr, "SKIP: integration tests need root")
-		os.Exit(0)
-	}
-	dir, err := os.MkdirTemp("", "portguard-bin-")
-	if err == nil {
-		bin = dir
-		err = lab.Build(dir)
-	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, "build:", err)
-	}
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run, &bin)) }
 
 // onFlavours runs a test of portguard's iptables backend on a node of each
 // flavour.

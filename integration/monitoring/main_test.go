@@ -6,7 +6,6 @@ package monitoring
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,29 +17,7 @@ import (
 // bin is where TestMain puts the binaries.
 var bin string
 
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			fmt.Fprintln(os.Stderr, "integration tests need root, and in CI they must not be skipped")
-			os.Exit(1)
-		}
-		fmt.Fprintln(os.Stderr, "SKIP: integration tests need root")
-		os.Exit(0)
-	}
-	dir, err := os.MkdirTemp("", "portguard-bin-")
-	if err == nil {
-		bin = dir
-		err = lab.Build(dir)
-	}
-	code := 1
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, "build:", err)
-	}
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run, &bin)) }
 
 // file is one of the directory monitoring.
 func file(t *testing.T, name string) string {

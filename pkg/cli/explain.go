@@ -109,11 +109,8 @@ func (s *session) answer(a explain.Answer) {
 	table(s.out, rows)
 	fmt.Fprintln(s.out)
 	local := "A packet from the node itself to localhost"
-	if a.HostIP.IsValid() {
+	if a.HostIP.IsValid() && !a.HostIP.IsUnspecified() {
 		local = "A packet from the node itself"
-	}
-	if a.HostIP.IsValid() && a.HostIP.IsUnspecified() {
-		local = "A packet from the node itself to localhost"
 	}
 	for _, line := range []string{
 		explain.Sentence("A packet from outside", a.Outside),

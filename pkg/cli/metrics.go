@@ -30,15 +30,15 @@ from a timer. Exit code: 0, or 2 if the node could not be read.`,
 }
 
 func exposition(s *session) int {
+	if s.output == "json" && s.textfile != "" {
+		return s.fail(errors.New("--textfile is for Prometheus' text format; leave out -o json"))
+	}
 	found, facts, err := s.diagnosis()
 	if err != nil {
 		return s.fail(err)
 	}
 	counters := s.plugin.Counters(s.conf.DataDir)
 	text := metrics.Text(s.version, facts.List, found, counters)
-	if s.output == "json" && s.textfile != "" {
-		return s.fail(errors.New("--textfile is for Prometheus' text format; leave out -o json"))
-	}
 	switch {
 	case s.output == "json":
 		return s.json(metrics.JSON(schema, s.version, facts.List, found, counters))

@@ -86,10 +86,11 @@ func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i 
 	at := site{at: Point{h, Translation, PrioIptables}, passes: res.Passed, target: w.s.Rules[i].Target || w.s.Last,
 		where: func(path walk.Path) string { return w.where(i, path) }}
 	for _, path := range res.NAT {
+		here := at
 		if strings.EqualFold(path.Last().Target, "tproxy") {
-			at.at.Priority = prioMangle
+			here.at.Priority = prioMangle
 		}
-		judge(r, m, path, at)
+		judge(r, m, path, here)
 	}
 	// An ACCEPT in one table does not keep other tables from translating, so
 	// only the table in which ours would stand counts.

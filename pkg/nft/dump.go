@@ -122,9 +122,12 @@ func (c *conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (
 		c.buf = make([]byte, 1<<15) // the kernel fills no more
 	}
 	for range limit {
-		n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
+		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_TRUNC) // n is the whole length
 		if errors.Is(err, unix.EINTR) {
 			continue // a signal, not the dump
+		}
+		if err == nil && n > len(c.buf) {
+			err = errAttr
 		}
 		if err != nil {
 			return false, err

@@ -68,17 +68,24 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 	return nil
 }
 
+// locate finds out in which iptables mappings go, if they do, and whether its rules
+// could be read.
+func (v *view) locate(to *target, localhost bool, t *iptables.Tools) (err error) {
+	if to.backend != netconf.IPTables {
+		return nil
+	}
+	if to.flavour, err = v.target(t); err == nil {
+		err = v.readable(to.flavour, localhost)
+	}
+	return err
+}
+
 // prepare completes the attachment and finds out where its rules go.
 func (p *Plugin) prepare(d *decision, req *netconf.Request, store *state.Store, v *view, on *host.Addressing, t *iptables.Tools) (err error) {
 	if d.node, err = settle(req, on); err != nil {
 		return err
 	}
-	if d.backend == netconf.IPTables {
-		if d.flavour, err = v.target(t); err == nil {
-			err = v.readable(d.flavour, req.Attachment.Localhost)
-		}
-	}
-	if err != nil {
+	if err := v.locate(&d.target, req.Attachment.Localhost, t); err != nil {
 		return err
 	}
 	wanted := &req.Attachment

@@ -70,12 +70,16 @@ func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...
 	if err := c.apply(t); err != nil {
 		return err
 	}
+	udp := map[string]bool{} // by the rules; an ADD may have been killed before them
+	for _, x := range v.claims() {
+		udp[x.Key] = udp[x.Key] || x.Mapping.Proto == hostport.UDP
+	}
 	for _, key := range keys {
 		rec, _ := store.Load(key)
 		if rec != nil {
 			closeAfterFlush(c, rec)
 		}
-		if rec == nil || hasUDP(rec.Attachment) {
+		if udp[key] || rec == nil || hasUDP(rec.Attachment) {
 			if err := dropUDP(v.attachment(key, rec), true, nil); err != nil {
 				p.warn(told(err, CodeApply))
 			}

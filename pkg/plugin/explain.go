@@ -33,8 +33,8 @@ func (p *Plugin) Explain(c *netconf.Config, q explain.Question) (explain.Answer,
 		err = v.readTable(nil)
 	}
 	to := target{backend: backend}
-	if err == nil && backend == netconf.IPTables {
-		to.flavour, err = v.target(t)
+	if err == nil {
+		err = v.locate(&to, a.Localhost, t)
 	}
 	if err != nil {
 		return explain.Answer{}, err

@@ -91,14 +91,18 @@ func (d *finder) snapshot(ms []hostport.Mapping) (snap conflict.Snapshot, err er
 	snap = conflict.Snapshot{Local: d.on.Local, Broadcasts: d.on.Broadcasts, Rules: d.view.rules(d.flavour), Claims: d.claimants(ms),
 		NFT: d.view.scout.reader, Sets: host.Sets{}, Last: d.backend == netconf.NFTables, From: d.from}
 	if snap.Native, err = foreignChains(d.view.scout.reader); err == nil {
-		r := listener.New()
-		r.Patience = d.Patience
-		snap.Listeners, err = r.Read(ms)
+		snap.Listeners, err = d.listeners(ms)
 	}
 	if err == nil {
 		snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts()
 	}
 	return snap, err
+}
+
+func (d *finder) listeners(ms []hostport.Mapping) ([]hostport.Listener, error) {
+	r := listener.New()
+	r.Patience = d.Patience
+	return r.Read(ms)
 }
 
 // unclear reports whether something was found that the text of the rules could

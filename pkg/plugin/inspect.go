@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
@@ -28,11 +27,11 @@ type inspection struct {
 	// attachments are all that have rules or a record, by key.
 	attachments map[string]hostport.Attachment
 	claims      []hostport.Claim
+	// departed are the owners that are gone, lost is what attachments lack as a whole.
+	departed map[string]bool
+	lost     map[string][]string
 	// notes say what could not be read: of the rules, and of the records.
 	notes, damaged []string
-	boot           string
-	// underPortmap are the listeners on the ports of portmap's mappings.
-	underPortmap []hostport.Listener
 }
 
 // progress tells a person what takes so long.
@@ -52,7 +51,7 @@ func (p *Plugin) inspect(dataDir string) (*inspection, error) {
 	s := &scout{all: true}
 	s.renew(on, nil)
 	v, _ := look(t, s, nil, nil)
-	i := &inspection{finder: p.finder(target{}, state.Open(dataDir), v, on, t), records: map[string]*state.Record{}, attachments: map[string]hostport.Attachment{}, boot: p.bootID()}
+	i := &inspection{finder: p.finder(target{}, state.Open(dataDir), v, on, t), records: map[string]*state.Record{}, attachments: map[string]hostport.Attachment{}, departed: map[string]bool{}, lost: map[string][]string{}}
 	for _, f := range nodeFamilies() {
 		for _, fl := range flavours() {
 			p.progress("reading the rules of iptables-%s (%s)", fl, f)
@@ -108,12 +107,17 @@ func (i *inspection) load() {
 			i.attachments[c.Key] = a
 		}
 	}
+	boot := i.bootID()
+	for key, a := range i.attachments {
+		i.departed[key] = i.dead(a.Owner, i.records[key], boot)
+		if rec := i.records[key]; rec != nil && rec.Backend == netconf.NFTables {
+			i.lost[key] = i.view.table.Check(a)
+		}
+	}
 }
 
 // gone reports whether the owner of an attachment is dead.
-func (i *inspection) gone(key string) bool {
-	return i.dead(i.attachments[key].Owner, i.records[key], i.boot)
-}
+func (i *inspection) gone(key string) bool { return i.departed[key] }
 
 // lacks lists what is lost of one mapping of an attachment that has a record. A jump
 // in the wrong place is no loss: doctor tells it.
@@ -125,8 +129,8 @@ func (i *inspection) lacks(key string, m hostport.Mapping) ([]string, error) {
 	if rec.Backend == netconf.NFTables {
 		a := rec.Attachment
 		a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
-		all := i.view.table.Check(rec.Attachment) // what a mapping alone would need, others may give
-		return slices.DeleteFunc(i.view.table.Check(a), func(s string) bool { return !slices.Contains(all, s) }), nil
+		// What a mapping alone would need, others of the pod may give.
+		return slices.DeleteFunc(i.view.table.Check(a), func(s string) bool { return !slices.Contains(i.lost[key], s) }), nil
 	}
 	var lost []string
 	for _, at := range i.view.places {
@@ -137,9 +141,9 @@ func (i *inspection) lacks(key string, m hostport.Mapping) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		lost = append(lost, i.view.layouts[at].Check(rec.Attachment, sets)...)
+		lost = append(lost, i.view.layouts[at].Lost(rec.Attachment, sets)...)
 	}
-	return slices.DeleteFunc(lost, func(s string) bool { return strings.Contains(s, " stands ") }), nil
+	return lost, nil
 }
 
 // contested finds, for each live attachment that is in place, what an ADD of it

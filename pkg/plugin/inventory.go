@@ -11,7 +11,6 @@ import (
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
-	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/portmap"
@@ -40,46 +39,47 @@ func (i *inspection) list(cacheDir string) (inventory.List, error) {
 	for key := range i.records {
 		out.HostPorts = append(out.HostPorts, i.missing(key)...)
 	}
-	pm := i.ofPortmap()
-	for _, c := range pm {
-		o := portmap.Pod(cacheDir, c.Owner)
-		e := inventory.New("portmap", o, c.Mapping)
-		e.Backend, e.Target = backendName(c), c.Target
-		e.Count(c.Packets)
-		if f, found := i.beside(c, pm); found {
-			e.State, e.Reason = inventory.Shadowed, shadow(f)
-		}
-		if portmap.Dead(cacheDir, c.Owner) {
-			e.State, e.Reason = inventory.Dead, "its network namespace is gone"
-		}
-		out.HostPorts = append(out.HostPorts, e)
+	old, err := i.portmapEntries(cacheDir)
+	if err != nil {
+		return inventory.List{}, err
 	}
+	out.HostPorts = append(out.HostPorts, old...)
 	inventory.Sort(out.HostPorts)
 	out.Notes = append(i.notes, i.damaged...)
 	return out, nil
 }
 
-// beside finds a listener that portmap took the port of: it looks at nothing.
-func (i *inspection) beside(c hostport.Claim, all []hostport.Claim) (conflict.Finding, bool) {
+// portmapEntries describes portmap's mappings. Portmap looks at nothing, so a listener
+// may have lost its port.
+func (i *inspection) portmapEntries(cacheDir string) ([]inventory.Entry, error) {
+	claims := i.ofPortmap()
 	var ms []hostport.Mapping
-	for _, o := range all {
-		ms = append(ms, o.Mapping)
+	for _, c := range claims {
+		ms = append(ms, c.Mapping)
 	}
-	if i.underPortmap == nil {
-		r := listener.New()
-		r.Patience = i.Patience
-		ls, err := r.Read(ms)
+	ls, err := i.listeners(ms)
+	if err != nil {
+		return nil, err
+	}
+	beside := conflict.NewFinder(conflict.Snapshot{Local: i.on.Local, Broadcasts: i.on.Broadcasts, Listeners: ls}, ruleset.IsOurs)
+	var out []inventory.Entry
+	for _, c := range claims {
+		e := inventory.New("portmap", portmap.Pod(cacheDir, c.Owner), c.Mapping)
+		e.Backend, e.Target = backendName(c), c.Target
+		e.Count(c.Packets)
+		r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})
 		if err != nil {
-			i.note(err)
+			return nil, err
 		}
-		i.underPortmap = append(ls, hostport.Listener{}) // read once
+		if len(r.Conflicts) > 0 {
+			e.State, e.Reason = inventory.Shadowed, shadow(r.Conflicts[0])
+		}
+		if portmap.Dead(cacheDir, c.Owner) {
+			e.State, e.Reason = inventory.Dead, "its network namespace is gone"
+		}
+		out = append(out, e)
 	}
-	snap := conflict.Snapshot{Local: i.on.Local, Broadcasts: i.on.Broadcasts, Listeners: i.underPortmap}
-	r, err := conflict.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true}, snap, ruleset.IsOurs)
-	if err != nil || len(r.Conflicts) == 0 {
-		return conflict.Finding{}, false
-	}
-	return r.Conflicts[0], true
+	return out, nil
 }
 
 // entry describes a mapping that is in place.

@@ -36,6 +36,9 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	s.reader = nft.NewReader()
 	s.generation, _ = s.reader.Generation() // without it find looks again
 	s.reader.Concerns = hostport.Concerns(on.Local, ms)
+	if s.all { // as text
+		return
+	}
 	for _, f := range hostport.Families() {
 		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
 	}

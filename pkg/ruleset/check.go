@@ -15,7 +15,12 @@ import (
 // Check compares what the attachment must have with what is there, by content
 // and order, and returns one line for each thing that is lost. Rules of other
 // attachments do not matter. Sets are those of ServiceSets that exist.
-func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
+func (l *Layout) Check(a hostport.Attachment, sets []Set) []string { return l.compare(a, sets, true) }
+
+// Lost is Check without jumps that are there in the wrong place: the mapping works.
+func (l *Layout) Lost(a hostport.Attachment, sets []Set) []string { return l.compare(a, sets, false) }
+
+func (l *Layout) compare(a hostport.Attachment, sets []Set, places bool) []string {
 	// The guard remembers what the node was like: that stays as it is.
 	want := empty(l.Family).Put(a, Node{Sets: sets, RouteLocalnet: l.Guarded()})
 	var lost []string
@@ -28,7 +33,7 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 		}
 		for _, b := range bases(l.Family) {
 			if b.table == name && len(w.jumps[b.name]) > 0 {
-				if p := checkBase(h, b, l.masqueraded()); p != "" {
+				if p, there := checkBase(h, b, l.masqueraded()); p != "" && (places || !there) {
 					lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
 				}
 			}
@@ -46,27 +51,28 @@ func (l *Layout) Misplaced() []string {
 		if _, used := t.chains[b.chain]; !used {
 			continue
 		}
-		if p := checkBase(t, b, l.masqueraded()); p != "" {
+		if p, _ := checkBase(t, b, l.masqueraded()); p != "" {
 			out = append(out, fmt.Sprintf("table %s: %s", b.table, p))
 		}
 	}
 	return out
 }
 
-func checkBase(t *table, b base, sources []netip.Prefix) string {
+// checkBase says what is wrong with our jump in a base chain, and whether it is there.
+func checkBase(t *table, b base, sources []netip.Prefix) (problem string, there bool) {
 	for _, j := range t.jumps[b.name] {
 		if canonical(j.text) != canonical(b.rule()) {
 			continue
 		}
 		if !b.misplaced(t.foreign[b.name], j.index, sources) {
-			return ""
+			return "", true
 		}
 		if b.first {
-			return fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain)
+			return fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain), true
 		}
-		return fmt.Sprintf("the jump from %s to %s stands before KUBE-SERVICES", b.name, b.chain)
+		return fmt.Sprintf("the jump from %s to %s stands before KUBE-SERVICES", b.name, b.chain), true
 	}
-	return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain)
+	return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain), false
 }
 
 // compareChain wants the whole content of an attachment's chain, and of a

@@ -125,6 +125,11 @@ func TestCheckReportsEachLoss(t *testing.T) {
 			if len(lost) != len(tt.says) {
 				t.Fatalf("lost %q, want %q", lost, tt.says)
 			}
+			// A jump in the wrong place is there.
+			there := slices.DeleteFunc(slices.Clone(lost), func(s string) bool { return strings.Contains(s, " stands ") })
+			if got := k.layout(t, v4).Lost(a, nil); !slices.Equal(got, there) {
+				t.Errorf("Lost says %q, want %q", got, there)
+			}
 			for i, s := range tt.says {
 				said.Add("110", lost[i])
 				if !strings.Contains(lost[i], s) {
