@@ -76,11 +76,9 @@ func (d *finder) findOnce(a hostport.Attachment) (r conflict.Report, err error) 
 		var more bool
 		if more, err = d.view.complete(d.tools); more && err == nil {
 			snap.Rules, snap.Claims = d.view.rules(d.flavour), d.claimants(a.Mappings)
-			var again conflict.Report
-			// What was certain is not undone: the text may hide it.
-			if again, err = conflict.Find(a, snap, ruleset.IsOurs); len(again.Conflicts) > 0 || !certain(r) {
-				r = again
-			}
+			var text conflict.Report
+			text, err = conflict.Find(a, snap, ruleset.IsOurs)
+			r = better(r, text)
 		}
 	}
 	return r, err
@@ -113,11 +111,14 @@ func unclear(r conflict.Report) bool {
 	})
 }
 
-// certain reports whether a rule was found that translates.
-func certain(r conflict.Report) bool {
-	return slices.ContainsFunc(r.Conflicts, func(f conflict.Finding) bool {
-		return f.Kind == conflict.NodePort || f.Kind == conflict.NATRule
-	})
+// better chooses between what the rules say as nf_tables has them and as text, which
+// says more. It cannot make a port free that a rule certainly takes.
+func better(native, text conflict.Report) conflict.Report {
+	taken := func(f conflict.Finding) bool { return f.Kind == conflict.NodePort || f.Kind == conflict.NATRule }
+	if len(text.Conflicts) == 0 && slices.ContainsFunc(native.Conflicts, taken) {
+		return native
+	}
+	return text
 }
 
 // claimants are the claims in place that overlap some of ms, completed with what
