@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/portguard/portguard/integration/bench/load"
-	"github.com/portguard/portguard/integration/lab"
 )
 
 // A scenario is one part of the benchmark.
@@ -72,7 +71,7 @@ func (b *bench) main(only, docs string) (code int) {
 	}()
 	// /run/cni is in memory on a node, so the state is here too.
 	b.bin, b.state = b.TempDir(), b.tempDir("/dev/shm")
-	if err := lab.Build(b.bin); err != nil {
+	if err := install(b.bin); err != nil {
 		b.Fatalf("%v", err)
 	}
 	for _, s := range scenarios() {

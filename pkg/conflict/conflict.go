@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -197,7 +198,7 @@ func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 			return r, err
 		}
 	}
-	slices.SortStableFunc(r.Conflicts, func(x, y Finding) int { return int(x.Kind) - int(y.Kind) })
+	sort.SliceStable(r.Conflicts, func(i, j int) bool { return r.Conflicts[i].Kind < r.Conflicts[j].Kind })
 	return r, nil
 }
 

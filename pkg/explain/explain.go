@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
@@ -166,8 +167,9 @@ func sorted(found []conflict.Finding, hook walk.Hook) []conflict.Finding {
 		}
 		return 2
 	}
-	slices.SortStableFunc(found, func(a, b conflict.Finding) int {
-		return cmp.Or(first(a).Compare(first(b)), cmp.Compare(rank(a), rank(b)))
+	sort.SliceStable(found, func(i, j int) bool {
+		a, b := found[i], found[j]
+		return cmp.Or(first(a).Compare(first(b)), cmp.Compare(rank(a), rank(b))) < 0
 	})
 	return found
 }

@@ -3,6 +3,7 @@
 package netconf
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,6 +22,10 @@ import (
 type Request struct {
 	*Config
 	Attachment hostport.Attachment
+	// Passed is prevResult as it came, if it is of the version that is asked for: with
+	// what this version of the library does not know. Otherwise PrevResult is to be
+	// converted.
+	Passed     json.RawMessage
 	PrevResult types.Result
 	// Warnings are about mappings that cannot do anything.
 	Warnings []string
@@ -29,11 +34,7 @@ type Request struct {
 // NewRequest completes c with the CNI variables and prevResult. An attachment
 // without mappings means that there is nothing to do.
 func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
-	prev, result, err := c.result()
-	if err != nil {
-		return nil, err
-	}
-	r := &Request{Config: c, PrevResult: prev, Attachment: hostport.Attachment{
+	r := &Request{Config: c, Passed: c.passed(), Attachment: hostport.Attachment{
 		Owner:        OwnerOf(c.Name, args),
 		Excludes:     c.Excludes,
 		SNAT:         c.SNAT,
@@ -42,7 +43,14 @@ func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
 		ConditionsV4: c.ConditionsV4,
 		ConditionsV6: c.ConditionsV6,
 	}}
-	if len(c.Ports) == 0 {
+	if len(c.Ports) == 0 && r.Passed != nil {
+		return r, nil // reading the rest would take longer than all that was done so far
+	}
+	prev, result, err := c.result()
+	if err != nil {
+		return nil, err
+	}
+	if r.PrevResult = prev; len(c.Ports) == 0 {
 		return r, nil
 	}
 	r.Attachment.Pods = podAddresses(result, args.IfName)
@@ -69,6 +77,17 @@ func OwnerOf(network string, args *skel.CmdArgs) hostport.Owner {
 		}
 	}
 	return o
+}
+
+// passed returns prevResult if it says that it is of the configuration's version.
+func (c *Config) passed() json.RawMessage {
+	var w struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if json.Unmarshal(c.prevResult, &w) != nil || w.CNIVersion == "" || w.CNIVersion != c.CNIVersion {
+		return nil
+	}
+	return c.prevResult
 }
 
 func (c *Config) result() (types.Result, *current.Result, error) {

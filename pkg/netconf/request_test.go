@@ -141,8 +141,42 @@ func TestRequestWithoutPortsAsksForNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Attachment.Mappings) != 0 || r.PrevResult == nil {
+	if len(r.Attachment.Mappings) != 0 || r.Passed == nil {
 		t.Errorf("got %+v", r)
+	}
+}
+
+// A prevResult of the version that is asked for goes on as it came, with what the
+// library does not know; with another version, or none, it is read.
+func TestPrevResultGoesOn(t *testing.T) {
+	for _, c := range []struct {
+		prev   string
+		passed bool
+		err    string
+	}{
+		{`{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.2/24"}],"later":{"a":1}}`, true, ""},
+		{`{"ips":[{"address":"10.1.0.2/24"}]}`, false, "cannot be read"},
+		{`{"cniVersion":"","ips":[{"address":"10.1.0.2/24"}]}`, false, "cannot be read"},
+		{`{"cniVersion":"0.4.0","ips":[{"address":"10.1.0.2/24"}]}`, false, "cannot be read"},
+		{`{"cniVersion":"1.1.0","ips":[{"address":"10.1.0.2/24"}]}`, false, ""},
+	} {
+		for _, ports := range []string{"", `,"runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":80}]}`} {
+			conf, err := Parse([]byte(`{"cniVersion":"1.0.0","name":"n","prevResult":` + c.prev + ports + `}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := NewRequest(conf, &skel.CmdArgs{ContainerID: "abc", IfName: "eth0"})
+			switch {
+			case c.err != "":
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Errorf("%s: got %v", c.prev, err)
+				}
+			case err != nil:
+				t.Errorf("%s: %v", c.prev, err)
+			case c.passed && string(r.Passed) != c.prev, !c.passed && (r.Passed != nil || r.PrevResult == nil):
+				t.Errorf("%s: passed %q, to convert %v", c.prev, r.Passed, r.PrevResult)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -66,6 +67,12 @@ func (b *Batch) add(typ, flags uint16, t Table, a Attrs, format string, args ...
 
 // Empty reports whether the batch asks for nothing.
 func (b *Batch) Empty() bool { return len(b.msgs) == 0 }
+
+// ElementsOnly reports whether the batch changes elements of sets, and nothing else.
+func (b *Batch) ElementsOnly() bool {
+	other := func(m message) bool { return m.typ != newSetElem && m.typ != delSetElem }
+	return !b.Empty() && !slices.ContainsFunc(b.msgs, other)
+}
 
 // Apply sends the batch, in the calling thread's network namespace. What the kernel
 // puts off (EAGAIN, EBUSY, EINTR) is tried again for a moment.

@@ -67,16 +67,27 @@ func (c *conn) close() {
 }
 
 // ask sends a request and returns the answers' attributes.
-func (c *conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) (out [][]byte, err error) {
+func (c *conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) ([][]byte, error) {
+	return c.hear(request(msg, flags, family, attrs...), all)
+}
+
+// hear sends a request and returns the messages that keep wants, in buffers of
+// their own.
+func (c *conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
 	err = again(func() error {
-		out = nil
-		return c.whole(request(msg, flags, family, attrs...), func(m []byte) error {
-			out = append(out, bytes.Clone(m))
-			return nil
+		told = nil
+		return c.whole(req, func(m []byte) error {
+			ok, err := keep(m)
+			if ok {
+				told = append(told, bytes.Clone(m))
+			}
+			return err
 		})
 	})
-	return out, err
+	return told, err
 }
+
+func all([]byte) (bool, error) { return true, nil }
 
 // again repeats a dump that was interrupted by a change.
 func again(f func() error) (err error) {
@@ -86,12 +97,6 @@ func again(f func() error) (err error) {
 		}
 	}
 	return err
-}
-
-// each dumps and calls f for the attributes of each message, which are gone when
-// it returns.
-func (c *conn) each(msg int, family uint8, f func(m []byte) error, attrs ...*nl.RtAttr) error {
-	return c.whole(request(msg, unix.NLM_F_DUMP, family, attrs...), f)
 }
 
 func (c *conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {

@@ -21,6 +21,9 @@ func TestMessages(t *testing.T) {
 		_, err := parseAttrs(in)
 		m.Add("109", err.Error())
 	}
+	m.Section("a damaged memory; nobody is told, the rules are read")
+	_, err := DecodeMemory([]byte{9})
+	m.Add("-", err.Error())
 	m.Section("kernels without what the backend needs; the plugin adds what to do")
 	for _, err := range []error{enough("5.4.0-generic", nil), enough("6.1.0", unix.EINVAL), enough("6.1.0", unix.EPERM)} {
 		m.Add("109", err.Error())

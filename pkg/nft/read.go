@@ -3,11 +3,9 @@
 package nft
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -38,15 +36,21 @@ type Reader struct {
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool
-	conn     *conn
+	// Wanted, if set, tells the chains that Names is about. It must not change.
+	Wanted func(chain string) bool
+	conn   *conn
 	// ahead are chains that are being read already.
 	ahead map[string]chan answer
+	// memory is what may be answered without asking; news, that something is in it
+	// that was asked.
+	memory map[string][][]byte
+	news   bool
 }
 
 // An answer is what was read of a chain.
 type answer struct {
-	rules []Rule
-	err   error
+	msgs [][]byte
+	err  error
 }
 
 // NewReader returns a Reader that knows nothing yet.
@@ -54,90 +58,25 @@ func NewReader() *Reader {
 	return &Reader{rules: map[string][]Rule{}, sets: map[string]Set{}, conn: newConn()}
 }
 
-// BaseChains lists the base chains of all tables at the hooks where a
-// destination can be translated: those of type nat, and of type filter at
-// prerouting, where tproxy is possible. They come in the order of priorities.
-func (r *Reader) BaseChains() ([]Chain, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	return r.base, nil
-}
-
-// ForwardChains lists the base chains that forwarded packets pass.
-func (r *Reader) ForwardChains() ([]Chain, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	return r.forward, nil
-}
-
-// Drops reports whether the policy of one of ForwardChains is drop.
-func (r *Reader) Drops(c Chain) bool { return r.drops[c] }
-
-// Names lists the names of all chains of a table.
-func (r *Reader) Names(t Table) ([]string, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	return r.names[t], nil
-}
-
-// list asks for the chains once. The kernel cannot be asked for those of one
-// table, nor for base chains only.
-func (r *Reader) list() error {
-	if r.names != nil {
-		return nil
-	}
-	return again(r.listOnce)
-}
-
-func (r *Reader) listOnce() error {
-	r.base, r.forward, r.drops = nil, nil, map[Chain]bool{}
-	names := map[Table][]string{}
-	var last Table
-	var list []string
-	for _, f := range []uint8{Inet, IPv4, IPv6} {
-		err := r.conn.each(getChain, f, func(m []byte) error {
-			c, base, err := decodeChain(f, m)
-			if err != nil {
-				return err
-			}
-			if c.Table != last { // they come table by table
-				names[last], last = list, c.Table
-				list = names[last]
-			}
-			list = append(list, c.Name)
-			if base && c.Hook == Forward {
-				policy, ok := Attrs(m).Num(chainPolicy)
-				r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(Drop)
-			}
-			if base && (c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat") {
-				r.base = append(r.base, c)
-			}
-			return nil
-		})
-		if err != nil && !absent(err) {
-			return err
-		}
-	}
-	names[last] = list
-	slices.SortStableFunc(r.base, func(a, b Chain) int { return int(a.Priority) - int(b.Priority) })
-	r.names = names
-	return nil
+func rulesOf(t Table, chain string) *nl.NetlinkRequest {
+	return request(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name), attrText(ruleChain, chain))
 }
 
 // Ahead begins to read a chain, for Rules to find it done. It runs on a thread of
 // its own, so the whole process must be in one network namespace.
 func (r *Reader) Ahead(t Table, chain string) {
+	req := rulesOf(t, chain)
+	if _, known := r.memory[question(req)]; known {
+		return
+	}
 	c := make(chan answer, 1)
 	if r.ahead == nil {
 		r.ahead = map[string]chan answer{}
 	}
 	r.ahead[t.String()+" "+chain] = c
 	go func() {
-		rules, err := r.readRules(newConn(), t, chain)
-		c <- answer{rules, err}
+		msgs, err := newConn().hear(req, r.concerning(t))
+		c <- answer{msgs, err}
 	}()
 }
 
@@ -147,46 +86,48 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 	if rules, ok := r.rules[key]; ok {
 		return rules, nil
 	}
-	var a answer
-	if c, ok := r.ahead[key]; ok {
-		a = <-c
-		delete(r.ahead, key)
-	} else {
-		a.rules, a.err = r.readRules(r.conn, t, chain)
-	}
-	if a.err == nil {
-		r.rules[key] = a.rules
-	}
-	return a.rules, a.err
-}
-
-func (r *Reader) readRules(c *conn, t Table, chain string) (rules []Rule, err error) {
-	err = again(func() error {
-		rules = []Rule{}
-		return c.each(getRule, t.Family, func(m []byte) error {
-			ru, keep, err := r.decode(t, m)
-			if keep {
-				rules = append(rules, ru)
-			}
-			return err
-		}, attrText(ruleTable, t.Name), attrText(ruleChain, chain))
-	})
+	rules, err := r.readRules(t, chain, key)
 	if err != nil {
 		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
+	}
+	r.rules[key] = rules
+	return rules, nil
+}
+
+func (r *Reader) readRules(t Table, chain, key string) ([]Rule, error) {
+	req := rulesOf(t, chain)
+	if c, ok := r.ahead[key]; ok {
+		delete(r.ahead, key)
+		a := <-c
+		if a.err != nil {
+			return nil, a.err
+		}
+		r.remember(question(req), a.msgs)
+	}
+	msgs, err := r.ask(req, r.concerning(t))
+	if err != nil {
+		return nil, err
+	}
+	rules := make([]Rule, 0, len(msgs))
+	for _, m := range msgs {
+		ru, err := decodeRule(m)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, ru)
 	}
 	return rules, nil
 }
 
-// decode reads a rule out of a buffer that will be used again. Keep is false for
-// one that concerns nobody.
-func (r *Reader) decode(t Table, m []byte) (ru Rule, keep bool, err error) {
-	if r.Concerns != nil && t.Family != Inet {
-		if dst, ok := destination(m, t.Family == IPv6); ok && !r.Concerns(dst) {
-			return ru, false, nil
-		}
+// concerning keeps the rules of a table that concern somebody.
+func (r *Reader) concerning(t Table) func(m []byte) (bool, error) {
+	if r.Concerns == nil || t.Family == Inet {
+		return all
 	}
-	ru, err = decodeRule(bytes.Clone(m))
-	return ru, err == nil, err
+	return func(m []byte) (bool, error) {
+		dst, ok := destination(m, t.Family == IPv6)
+		return !ok || r.Concerns(dst), nil
+	}
 }
 
 // Set describes a set.
@@ -195,7 +136,7 @@ func (r *Reader) Set(t Table, name string) (Set, error) {
 	if s, ok := r.sets[key]; ok {
 		return s, nil
 	}
-	msgs, err := r.conn.ask(getSet, unix.NLM_F_ACK, t.Family, attrText(setTable, t.Name), attrText(setName, name))
+	msgs, err := r.ask(request(getSet, unix.NLM_F_ACK, t.Family, attrText(setTable, t.Name), attrText(setName, name)), all)
 	if err == nil && len(msgs) == 0 {
 		err = unix.ENOENT
 	}

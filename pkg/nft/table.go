@@ -12,7 +12,7 @@ import (
 // Chain returns one chain of a table, and whether it is there. Of one that is no
 // base chain only the name is told. No other chain is read: there may be thousands.
 func (r *Reader) Chain(t Table, name string) (c Chain, there bool, err error) {
-	msgs, err := r.conn.ask(getChain, unix.NLM_F_ACK, t.Family, attrText(chainTable, t.Name), attrText(chainName, name))
+	msgs, err := r.ask(request(getChain, unix.NLM_F_ACK, t.Family, attrText(chainTable, t.Name), attrText(chainName, name)), all)
 	if err == nil && len(msgs) > 0 {
 		c, _, err = decodeChain(t.Family, msgs[0])
 		return c, err == nil, err
@@ -25,7 +25,7 @@ func (r *Reader) Chain(t Table, name string) (c Chain, there bool, err error) {
 
 // AllRules lists the rules of all chains of a table, which may be none.
 func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
-	msgs, err := r.conn.ask(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name))
+	msgs, err := r.ask(request(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name)), all)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
@@ -42,7 +42,7 @@ func (r *Reader) AllRules(t Table) (map[string][]Rule, error) {
 
 // Sets lists the named sets of a table, which may be none.
 func (r *Reader) Sets(t Table) ([]Set, error) {
-	msgs, err := r.conn.ask(getSet, unix.NLM_F_DUMP, t.Family, attrText(setTable, t.Name))
+	msgs, err := r.ask(request(getSet, unix.NLM_F_DUMP, t.Family, attrText(setTable, t.Name)), all)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
@@ -63,7 +63,7 @@ const TableDormant = 1
 // TableFlags returns the flags of a table, and whether it is there.
 func (r *Reader) TableFlags(t Table) (flags uint32, there bool, err error) {
 	const tableFlags = 2
-	msgs, err := r.conn.ask(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name))
+	msgs, err := r.ask(request(getTable, unix.NLM_F_ACK, t.Family, attrText(tableName, t.Name)), all)
 	switch {
 	case err == nil && len(msgs) > 0:
 		flags, _ = Attrs(msgs[0]).Num(tableFlags)
@@ -91,4 +91,13 @@ func (r *Reader) Generation() (uint32, error) {
 	}
 	n, _ := Attrs(msgs[0]).Num(genID)
 	return n, nil
+}
+
+// Netns tells the network namespace of the Reader from all others since boot
+// (Linux 5.14).
+func (r *Reader) Netns() (uint64, error) {
+	if err := r.conn.open(); err != nil {
+		return 0, err
+	}
+	return unix.GetsockoptUint64(r.conn.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 }

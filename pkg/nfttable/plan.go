@@ -72,6 +72,11 @@ func Diff(have, want *Table) Plan {
 // Empty reports whether nothing is to be done.
 func (p Plan) Empty() bool { return p.Prepare.Empty() && p.Script == "" && p.Commit.Empty() }
 
+// ElementsOnly reports whether p changes elements of sets and nothing else.
+func (p Plan) ElementsOnly() bool {
+	return p.Prepare.Empty() && p.Script == "" && p.Cleanup.Empty() && p.Commit.ElementsOnly()
+}
+
 // skeleton makes the table with all that is shared: a table of which everything is
 // missing.
 func skeleton(b *nft.Batch) {
@@ -90,6 +95,9 @@ func skeleton(b *nft.Batch) {
 // kernel cannot give a base chain another hook, so that is made anew as a whole;
 // nothing jumps to it.
 func repair(b *nft.Batch, have *Table) {
+	if len(have.Broken) == 0 {
+		return
+	}
 	is := func(name string) bool { return slices.Contains(have.Broken, name) }
 	if is(dormant) {
 		b.WakeTable(Name())

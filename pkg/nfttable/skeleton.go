@@ -39,7 +39,17 @@ const (
 )
 
 func (k keyType) size() int {
-	return map[keyType]int{addr4: 4, addr6: 16, proto: 1, service: 2, ifname: 16}[k]
+	switch k {
+	case addr6, ifname:
+		return 16
+	case addr4:
+		return 4
+	case service:
+		return 2
+	case proto:
+		return 1
+	}
+	return 0
 }
 
 // A setSpec is one of our sets or maps.

@@ -5,6 +5,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/ns"
@@ -57,6 +58,10 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		}
 	}
 	p.warn(req.Warnings...)
+	if req.Passed != nil {
+		_, err := os.Stdout.Write(append(req.Passed, '\n'))
+		return err
+	}
 	return types.PrintResult(req.PrevResult, req.CNIVersion)
 }
 
@@ -101,7 +106,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	v, backend, err := p.survey(req, old, had && old == nil, on, t)
+	v, backend, err := p.survey(req, old, had && old == nil, on, p.memory(store), t)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
@@ -134,16 +139,18 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 // survey chooses the backend and reads the rules that an ADD must know: of both
 // families if others may have to come out of nftables, or if what the attachment
 // has is not known.
-func (p *Plugin) survey(req *netconf.Request, old *state.Record, unknown bool, on *host.Addressing, t *iptables.Tools) (*view, string, error) {
+func (p *Plugin) survey(req *netconf.Request, old *state.Record, unknown bool, on *host.Addressing, m *memory, t *iptables.Tools) (*view, string, error) {
 	a := &req.Attachment
-	s := &scout{all: on.IPVS}
-	s.renew(on, a.Mappings)
 	backend, why, err := choose(req.Config, on)
 	if err != nil {
 		return nil, "", err
 	}
 	p.debug("backend %s: %s", backend, why)
-	s.ours = backend == netconf.NFTables
+	s := &scout{all: on.IPVS, ours: backend == netconf.NFTables}
+	if s.ours {
+		s.memory = m
+	}
+	s.renew(on, a.Mappings)
 	fams := families(a, old)
 	if on.IPVS || unknown {
 		fams = nodeFamilies()
@@ -169,6 +176,7 @@ func (p *Plugin) commitTwice(rec state.Record, old *state.Record, store *state.S
 	if !errors.Is(err, nft.ErrExists) || v.table.Whole {
 		return err
 	}
+	v.scout.reader.Forget()
 	if err := v.readTable(nil); err != nil {
 		return err
 	}
@@ -183,7 +191,7 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 		return cniError(err, types.ErrIOFailure)
 	}
 	gone := append([]string{key}, dead...)
-	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(gone...), inUse: linksInUse(store, gone...)}
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(gone...), inUse: linksInUse(store, gone...), memory: v.scout.memory}
 	if rec.Attachment.Localhost {
 		c.open = []string{rec.Attachment.Link}
 	}

@@ -28,6 +28,8 @@ type change struct {
 	inUse func(link string) bool
 	// open are the links on which this change needs route_localnet.
 	open []string
+	// memory knows the rules of others.
+	memory *memory
 }
 
 // errNotUndone means that a failed change left something behind.
@@ -40,7 +42,10 @@ var errNotUndone = errors.New("the change could not be undone")
 func (c change) apply(t *iptables.Tools) error {
 	closed, err := c.closeLocalnet()
 	plan := nfttable.Diff(c.view.table, c.table)
-	done := 0
+	done, carry := 0, func() {}
+	if plan.ElementsOnly() {
+		carry = c.memory.carry(c.view.scout.reader)
+	}
 	if err == nil {
 		err = c.prepare(plan)
 	}
@@ -50,6 +55,7 @@ func (c change) apply(t *iptables.Tools) error {
 		}
 		done++
 		if script := ruleset.Diff(c.view.layouts[at], c.want[at]); script != "" {
+			carry = func() {}
 			if err = t.Restore(at.flavour, at.family, script); err != nil {
 				err = fmt.Errorf("could not change the iptables-%s rules (%s): %w", at.flavour, at.family, err)
 			}
@@ -57,6 +63,9 @@ func (c change) apply(t *iptables.Tools) error {
 	}
 	if err == nil {
 		err = c.lacking(plan.Commit.Apply())
+	}
+	if err == nil {
+		carry()
 	}
 	for _, link := range c.open {
 		if err == nil {

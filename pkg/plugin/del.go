@@ -63,7 +63,7 @@ func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools
 
 // remove takes away what the attachments of those keys own, of what v has seen.
 func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...string) error {
-	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(keys...), inUse: linksInUse(store, keys...)}
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(keys...), inUse: linksInUse(store, keys...), memory: p.memory(store)}
 	for _, at := range v.places {
 		c.want[at] = v.layouts[at].Remove(keys...)
 	}

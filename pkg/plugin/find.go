@@ -42,10 +42,18 @@ const maxLooks = 5
 
 // find looks for conflicts of an attachment, in rules that were one generation.
 func (d *finder) find(a hostport.Attachment) (r conflict.Report, err error) {
-	err = d.steady(a.Mappings, func() error {
+	once := func() error {
 		r, err = d.findOnce(a)
 		return err
-	})
+	}
+	err = d.steady(a.Mappings, once)
+	// The kernel drops a table whose owner is gone without a new generation. Nobody
+	// is refused for what is only remembered.
+	if s := d.view.scout; err == nil && len(r.Conflicts) > 0 && s.memory != nil && s.memory.recalled {
+		s.memory = nil
+		s.renew(d.on, a.Mappings)
+		err = d.steady(a.Mappings, once)
+	}
 	return r, err
 }
 
@@ -57,11 +65,15 @@ func (d *finder) steady(ms []hostport.Mapping, f func() error) error {
 		if err := f(); err != nil {
 			return fmt.Errorf("could not decide who has the port: %w", err)
 		}
-		now, err := d.view.scout.reader.Generation()
+		s := d.view.scout
+		now, err := s.reader.Generation()
+		if err == nil && now == before {
+			s.memory.remember(s.reader, now)
+		}
 		if err != nil || now == before {
 			return err
 		}
-		d.view.scout.renew(d.on, ms)
+		s.renew(d.on, ms)
 	}
 	return errChanging
 }

@@ -3,9 +3,9 @@
 package plugin
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/portguard/portguard/pkg/host"
@@ -63,7 +63,7 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 		}
 		out = append(out, r)
 	}
-	slices.SortStableFunc(out, func(a, b Restored) int { return cmp.Compare(a.Owner.String(), b.Owner.String()) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
 	moved, err := p.outOfNftables(&c, store, on, t)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ type scout struct {
 	// ours is set if iptables-nft matters only as far as portguard has rules
 	// there already.
 	ours bool
+	// memory may know the rules already.
+	memory *memory
 }
 
 // renew begins to read anew. It reads kube-proxy's big chains already, while the
@@ -39,6 +41,8 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	if s.all { // as text
 		return
 	}
+	s.reader.Wanted = wanted
+	s.memory.recall(s.reader, s.generation, on, ms)
 	for _, f := range hostport.Families() {
 		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
 	}
@@ -61,14 +65,30 @@ func (s *scout) save(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) 
 	return d, false, err
 }
 
+// landmarks are chains of iptables, by table, that tell where ours stand and whose
+// iptables it is.
+func landmarks() map[string][]string {
+	return map[string][]string{
+		"nat":    {"PREROUTING", "OUTPUT", "POSTROUTING"},
+		"mangle": {"PREROUTING", "KUBE-IPTABLES-HINT"},
+	}
+}
+
+// wanted are the chains whose names matter, of any table.
+func wanted(chain string) bool {
+	for _, names := range landmarks() {
+		if slices.Contains(names, chain) {
+			return true
+		}
+	}
+	return ruleset.IsOurs(chain)
+}
+
 // chains names what to read of each table: our chains, and those of others that
 // tell where they stand. Mine is set if there are any of ours.
 func (s *scout) chains(f hostport.Family) (out map[string][]string, mine bool, err error) {
 	out = map[string][]string{}
-	for table, others := range map[string][]string{
-		"nat":    {"PREROUTING", "OUTPUT", "POSTROUTING"},
-		"mangle": {"PREROUTING", "KUBE-IPTABLES-HINT"},
-	} {
+	for table, others := range landmarks() {
 		there, err := s.reader.Names(nft.Table{Family: f.NFProto(), Name: table})
 		if err != nil {
 			return nil, false, err

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -86,8 +87,9 @@ func (i *inspection) leftovers(cacheDir string) (out []Swept, keys []string) {
 		}
 		out[n].Mappings = append(out[n].Mappings, c.Mapping)
 	}
-	slices.SortStableFunc(out, func(a, b Swept) int {
-		return cmp.Or(cmp.Compare(a.By, b.By), cmp.Compare(a.Owner.String(), b.Owner.String()))
+	sort.SliceStable(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		return cmp.Or(cmp.Compare(a.By, b.By), cmp.Compare(a.Owner.String(), b.Owner.String())) < 0
 	})
 	return out, keys
 }

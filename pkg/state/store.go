@@ -178,10 +178,13 @@ func readRegular(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
 		return nil, errors.New("it is no regular file")
 	}
-	return io.ReadAll(f)
+	b := make([]byte, st.Size()) // files are replaced, not written to
+	_, err = io.ReadFull(f, b)
+	return b, err
 }
 
 // Save writes the record so that after a crash the file is either the old or

@@ -81,6 +81,8 @@ type run struct {
 	// altered is set if some packet goes on, or comes back, with another mark.
 	altered bool
 	hop     Hop
+	// one is what stay returns: most steps keep one thread, and rules are many.
+	one [1]thread
 }
 
 func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
@@ -89,8 +91,9 @@ func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
 	for _, b := range s {
 		threads = append(threads, thread{b: b, open: Yes})
 	}
+	var next []thread
 	for _, e := range r.rule.Exprs {
-		var next []thread
+		next = next[:0]
 		for _, th := range threads {
 			after, err := x.step(th, e)
 			if err != nil {
@@ -98,7 +101,7 @@ func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
 			}
 			next = append(next, after...)
 		}
-		if threads = next; len(threads) > maxBoxes {
+		if threads, next = next, threads; len(threads) > maxBoxes {
 			threads = x.hull(threads)
 		}
 		if len(threads) == 0 {
@@ -143,12 +146,19 @@ func (x *run) misses(th thread) {
 	x.altered = x.altered || th.altered
 }
 
+// stay lets a thread stay on the rule. What it returns is good until it is called
+// again.
+func (x *run) stay(th thread) []thread {
+	x.one[0] = th
+	return x.one[:]
+}
+
 // maybe lets a thread go on with the next rule and also stay: whether it does is
 // open.
 func (x *run) maybe(th thread, open Tri) []thread {
 	x.misses(th)
 	th.open = weaker(th.open, open)
-	return []thread{th}
+	return x.stay(th)
 }
 
 // out ends a thread with an outcome; equal ones are joined.
@@ -178,7 +188,7 @@ func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 func (x *run) verdict(th thread, v nft.Verdict) []thread {
 	switch v.Code {
 	case nft.Continue:
-		return []thread{th}
+		return x.stay(th)
 	case nft.Break:
 		x.misses(th)
 	case nft.Accept:

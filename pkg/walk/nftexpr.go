@@ -46,7 +46,7 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		x.out(th, ends, e.Name, "", false)
 		return nil, nil
 	case "counter", "log", "last", "notrack", "dup", "secmark":
-		return []thread{th}, nil
+		return x.stay(th), nil
 	case "limit", "quota", "connlimit", "objref", "dynset", "synproxy", "flow_offload":
 		return x.maybe(th, Some), nil
 	case "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "numgen", "hash", "inner":
@@ -60,7 +60,7 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 	}
 	x.out(th, mayDoAnything, e.Name, "", false)
 	th.regs, th.open = registers{}, Unknown
-	return []thread{th}, nil
+	return x.stay(th), nil
 }
 
 // Keys of meta.
@@ -81,7 +81,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		if key == metaMark {
 			th.b.mark, th.altered = newMark(th.b.mark, th.regs.take(sreg, 4)), true
 		}
-		return []thread{th}
+		return x.stay(th)
 	}
 	dreg, _ := a.Num(1)
 	switch {
@@ -110,7 +110,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
 	}
-	return []thread{th}
+	return x.stay(th)
 }
 
 // newMark is the mark that slots hold: a number, or the old mark changed.
@@ -131,7 +131,7 @@ func (x *run) family() uint8 { return x.p.Family().NFProto() }
 func (x *run) payload(th thread, a nft.Attrs) []thread {
 	if _, set := a.Get(5); set {
 		x.out(th, mayDoAnything, "payload set", "", false)
-		return []thread{th}
+		return x.stay(th)
 	}
 	dreg, _ := a.Num(1)
 	base, _ := a.Num(2)
@@ -159,7 +159,7 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofPorts, 0, 4)
 		x.hop.NamesPort = true
 	}
-	return []thread{th}
+	return x.stay(th)
 }
 
 // Keys of ct, and the bit of state NEW (NF_CT_STATE_BIT(IP_CT_NEW)).
@@ -179,7 +179,7 @@ const (
 // ct: the packets open a connection that nobody translated yet.
 func (x *run) ct(th thread, a nft.Attrs) []thread {
 	if _, set := a.Get(4); set {
-		return []thread{th}
+		return x.stay(th)
 	}
 	dreg, _ := a.Num(1)
 	key, _ := a.Num(2)
@@ -214,7 +214,7 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 			th.regs.load(dreg, of, 0, size)
 		}
 	}
-	return []thread{th}
+	return x.stay(th)
 }
 
 // fib: the type of the destination is LOCAL; the rest is open.
@@ -231,7 +231,7 @@ func (x *run) fib(th thread, a nft.Attrs) []thread {
 	case result == resultType && flags == bySrc:
 		th.regs.load(dreg, ofSrcType, 0, 4)
 	}
-	return []thread{th}
+	return x.stay(th)
 }
 
 // immediate loads a value or gives a verdict.
@@ -243,7 +243,7 @@ func (x *run) immediate(th thread, a nft.Attrs) ([]thread, error) {
 	}
 	if dreg != 0 {
 		th.regs.store(dreg, nft.Value(data))
-		return []thread{th}, nil
+		return x.stay(th), nil
 	}
 	v, err := nft.DecodeVerdict(data)
 	if err != nil {
@@ -258,7 +258,7 @@ func (x *run) nat(th thread, a nft.Attrs) []thread {
 	const dnat = 1
 	family, _ := a.Num(2)
 	if x.r.table.Family == nft.Inet && uint8(family) != nft.Inet && uint8(family) != x.family() {
-		return []thread{th}
+		return x.stay(th)
 	}
 	if typ, _ := a.Num(1); typ != dnat {
 		x.out(th, ends, "snat", "", false)

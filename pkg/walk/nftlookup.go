@@ -60,7 +60,7 @@ func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint
 		return x.verdict(th, e.Verdict)
 	}
 	th.regs.store(dreg, e.Data)
-	return []thread{th}
+	return x.stay(th)
 }
 
 // openLookup is one whose key hangs on what the packet set leaves open: then

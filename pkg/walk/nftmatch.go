@@ -62,7 +62,7 @@ func (x *run) apply(th thread, t test) []thread {
 	if t.cond == nil {
 		switch t.always {
 		case Yes:
-			return []thread{th}
+			return x.stay(th)
 		case No:
 			x.misses(th)
 			return nil
@@ -87,7 +87,7 @@ func (x *run) apply(th thread, t test) []thread {
 	if !sure {
 		th.open = Unknown
 	}
-	return []thread{th}
+	return x.stay(th)
 }
 
 // bitwise masks and flips: value&mask ^ xor.
@@ -151,7 +151,7 @@ func openSource(slots []slot) source {
 func (x *run) tproxy(th thread, a nft.Attrs) []thread {
 	family, _ := a.Num(1)
 	if f := uint8(family); (f == nft.IPv4 || f == nft.IPv6) && f != x.family() {
-		return []thread{th}
+		return x.stay(th)
 	}
 	x.out(th, translates, "tproxy", "", false)
 	return nil

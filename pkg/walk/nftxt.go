@@ -72,15 +72,15 @@ func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
 	switch {
 	case !ok:
 		x.out(th, mayDoAnything, i.Name, "", false)
-		return []thread{th}
+		return x.stay(th)
 	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
 		value, mask, known := xt.Mark(i)
 		if th.b.mark, th.altered = th.b.mark.set(value, mask), true; !known {
 			th.b.mark = bits{}
 		}
-		return []thread{th}
+		return x.stay(th)
 	case k == keepsOn:
-		return []thread{th}
+		return x.stay(th)
 	}
 	x.hop.To = xt.Destination(i)
 	x.out(th, k, i.Name, "", false)

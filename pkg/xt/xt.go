@@ -33,10 +33,7 @@ type Info struct {
 // Match returns the options of a match, without its "-m NAME". Ok is false for
 // one that is not known, in this revision, or has another size.
 func Match(i Info) (opts []iptsave.Option, ok bool) {
-	decode := map[string]func(Info) ([]iptsave.Option, bool){
-		"comment 0": comment, "multiport 1": multiport, "addrtype 1": addrtype, "mark 1": markMatch,
-		"conntrack 3": conntrack, "iprange 1": iprange, "tcp 0": tcp, "udp 0": udp, "sctp 0": sctp,
-	}[fmt.Sprintf("%s %d", i.Name, i.Rev)]
+	decode := matchDecoder(i.Name, i.Rev)
 	if decode == nil {
 		return nil, false
 	}
@@ -45,6 +42,30 @@ func Match(i Info) (opts []iptsave.Option, ok bool) {
 		opts[n].Module = i.Name
 	}
 	return opts, ok
+}
+
+func matchDecoder(name string, rev uint32) func(Info) ([]iptsave.Option, bool) {
+	switch {
+	case name == "comment" && rev == 0:
+		return comment
+	case name == "multiport" && rev == 1:
+		return multiport
+	case name == "addrtype" && rev == 1:
+		return addrtype
+	case name == "mark" && rev == 1:
+		return markMatch
+	case name == "conntrack" && rev == 3:
+		return conntrack
+	case name == "iprange" && rev == 1:
+		return iprange
+	case name == "tcp" && rev == 0:
+		return tcp
+	case name == "udp" && rev == 0:
+		return udp
+	case name == "sctp" && rev == 0:
+		return sctp
+	}
+	return nil
 }
 
 // size reports whether the data holds n bytes and padding only.

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"fmt"
+	"sort"
+
+	"golang.org/x/sys/unix"
+)
+
+// BaseChains lists the base chains of all tables at the hooks where a
+// destination can be translated: those of type nat, and of type filter at
+// prerouting, where tproxy is possible. They come in the order of priorities.
+func (r *Reader) BaseChains() ([]Chain, error) {
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.base, nil
+}
+
+// ForwardChains lists the base chains that forwarded packets pass.
+func (r *Reader) ForwardChains() ([]Chain, error) {
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.forward, nil
+}
+
+// Drops reports whether the policy of one of ForwardChains is drop.
+func (r *Reader) Drops(c Chain) bool { return r.drops[c] }
+
+// Names lists the names of all chains of a table.
+func (r *Reader) Names(t Table) ([]string, error) {
+	if err := r.list(); err != nil {
+		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return r.names[t], nil
+}
+
+// list asks for the chains once. The kernel cannot be asked for those of one
+// table, nor for base chains only.
+func (r *Reader) list() error {
+	if r.names != nil {
+		return nil
+	}
+	r.base, r.forward, r.drops = nil, nil, map[Chain]bool{}
+	names := map[Table][]string{}
+	for _, f := range []uint8{Inet, IPv4, IPv6} {
+		msgs, err := r.ask(request(getChain, unix.NLM_F_DUMP, f), r.wanted)
+		if absent(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range msgs {
+			c, base, err := decodeChain(f, m)
+			if err != nil {
+				return err
+			}
+			names[c.Table] = append(names[c.Table], c.Name)
+			if base {
+				r.listBase(c, m)
+			}
+		}
+	}
+	sort.SliceStable(r.base, func(i, j int) bool { return r.base[i].Priority < r.base[j].Priority })
+	r.names = names
+	return nil
+}
+
+// wanted keeps base chains, and of the others those that Names is about.
+func (r *Reader) wanted(m []byte) (bool, error) {
+	if r.Wanted == nil {
+		return true, nil
+	}
+	var name []byte
+	base := false
+	err := eachAttr(m, func(typ uint16, payload []byte) error {
+		switch typ {
+		case chainName:
+			name = payload
+		case chainHook:
+			base = true
+		}
+		return nil
+	})
+	return base || r.Wanted(text(name)), err
+}
+
+func (r *Reader) listBase(c Chain, m []byte) {
+	if c.Hook == Forward {
+		policy, ok := Attrs(m).Num(chainPolicy)
+		r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(Drop)
+	}
+	if c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat" {
+		r.base = append(r.base, c)
+	}
+}
