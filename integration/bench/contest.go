@@ -31,8 +31,17 @@ func newContest(s *seat, what attachment) *contest {
 // turn is one ADD and one DEL.
 func (c *contest) turn() {
 	for _, verb := range []string{add, del} {
+		c.stir()
 		settle()
 		c.took[verb] = append(c.took[verb], c.call(verb, c.what))
+	}
+}
+
+// stir makes two transactions that leave everything as it was.
+func (c *contest) stir() {
+	if c.stirred {
+		c.node.Feed("add table ip stirred\n", "nft", "-f", "-")
+		c.node.Feed("delete table ip stirred\n", "nft", "-f", "-")
 	}
 }
 
@@ -42,6 +51,7 @@ func (c *contest) weigh(times int) {
 	peaks := map[string][]float64{}
 	for range times {
 		for _, verb := range []string{add, del} {
+			c.stir()
 			cost := c.trace(verb, c.what)
 			c.forks[verb] = cost.Children
 			peaks[verb] = append(peaks[verb], float64(cost.Memory)/1024)

@@ -16,12 +16,18 @@ import (
 )
 
 // A plugin is one program with one configuration.
-type plugin struct{ name, binary, backend, colour string }
+type plugin struct {
+	name, binary, backend, colour string
+	// stirred means that somebody changes rules before each call, so that what an
+	// earlier call has read must be read again.
+	stirred bool
+}
 
 // Names of the plugins.
 const (
 	noOp     = "no-op"
 	guardNft = "portguard nftables"
+	guardNew = "portguard nftables, rules changed"
 	guardIpt = "portguard iptables"
 	mapIpt   = "portmap iptables"
 	mapNft   = "portmap nftables"
@@ -30,11 +36,11 @@ const (
 // plugins are all that take part. The colours differ for the colour-blind too.
 func plugins() []plugin {
 	return []plugin{
-		{noOp, "noop", "", "#8c8c8c"},
-		{guardNft, "portguard", "nftables", "#0072b2"},
-		{guardIpt, "portguard", "iptables", "#56b4e9"},
-		{mapIpt, "portmap", "iptables", "#d55e00"},
-		{mapNft, "portmap", "nftables", "#e69f00"},
+		{name: noOp, binary: "noop", backend: "", colour: "#8c8c8c"},
+		{name: guardNft, binary: "portguard", backend: "nftables", colour: "#0072b2"},
+		{name: guardIpt, binary: "portguard", backend: "iptables", colour: "#56b4e9"},
+		{name: mapIpt, binary: "portmap", backend: "iptables", colour: "#d55e00"},
+		{name: mapNft, binary: "portmap", backend: "nftables", colour: "#e69f00"},
 	}
 }
 

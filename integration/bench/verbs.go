@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -42,13 +43,20 @@ func grounds(b *bench) []ground {
 	}
 }
 
+// verbPlugins are all, and portguard once more on a node where somebody changes rules
+// before each call: what an ADD remembers is of no use there.
+func verbPlugins() []plugin {
+	stirred := plugin{name: guardNew, binary: "portguard", backend: "nftables", colour: "#009e73", stirred: true}
+	return slices.Insert(plugins(), 2, stirred)
+}
+
 // verbs measures ADD and DEL of one hostPort of both families on all kinds of
 // nodes. Each node has another pod with a hostPort already.
 func verbs(b *bench) {
 	pictures := map[string]*chart.Chart{}
 	for _, verb := range []string{add, del} {
 		pictures[verb] = &chart.Chart{Title: verb + " of one hostPort, IPv4 and IPv6", X: "rules of others on the node", Y: "milliseconds", Log: true}
-		for _, p := range plugins() {
+		for _, p := range verbPlugins() {
 			pictures[verb].Series = append(pictures[verb].Series, chart.Series{Name: p.name, Colour: p.colour})
 		}
 		b.picture(verb, pictures[verb])
@@ -65,9 +73,9 @@ func verbs(b *bench) {
 }
 
 func (b *bench) onGround(g ground) []*contest {
-	all := make([]*contest, len(plugins()))
+	all := make([]*contest, len(verbPlugins()))
 	var setUp []func()
-	for i, p := range plugins() {
+	for i, p := range verbPlugins() {
 		setUp = append(setUp, func() {
 			s := b.newSeat(p, g.flavour)
 			g.load(s.node)
@@ -109,13 +117,15 @@ func verbTable(g ground, all []*contest, rounds int) *report.Table {
 
 // verbGoals compares the default backend.
 func (b *bench) verbGoals(g ground, all []*contest) {
-	ours, theirs, nothing := byName(all, guardNft), byName(all, mapIpt), byName(all, noOp)
+	ours, anew, theirs, nothing := byName(all, guardNft), byName(all, guardNew), byName(all, mapIpt), byName(all, noOp)
 	if g.guard > 0 {
 		b.goal("ADD / portmap's, "+g.title, g.guard, ours.over(theirs, add))
+		b.goal("the same, rules changed before", g.guard, anew.over(theirs, add))
 		b.goal("DEL / portmap's, "+g.title, g.guard, ours.over(theirs, del))
 	}
 	if g.free > 0 {
 		b.goal("ADD / no-op's, "+g.title, g.free, ours.over(nothing, add))
+		b.goal("the same, rules changed before", g.free, anew.over(nothing, add))
 	}
 	if g.key == "nft-0" {
 		b.goal("peak memory of ADD / portmap's", 1, stats.Ratio(ours.memory[add], theirs.memory[add]))

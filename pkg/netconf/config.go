@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -64,7 +65,7 @@ func fieldErrorf(field, format string, args ...any) error {
 	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
-// wire is the JSON as written. The first eight keys are portmap's.
+// wire is the JSON as written; read fills it. The first eight keys are portmap's.
 type wire struct {
 	CNIVersion           string          `json:"cniVersion"`
 	Name                 string          `json:"name"`
@@ -103,8 +104,8 @@ func (r *rawObject) UnmarshalJSON(b []byte) error {
 // Parse reads the configuration of an ADD or a CHECK. The error is a
 // *FieldError for everything but broken JSON.
 func Parse(stdin []byte) (*Config, error) {
-	var w wire
-	if err := decode(stdin, "", &w); err != nil {
+	w, err := read(stdin)
+	if err != nil {
 		return nil, err
 	}
 	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
@@ -116,11 +117,45 @@ func Parse(stdin []byte) (*Config, error) {
 	for _, step := range []func(*wire) error{
 		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setPaths, c.setPorts,
 	} {
-		if err := step(&w); err != nil {
+		if err := step(w); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// read decodes the keys that are there, one by one: encoding/json would first prepare
+// itself for all that might be, at every start. Like it, read takes a key in other
+// case if there is none in this one.
+func read(stdin []byte) (*wire, error) {
+	var given map[string]json.RawMessage
+	if err := decode(stdin, "", &given); err != nil {
+		return nil, err
+	}
+	w := &wire{}
+	fields := reflect.ValueOf(w).Elem()
+	for i := range fields.NumField() {
+		name := fields.Type().Field(i).Tag.Get("json")
+		if raw, ok := lookUp(given, name); ok {
+			if err := decode(raw, name, fields.Field(i).Addr().Interface()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return w, nil
+}
+
+func lookUp(given map[string]json.RawMessage, name string) (json.RawMessage, bool) {
+	if raw, ok := given[name]; ok {
+		return raw, true
+	}
+	found := ""
+	for k := range given { // the first of several, as their order is not known
+		if strings.EqualFold(k, name) && (found == "" || k < found) {
+			found = k
+		}
+	}
+	return given[found], found != ""
 }
 
 // decode unmarshals b into v and turns a type mismatch into a FieldError below

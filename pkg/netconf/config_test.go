@@ -192,3 +192,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Keys are taken in any case, as encoding/json and so portmap do; the exact one wins.
+func TestKeysInOtherCase(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"Backend":"iptables"}`:                         IPTables,
+		`{"BACKEND":"nftables","backend":"iptables"}`:    IPTables,
+		`{"BACKEND":"nftables","Backend":"iptables"}`:    NFTables,
+		`{"backends":"iptables","bac":"x","back end":1}`: Auto,
+	} {
+		c, err := Parse([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Backend != want {
+			t.Errorf("%s: got %q", in, c.Backend)
+		}
+	}
+	if tear := ParseTeardown([]byte(`{"NAME":"n","DataDir":"/x","RuntimeConfig":{"PortMappings":[{}]}}`)); tear.Name != "n" || tear.DataDir != "/x" || !tear.HasPorts {
+		t.Errorf("got %+v", tear)
+	}
+}

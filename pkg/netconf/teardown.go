@@ -23,26 +23,25 @@ type Teardown struct {
 // ParseTeardown reads what it can and takes the default for the rest.
 func ParseTeardown(stdin []byte) Teardown {
 	t := Teardown{DataDir: DefaultDataDir, LockTimeout: DefaultLockTimeout}
-	var w struct {
-		Name          json.RawMessage `json:"name"`
-		DataDir       json.RawMessage `json:"dataDir"`
-		LockTimeout   json.RawMessage `json:"lockTimeout"`
-		RuntimeConfig json.RawMessage `json:"runtimeConfig"`
-	}
-	if json.Unmarshal(stdin, &w) != nil {
+	var given map[string]json.RawMessage
+	if json.Unmarshal(stdin, &given) != nil {
 		return t
 	}
-	t.Name = text(w.Name)
-	if dir := text(w.DataDir); filepath.IsAbs(dir) && filepath.Clean(dir) != "/" {
+	key := func(name string) json.RawMessage {
+		raw, _ := lookUp(given, name)
+		return raw
+	}
+	t.Name = text(key("name"))
+	if dir := text(key("dataDir")); filepath.IsAbs(dir) && filepath.Clean(dir) != "/" {
 		t.DataDir = filepath.Clean(dir)
 	}
-	if d, err := time.ParseDuration(text(w.LockTimeout)); err == nil && d > 0 {
+	if d, err := time.ParseDuration(text(key("lockTimeout"))); err == nil && d > 0 {
 		t.LockTimeout = d
 	}
 	var rc struct {
 		PortMappings json.RawMessage `json:"portMappings"`
 	}
-	if len(w.RuntimeConfig) > 0 && json.Unmarshal(w.RuntimeConfig, &rc) != nil {
+	if raw := key("runtimeConfig"); raw != nil && json.Unmarshal(raw, &rc) != nil {
 		t.HasPorts = true // not an object: it may have been one at ADD
 	}
 	var list []json.RawMessage

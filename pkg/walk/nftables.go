@@ -25,6 +25,8 @@ type nftables struct {
 	skip  func(chain string) bool
 	cache map[string][]rule
 	is4   bool
+	// run is used for one rule after the other: there may be many.
+	run run
 }
 
 // NewNFT returns a Walker for a table and packets of family f. What the walk
@@ -81,34 +83,34 @@ type run struct {
 	// altered is set if some packet goes on, or comes back, with another mark.
 	altered bool
 	hop     Hop
-	// one is what stay returns: most steps keep one thread, and rules are many.
-	one [1]thread
+	// threads are those on the rule before and after a step; one is what stay returns.
+	threads, next []thread
+	one           [1]thread
 }
 
 func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
-	x := &run{r: r, p: p}
-	var threads []thread
+	x := &r.run
+	*x = run{r: r, p: p, threads: x.threads[:0], next: x.next, rest: x.rest[:0]}
 	for _, b := range s {
-		threads = append(threads, thread{b: b, open: Yes})
+		x.threads = append(x.threads, thread{b: b, open: Yes})
 	}
-	var next []thread
 	for _, e := range r.rule.Exprs {
-		next = next[:0]
-		for _, th := range threads {
+		x.next = x.next[:0]
+		for _, th := range x.threads {
 			after, err := x.step(th, e)
 			if err != nil {
 				return nil, nil, false, err
 			}
-			next = append(next, after...)
+			x.next = append(x.next, after...)
 		}
-		if threads, next = next, threads; len(threads) > maxBoxes {
-			threads = x.hull(threads)
+		if x.threads, x.next = x.next, x.threads; len(x.threads) > maxBoxes {
+			x.threads = x.hull(x.threads)
 		}
-		if len(threads) == 0 {
+		if len(x.threads) == 0 {
 			break
 		}
 	}
-	for _, th := range threads { // no verdict: they go on
+	for _, th := range x.threads { // no verdict: they go on
 		x.misses(th)
 	}
 	return x.result(s)
@@ -126,7 +128,9 @@ func (x *run) result(s space) ([]outcome, space, bool, error) {
 			h.Match = Some
 		}
 	}
-	return x.outs, x.rest.bounded(x.r.is4), x.altered, nil
+	rest := x.rest
+	x.rest = nil // it is not ours any more
+	return x.outs, rest.bounded(x.r.is4), x.altered, nil
 }
 
 // hull joins threads that became too many: all registers are forgotten.

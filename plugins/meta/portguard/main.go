@@ -22,10 +22,12 @@ import (
 
 func main() {
 	p := plugin.New(os.Stderr)
-	if len(os.Args) > 1 && os.Getenv("CNI_COMMAND") == "" {
-		os.Exit(cli.Run(p, buildVersion(), os.Args[1:], os.Stdout, os.Stderr))
+	about := ""
+	if os.Getenv("CNI_COMMAND") == "" { // else nobody reads it, and the version takes time
+		if len(os.Args) > 1 {
+			os.Exit(cli.Run(p, buildVersion(), os.Args[1:], os.Stdout, os.Stderr))
+		}
+		about = "CNI plugin portguard " + buildVersion() + "\nBy hand it knows commands: portguard help"
 	}
-	skel.PluginMainFuncs(p.Funcs(),
-		version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),
-		"CNI plugin portguard "+buildVersion()+"\nBy hand it knows commands: portguard help")
+	skel.PluginMainFuncs(p.Funcs(), version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"), about)
 }
