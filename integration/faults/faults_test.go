@@ -169,7 +169,7 @@ func leftFiles(n *lab.Node) []string {
 	entries, _ := os.ReadDir(filepath.Join(n.Dir, "state"))
 	var out []string
 	for _, e := range entries {
-		if !slices.Contains([]string{"lock", "complete", "counters"}, e.Name()) {
+		if !slices.Contains([]string{"lock", "complete", "counters", "seen"}, e.Name()) {
 			out = append(out, e.Name())
 		}
 	}

@@ -40,19 +40,23 @@ func (s *Store) Recall(generation uint32, node, purpose string) []byte {
 	return nil
 }
 
-// Remember keeps what was read, under the lock.
+// Remember keeps what was read, under the lock. The magic comes last: what is killed
+// before leaves nothing to recall.
 func (s *Store) Remember(generation uint32, node, purpose string, what []byte) error {
 	if len(what) > maxMemory {
 		return nil
 	}
-	b := append(memoryHead(generation, node), purpose+"\n"...)
-	tmp := s.temporary("seen")
-	err := os.RemoveAll(tmp)
-	if err == nil {
-		err = os.WriteFile(tmp, append(b, what...), 0o600)
+	if err := os.RemoveAll(s.memory()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.Rename(tmp, s.memory())
+	f, err := os.OpenFile(s.memory(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b := append(memoryHead(generation, node), purpose+"\n"...)
+	if _, err = f.WriteAt(append(b[len(memoryMagic):], what...), int64(len(memoryMagic))); err == nil {
+		_, err = f.WriteAt([]byte(memoryMagic), 0)
 	}
 	return err
 }
