@@ -22,7 +22,7 @@ func (l *Layout) Claims() []hostport.Claim {
 			continue
 		}
 		for i, r := range nat.chains[name] {
-			c, ok := claim(iptsave.Rule{Text: r}.Spec(), l.Family)
+			c, ok := claim(l.spec(r), l.Family)
 			if !ok {
 				continue
 			}
@@ -46,7 +46,7 @@ func (l *Layout) natRules(prefix string) iter.Seq2[string, iptsave.Spec] {
 				continue
 			}
 			for _, r := range nat.chains[name] {
-				if !yield(name, iptsave.Rule{Text: r}.Spec()) {
+				if !yield(name, l.spec(r)) {
 					return
 				}
 			}
@@ -64,7 +64,7 @@ func claim(s iptsave.Spec, f hostport.Family) (hostport.Claim, bool) {
 // Target returns the pod address that the attachment's rules lead to.
 func (l *Layout) Target(key string) netip.Addr {
 	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
-		if to, err := netip.ParseAddrPort(iptsave.Rule{Text: r}.Spec().ToDestination()); err == nil {
+		if to, err := netip.ParseAddrPort(l.spec(r).ToDestination()); err == nil {
 			return to.Addr()
 		}
 	}
@@ -75,7 +75,7 @@ func (l *Layout) Target(key string) netip.Addr {
 func (l *Layout) Carves(key string) []hostport.Carve {
 	var out []hostport.Carve
 	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
-		s := iptsave.Rule{Text: r}.Spec()
+		s := l.spec(r)
 		d, _ := s.Option("-d")
 		dport, ported := s.Option("--dport")
 		proto, _ := s.Option("-p")
@@ -95,7 +95,7 @@ func (l *Layout) Carves(key string) []hostport.Carve {
 func (l *Layout) Excludes(key string, known []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
-		s := iptsave.Rule{Text: r}.Spec()
+		s := l.spec(r)
 		d, ok := s.Option("-d")
 		n, err := netip.ParsePrefix(d.Value())
 		_, ported := s.Option("--dport")
@@ -112,7 +112,7 @@ func (l *Layout) Excludes(key string, known []netip.Prefix) []netip.Prefix {
 func (l *Layout) Networks(a hostport.Attachment) []netip.Prefix {
 	var out []netip.Prefix
 	for _, r := range l.tables["nat"].chains[masq] {
-		s := iptsave.Rule{Text: r}.Spec()
+		s := l.spec(r)
 		o, _ := s.Option("--ctorigdst")
 		p, err := netip.ParsePrefix(canonicalPrefix(o.Value()))
 		if keyOf(s.Target) == a.Owner.Key() && err == nil && !p.Addr().IsLoopback() {

@@ -63,18 +63,16 @@ func (l *Layout) remove(key string) {
 	for _, t := range l.tables {
 		maps.DeleteFunc(t.chains, func(name string, _ []string) bool { return keyOf(name) == key })
 		for name, rules := range t.chains {
-			t.chains[name] = slices.DeleteFunc(rules, func(r string) bool { return keyOf(targetOf(r)) == key })
+			t.chains[name] = slices.DeleteFunc(rules, func(r string) bool { return keyOf(l.targetOf(r)) == key })
 		}
 	}
 }
-
-func targetOf(rule string) string { return iptsave.Rule{Text: rule}.Spec().Target }
 
 // services puts the rules that spare Services first and drops old ones.
 func (l *Layout) services(sets []Set) {
 	nat := l.tables["nat"]
 	if rules, ok := nat.chains[hostports]; ok {
-		keep := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return targetOf(r) == "RETURN" })
+		keep := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return l.targetOf(r) == "RETURN" })
 		want := serviceRules(sets)
 		if len(rules)-len(keep) == len(want) && equalRules(rules[:len(want)], want) {
 			return
@@ -94,7 +92,7 @@ func canonical(rule string) string { return iptsave.Rule{Text: rule}.Canonical()
 func (l *Layout) finish(n Node) {
 	nat, mangle := l.tables["nat"], l.tables["mangle"]
 	attached := func(chain string) bool {
-		return slices.ContainsFunc(nat.chains[chain], func(r string) bool { return keyOf(targetOf(r)) != "" })
+		return slices.ContainsFunc(nat.chains[chain], func(r string) bool { return keyOf(l.targetOf(r)) != "" })
 	}
 	for _, chain := range []string{hostports, masq} {
 		if !attached(chain) {
@@ -113,7 +111,7 @@ func (l *Layout) guards(mangle *table, n Node) {
 	links := l.Links()
 	var rules []string
 	for _, r := range mangle.chains[guard] {
-		o, _ := (iptsave.Rule{Text: r}).Spec().Option("-i")
+		o, _ := l.spec(r).Option("-i")
 		if i := slices.Index(links, o.Value()); i >= 0 {
 			rules = append(rules, r)
 			links = slices.Delete(links, i, i+1)
@@ -161,7 +159,7 @@ func (l *Layout) masqueraded() []netip.Prefix {
 func (l *Layout) Guarded() map[string]bool {
 	out := map[string]bool{}
 	for _, r := range l.tables["mangle"].chains[guard] {
-		s := (iptsave.Rule{Text: r}).Spec()
+		s := l.spec(r)
 		if o, ok := s.Option("-i"); ok {
 			out[o.Value()] = !strings.HasSuffix(s.Comment(), " 0")
 		}

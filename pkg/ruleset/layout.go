@@ -16,7 +16,22 @@ import (
 type Layout struct {
 	Family hostport.Family
 	tables map[string]*table
+	// specs are rules that were decoded once: a change goes through all of ours
+	// several times.
+	specs map[string]iptsave.Spec
 }
+
+// spec decodes a rule.
+func (l *Layout) spec(rule string) iptsave.Spec {
+	s, ok := l.specs[rule]
+	if !ok {
+		s = iptsave.Rule{Text: rule}.Spec()
+		l.specs[rule] = s
+	}
+	return s
+}
+
+func (l *Layout) targetOf(rule string) string { return l.spec(rule).Target }
 
 type table struct {
 	// chains are our own, with the text of their rules.
@@ -65,7 +80,7 @@ func (b base) rule() string {
 }
 
 func empty(f hostport.Family) *Layout {
-	l := &Layout{Family: f, tables: map[string]*table{}}
+	l := &Layout{Family: f, tables: map[string]*table{}, specs: map[string]iptsave.Spec{}}
 	for _, n := range tableNames() {
 		l.tables[n] = &table{chains: map[string][]string{}, packets: map[string][]*uint64{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
 	}
@@ -139,6 +154,7 @@ func endsBeforeUs(s iptsave.Spec, sources []netip.Prefix) bool {
 
 func (l *Layout) clone() *Layout {
 	c := empty(l.Family)
+	c.specs = l.specs
 	for n, t := range l.tables {
 		for name, rules := range t.chains {
 			c.tables[n].chains[name] = slices.Clone(rules)
@@ -169,7 +185,7 @@ func (l *Layout) Has(key string) bool {
 				return true
 			}
 			for _, r := range rules {
-				if keyOf((iptsave.Rule{Text: r}).Spec().Target) == key {
+				if keyOf(l.targetOf(r)) == key {
 					return true
 				}
 			}

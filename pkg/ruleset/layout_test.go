@@ -18,6 +18,8 @@ import (
 
 const v4 = hostport.IPv4
 
+func targetOf(rule string) string { return empty(v4).targetOf(rule) }
+
 func compare() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}) }
 
 func TestClaimsAreTheMappings(t *testing.T) {
