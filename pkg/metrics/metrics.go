@@ -10,10 +10,10 @@
 package metrics
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -116,7 +116,7 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	}
 	all := []family{build, conflicts, refusals, diagnoses, mappings, owners, shadowed, unreadable}
 	all = slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
-	slices.SortFunc(all, func(a, b family) int { return cmp.Compare(a.name, b.name) })
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
 	return all
 }
 

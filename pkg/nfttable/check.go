@@ -4,6 +4,7 @@ package nfttable
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,6 +29,11 @@ func (t *Table) Check(a hostport.Attachment) []string {
 			continue // of the other family only
 		}
 		lost = append(lost, fmt.Sprintf("table %s: %s is not as installed", Name(), part))
+	}
+	for _, o := range slices.Sorted(maps.Keys(want.options)) {
+		if len(t.Broken) == 0 && !t.options.serves(o) {
+			lost = append(lost, fmt.Sprintf("table %s: the rule %q is missing", Name(), o))
+		}
 	}
 	for _, e := range want.sorted() {
 		have, ok := t.elements[e.key()]

@@ -22,6 +22,9 @@
 //		chain if-KEY-DIGEST           one for each attachment with conditions
 //	}
 //
+// Rules of hostports4 for sets in which nothing is are left out, and connections
+// pass by masquerading unless they come from a pod's network (see options).
+//
 // One look-up finds a hostPort, however many there are. Owners are in the
 // comments of the elements, so that the kernel alone tells whose they are.
 package nfttable

@@ -4,7 +4,9 @@ package nfttable
 
 import (
 	"encoding/binary"
+	"net/netip"
 
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -127,4 +129,47 @@ func verdict(code int32, chain string) nft.Expr {
 	e := numbers("immediate", 1, 0)
 	e.Attrs = e.Attrs.With(2|nested, nft.Attrs{}.With(2|nested, v))
 	return e
+}
+
+func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
+
+// only is "meta nfproto".
+func (f familyInfo) only() []nft.Expr {
+	return []nft.Expr{meta(metaNfproto, 0), equal([]byte{f.table})}
+}
+
+// only is "meta l4proto": without it nft cannot read "ct original proto-dst",
+// and what it prints must load again.
+func only(p hostport.Proto) []nft.Expr {
+	return []nft.Expr{meta(metaL4proto, 0), equal([]byte{byte(p)})}
+}
+
+// to and from compare an address with a network.
+func (f familyInfo) to(network string) []nft.Expr { return f.within(f.dst, network) }
+
+func (f familyInfo) from(network string) []nft.Expr { return f.within(f.src, network) }
+
+func (f familyInfo) within(off uint32, network string) []nft.Expr {
+	p := netip.MustParsePrefix(network)
+	out := f.only()
+	full := p.Addr().AsSlice()
+	switch n := p.Bits(); {
+	case n == 0:
+		return out
+	case n == p.Addr().BitLen():
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), equal(full))
+	case n%8 == 0: // nft loads only the bytes that count
+		return append(out, payload(networkHeader, off, uint32(n/8), 0), equal(full[:n/8]))
+	default:
+		mask := make([]byte, len(full))
+		for i := range n {
+			mask[i/8] |= 1 << (7 - i%8)
+		}
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(mask), equal(full))
+	}
+}
+
+// protoAndPort loads "meta l4proto . th dport" from register at on.
+func protoAndPort(at int) []nft.Expr {
+	return []nft.Expr{meta(metaL4proto, at), payload(transportHeader, 2, 2, at+1)}
 }

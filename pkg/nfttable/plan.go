@@ -40,9 +40,9 @@ func Diff(have, want *Table) Plan {
 		base = p.Prepare
 	}
 	if !have.There {
-		skeleton(base)
+		skeleton(base, want.options)
 	} else if len(want.Broken) == 0 {
-		repair(base, have)
+		repair(base, have, want.options)
 	}
 	var gone, fresh []Element
 	for _, e := range have.sorted() {
@@ -79,7 +79,7 @@ func (p Plan) ElementsOnly() bool {
 
 // skeleton makes the table with all that is shared: a table of which everything is
 // missing.
-func skeleton(b *nft.Batch) {
+func skeleton(b *nft.Batch, o options) {
 	b.CreateTable(Name())
 	missing := &Table{}
 	for _, s := range sets() {
@@ -88,14 +88,14 @@ func skeleton(b *nft.Batch) {
 	for _, c := range chains() {
 		missing.Broken = append(missing.Broken, "chain "+c.Name)
 	}
-	repair(b, missing)
+	repair(b, missing, o)
 }
 
-// repair makes broken shared parts anew: sets that are missing, then chains. The
-// kernel cannot give a base chain another hook, so that is made anew as a whole;
-// nothing jumps to it.
-func repair(b *nft.Batch, have *Table) {
-	if len(have.Broken) == 0 {
+// repair makes broken shared parts anew: sets that are missing, then chains; and
+// chains that lack optional rules. The kernel cannot give a base chain another hook,
+// so a broken one is made anew as a whole; nothing jumps to it.
+func repair(b *nft.Batch, have *Table, o options) {
+	if len(have.Broken) == 0 && maps.Equal(have.options, o) {
 		return
 	}
 	is := func(name string) bool { return slices.Contains(have.Broken, name) }
@@ -108,23 +108,29 @@ func repair(b *nft.Batch, have *Table) {
 			b.AddSet(set, key, value, n, fields)
 		}
 	}
-	all := rules()
+	was, all := rules(have.options), rules(o)
 	for _, c := range chains() {
-		if !is("chain " + c.Name) {
+		broken, there := is("chain "+c.Name), slices.Contains(have.shared, c.Name)
+		if !broken && sameOptions(was[c.Name], all[c.Name]) {
 			continue
 		}
-		there := slices.Contains(have.shared, c.Name)
 		switch {
-		case there && c.Type != "":
+		case there && broken && c.Type != "":
 			b.DeleteChain(Name(), c.Name)
 		case there:
 			b.FlushChain(Name(), c.Name)
 		}
-		b.AddChain(c)
+		if broken {
+			b.AddChain(c)
+		}
 		for _, r := range all[c.Name] {
-			b.AddRule(Name(), c.Name, nft.Rule{Exprs: r})
+			b.AddRule(Name(), c.Name, r)
 		}
 	}
+}
+
+func sameOptions(a, b []nft.Rule) bool {
+	return slices.EqualFunc(a, b, func(x, y nft.Rule) bool { return x.Comment == y.Comment })
 }
 
 // dormant is what Table.Broken says of a table that is switched off.

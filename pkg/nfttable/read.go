@@ -45,6 +45,9 @@ func Probe(src Source, a hostport.Attachment) (*Table, error) {
 	if err != nil || !t.There {
 		return t, err
 	}
+	if len(t.Broken) > 0 { // the elements tell which rules must be made anew
+		return Read(src)
+	}
 	list := []string{"conditions4", "conditions6"}
 	for _, m := range a.Mappings {
 		f := info(m.Family)
@@ -169,7 +172,15 @@ func (t *Table) readChains(src Source) error {
 	if err != nil {
 		return err
 	}
-	all := rules()
+	t.options = options{}
+	for _, c := range chains() {
+		for _, r := range have[c.Name] {
+			if o := optionOf(r); o != "" {
+				t.options[o] = true
+			}
+		}
+	}
+	all := rules(t.options)
 	for _, c := range chains() {
 		is, there, err := src.Chain(Name(), c.Name)
 		if err != nil {
@@ -194,13 +205,13 @@ func (t *Table) readChains(src Source) error {
 // sameRule compares a rule of the kernel with the expressions it was made from.
 // The kernel adds attributes that were left out, and nft, when it loads what it
 // printed, a swap of no bytes.
-func sameRule(have nft.Rule, want []nft.Expr) bool {
+func sameRule(have, want nft.Rule) bool {
 	exprs := slices.DeleteFunc(slices.Clone(have.Exprs), func(e nft.Expr) bool {
 		n, _ := e.Attrs.Num(4)
 		size, _ := e.Attrs.Num(5)
 		return e.Name == "byteorder" && n < size
 	})
-	return slices.EqualFunc(exprs, want, func(h, w nft.Expr) bool {
+	return have.Comment == want.Comment && slices.EqualFunc(exprs, want.Exprs, func(h, w nft.Expr) bool {
 		return h.Name == w.Name && nft.Contains(h.Attrs, w.Attrs)
 	})
 }

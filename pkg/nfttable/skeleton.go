@@ -4,7 +4,6 @@ package nfttable
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -192,10 +191,17 @@ func IsBase(c nft.Chain) bool {
 	return c.Table == Name() && slices.ContainsFunc(chains(), func(o nft.Chain) bool { return o.Name == c.Name && o.Type != "" })
 }
 
-// rules are those of chains.
-func rules() map[string][][]nft.Expr {
-	out := map[string][][]nft.Expr{}
-	add := func(chain string, parts ...[]nft.Expr) { out[chain] = append(out[chain], slices.Concat(parts...)) }
+// rules are those of chains, with the given optional ones.
+func rules(o options) map[string][]nft.Rule {
+	out := map[string][]nft.Rule{}
+	add := func(chain string, parts ...[]nft.Expr) {
+		out[chain] = append(out[chain], nft.Rule{Exprs: slices.Concat(parts...)})
+	}
+	ifAsked := func(option, chain string, parts ...[]nft.Expr) {
+		if o[option] {
+			out[chain] = append(out[chain], nft.Rule{Comment: optionComment + option, Exprs: slices.Concat(parts...)})
+		}
+	}
 	one := func(e ...nft.Expr) []nft.Expr { return e }
 	for _, fam := range hostport.Families() {
 		f := info(fam)
@@ -204,15 +210,15 @@ func rules() map[string][][]nft.Expr {
 			add(base, f.only(), localDestination(), one(verdict(nft.Jump, hostports)))
 		}
 		dstAndPort := append(one(payload(networkHeader, f.dst, f.addrLen(), 0)), protoAndPort(f.words)...)
-		add(hostports, f.only(), dstAndPort, one(fromMap(f.name("conditions"), true)))
-		add(hostports, f.only(), dstAndPort, one(fromMap(f.name("addresses"), false), dnat(f)))
+		ifAsked(f.name("conditions"), hostports, f.only(), dstAndPort, one(fromMap(f.name("conditions"), true)))
+		ifAsked(f.name("addresses"), hostports, f.only(), dstAndPort, one(fromMap(f.name("addresses"), false), dnat(f)))
 		if fam == hostport.IPv4 {
 			add(hostports, f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, false), dnat(f)))
 		}
 		for _, never := range neverWildcard(fam) {
 			add(hostports, f.to(never), one(verdict(nft.Return, "")))
 		}
-		add(hostports, f.only(), protoAndPort(0), one(payload(networkHeader, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, "")))
+		ifAsked(f.name("spared"), hostports, f.only(), protoAndPort(0), one(payload(networkHeader, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, "")))
 		add(hostports, f.only(), protoAndPort(0), one(fromMap(f.name("ports"), false), dnat(f)))
 	}
 	for _, p := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
@@ -229,7 +235,13 @@ func rules() map[string][][]nft.Expr {
 			meta(metaL4proto, 6), ctOriginal(ctProtoDst, 7), inSet(setLinks), masquerade()))
 	}
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
-	add("postrouting", one(ct(ctStatus, 0), masked(dnatBit), notZero(4), verdict(nft.Jump, "masquerading")))
+	mapped := one(ct(ctStatus, 0), masked(dnatBit), notZero(4), verdict(nft.Jump, "masquerading"))
+	add("postrouting", info(hostport.IPv4).from("127.0.0.0/8"), mapped)
+	for _, fam := range hostport.Families() {
+		for _, p := range o.nears(fam) { // the address first: most packets are from elsewhere
+			ifAsked(near+p.String(), "postrouting", info(fam).from(p.String()), mapped)
+		}
+	}
 	add("guard", info(hostport.IPv4).to("127.0.0.0/8"), one(meta(metaIifname, 0), inSet(setGuarded), verdict(nft.Drop, "")))
 	return out
 }
@@ -241,45 +253,4 @@ func neverWildcard(f hostport.Family) []string {
 		return []string{"127.0.0.0/8"}
 	}
 	return []string{"::1/128", "fe80::/10"}
-}
-
-func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
-
-// only is "meta nfproto".
-func (f familyInfo) only() []nft.Expr {
-	return []nft.Expr{meta(metaNfproto, 0), equal([]byte{f.table})}
-}
-
-// only is "meta l4proto": without it nft cannot read "ct original proto-dst",
-// and what it prints must load again.
-func only(p hostport.Proto) []nft.Expr {
-	return []nft.Expr{meta(metaL4proto, 0), equal([]byte{byte(p)})}
-}
-
-// to and from compare an address with a network.
-func (f familyInfo) to(network string) []nft.Expr { return f.within(f.dst, network) }
-
-func (f familyInfo) from(network string) []nft.Expr { return f.within(f.src, network) }
-
-func (f familyInfo) within(off uint32, network string) []nft.Expr {
-	p := netip.MustParsePrefix(network)
-	out := f.only()
-	full := p.Addr().AsSlice()
-	switch n := p.Bits(); {
-	case n == p.Addr().BitLen():
-		return append(out, payload(networkHeader, off, f.addrLen(), 0), equal(full))
-	case n%8 == 0: // nft loads only the bytes that count
-		return append(out, payload(networkHeader, off, uint32(n/8), 0), equal(full[:n/8]))
-	default:
-		mask := make([]byte, len(full))
-		for i := range n {
-			mask[i/8] |= 1 << (7 - i%8)
-		}
-		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(mask), equal(full))
-	}
-}
-
-// protoAndPort loads "meta l4proto . th dport" from register at on.
-func protoAndPort(at int) []nft.Expr {
-	return []nft.Expr{meta(metaL4proto, at), payload(transportHeader, 2, 2, at+1)}
 }

@@ -210,6 +210,8 @@ func TestCheckSaysWhatIsLost(t *testing.T) {
 		{"table inet portguard is missing", func(t *Table) { *t = *Absent() }},
 		{"chain guard is not as installed", func(t *Table) { t.Broken = []string{"chain guard"} }},
 		{`set ports4 lacks the element "tcp . 8080`, func(t *Table) { drop(t, "ports4") }},
+		{`the rule "near 10.88.0.0/16" is missing`, func(t *Table) { delete(t.options, "near 10.88.0.0/16") }},
+		{`the rule "conditions6" is missing`, func(t *Table) { delete(t.options, "conditions6") }},
 		{"set links lacks the element", func(t *Table) { drop(t, "links") }},
 		{"set guarded lacks the element", func(t *Table) { drop(t, "guarded") }},
 		{"10.9.9.9", func(t *Table) {

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // names are what nft calls the parts of keys.
@@ -16,31 +18,50 @@ func (k keyType) String() string {
 
 // ruleTexts are the rules of the shared chains as nft prints them; rules has
 // them as the kernel does.
-func ruleTexts() map[string][]string {
+func ruleTexts(o options) map[string][]string {
 	base := []string{"meta nfproto ipv4 fib daddr type local jump hostports4", "meta nfproto ipv6 fib daddr type local jump hostports6"}
+	asked := func(option, text string) []string {
+		if !o[option] {
+			return nil
+		}
+		return []string{fmt.Sprintf("%s comment %q", text, optionComment+option)}
+	}
 	return map[string][]string{
-		"hostports4": {
-			"ip daddr . meta l4proto . th dport vmap @conditions4",
-			"dnat ip to ip daddr . meta l4proto . th dport map @addresses4",
-			"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost",
-			"ip daddr 127.0.0.0/8 return",
-			"meta l4proto . th dport . ip daddr @spared4 return",
-			"meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4",
-		},
-		"hostports6": {
-			"ip6 daddr . meta l4proto . th dport vmap @conditions6",
-			"dnat ip6 to ip6 daddr . meta l4proto . th dport map @addresses6",
-			"ip6 daddr ::1 return",
-			"ip6 daddr fe80::/10 return",
-			"meta l4proto . th dport . ip6 daddr @spared6 return",
-			"meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6",
-		},
+		"hostports4": slices.Concat(
+			asked("conditions4", "ip daddr . meta l4proto . th dport vmap @conditions4"),
+			asked("addresses4", "dnat ip to ip daddr . meta l4proto . th dport map @addresses4"),
+			[]string{"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost", "ip daddr 127.0.0.0/8 return"},
+			asked("spared4", "meta l4proto . th dport . ip daddr @spared4 return"),
+			[]string{"meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4"}),
+		"hostports6": slices.Concat(
+			asked("conditions6", "ip6 daddr . meta l4proto . th dport vmap @conditions6"),
+			asked("addresses6", "dnat ip6 to ip6 daddr . meta l4proto . th dport map @addresses6"),
+			[]string{"ip6 daddr ::1 return", "ip6 daddr fe80::/10 return"},
+			asked("spared6", "meta l4proto . th dport . ip6 daddr @spared6 return"),
+			[]string{"meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6"}),
 		"masquerading": masqueradingTexts(),
 		"prerouting":   append([]string{"type nat hook prerouting priority dstnat + 5; policy accept;"}, base...),
 		"output":       append([]string{"type nat hook output priority -95; policy accept;"}, base...),
-		"postrouting":  {"type nat hook postrouting priority srcnat - 10; policy accept;", "ct status dnat jump masquerading"},
+		"postrouting":  append([]string{"type nat hook postrouting priority srcnat - 10; policy accept;"}, postroutingTexts(o)...),
 		"guard":        {"type filter hook prerouting priority mangle; policy accept;", "ip daddr 127.0.0.0/8 iifname @guarded drop"},
 	}
+}
+
+func postroutingTexts(o options) []string {
+	out := []string{"ip saddr 127.0.0.0/8 ct status dnat jump masquerading"}
+	for _, f := range hostport.Families() {
+		for _, p := range o.nears(f) {
+			from := map[hostport.Family]string{hostport.IPv4: "ip", hostport.IPv6: "ip6"}[f] + " saddr " + p.String()
+			switch {
+			case p.Bits() == 0:
+				from = "meta nfproto " + nfproto(f)
+			case p.IsSingleIP():
+				from = strings.TrimSuffix(from, fmt.Sprintf("/%d", p.Bits()))
+			}
+			out = append(out, fmt.Sprintf("%s ct status dnat jump masquerading comment %q", from, optionComment+near+p.String()))
+		}
+	}
+	return out
 }
 
 func masqueradingTexts() []string {
@@ -66,7 +87,7 @@ func (t *Table) Text() string {
 	for _, s := range sets() {
 		b.WriteString(t.setText(s))
 	}
-	texts := ruleTexts()
+	texts := ruleTexts(t.options)
 	for _, c := range chains() {
 		writeChain(&b, c.Name, texts[c.Name])
 	}

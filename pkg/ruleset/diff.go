@@ -5,6 +5,7 @@ package ruleset
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func diffTable(have, want *table, l *Layout) []string {
 		}
 	}
 	// Jumps of chains that go away must be gone before "-X".
-	slices.SortStableFunc(drop, func(a, b string) int { return strings.Compare(a[:2], b[:2]) })
+	sort.SliceStable(drop, func(i, j int) bool { return drop[i][:2] < drop[j][:2] })
 	for _, name := range baseNames(have, want) {
 		js, ws := have.jumps[name], want.jumps[name]
 		if slices.Equal(js, ws) {
