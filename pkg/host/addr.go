@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -126,6 +128,9 @@ func prefix(n *net.IPNet) netip.Prefix {
 func infrastructure(h *netlink.Handle) (map[int]string, error) {
 	out := map[int]string{}
 	for _, name := range []string{hostport.IPVSLink, hostport.NodeLocalLink} {
+		if !mayExist(name) {
+			continue
+		}
 		l, err := h.LinkByName(name)
 		var none netlink.LinkNotFoundError
 		if errors.As(err, &none) {
@@ -137,6 +142,21 @@ func infrastructure(h *netlink.Handle) (map[int]string, error) {
 		out[l.Attrs().Index] = name
 	}
 	return out, nil
+}
+
+// mayExist asks procfs, which is quicker than rtnetlink, and most nodes have no such
+// link. One with addresses has sysctls (inetdev_init; only below the least MTU of
+// IPv4 it has none).
+func mayExist(link string) bool {
+	if hasSysctls(link) {
+		return true
+	}
+	return !hasSysctls("lo") // procfs cannot tell
+}
+
+func hasSysctls(link string) bool {
+	_, err := os.Stat(filepath.Join(sysctlDir, link))
+	return err == nil
 }
 
 // LinkTo returns the link by which the node reaches a pod, "" if the pod is not
