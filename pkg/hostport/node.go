@@ -113,9 +113,13 @@ func (c Claim) Where() string {
 }
 
 // Concerns tells the destinations that mappings ms can be about on a node with
-// the addresses local: those, and the hostIPs.
+// the addresses local: those, the hostIPs, and all link-local ones of IPv6, which come
+// and go with the links of pods.
 func Concerns(local []Local, ms []Mapping) func(netip.Addr) bool {
 	return func(a netip.Addr) bool {
+		if a.Is6() && a.IsLinkLocalUnicast() {
+			return true
+		}
 		for _, l := range local {
 			if l.Prefix.Contains(a) {
 				return true

@@ -155,7 +155,10 @@ func lookUp(given map[string]json.RawMessage, name string) (json.RawMessage, boo
 			found = k
 		}
 	}
-	return given[found], found != ""
+	if found == "" {
+		return nil, false
+	}
+	return given[found], true
 }
 
 // decode unmarshals b into v and turns a type mismatch into a FieldError below

@@ -209,6 +209,9 @@ func TestKeysInOtherCase(t *testing.T) {
 			t.Errorf("%s: got %q", in, c.Backend)
 		}
 	}
+	if tear := ParseTeardown([]byte(`{"":"/a/b"}`)); tear.Name != "" || tear.DataDir != DefaultDataDir {
+		t.Errorf("a key without a name is taken for others: %+v", tear)
+	}
 	if tear := ParseTeardown([]byte(`{"NAME":"n","DataDir":"/x","RuntimeConfig":{"PortMappings":[{}]}}`)); tear.Name != "n" || tear.DataDir != "/x" || !tear.HasPorts {
 		t.Errorf("got %+v", tear)
 	}

@@ -48,32 +48,37 @@ func (d *finder) find(a hostport.Attachment) (r conflict.Report, err error) {
 	}
 	err = d.steady(a.Mappings, once)
 	// The kernel drops a table whose owner is gone without a new generation. Nobody
-	// is refused for what is only remembered.
-	if s := d.view.scout; err == nil && len(r.Conflicts) > 0 && s.memory != nil && s.memory.recalled {
-		s.memory = nil
-		s.renew(d.on, a.Mappings)
+	// is refused for what is only remembered, and nothing fails.
+	if m := d.view.scout.memory; (err != nil || slices.ContainsFunc(r.Conflicts, ofRules)) && m.forget() {
+		d.view.renew(d.on, a.Mappings)
 		err = d.steady(a.Mappings, once)
 	}
 	return r, err
+}
+
+// ofRules reports whether a finding is about rules of others.
+func ofRules(f conflict.Finding) bool {
+	return f.Kind != conflict.Listener && f.Kind != conflict.Claimed
 }
 
 // steady calls f, which asks for mappings ms, until the rules did not change
 // meanwhile.
 func (d *finder) steady(ms []hostport.Mapping, f func() error) error {
 	for range maxLooks {
-		before := d.view.scout.generation
-		if err := f(); err != nil {
-			return fmt.Errorf("could not decide who has the port: %w", err)
-		}
 		s := d.view.scout
+		before := s.generation
+		ferr := f()
 		now, err := s.reader.Generation()
-		if err == nil && now == before {
-			s.memory.remember(s.reader, now)
-		}
-		if err != nil || now == before {
+		switch {
+		case ferr != nil && (err != nil || now == before):
+			return fmt.Errorf("could not decide who has the port: %w", ferr)
+		case err != nil:
 			return err
+		case now == before:
+			s.memory.remember(s.reader, now)
+			return nil
 		}
-		s.renew(d.on, ms)
+		d.view.renew(d.on, ms)
 	}
 	return errChanging
 }

@@ -153,7 +153,7 @@ func (i *inspection) contested() (map[string][]conflict.Finding, error) {
 	for _, a := range i.attachments {
 		ms = append(ms, a.Mappings...)
 	}
-	i.view.scout.renew(i.on, ms)
+	i.view.renew(i.on, ms)
 	out := map[string][]conflict.Finding{}
 	err := i.steady(ms, func() error {
 		clear(out)

@@ -4,7 +4,10 @@ package plugin
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -22,6 +25,8 @@ type memory struct {
 	// is what the rules were read for.
 	node, purpose string
 	recalled      bool
+	// distrusted means that what is remembered must not be recalled.
+	distrusted bool
 }
 
 func (p *Plugin) memory(store *state.Store) *memory {
@@ -33,23 +38,50 @@ func (m *memory) recall(r *nft.Reader, generation uint32, on *host.Addressing, m
 	if m == nil || generation == 0 || !m.locate(r) { // the kernel's numbers leave 0 out
 		return
 	}
-	// What the reader keeps depends on these (wanted, hostport.Concerns).
-	words := []string{fmt.Sprint(landmarks())}
+	m.recalled = false
+	if m.purpose = purpose(on, ms); m.purpose == "" {
+		return
+	}
+	if b := m.store.Recall(generation, m.node, m.purpose); b != nil && !m.distrusted {
+		if told, err := nft.DecodeMemory(b); err == nil {
+			r.Recall(told)
+			m.recalled = true
+		}
+	}
+}
+
+// purpose is what the reader's choice of rules depends on: this program (wanted and
+// hostport.Concerns may be others in the next one) and the addresses. Those of the
+// links of pods, which are new with every pod, do not count: Concerns keeps what is
+// for any link-local address. It is "" if the program cannot be told.
+func purpose(on *host.Addressing, ms []hostport.Mapping) string {
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/exe", &st) != nil {
+		return ""
+	}
+	words := []string{fmt.Sprint("program ", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())}
 	for _, l := range on.Local {
-		words = append(words, l.Prefix.String())
+		if !l.Prefix.Addr().Is6() || !l.Prefix.Addr().IsLinkLocalUnicast() {
+			words = append(words, l.Prefix.String())
+		}
 	}
 	for _, x := range ms {
 		if x.HostIP.IsValid() {
 			words = append(words, x.HostIP.String())
 		}
 	}
-	m.purpose, m.recalled = strings.Join(words, " "), false
-	if b := m.store.Recall(generation, m.node, m.purpose); b != nil {
-		if told, err := nft.DecodeMemory(b); err == nil {
-			r.Recall(told)
-			m.recalled = true
-		}
+	slices.Sort(words)
+	return strings.Join(slices.Compact(words), " ")
+}
+
+// forget makes the next look ask for everything, and reports whether the last one did
+// not.
+func (m *memory) forget() bool {
+	if m == nil || !m.recalled {
+		return false
 	}
+	m.distrusted = true
+	return true
 }
 
 // locate finds out where the rules are, which needs Linux 5.14.
@@ -65,7 +97,7 @@ func (m *memory) locate(r *nft.Reader) bool {
 
 // remember keeps what a reader was told. That it cannot is no failure.
 func (m *memory) remember(r *nft.Reader, generation uint32) {
-	if m == nil || generation == 0 || m.node == "" {
+	if m == nil || generation == 0 || m.node == "" || m.purpose == "" {
 		return
 	}
 	if told, news := r.Heard(); news {

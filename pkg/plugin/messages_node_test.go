@@ -195,7 +195,9 @@ func (s *script) starved() {
 	for _, name := range order {
 		s.err(errs[name], CodeUnreadable)
 	}
-	d := &finder{view: &view{scout: &scout{}}}
+	now := &scout{reader: nft.NewReader()}
+	now.generation, _ = now.reader.Generation()
+	d := &finder{view: &view{scout: now}}
 	s.err(d.steady(nil, func() error { return errs["chains"] }), CodeUnreadable)
 	s.warn(told(errs["conntrack"], CodeApply))
 	s.warned()

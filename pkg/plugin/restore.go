@@ -134,7 +134,7 @@ func (p *Plugin) putBack(c *change, rec *state.Record, store *state.Store, on *h
 	if err != nil || !lost {
 		return r, err
 	}
-	c.view.scout.renew(on, a.Mappings)
+	c.view.renew(on, a.Mappings)
 	report, err := p.finder(target{rec.Backend, iptables.Flavour(rec.Flavour)}, store, c.view, on, t).find(a)
 	if err != nil {
 		return r, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
@@ -26,11 +27,13 @@ type place struct {
 type view struct {
 	// scout names the chains to read of big tables; nil reads all.
 	scout *scout
-	// part are the places of which not all was read.
-	part    map[place]bool
-	places  []place
-	dumps   map[place]*iptsave.Dump
-	layouts map[place]*ruleset.Layout
+	// part are the places of which not all was read, completed those of which the rest
+	// was read later.
+	part      map[place]bool
+	completed []place
+	places    []place
+	dumps     map[place]*iptsave.Dump
+	layouts   map[place]*ruleset.Layout
 	// table is portguard's own of nftables.
 	table *nfttable.Table
 }
@@ -77,9 +80,21 @@ func (v *view) complete(t *iptables.Tools) (more bool, err error) {
 			return true, err
 		}
 		v.part[at], more = false, true
+		v.completed = append(v.completed, at)
 		v.dumps[at], v.layouts[at] = d, ruleset.FromDump(d, at.family)
 	}
 	return more, nil
+}
+
+// renew begins another look. What was completed for the last one is of the last one's
+// generation; and rules of which the text is known are not walked as nf_tables has
+// them, although the text may leave out what makes them miss.
+func (v *view) renew(on *host.Addressing, ms []hostport.Mapping) {
+	v.scout.renew(on, ms)
+	for _, at := range v.completed {
+		v.part[at] = true
+	}
+	v.completed = nil
 }
 
 // whole reports whether all that portguard has on the node was read.

@@ -76,17 +76,26 @@ func TestBadMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := len(whole) - len("rules")
-	for n := range head {
+	for n := range len(whole) {
 		if err := os.WriteFile(s.memory(), whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.Recall(7, "node", "purpose"); got != nil {
 			t.Errorf("%d bytes: %q", n, got)
 		}
-		if err := s.Carry(7, 8, "node"); err == nil && n < len("pgseen1\n")+8 {
+		if err := s.Carry(7, 8, "node"); err == nil && n < headLength {
 			t.Errorf("%d bytes are carried", n)
 		}
+	}
+	for n := range whole { // one bit
+		whole[n] ^= 4
+		if err := os.WriteFile(s.memory(), whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Recall(7, "node", "purpose"); got != nil {
+			t.Errorf("byte %d is another: %q", n, got)
+		}
+		whole[n] ^= 4
 	}
 	if err := os.Remove(s.memory()); err != nil {
 		t.Fatal(err)
