@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/nft"
@@ -41,8 +42,9 @@ func candidates(set nft.Set, elems []nft.Element, th single, slots []slot) []can
 // concatenation mark the end by an element of its own.
 func intervals(set nft.Set, elems []nft.Element) []nft.Element {
 	elems = slices.Clone(elems)
-	slices.SortFunc(elems, func(a, b nft.Element) int {
-		return cmp.Or(bytes.Compare(a.Key, b.Key), endFirst(a, b))
+	sort.Slice(elems, func(i, j int) bool {
+		a, b := elems[i], elems[j]
+		return cmp.Or(bytes.Compare(a.Key, b.Key), endFirst(a, b)) < 0
 	})
 	var out []nft.Element
 	for i, e := range elems {
