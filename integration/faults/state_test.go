@@ -41,7 +41,8 @@ func TestStateDirectory(t *testing.T) {
 			}
 			must("ADD", held, 8081)
 			rules := n.Rules()
-			fill := func() { _, _ = n.Try("", "sh", "-c", "dd if=/dev/zero of="+dir+"/fill bs=4k count=100 2>/dev/null") }
+			// What is remembered would make room.
+			fill := func() { _, _ = n.Try("", "sh", "-c", "rm -f "+dir+"/seen; dd if=/dev/zero of="+dir+"/fill bs=4k count=100 2>/dev/null") }
 			for _, fault := range []struct {
 				name     string
 				on, off  func()
