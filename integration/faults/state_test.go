@@ -42,7 +42,9 @@ func TestStateDirectory(t *testing.T) {
 			must("ADD", held, 8081)
 			rules := n.Rules()
 			// What is remembered would make room.
-			fill := func() { _, _ = n.Try("", "sh", "-c", "rm -f "+dir+"/seen; dd if=/dev/zero of="+dir+"/fill bs=4k count=100 2>/dev/null") }
+			fill := func() {
+				_, _ = n.Try("", "sh", "-c", "rm -f "+dir+"/seen; dd if=/dev/zero of="+dir+"/fill bs=4k count=100 2>/dev/null")
+			}
 			for _, fault := range []struct {
 				name     string
 				on, off  func()
