@@ -30,7 +30,7 @@ func (r *Reader) ForwardChains() ([]Chain, error) {
 // Drops reports whether the policy of one of ForwardChains is drop.
 func (r *Reader) Drops(c Chain) bool { return r.drops[c] }
 
-// Names lists the names of all chains of a table.
+// Names lists the names of a table's base chains and of those that Wanted tells.
 func (r *Reader) Names(t Table) ([]string, error) {
 	if err := r.list(); err != nil {
 		return nil, fmt.Errorf("could not read the nftables chains: %w", err)

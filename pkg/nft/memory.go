@@ -22,9 +22,6 @@ type Memory struct {
 // Recall lets r answer from m what is in it, instead of asking.
 func (r *Reader) Recall(m *Memory) { r.memory = maps.Clone(m.answers) }
 
-// Forget lets r ask for everything that it was not asked for yet.
-func (r *Reader) Forget() { r.memory = nil }
-
 // Heard returns all that r was told or recalled, and whether any of it is news.
 func (r *Reader) Heard() (m *Memory, news bool) { return &Memory{r.memory}, r.news }
 

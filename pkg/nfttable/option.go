@@ -36,16 +36,27 @@ func optionOf(r nft.Rule) string {
 	return o
 }
 
+// asked are the options that elements ask for, in one order.
+func (t *Table) asked() []string {
+	all := map[string]bool{}
+	for _, e := range t.elements {
+		if name := e.option(); name != "" {
+			all[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
 // option is what e asks for, "" if nothing.
 func (e Element) option() string {
-	s, _ := spec(e.Set)
-	base := strings.TrimRight(e.Set, "46")
-	switch {
-	case slices.Contains(lookedUpFirst(), base):
+	switch strings.TrimRight(e.Set, "46") {
+	case "conditions", "addresses", "spared": // looked up before the ports
 		return e.Set
-	case base != "neighbours":
+	case "neighbours":
+	default:
 		return ""
 	}
+	s, _ := spec(e.Set)
 	from, ok1 := s.parts(e.From)
 	to, ok2 := s.parts(e.To)
 	if !ok1 || !ok2 {
@@ -53,31 +64,17 @@ func (e Element) option() string {
 	}
 	var p []netip.Prefix
 	add(&p, network(s.key[1], from[1], to[1]))
-	if len(p) == 0 { // no network of ours; all, to be safe
-		return near + s.key[1].family().Wildcard().String() + "/0"
+	if len(p) == 0 { // no network of ours
+		return ""
 	}
 	return near + p[0].String()
 }
 
-func (k keyType) family() hostport.Family {
-	if k == addr6 {
-		return hostport.IPv6
-	}
-	return hostport.IPv4
-}
-
-// lookedUpFirst are the sets that may be asked before the ports.
-func lookedUpFirst() []string { return []string{"conditions", "addresses", "spared"} }
-
-// with returns o with what elements ask for.
-func (o options) with(elements ...Element) options {
+// with returns o with what else is asked for.
+func (o options) with(names ...string) options {
 	out := options{}
 	maps.Copy(out, o)
-	for _, e := range elements {
-		name := e.option()
-		if name == "" {
-			continue
-		}
+	for _, name := range names {
 		if out.serves(name) {
 			continue
 		}

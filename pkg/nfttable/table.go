@@ -87,7 +87,6 @@ func (t *Table) Put(a hostport.Attachment, localnetWas bool, instead ...string) 
 		}
 	}
 	d.There, d.Broken = true, nil
-	d.options = d.options.with(d.sorted()...)
 	return d.finish()
 }
 
@@ -102,13 +101,14 @@ func (t *Table) Remove(keys ...string) *Table {
 }
 
 // finish drops what nobody needs: guards, optional rules, and the table itself if it is
-// empty.
+// empty; and asks for the rules that elements need.
 func (t *Table) finish() *Table {
 	t.dropGuards()
 	t.dropNeighbours()
 	if t.Whole {
-		t.options = options{}.with(t.sorted()...)
+		t.options = nil // all that is needed shows
 	}
+	t.options = t.options.with(t.asked()...)
 	if t.Whole && len(t.elements) == 0 {
 		t.There, t.Broken = false, nil
 	}
@@ -186,7 +186,6 @@ func Revert(now, from, to *Table) *Table {
 	}
 	if d.There = d.There || len(d.elements) > 0; d.There {
 		d.Broken = nil
-		d.options = d.options.with(d.sorted()...)
 	}
 	return d.finish()
 }

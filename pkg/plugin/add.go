@@ -176,7 +176,7 @@ func (p *Plugin) commitTwice(rec state.Record, old *state.Record, store *state.S
 	if !errors.Is(err, nft.ErrExists) || v.table.Whole {
 		return err
 	}
-	v.scout.reader.Forget()
+	v.scout.reader = nft.NewReader() // what was true is what did not work
 	if err := v.readTable(nil); err != nil {
 		return err
 	}

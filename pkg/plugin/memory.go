@@ -35,10 +35,13 @@ func (p *Plugin) memory(store *state.Store) *memory {
 
 // recall gives a reader what was remembered of a generation.
 func (m *memory) recall(r *nft.Reader, generation uint32, on *host.Addressing, ms []hostport.Mapping) {
-	if m == nil || generation == 0 || !m.locate(r) { // the kernel's numbers leave 0 out
+	if m == nil {
 		return
 	}
 	m.recalled = false
+	if generation == 0 || !m.locate(r) { // the kernel's numbers leave 0 out
+		return
+	}
 	if m.purpose = purpose(on, ms); m.purpose == "" {
 		return
 	}

@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/host"
@@ -41,7 +42,7 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	if s.all { // as text
 		return
 	}
-	s.reader.Wanted = wanted
+	s.reader.Wanted = wanted()
 	s.memory.recall(s.reader, s.generation, on, ms)
 	for _, f := range hostport.Families() {
 		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
@@ -74,14 +75,11 @@ func landmarks() map[string][]string {
 	}
 }
 
-// wanted are the chains whose names matter, of any table.
-func wanted(chain string) bool {
-	for _, names := range landmarks() {
-		if slices.Contains(names, chain) {
-			return true
-		}
-	}
-	return ruleset.IsOurs(chain)
+// wanted tells the chains whose names matter, of any table. It is asked for every chain
+// that there is.
+func wanted() func(chain string) bool {
+	names := slices.Concat(slices.Collect(maps.Values(landmarks()))...)
+	return func(chain string) bool { return ruleset.IsOurs(chain) || slices.Contains(names, chain) }
 }
 
 // chains names what to read of each table: our chains, and those of others that
