@@ -106,13 +106,14 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	v, backend, err := p.survey(req, old, had && old == nil, on, p.memory(store), t)
+	// What a container that is added again has, and what has no record, only all of
+	// our rules tell.
+	d.ipvs, d.whole = on.IPVS, fresh || had || on.IPVS || store.Unknown()
+	v, backend, err := p.survey(req, need{old, had && old == nil, d.whole}, on, p.memory(store), t)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	// What a container that is added again has, and what has no record, only the
-	// whole table tells.
-	d.target, d.ipvs, d.whole = target{backend: backend}, on.IPVS, fresh || had || on.IPVS || store.Unknown()
+	d.backend = backend
 	if err := p.decide(d, req, store, v, on, t); err != nil {
 		return err
 	}
@@ -136,10 +137,17 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	return nil
 }
 
+// A need is what is known of an attachment that is added: its record, whether it may
+// have rules that nobody knows of, and whether all of our rules matter to it.
+type need struct {
+	old            *state.Record
+	unknown, whole bool
+}
+
 // survey chooses the backend and reads the rules that an ADD must know: of both
 // families if others may have to come out of nftables, or if what the attachment
 // has is not known.
-func (p *Plugin) survey(req *netconf.Request, old *state.Record, unknown bool, on *host.Addressing, m *memory, t *iptables.Tools) (*view, string, error) {
+func (p *Plugin) survey(req *netconf.Request, n need, on *host.Addressing, m *memory, t *iptables.Tools) (*view, string, error) {
 	a := &req.Attachment
 	backend, why, err := choose(req.Config, on)
 	if err != nil {
@@ -150,9 +158,12 @@ func (p *Plugin) survey(req *netconf.Request, old *state.Record, unknown bool, o
 	if s.ours {
 		s.memory = m
 	}
+	if !n.whole {
+		s.asked = a
+	}
 	s.renew(on, a.Mappings)
-	fams := families(a, old)
-	if on.IPVS || unknown {
+	fams := families(a, n.old)
+	if on.IPVS || n.unknown {
 		fams = nodeFamilies()
 	}
 	v, err := look(t, s, flavours(), fams)

@@ -128,7 +128,8 @@ func (c change) undo(t *iptables.Tools, places []place) error {
 	for _, at := range places {
 		d, err := t.Save(at.flavour, at.family)
 		if err == nil {
-			if script := ruleset.Diff(ruleset.FromDump(d, at.family), c.view.layouts[at]); script != "" {
+			now := ruleset.FromDump(d, at.family)
+			if script := ruleset.Diff(now, c.view.layouts[at].Before(now, c.want[at])); script != "" {
 				err = t.Restore(at.flavour, at.family, script)
 			}
 		}

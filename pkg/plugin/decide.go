@@ -54,8 +54,11 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 		a.Localhost = a.Localhost && needsLocalhost(*a)
 	}
 	if len(d.report.TakeOver) > 0 {
-		// The dead may have rules in a family that this pod has not.
-		err := v.add(t, flavours(), nodeFamilies())
+		// The dead may have rules in a family that this pod has not, and on other ports.
+		err := v.widen(t)
+		if err == nil {
+			err = v.add(t, flavours(), nodeFamilies())
+		}
 		if err == nil {
 			err = v.readTable(nil)
 		}

@@ -127,7 +127,11 @@ func (v *view) assume(rec *state.Record) error {
 		case rec == nil:
 			return fmt.Errorf("could not read the iptables-%s rules (%s): %w", at.flavour, at.family, err)
 		default:
-			v.layouts[at] = ruleset.Assumed(rec.Attachment, at.family)
+			names, err := v.scout.reader.Names(nft.Table{Family: at.family.NFProto(), Name: "nat"})
+			if err != nil {
+				return err
+			}
+			v.layouts[at] = ruleset.Assumed(rec.Attachment, at.family, names)
 		}
 	}
 	return nil

@@ -28,6 +28,9 @@ type scout struct {
 	// ours is set if iptables-nft matters only as far as portguard has rules
 	// there already.
 	ours bool
+	// asked is an attachment that has no rules yet: of portguard's chains only those are
+	// read that can matter to it. Nil reads all of them.
+	asked *hostport.Attachment
 	// memory may know the rules already.
 	memory *memory
 }
@@ -49,21 +52,47 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	}
 }
 
-// save reads the rules of a place. Part is set if that is not all of them.
-func (s *scout) save(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) (d *iptsave.Dump, part bool, err error) {
+// A reading is what is known of the rules of a place. Part is set if the dump does
+// not have all of them; the layout tells for itself.
+type reading struct {
+	dump   *iptsave.Dump
+	layout *ruleset.Layout
+	part   bool
+}
+
+// read reads the rules of a place.
+func (s *scout) read(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) (reading, error) {
 	if s != nil && fl == iptables.NFT && !s.all {
 		chains, mine, err := s.chains(f)
 		if err == nil && s.ours && !mine {
-			return nil, true, nil
+			return reading{nil, ruleset.FromDump(nil, f), true}, nil
 		}
 		if err == nil && len(chains) > 0 {
-			if d, err := t.SaveChains(f, chains); err == nil {
-				return d, true, nil
+			if r, err := s.some(t, f, chains); err == nil {
+				return r, nil
 			}
 		}
 	}
-	d, err = t.Save(fl, f)
-	return d, false, err
+	d, err := t.Save(fl, f)
+	return reading{d, ruleset.FromDump(d, f), false}, err
+}
+
+// some reads some chains, and of portguard's own not more than is needed.
+func (s *scout) some(t *iptables.Tools, f hostport.Family, chains map[string][]string) (reading, error) {
+	narrow, beside := maps.Clone(chains), []string(nil)
+	if s.asked != nil {
+		narrow["nat"], beside = ruleset.Concerning(*s.asked, f, chains["nat"])
+	}
+	d, err := t.SaveChains(f, narrow)
+	l := ruleset.FromDump(d, f)
+	if err == nil && d.Readable("nat") == nil {
+		l.Beside(beside...)
+	}
+	if err == nil && l.Part() && l.Leads(s.asked.Mappings) {
+		d, err = t.SaveChains(f, chains)
+		l = ruleset.FromDump(d, f)
+	}
+	return reading{d, l, true}, err
 }
 
 // landmarks are chains of iptables, by table, that tell where ours stand and whose

@@ -52,14 +52,12 @@ func (v *view) add(t *iptables.Tools, flavours []iptables.Flavour, families []ho
 			if slices.Contains(v.places, at) {
 				continue
 			}
-			d, part, err := v.scout.save(t, fl, f)
+			r, err := v.scout.read(t, fl, f)
 			if err != nil {
 				return err
 			}
 			v.places = append(v.places, at)
-			v.part[at] = part
-			v.dumps[at] = d
-			v.layouts[at] = ruleset.FromDump(d, f)
+			v.part[at], v.dumps[at], v.layouts[at] = r.part, r.dump, r.layout
 		}
 	}
 	return nil
@@ -86,6 +84,20 @@ func (v *view) complete(t *iptables.Tools) (more bool, err error) {
 	return more, nil
 }
 
+// widen reads all that portguard has where only a part was read.
+func (v *view) widen(t *iptables.Tools) error {
+	v.scout.asked = nil
+	narrow := func(at place) bool { return v.layouts[at].Part() }
+	again := slices.DeleteFunc(slices.Clone(v.places), func(at place) bool { return !narrow(at) })
+	v.places = slices.DeleteFunc(v.places, narrow)
+	for _, at := range again {
+		if err := v.add(t, []iptables.Flavour{at.flavour}, []hostport.Family{at.family}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // renew begins another look. What was completed for the last one is of the last one's
 // generation; and rules of which the text is known are not walked as nf_tables has
 // them, although the text may leave out what makes them miss.
@@ -99,7 +111,8 @@ func (v *view) renew(on *host.Addressing, ms []hostport.Mapping) {
 
 // whole reports whether all that portguard has on the node was read.
 func (v *view) whole() bool {
-	return v.table.Whole && len(v.places) == len(flavours())*len(nodeFamilies())
+	part := func(at place) bool { return v.layouts[at].Part() }
+	return v.table.Whole && len(v.places) == len(flavours())*len(nodeFamilies()) && !slices.ContainsFunc(v.places, part)
 }
 
 // readTable reads portguard's own table: all of it, or what an ADD of a needs.

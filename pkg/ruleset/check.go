@@ -27,13 +27,19 @@ func (l *Layout) compare(a hostport.Attachment, sets []Set, places bool) []strin
 	for _, name := range tableNames() {
 		h, w := l.tables[name], want.tables[name]
 		for _, chain := range w.sortedChains() {
-			for _, p := range compareChain(chain, h, w.chains[chain], chain == hostports && len(a.Conditions(l.Family)) > 0) {
+			problems := compareChain(chain, h, w.chains[chain])
+			if _, ranged := spanOf(chain); ranged {
+				continue
+			} else if chain == hostports {
+				problems = l.compareEntries(a, sets)
+			}
+			for _, p := range problems {
 				lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
 			}
 		}
-		for _, b := range bases(l.Family) {
+		for _, b := range bases(l.Family, want.near()) {
 			if b.table == name && len(w.jumps[b.name]) > 0 {
-				if p, there := checkBase(h, b, l.masqueraded()); p != "" && (places || !there) {
+				if p, there := checkBase(h, b); p != "" && (places || !there) {
 					lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
 				}
 			}
@@ -46,47 +52,61 @@ func (l *Layout) compare(a hostport.Attachment, sets []Set, places bool) []strin
 // place.
 func (l *Layout) Misplaced() []string {
 	var out []string
-	for _, b := range bases(l.Family) {
+	for _, b := range bases(l.Family, l.near()) {
 		t := l.tables[b.table]
 		if _, used := t.chains[b.chain]; !used {
 			continue
 		}
-		if p, _ := checkBase(t, b, l.masqueraded()); p != "" {
+		if p, _ := checkBase(t, b); p != "" {
 			out = append(out, fmt.Sprintf("table %s: %s", b.table, p))
 		}
 	}
 	return out
 }
 
-// checkBase says what is wrong with our jump in a base chain, and whether it is there.
-func checkBase(t *table, b base, sources []netip.Prefix) (problem string, there bool) {
-	for _, j := range t.jumps[b.name] {
-		if canonical(j.text) != canonical(b.rule()) {
-			continue
+// checkBase says what is wrong with our jumps in a base chain, and whether they are
+// there.
+func checkBase(t *table, b base) (problem string, there bool) {
+	for _, s := range b.sources {
+		place := b.place(t, s)
+		switch {
+		case place < 0:
+			return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain), false
+		case !b.misplaced(t.foreign[b.name], place, s):
+		case b.first:
+			problem = fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain)
+		default:
+			problem = fmt.Sprintf("the jump from %s to %s stands before KUBE-SERVICES", b.name, b.chain)
 		}
-		if !b.misplaced(t.foreign[b.name], j.index, sources) {
-			return "", true
-		}
-		if b.first {
-			return fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain), true
-		}
-		return fmt.Sprintf("the jump from %s to %s stands before KUBE-SERVICES", b.name, b.chain), true
 	}
-	return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain), false
+	return problem, true
+}
+
+// place is where the first jump stands that takes packets from source, -1 if none
+// does. One from a network that holds the source does too.
+func (b base) place(t *table, source netip.Prefix) int {
+	for _, j := range t.jumps[b.name] {
+		o, _ := iptsave.Rule{Text: j.text}.Spec().Option("-s")
+		p, _ := netip.ParsePrefix(o.Value())
+		if canonical(j.text) == canonical(b.rule(p)) && (!p.IsValid() || p.Bits() <= source.Bits() && p.Contains(source.Addr())) {
+			return j.index
+		}
+	}
+	return -1
 }
 
 // compareChain wants the whole content of an attachment's chain, and of a
-// shared one only the rules that are this attachment's. With conditions only our
-// own part of a rule is compared.
-func compareChain(name string, t *table, want []string, conditions bool) []string {
+// shared one only the rules that are this attachment's.
+func compareChain(name string, t *table, want []string) []string {
 	have, ok := t.chains[name]
 	if !ok {
 		return []string{fmt.Sprintf("chain %s is missing", name)}
 	}
+	same := func(h, w string) bool { return canonical(h) == canonical(w) }
 	var lost []string
 	for _, w := range want {
-		if !slices.ContainsFunc(have, func(h string) bool { return sameRule(h, w, conditions) }) {
-			lost = append(lost, fmt.Sprintf("chain %s lacks the rule %q", name, w))
+		if !slices.ContainsFunc(have, func(h string) bool { return same(h, w) }) {
+			lost = append(lost, lacks(name, w))
 		}
 	}
 	if len(lost) > 0 {
@@ -98,10 +118,62 @@ func compareChain(name string, t *table, want []string, conditions bool) []strin
 	if len(have) != len(want) {
 		return []string{fmt.Sprintf("chain %s has %d rules, not %d", name, len(have), len(want))}
 	}
-	if !slices.EqualFunc(have, want, func(h, w string) bool { return sameRule(h, w, conditions) }) {
+	if !slices.EqualFunc(have, want, same) {
 		return []string{fmt.Sprintf("chain %s has its rules in another order", name)}
 	}
 	return nil
+}
+
+func lacks(chain, rule string) string { return fmt.Sprintf("chain %s lacks the rule %q", chain, rule) }
+
+// compareEntries wants the ways of an attachment's ports to lead to it, however
+// the chains on them are cut, and nothing of others there.
+func (l *Layout) compareEntries(a hostport.Attachment, sets []Set) (lost []string) {
+	chains := l.tables["nat"].chains
+	if _, ok := chains[hostports]; !ok {
+		return []string{fmt.Sprintf("chain %s is missing", hostports)}
+	}
+	for _, w := range serviceRules(sets) {
+		if !slices.ContainsFunc(chains[hostports], func(h string) bool { return canonical(h) == canonical(w) }) {
+			lost = append(lost, lacks(hostports, w))
+		}
+	}
+	var passed []string
+	for _, e := range l.entries(a) {
+		for i, chain := range e.way[1:] {
+			s, _ := spanOf(chain)
+			if !slices.ContainsFunc(chains[e.way[i]], func(r string) bool { return l.targetOf(r) == chain }) {
+				lost = append(lost, lacks(e.way[i], s.jump()))
+			}
+		}
+		leaf := e.way[len(e.way)-1]
+		for _, w := range e.rules {
+			if !l.enters(chains[leaf], w, len(a.Conditions(l.Family)) > 0) {
+				lost = append(lost, lacks(leaf, w))
+			}
+		}
+		passed = append(passed, e.way...)
+	}
+	slices.Sort(passed)
+	for _, chain := range slices.Compact(passed) {
+		if len(lost) == 0 {
+			lost = intruders(chain, chains[chain])
+		}
+	}
+	return lost
+}
+
+// enters reports whether there are rules like want for all its ports. They may be
+// spread: a chain that is cut in two cuts rules.
+func (l *Layout) enters(have []string, want string, conditions bool) bool {
+	left := l.ports(want)
+	for _, h := range have {
+		if sameRule(withPorts(h), withPorts(want), conditions) {
+			ports := l.ports(h)
+			left = slices.DeleteFunc(left, func(p uint16) bool { return slices.Contains(ports, p) })
+		}
+	}
+	return len(left) == 0
 }
 
 // intruders are rules in a shared chain that no version of ours puts there.
@@ -109,7 +181,8 @@ func intruders(name string, have []string) []string {
 	var out []string
 	for _, h := range have {
 		s := iptsave.Rule{Text: h}.Spec()
-		ours := keyOf(s.Target) != "" || strings.HasPrefix(s.Comment(), sharedComment)
+		_, ranged := spanOf(s.Target)
+		ours := ranged || keyOf(s.Target) != "" || strings.HasPrefix(s.Comment(), sharedComment)
 		if !ours {
 			out = append(out, fmt.Sprintf("chain %s holds somebody else's rule %q", name, h))
 		}
@@ -128,7 +201,7 @@ func sameRule(have, want string, conditions bool) bool {
 	if !conditions || h.Target != w.Target || len(h.Matches) < len(w.Matches) {
 		return false
 	}
-	for _, name := range []string{"-p", "--dports", "--comment"} {
+	for _, name := range []string{"-p", "--comment"} {
 		ho, _ := h.Option(name)
 		wo, _ := w.Option(name)
 		if ho.String() != wo.String() {

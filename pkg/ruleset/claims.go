@@ -129,18 +129,3 @@ func canonicalPrefix(s string) string {
 	}
 	return s
 }
-
-// Assumed is the layout to remove a from where the rules cannot be read: it
-// holds what Put made for it, and a stranger's rules in the shared chains, which
-// therefore stay.
-func Assumed(a hostport.Attachment, f hostport.Family) *Layout {
-	l := empty(f).Put(a, Node{})
-	l.tables["mangle"] = empty(f).tables["mangle"]
-	nat := l.tables["nat"]
-	for _, chain := range []string{hostports, masq} {
-		if _, ok := nat.chains[chain]; ok {
-			nat.chains[chain] = append(nat.chains[chain], "-j "+dnatPrefix+strings.Repeat("A", keyLen))
-		}
-	}
-	return l
-}

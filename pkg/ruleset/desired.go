@@ -34,7 +34,7 @@ func (l *Layout) Put(a hostport.Attachment, n Node, instead ...string) *Layout {
 	if _, ok := a.Pod(l.Family); ok && len(a.Of(l.Family)) > 0 {
 		nat := d.tables["nat"]
 		nat.chains[dnatPrefix+key] = dnatRules(a, l.Family)
-		nat.chains[hostports] = append(nat.chains[hostports], jumpRules(a, l.Family)...)
+		d.enter(a)
 		if rules, jumps := masqRules(a, l.Family), masqJumps(a, l.Family); len(rules) > 0 && len(jumps) > 0 {
 			nat.chains[masqPrefix+key] = rules
 			nat.chains[masq] = append(nat.chains[masq], jumps...)
@@ -63,7 +63,9 @@ func (l *Layout) remove(key string) {
 	for _, t := range l.tables {
 		maps.DeleteFunc(t.chains, func(name string, _ []string) bool { return keyOf(name) == key })
 		for name, rules := range t.chains {
-			t.chains[name] = slices.DeleteFunc(rules, func(r string) bool { return keyOf(l.targetOf(r)) == key })
+			if keyOf(name) == "" { // nothing else leads to attachments
+				t.chains[name] = slices.DeleteFunc(rules, func(r string) bool { return keyOf(l.targetOf(r)) == key })
+			}
 		}
 	}
 }
@@ -91,18 +93,15 @@ func canonical(rule string) string { return iptsave.Rule{Text: rule}.Canonical()
 // need it, and makes the jumps fit.
 func (l *Layout) finish(n Node) {
 	nat, mangle := l.tables["nat"], l.tables["mangle"]
-	attached := func(chain string) bool {
-		return slices.ContainsFunc(nat.chains[chain], func(r string) bool { return keyOf(l.targetOf(r)) != "" })
-	}
+	l.prune()
 	for _, chain := range []string{hostports, masq} {
-		if !attached(chain) {
+		if !l.used(chain) {
 			delete(nat.chains, chain)
 		}
 	}
 	l.guards(mangle, n)
-	sources := l.masqueraded()
-	for _, b := range bases(l.Family) {
-		l.tables[b.table].settle(b, sources)
+	for _, b := range bases(l.Family, l.near()) {
+		l.tables[b.table].settle(b)
 	}
 }
 
@@ -131,6 +130,9 @@ func (l *Layout) guards(mangle *table, n Node) {
 // masquerade rules for 127.0.0.0/8 name them.
 func (l *Layout) Links() []string {
 	var out []string
+	if l.Part() { // the guard knows of those that were not read
+		out = slices.Sorted(maps.Keys(l.Guarded()))
+	}
 	for _, spec := range l.natRules(masqPrefix) {
 		if o, ok := spec.Option("-o"); ok && !slices.Contains(out, o.Value()) {
 			out = append(out, o.Value())
@@ -142,12 +144,11 @@ func (l *Layout) Links() []string {
 // masqueraded are the sources that the attachments masquerade.
 func (l *Layout) masqueraded() []netip.Prefix {
 	var out []netip.Prefix
+	if l.Part() {
+		out = l.leading()
+	}
 	for _, spec := range l.natRules(masqPrefix) {
-		p := netip.PrefixFrom(l.Family.Wildcard(), 0)
-		if o, ok := spec.Option("-s"); ok {
-			p, _ = netip.ParsePrefix(o.Value())
-		}
-		if p.IsValid() && !slices.Contains(out, p) {
+		if p := l.source(spec); p.IsValid() && !slices.Contains(out, p) {
 			out = append(out, p)
 		}
 	}
@@ -165,18 +166,4 @@ func (l *Layout) Guarded() map[string]bool {
 		}
 	}
 	return out
-}
-
-// settle makes base chain b hold exactly one jump, in its place, if its target
-// exists, and none otherwise. A jump that is right is left alone.
-func (t *table) settle(b base, sources []netip.Prefix) {
-	if _, ok := t.chains[b.chain]; !ok {
-		delete(t.jumps, b.name)
-		return
-	}
-	js := t.jumps[b.name]
-	if len(js) == 1 && !b.misplaced(t.foreign[b.name], js[0].index, sources) && canonical(js[0].text) == canonical(b.rule()) {
-		return
-	}
-	t.jumps[b.name] = []jump{{text: b.rule(), index: -1}}
 }

@@ -51,14 +51,26 @@ func diffTable(have, want *table, l *Layout) []string {
 		if slices.Equal(js, ws) {
 			continue
 		}
-		for _, j := range js {
+		gone, fresh := editJumps(js, ws)
+		for _, j := range gone {
 			del = append(del, "-D "+name+" "+j.text)
 		}
-		for _, j := range ws {
+		for _, j := range fresh {
 			add = append(add, insert(name, j, l))
 		}
 	}
 	return slices.Concat(declare, del, add, drop)
+}
+
+// editJumps returns what to delete and what to insert. On the way back to what was
+// before that is all: places count from a chain without any of ours.
+func editJumps(have, want []jump) (gone, fresh []jump) {
+	in := func(js []jump) func(jump) bool { return func(j jump) bool { return slices.Contains(js, j) } }
+	fresh = slices.DeleteFunc(slices.Clone(want), in(have))
+	if slices.ContainsFunc(fresh, func(j jump) bool { return j.index >= 0 }) {
+		return have, want
+	}
+	return slices.DeleteFunc(slices.Clone(have), in(want)), fresh
 }
 
 // insert writes a jump at its index, or where its base wants it.
@@ -66,8 +78,8 @@ func insert(name string, j jump, l *Layout) string {
 	if j.index >= 0 {
 		return fmt.Sprintf("-I %s %d %s", name, j.index+1, j.text)
 	}
-	for _, b := range bases(l.Family) {
-		if b.name == name && b.rule() == j.text && b.first {
+	for _, b := range bases(l.Family, nil) {
+		if b.first && b.name == name && b.chain == l.targetOf(j.text) {
 			return fmt.Sprintf("-I %s 1 %s", name, j.text)
 		}
 	}

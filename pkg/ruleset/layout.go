@@ -4,9 +4,7 @@ package ruleset
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
@@ -36,6 +34,8 @@ func (l *Layout) targetOf(rule string) string { return l.spec(rule).Target }
 type table struct {
 	// chains are our own, with the text of their rules.
 	chains map[string][]string
+	// unread are those of which only the name is known. What chains has of them is new.
+	unread map[string]bool
 	// packets is what the rules of our chains have counted, nil without counters.
 	packets map[string][]*uint64
 	// jumps are our rules in base chains.
@@ -55,34 +55,10 @@ type jump struct {
 // the mapping it guards.
 func tableNames() []string { return []string{"mangle", "nat"} }
 
-// A base is a base chain of ours: where our jump to chain goes.
-type base struct {
-	table, name, chain, match string
-	// first asks for the head of the chain, otherwise for the end.
-	first bool
-}
-
-func bases(f hostport.Family) []base {
-	local := "-m addrtype --dst-type LOCAL"
-	out := []base{
-		{table: "nat", name: "PREROUTING", chain: hostports, match: local},
-		{table: "nat", name: "OUTPUT", chain: hostports, match: local},
-		{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true},
-	}
-	if f == hostport.IPv4 {
-		out = append(out, base{table: "mangle", name: "PREROUTING", chain: guard, match: "-d 127.0.0.0/8", first: true})
-	}
-	return out
-}
-
-func (b base) rule() string {
-	return b.match + " -m comment --comment " + sharedComment + " -j " + b.chain
-}
-
 func empty(f hostport.Family) *Layout {
 	l := &Layout{Family: f, tables: map[string]*table{}, specs: map[string]iptsave.Spec{}}
 	for _, n := range tableNames() {
-		l.tables[n] = &table{chains: map[string][]string{}, packets: map[string][]*uint64{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
+		l.tables[n] = &table{chains: map[string][]string{}, unread: map[string]bool{}, packets: map[string][]*uint64{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
 	}
 	return l
 }
@@ -120,38 +96,6 @@ func (t *table) readBase(c *iptsave.Chain) {
 	}
 }
 
-// misplaced reports whether our jump, the rule at place, stands before one that
-// must come first, or behind one that ends the walk for packets of sources.
-func (b base) misplaced(rules []iptsave.Spec, place int, sources []netip.Prefix) bool {
-	for i, s := range rules {
-		if !b.first && i > place && s.Target == "KUBE-SERVICES" {
-			return true
-		}
-		if b.first && i < place && endsBeforeUs(s, sources) {
-			return true
-		}
-	}
-	return false
-}
-
-// endsBeforeUs reports whether a rule at the head of a chain may keep packets
-// from ours: a verdict, or the chains of the bridge and ptp plugins
-// ("CNI-<hash>", which accept what stays on the pod network).
-func endsBeforeUs(s iptsave.Spec, sources []netip.Prefix) bool {
-	switch {
-	case s.Target == "ACCEPT" || s.Target == "MASQUERADE" || s.Target == "SNAT":
-	case strings.HasPrefix(s.Target, "CNI-") && !strings.HasPrefix(s.Target, "CNI-HOSTPORT-"):
-	default:
-		return false
-	}
-	src, ok := s.Option("-s")
-	p, err := netip.ParsePrefix(src.Value())
-	if !ok || src.Not || err != nil {
-		return true
-	}
-	return slices.ContainsFunc(sources, p.Overlaps)
-}
-
 func (l *Layout) clone() *Layout {
 	c := empty(l.Family)
 	c.specs = l.specs
@@ -162,7 +106,7 @@ func (l *Layout) clone() *Layout {
 		for name, js := range t.jumps {
 			c.tables[n].jumps[name] = slices.Clone(js)
 		}
-		c.tables[n].foreign = t.foreign // never changed
+		c.tables[n].foreign, c.tables[n].unread = t.foreign, t.unread // never changed
 	}
 	return c
 }

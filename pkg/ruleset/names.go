@@ -6,7 +6,7 @@ import "strings"
 
 // Chains of portguard. Changing a name orphans the rules of running pods.
 const (
-	hostports = "PORTGUARD-HOSTPORTS" // nat: one jump for each attachment and protocol
+	hostports = "PORTGUARD-HOSTPORTS" // nat: jumps for attachments and protocols, or for ranges of ports
 	masq      = "PORTGUARD-MASQ"      // nat: one jump for each attachment
 	guard     = "PORTGUARD-GUARD"     // mangle: one rule for each link with route_localnet
 

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
@@ -15,27 +14,6 @@ import (
 
 // maxMultiport is XT_MULTI_PORTS, the most ports one multiport match takes.
 const maxMultiport = 15
-
-// jumpRules lead from the shared chain to the attachment's: one a protocol and
-// 15 ports. The user's conditions stand here and so concern this attachment only.
-func jumpRules(a hostport.Attachment, f hostport.Family) []string {
-	var out []string
-	for _, proto := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
-		var ports []string
-		for _, m := range a.Of(f) {
-			if p := strconv.Itoa(int(m.HostPort)); m.Proto == proto && !slices.Contains(ports, p) {
-				ports = append(ports, p)
-			}
-		}
-		for chunk := range slices.Chunk(ports, maxMultiport) {
-			args := []string{"-p", proto.String(), "-m", "comment", "--comment", a.Owner.Comment(),
-				"-m", "multiport", "--dports", strings.Join(chunk, ",")}
-			args = append(args, a.Conditions(f)...)
-			out = append(out, iptsave.Join(append(args, "-j", dnatPrefix+a.Owner.Key())...))
-		}
-	}
-	return out
-}
 
 // dnatRules are the attachment's chain: specific addresses first, then what
 // wildcard mappings leave alone, then the wildcards.
@@ -67,8 +45,8 @@ func spareRules(a hostport.Attachment, f hostport.Family) []string {
 	case f == hostport.IPv6:
 		spare("-d", "::1/128")
 		spare("-d", "fe80::/10")
-	case a.Localhost:
-		spare("-m", "iprange", "--dst-range", "127.0.0.2-127.255.255.255")
+	case a.Localhost: // the prefix is what most packets are compared with
+		spare("-d", "127.0.0.0/8", "-m", "iprange", "--dst-range", "127.0.0.2-127.255.255.255")
 	default:
 		spare("-d", "127.0.0.0/8")
 	}
@@ -180,7 +158,7 @@ func serviceRules(sets []Set) []string {
 		if s.Proto != 0 {
 			args = append(args, "-p", s.Proto.String())
 		}
-		args = append(args, "-m", "comment", "--comment", sharedComment, "-m", "set", "--match-set", s.Name, s.Dims, "-j", "RETURN")
+		args = append(args, "-m", "set", "--match-set", s.Name, s.Dims, "-m", "comment", "--comment", sharedComment, "-j", "RETURN")
 		out = append(out, iptsave.Join(args...))
 	}
 	return out

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// A base is a base chain of ours: where our jumps to chain go.
+type base struct {
+	table, name, chain, match string
+	// first asks for the head of the chain, otherwise for the end.
+	first bool
+	// sources are those of the packets that must get to the chain, each with a jump of
+	// its own. No source is every packet.
+	sources []netip.Prefix
+}
+
+// bases are the base chains, if what is masqueraded comes from sources.
+func bases(f hostport.Family, sources []netip.Prefix) []base {
+	local, all := "-m addrtype --dst-type LOCAL", []netip.Prefix{{}}
+	out := []base{
+		{table: "nat", name: "PREROUTING", chain: hostports, match: local, sources: all},
+		{table: "nat", name: "OUTPUT", chain: hostports, match: local, sources: all},
+		{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true, sources: sources},
+	}
+	if f == hostport.IPv4 {
+		out = append(out, base{table: "mangle", name: "PREROUTING", chain: guard, match: "-d 127.0.0.0/8", first: true, sources: all})
+	}
+	return out
+}
+
+// rule is the jump of packets from source.
+func (b base) rule(source netip.Prefix) string {
+	rule := b.match + " -m comment --comment " + sharedComment + " -j " + b.chain
+	if source.Bits() > 0 {
+		rule = "-s " + source.String() + " " + rule
+	}
+	return rule
+}
+
+// find returns the jumps of packets from source among js.
+func (b base) find(js []jump, source netip.Prefix) []jump {
+	want := canonical(b.rule(source))
+	return slices.DeleteFunc(slices.Clone(js), func(j jump) bool { return canonical(j.text) != want })
+}
+
+// misplaced reports whether our jump of packets from source, the rule at place,
+// stands before one that must come first, or behind one that ends their walk.
+func (b base) misplaced(rules []iptsave.Spec, place int, source netip.Prefix) bool {
+	for i, s := range rules {
+		if !b.first && i > place && s.Target == "KUBE-SERVICES" {
+			return true
+		}
+		if b.first && i < place && endsBeforeUs(s, source) {
+			return true
+		}
+	}
+	return false
+}
+
+// endsBeforeUs reports whether a rule at the head of a chain may keep packets
+// from ours: a verdict, or the chains of the bridge and ptp plugins
+// ("CNI-<hash>", which accept what stays on the pod network).
+func endsBeforeUs(s iptsave.Spec, source netip.Prefix) bool {
+	switch {
+	case s.Target == "ACCEPT" || s.Target == "MASQUERADE" || s.Target == "SNAT":
+	case strings.HasPrefix(s.Target, "CNI-") && !strings.HasPrefix(s.Target, "CNI-HOSTPORT-"):
+	default:
+		return false
+	}
+	src, ok := s.Option("-s")
+	p, err := netip.ParsePrefix(src.Value())
+	return !ok || src.Not || err != nil || !source.IsValid() || p.Overlaps(source)
+}
+
+// settle makes base chain b hold exactly its jumps, in their place, if their target
+// exists, and none otherwise. A jump that is right is left alone.
+func (t *table) settle(b base) {
+	js := t.jumps[b.name]
+	delete(t.jumps, b.name)
+	if _, ok := t.chains[b.chain]; !ok {
+		return
+	}
+	var kept, fresh []jump
+	for _, s := range b.sources {
+		if there := b.find(js, s); len(there) == 1 && !b.misplaced(t.foreign[b.name], there[0].index, s) {
+			kept = append(kept, there[0])
+		} else {
+			fresh = append(fresh, jump{text: b.rule(s), index: -1})
+		}
+	}
+	t.jumps[b.name] = append(kept, fresh...)
+}
+
+// mostNear is the most jumps that single networks get in POSTROUTING.
+const mostNear = 4
+
+// near are the sources of packets that may have to be masqueraded: the pods'
+// networks and 127.0.0.0/8. Connections from elsewhere need not ask the rules of
+// every pod. Many networks are one of all addresses.
+func (l *Layout) near() []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range l.masqueraded() {
+		covers := func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }
+		if slices.ContainsFunc(out, covers) {
+			continue
+		}
+		out = append(slices.DeleteFunc(out, func(o netip.Prefix) bool { return p.Bits() <= o.Bits() && p.Contains(o.Addr()) }), p)
+	}
+	if len(out) > mostNear {
+		return []netip.Prefix{netip.PrefixFrom(l.Family.Wildcard(), 0)}
+	}
+	return out
+}
