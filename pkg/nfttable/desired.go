@@ -4,8 +4,8 @@ package nfttable
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,8 +19,7 @@ import (
 func chainPrefix(key string) string { return "if-" + key }
 
 func chainName(key string, rules []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(rules, "\n")))
-	return fmt.Sprintf("%s-%x", chainPrefix(key), sum[:4])
+	return fmt.Sprintf("%s-%08x", chainPrefix(key), crc32.ChecksumIEEE([]byte(strings.Join(rules, "\n"))))
 }
 
 // Elements are what an attachment has in our sets, without what it shares.

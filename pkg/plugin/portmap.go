@@ -16,15 +16,14 @@ import (
 // backends and of nobody else. What v has read of iptables-legacy is not read again.
 func removePortmap(v *view, t *iptables.Tools, o hostport.Owner) error {
 	r := nft.NewReader()
-	chain := portmap.Chain(o.Network, o.ContainerID)
 	for _, f := range nodeFamilies() {
 		for _, fl := range flavours() {
 			if fl == iptables.NFT {
-				names, err := r.Names(nft.Table{Family: f.NFProto(), Name: "nat"})
+				there, err := mentioned(r, f, o)
 				if err != nil {
 					return err
 				}
-				if !slices.Contains(names, chain) {
+				if !there {
 					continue
 				}
 			}
@@ -35,7 +34,7 @@ func removePortmap(v *view, t *iptables.Tools, o hostport.Owner) error {
 					return err
 				}
 			}
-			if script := portmap.Script(d, chain); script != "" {
+			if script := portmap.Script(d, o); script != "" {
 				if err := t.Restore(fl, f, script); err != nil {
 					return err
 				}
@@ -51,6 +50,17 @@ func removePortmap(v *view, t *iptables.Tools, o hostport.Owner) error {
 		portmap.Remove(b, table, rules, o.ContainerID)
 	}
 	return b.Apply()
+}
+
+// mentioned reports whether portmap may have rules of iptables-nft for a container.
+func mentioned(r *nft.Reader, f hostport.Family, o hostport.Owner) (bool, error) {
+	nat := nft.Table{Family: f.NFProto(), Name: "nat"}
+	names, err := r.Names(nat)
+	if err != nil || !slices.Contains(names, portmap.Entry) {
+		return false, err
+	}
+	rules, err := r.Rules(nat, portmap.Entry)
+	return portmap.Mentioned(rules, o), err
 }
 
 // deadOfPortmap takes out of a report what rules of dead containers are the reason

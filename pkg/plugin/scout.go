@@ -31,6 +31,9 @@ type scout struct {
 	// asked is an attachment that has no rules yet: of portguard's chains only those are
 	// read that can matter to it. Nil reads all of them.
 	asked *hostport.Attachment
+	// narrow is set if the reader does not tell the names of others' chains; lister does.
+	narrow bool
+	lister *nft.Reader
 	// memory may know the rules already.
 	memory *memory
 }
@@ -45,7 +48,12 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	if s.all { // as text
 		return
 	}
-	s.reader.Wanted = wanted()
+	// What is remembered is for attachments to come, and has the names of all.
+	s.narrow, s.lister = s.asked != nil && s.memory == nil, nil
+	s.reader.Wanted = wanted(nil)
+	if s.narrow {
+		s.reader.Wanted = wanted(s.asked)
+	}
 	s.memory.recall(s.reader, s.generation, on, ms)
 	for _, f := range hostport.Families() {
 		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
@@ -60,15 +68,14 @@ type reading struct {
 	part   bool
 }
 
-// read reads the rules of a place.
+// read reads the rules of a place: as few as will do.
 func (s *scout) read(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) (reading, error) {
 	if s != nil && fl == iptables.NFT && !s.all {
-		chains, mine, err := s.chains(f)
-		if err == nil && s.ours && !mine {
-			return reading{nil, ruleset.FromDump(nil, f), true}, nil
+		if r, ok := s.some(t, f, s.asked); ok {
+			return r, nil
 		}
-		if err == nil && len(chains) > 0 {
-			if r, err := s.some(t, f, chains); err == nil {
+		if s.asked != nil {
+			if r, ok := s.some(t, f, nil); ok {
 				return r, nil
 			}
 		}
@@ -77,22 +84,32 @@ func (s *scout) read(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) 
 	return reading{d, ruleset.FromDump(d, f), false}, err
 }
 
-// some reads some chains, and of portguard's own not more than is needed.
-func (s *scout) some(t *iptables.Tools, f hostport.Family, chains map[string][]string) (reading, error) {
-	narrow, beside := maps.Clone(chains), []string(nil)
-	if s.asked != nil {
-		narrow["nat"], beside = ruleset.Concerning(*s.asked, f, chains["nat"])
+// some reads the chains that tell where ours stand, and of portguard's own those that
+// matter to an attachment, or all. It fails where that is not enough.
+func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attachment) (r reading, ok bool) {
+	chains, mine, err := s.chains(f, asked != nil)
+	if err == nil && s.ours && !mine {
+		return reading{nil, ruleset.FromDump(nil, f), true}, true
 	}
-	d, err := t.SaveChains(f, narrow)
+	if err != nil || len(chains) == 0 {
+		return r, false
+	}
+	var beside []string
+	if asked != nil {
+		if chains["nat"], beside, ok = ruleset.Concerning(*asked, f, chains["nat"]); !ok {
+			return r, false
+		}
+	}
+	d, err := t.SaveChains(f, chains)
+	if err != nil {
+		return r, false
+	}
 	l := ruleset.FromDump(d, f)
-	if err == nil && d.Readable("nat") == nil {
-		l.Beside(beside...)
+	if asked == nil {
+		return reading{d, l, true}, true
 	}
-	if err == nil && l.Part() && l.Leads(s.asked.Mappings) {
-		d, err = t.SaveChains(f, chains)
-		l = ruleset.FromDump(d, f)
-	}
-	return reading{d, l, true}, err
+	l.Beside(beside...)
+	return reading{d, l, true}, !l.Leads(asked.Mappings)
 }
 
 // landmarks are chains of iptables, by table, that tell where ours stand and whose
@@ -104,19 +121,33 @@ func landmarks() map[string][]string {
 	}
 }
 
-// wanted tells the chains whose names matter, of any table. It is asked for every chain
-// that there is.
-func wanted() func(chain string) bool {
-	names := slices.Concat(slices.Collect(maps.Values(landmarks()))...)
-	return func(chain string) bool { return ruleset.IsOurs(chain) || slices.Contains(names, chain) }
+// wanted tells the chains whose names matter, of any table; of those of attachments
+// alone to one of them, or to all. It is asked for every chain that there is.
+func wanted(asked *hostport.Attachment) func(chain string) bool {
+	names, key := slices.Concat(slices.Collect(maps.Values(landmarks()))...), ""
+	if asked != nil {
+		key = asked.Owner.Key()
+	}
+	return func(chain string) bool {
+		return ruleset.IsOurs(chain) && (key == "" || !ruleset.Others(chain, key)) || slices.Contains(names, chain)
+	}
 }
 
 // chains names what to read of each table: our chains, and those of others that
-// tell where they stand. Mine is set if there are any of ours.
-func (s *scout) chains(f hostport.Family) (out map[string][]string, mine bool, err error) {
+// tell where they stand. Mine is set if there are any of ours. Part is enough if the
+// chains of other attachments do not matter.
+func (s *scout) chains(f hostport.Family, part bool) (out map[string][]string, mine bool, err error) {
+	r := s.reader
+	if s.narrow && !part {
+		if s.lister == nil {
+			s.lister = nft.NewReader()
+			s.lister.Wanted = wanted(nil)
+		}
+		r = s.lister
+	}
 	out = map[string][]string{}
 	for table, others := range landmarks() {
-		there, err := s.reader.Names(nft.Table{Family: f.NFProto(), Name: table})
+		there, err := r.Names(nft.Table{Family: f.NFProto(), Name: table})
 		if err != nil {
 			return nil, false, err
 		}

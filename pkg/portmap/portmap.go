@@ -6,7 +6,7 @@
 package portmap
 
 import (
-	"crypto/sha512"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,31 +22,44 @@ import (
 // Entry is the chain that leads to those of containers.
 const Entry = "CNI-HOSTPORT-DNAT"
 
-// Chain is the iptables chain of a container (pkg/utils,
-// MustFormatChainNameWithPrefix).
-func Chain(network, containerID string) string {
-	const maxChain = 28
-	return fmt.Sprintf("CNI-DN-%x", sha512.Sum512([]byte(network+containerID)))[:maxChain]
+// Mentioned reports whether rules of Entry, as nf_tables has them, may be for a
+// container: whether its ID is in any of them.
+func Mentioned(rules []nft.Rule, o hostport.Owner) bool {
+	return o.ContainerID != "" && slices.ContainsFunc(rules, func(r nft.Rule) bool {
+		return slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return bytes.Contains(e.Attrs, []byte(o.ContainerID)) })
+	})
 }
 
 // Script removes a container's chain and what leads to it, for iptables-restore
-// --noflush. It is "" if there is none.
-func Script(d *iptsave.Dump, chain string) string {
+// --noflush. It is "" if there is none. A network that is not known is any.
+func Script(d *iptsave.Dump, o hostport.Owner) string {
 	nat := d.Table("nat")
-	if nat.Chain(chain) == nil {
+	entry := nat.Chain(Entry)
+	if entry == nil || o.ContainerID == "" {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("*nat\n")
-	if c := nat.Chain(Entry); c != nil {
-		for _, r := range c.Rules {
-			if r.Spec().Target == chain && !strings.Contains(r.Text, "\n") { // portmap writes no line breaks
-				fmt.Fprintf(&b, "-D %s %s\n", Entry, r.Text)
-			}
+	var chains []string
+	for _, r := range entry.Rules {
+		s := r.Spec()
+		whose, ok := Owner(s.Comment())
+		if !ok || whose.ContainerID != o.ContainerID || o.Network != "" && whose.Network != o.Network || nat.Chain(s.Target) == nil {
+			continue
+		}
+		if !slices.Contains(chains, s.Target) {
+			chains = append(chains, s.Target)
+		}
+		if !strings.Contains(r.Text, "\n") { // portmap writes no line breaks
+			fmt.Fprintf(&b, "-D %s %s\n", Entry, r.Text)
 		}
 	}
-	fmt.Fprintf(&b, "-F %s\n-X %s\nCOMMIT\n", chain, chain)
-	return b.String()
+	if len(chains) == 0 {
+		return ""
+	}
+	for _, c := range chains {
+		fmt.Fprintf(&b, "-F %s\n-X %s\n", c, c)
+	}
+	return "*nat\n" + b.String() + "COMMIT\n"
 }
 
 // Tables are those of the nftables backend.

@@ -16,37 +16,54 @@ import (
 )
 
 func TestScript(t *testing.T) {
-	mine, other := Chain("net", "mine"), Chain("net", "other")
-	d, err := iptsave.Parse(fmt.Sprintf(`*nat
+	d, err := iptsave.Parse(`*nat
 :PREROUTING ACCEPT [0:0]
 :CNI-HOSTPORT-DNAT - [0:0]
-:%[1]s - [0:0]
-:%[2]s - [0:0]
+:CNI-DN-mine - [0:0]
+:CNI-DN-mine2 - [0:0]
+:CNI-DN-other - [0:0]
 -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
--A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"net\" id: \"mine\"" -m multiport --dports 80 -j %[1]s
--A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"net\" id: \"other\"" -m multiport --dports 81 -j %[2]s
--A CNI-HOSTPORT-DNAT -p udp -m comment --comment "dnat name: \"net\" id: \"mine\"" -m multiport --dports 80 -j %[1]s
--A %[1]s -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:80
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"net\" id: \"mine\"" -m multiport --dports 80 -j CNI-DN-mine
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"net\" id: \"other\"" -m multiport --dports 81 -j CNI-DN-other
+-A CNI-HOSTPORT-DNAT -p udp -m comment --comment "dnat name: \"net\" id: \"mine\"" -m multiport --dports 80 -j CNI-DN-mine
+-A CNI-HOSTPORT-DNAT -p udp -m comment --comment "dnat name: \"net2\" id: \"mine\"" -m multiport --dports 81 -j CNI-DN-mine2
+-A CNI-HOSTPORT-DNAT -p udp -m multiport --dports 82 -j CNI-DN-mine
+-A CNI-DN-mine -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:80
 COMMIT
-`, mine, other))
+`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf(`*nat
--D CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"net\" id: \"mine\"" -m multiport --dports 80 -j %[1]s
--D CNI-HOSTPORT-DNAT -p udp -m comment --comment "dnat name: \"net\" id: \"mine\"" -m multiport --dports 80 -j %[1]s
--F %[1]s
--X %[1]s
-COMMIT
-`, mine)
-	if diff := cmp.Diff(want, Script(d, mine)); diff != "" {
-		t.Error(diff)
+	rule := func(proto, net string, port int, to string) string {
+		return fmt.Sprintf("-D CNI-HOSTPORT-DNAT -p %s -m comment --comment \"dnat name: \\\"%s\\\" id: \\\"mine\\\"\" -m multiport --dports %d -j %s\n", proto, net, port, to)
 	}
-	if s := Script(d, Chain("net", "nobody")); s != "" {
-		t.Errorf("somebody who has nothing: %q", s)
+	const mine, mine2 = "-F CNI-DN-mine\n-X CNI-DN-mine\n", "-F CNI-DN-mine2\n-X CNI-DN-mine2\n"
+	both := rule("tcp", "net", 80, "CNI-DN-mine") + rule("udp", "net", 80, "CNI-DN-mine")
+	for network, want := range map[string]string{
+		"net":  both + mine,
+		"net2": rule("udp", "net2", 81, "CNI-DN-mine2") + mine2,
+		"":     both + rule("udp", "net2", 81, "CNI-DN-mine2") + mine + mine2,
+	} {
+		if diff := cmp.Diff("*nat\n"+want+"COMMIT\n", Script(d, hostport.Owner{Network: network, ContainerID: "mine"})); diff != "" {
+			t.Errorf("network %q (-want +got)\n%s", network, diff)
+		}
 	}
-	if s := Script(nil, mine); s != "" {
+	for _, o := range []hostport.Owner{{Network: "net", ContainerID: "nobody"}, {Network: "net"}, {Network: "net3", ContainerID: "mine"}} {
+		if s := Script(d, o); s != "" {
+			t.Errorf("%+v, who has nothing: %q", o, s)
+		}
+	}
+	if s := Script(nil, hostport.Owner{ContainerID: "mine"}); s != "" {
 		t.Errorf("no rules: %q", s)
+	}
+}
+
+func TestMentioned(t *testing.T) {
+	rules := []nft.Rule{{}, {Exprs: []nft.Expr{{Name: "match", Attrs: nft.Attrs("....dnat name: \"net\" id: \"mine\"\x00\x00")}}}}
+	for id, want := range map[string]bool{"mine": true, "other": false, "": false} {
+		if got := Mentioned(rules, hostport.Owner{ContainerID: id}); got != want {
+			t.Errorf("%q: %v", id, got)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func endsBeforeUs(s iptsave.Spec, source netip.Prefix) bool {
 func (t *table) settle(b base) {
 	js := t.jumps[b.name]
 	delete(t.jumps, b.name)
-	if _, ok := t.chains[b.chain]; !ok {
+	if _, ok := t.chains[b.chain]; !ok && !t.unread[b.chain] {
 		return
 	}
 	var kept, fresh []jump

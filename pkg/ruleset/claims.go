@@ -111,12 +111,20 @@ func (l *Layout) Excludes(key string, known []netip.Prefix) []netip.Prefix {
 // masqueraded, as far as they are not its own hostIPs or loopback.
 func (l *Layout) Networks(a hostport.Attachment) []netip.Prefix {
 	var out []netip.Prefix
+	add := func(rule string, not bool) {
+		for _, o := range l.spec(rule).Matches {
+			p, err := netip.ParsePrefix(canonicalPrefix(o.Value()))
+			if o.Name == "--ctorigdst" && o.Not == not && err == nil && !p.Addr().IsLoopback() {
+				out = append(out, p)
+			}
+		}
+	}
+	for _, r := range l.tables["nat"].chains[masqPrefix+a.Owner.Key()] {
+		add(r, true)
+	}
 	for _, r := range l.tables["nat"].chains[masq] {
-		s := l.spec(r)
-		o, _ := s.Option("--ctorigdst")
-		p, err := netip.ParsePrefix(canonicalPrefix(o.Value()))
-		if keyOf(s.Target) == a.Owner.Key() && err == nil && !p.Addr().IsLoopback() {
-			out = append(out, p)
+		if keyOf(l.targetOf(r)) == a.Owner.Key() {
+			add(r, false)
 		}
 	}
 	return out

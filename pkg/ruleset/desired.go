@@ -148,7 +148,7 @@ func (l *Layout) masqueraded() []netip.Prefix {
 		out = l.leading()
 	}
 	for _, spec := range l.natRules(masqPrefix) {
-		if p := l.source(spec); p.IsValid() && !slices.Contains(out, p) {
+		if p := l.source(spec); spec.Target == "MASQUERADE" && p.IsValid() && !slices.Contains(out, p) {
 			out = append(out, p)
 		}
 	}

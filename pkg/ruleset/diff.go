@@ -29,6 +29,7 @@ func diffTable(have, want *table, l *Layout) []string {
 	var declare, del, add, drop []string
 	for _, name := range want.sortedChains() {
 		old, there := have.chains[name]
+		there = there || have.unread[name]
 		rules := want.chains[name]
 		gone, fresh, ok := edit(old, rules)
 		if there && ok && (keyOf(name) == "" || len(gone)+len(fresh) == 0) {

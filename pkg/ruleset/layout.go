@@ -14,6 +14,8 @@ import (
 type Layout struct {
 	Family hostport.Family
 	tables map[string]*table
+	// part is set if not all of our chains of nat were read.
+	part bool
 	// specs are rules that were decoded once: a change goes through all of ours
 	// several times.
 	specs map[string]iptsave.Spec
@@ -34,7 +36,7 @@ func (l *Layout) targetOf(rule string) string { return l.spec(rule).Target }
 type table struct {
 	// chains are our own, with the text of their rules.
 	chains map[string][]string
-	// unread are those of which only the name is known. What chains has of them is new.
+	// unread are there and not known. What chains has of them is new.
 	unread map[string]bool
 	// packets is what the rules of our chains have counted, nil without counters.
 	packets map[string][]*uint64
@@ -98,7 +100,7 @@ func (t *table) readBase(c *iptsave.Chain) {
 
 func (l *Layout) clone() *Layout {
 	c := empty(l.Family)
-	c.specs = l.specs
+	c.specs, c.part = l.specs, l.part
 	for n, t := range l.tables {
 		for name, rules := range t.chains {
 			c.tables[n].chains[name] = slices.Clone(rules)

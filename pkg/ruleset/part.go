@@ -12,14 +12,16 @@ import (
 
 // A pod that is added needs to know what leads to others on its ports, and where
 // our jumps stand; not what a thousand others have. A Layout may therefore be of
-// a part of our chains: of the others the names.
+// a part of our chains.
 
 // Concerning splits chains of nat into those that an ADD of a has to know the rules of
-// and those of which the names will do.
-func Concerning(a hostport.Attachment, f hostport.Family, chains []string) (read, beside []string) {
+// and those that it has not. It is not ok if a has rules already: then there are more of
+// them, in the chains of others.
+func Concerning(a hostport.Attachment, f hostport.Family, chains []string) (read, beside []string, ok bool) {
+	key := a.Owner.Key()
 	for _, c := range chains {
-		if keyOf(c) == a.Owner.Key() { // then it has more, in chains of others
-			return chains, nil
+		if keyOf(c) == key {
+			return nil, nil, false
 		}
 		if IsOurs(c) && !concerns(c, f, a.Mappings) {
 			beside = append(beside, c)
@@ -27,8 +29,12 @@ func Concerning(a hostport.Attachment, f hostport.Family, chains []string) (read
 			read = append(read, c)
 		}
 	}
-	return read, beside
+	return read, beside, true
 }
+
+// Others reports whether a chain is that of an attachment alone, and not of the one
+// with that key.
+func Others(chain, key string) bool { k := keyOf(chain); return k != "" && k != key }
 
 // concerns reports whether the rules of a chain of ours matter to mappings ms.
 func concerns(chain string, f hostport.Family, ms []hostport.Mapping) bool {
@@ -44,15 +50,17 @@ func concerns(chain string, f hostport.Family, ms []hostport.Mapping) bool {
 	})
 }
 
-// Beside adds chains of nat that are there and were not read.
+// Beside makes l one of a part, with the chains of nat that are there and were not
+// read. Those of others alone need not be among them.
 func (l *Layout) Beside(chains ...string) {
+	l.part = true
 	for _, c := range chains {
-		l.tables["nat"].chains[c], l.tables["nat"].unread[c] = nil, true
+		l.tables["nat"].unread[c] = true
 	}
 }
 
-// Part reports whether some of our chains were not read.
-func (l *Layout) Part() bool { return len(l.tables["nat"].unread) > 0 }
+// Part reports whether others may have chains that were not read.
+func (l *Layout) Part() bool { return l.part }
 
 // Leads reports whether packets for one of ms get to some attachment.
 func (l *Layout) Leads(ms []hostport.Mapping) bool {
@@ -72,18 +80,20 @@ func (l *Layout) Leads(ms []hostport.Mapping) bool {
 // a change to want has brought, or some of it.
 func (l *Layout) Before(now, want *Layout) *Layout {
 	b := l.clone()
-	nat := b.tables["nat"]
-	nat.unread = map[string]bool{}
-	for chain := range l.tables["nat"].unread {
-		rules, there := now.tables["nat"].chains[chain]
-		if !there {
-			delete(nat.chains, chain)
+	if !l.part {
+		return b
+	}
+	nat, brought := b.tables["nat"], want.tables["nat"].chains
+	for chain, rules := range now.tables["nat"].chains {
+		_, read := nat.chains[chain]
+		if _, fresh := brought[chain]; read || fresh && !nat.unread[chain] {
 			continue
 		}
 		nat.chains[chain] = slices.DeleteFunc(slices.Clone(rules), func(r string) bool {
-			return slices.ContainsFunc(want.tables["nat"].chains[chain], func(w string) bool { return canonical(w) == canonical(r) })
+			return slices.ContainsFunc(brought[chain], func(w string) bool { return canonical(w) == canonical(r) })
 		})
 	}
+	nat.unread = nil
 	return b
 }
 
@@ -107,10 +117,9 @@ func Assumed(a hostport.Attachment, f hostport.Family, names []string) *Layout {
 	}
 	l = l.Put(a, Node{})
 	l.tables["mangle"] = empty(f).tables["mangle"]
-	nat := l.tables["nat"]
-	for chain := range nat.chains {
+	for chain := range l.tables["nat"].chains {
 		if keyOf(chain) == "" {
-			nat.unread[chain] = true
+			l.Beside(chain)
 		}
 	}
 	return l

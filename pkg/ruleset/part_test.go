@@ -17,7 +17,11 @@ import (
 // part reads what an ADD of a needs, as the plugin does.
 func (k fake) part(t testing.TB, f hostport.Family, a hostport.Attachment) *Layout {
 	t.Helper()
-	names, beside := Concerning(a, f, slices.Sorted(maps.Keys(k["nat"])))
+	names, beside, ok := Concerning(a, f, slices.Sorted(maps.Keys(k["nat"])))
+	if !ok {
+		t.Fatal("it has rules already")
+	}
+	beside = slices.DeleteFunc(beside, func(c string) bool { return Others(c, a.Owner.Key()) })
 	read := fake{"nat": {}, "mangle": k["mangle"]}
 	for _, chain := range names {
 		read["nat"][chain] = k["nat"][chain]
@@ -51,7 +55,9 @@ func TestAPartIsEnoughForAnAdd(t *testing.T) {
 			if diff := cmp.Diff(whole.save(), part.save()); diff != "" {
 				t.Fatalf("seed %d, %d (-whole +part)\n%s", seed, i, diff)
 			}
-			if l := part.part(t, v4, a); !l.Leads(a.Mappings) {
+			rival := a
+			rival.Owner.ContainerID = "rival"
+			if l := part.part(t, v4, rival); !l.Leads(a.Mappings) {
 				t.Fatalf("seed %d: nothing leads to %v", seed, a.Mappings)
 			}
 		}
@@ -125,12 +131,16 @@ func TestWhatAnAddHasToKnow(t *testing.T) {
 			want = append(want, c.chain)
 		}
 	}
-	read, beside := Concerning(a, v4, all)
-	if diff := cmp.Diff(want, read); diff != "" || len(read)+len(beside) != len(all) {
+	read, beside, ok := Concerning(a, v4, all)
+	if diff := cmp.Diff(want, read); !ok || diff != "" || len(read)+len(beside) != len(all) {
 		t.Errorf("beside %q (-want +got)\n%s", beside, diff)
 	}
-	// What its owner has, somebody else's chains lead to.
-	if read, beside = Concerning(a, v4, append(all, masqPrefix+a.Owner.Key())); len(beside) > 0 || len(read) != len(all)+1 {
-		t.Errorf("with rules already %q were not read", beside)
+	for _, c := range []string{masqPrefix + a.Owner.Key(), dnatPrefix + a.Owner.Key()} {
+		if _, _, ok = Concerning(a, v4, append(all, c)); ok || Others(c, a.Owner.Key()) {
+			t.Errorf("with %s already", c)
+		}
+	}
+	if !Others(dnatPrefix+other, a.Owner.Key()) || Others(hostports, "x") {
+		t.Error("whose a chain is")
 	}
 }

@@ -68,8 +68,12 @@ func spareRules(a hostport.Attachment, f hostport.Family) []string {
 // connections that were translated from this hostPort to this pod, so they need
 // no packet marks.
 func masqRules(a hostport.Attachment, f hostport.Family) []string {
-	var out []string
-	for _, src := range masqSources(a, f) {
+	sources := masqSources(a, f)
+	if len(sources) == 0 {
+		return nil
+	}
+	out := elsewhere(a, f)
+	for _, src := range sources {
 		for _, m := range a.Of(f) {
 			args := append(slices.Clone(src), "-p", m.Proto.String(), "-m", m.Proto.String(), "--dport", strconv.Itoa(int(m.ContainerPort)), "-m", "conntrack")
 			if !m.Wildcard() {
@@ -101,16 +105,39 @@ func masqSources(a hostport.Attachment, f hostport.Family) [][]string {
 	return out
 }
 
-// masqJumps lead from the shared chain to the attachment's masquerade rules, one
-// for each network whose addresses are the node's. A connection to a Service
-// may have the same port and lead to the same pod; its destination tells it from
-// one to the hostPort.
+// mostNetworks is the most networks that one rule compares with: nf_tables takes 128
+// expressions (NFT_RULE_MAXEXPRS).
+const mostNetworks = 64
+
+// elsewhere returns for connections to none of the networks whose addresses are the
+// node's. One to a Service may have the same port and lead to the same pod; its
+// destination tells it from one to the hostPort. One rule, because the kernel
+// validates a chain for each rule that leads to it.
+func elsewhere(a hostport.Attachment, f hostport.Family) []string {
+	nets := masqNetworks(a, f)
+	if len(nets) == 0 || len(nets) > mostNetworks {
+		return nil
+	}
+	var args []string
+	for _, n := range nets {
+		args = append(args, "-m", "conntrack", "!", "--ctorigdst", n.String())
+	}
+	return []string{iptsave.Join(append(args, "-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN")...)}
+}
+
+// masqJumps lead from the shared chain to the attachment's masquerade rules: for
+// everything to the pod, or each of so many networks that one rule could not.
 func masqJumps(a hostport.Attachment, f hostport.Family) []string {
 	pod, _ := a.Pod(f)
+	nets := masqNetworks(a, f)
+	args := []string{"-d", host(pod.Addr())}
+	tail := []string{"-m", "comment", "--comment", a.Owner.Comment(), "-j", masqPrefix + a.Owner.Key()}
+	if len(nets) > 0 && len(nets) <= mostNetworks {
+		return []string{iptsave.Join(slices.Concat(args, tail)...)}
+	}
 	var out []string
-	for _, n := range masqNetworks(a, f) {
-		out = append(out, iptsave.Join("-d", host(pod.Addr()), "-m", "conntrack", "--ctorigdst", n.String(),
-			"-m", "comment", "--comment", a.Owner.Comment(), "-j", masqPrefix+a.Owner.Key()))
+	for _, n := range nets {
+		out = append(out, iptsave.Join(slices.Concat(args, []string{"-m", "conntrack", "--ctorigdst", n.String()}, tail)...))
 	}
 	return out
 }

@@ -3,6 +3,8 @@
 package ruleset
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -163,13 +165,87 @@ func TestMasqueradeSources(t *testing.T) {
 			a := simple("a", "veth1", 80)
 			a.SNAT, a.MasqAll, a.Localhost = tt.snat, tt.all, tt.host
 			var got []string
-			for _, r := range masqRules(a, v4) {
+			for i, r := range masqRules(a, v4) {
 				head, _, _ := strings.Cut(r, " -m ")
-				got = append(got, head)
+				if i > 0 { // behind the one for connections to elsewhere
+					got = append(got, head)
+				}
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// The networks whose addresses are the node's are read back, few or many.
+func TestMasqueradedNetworks(t *testing.T) {
+	for _, n := range []int{1, 2, mostNetworks - 1, mostNetworks, 3 * mostNetworks} {
+		a := dualStack()
+		a.Networks = nil
+		for i := range n {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 200, byte(i), 1}), 24+i%2*8)
+			a.Networks = append(a.Networks, p.Masked())
+		}
+		k := newFake()
+		k.put(t, v4, a, Node{})
+		for _, rules := range k["nat"] {
+			for _, r := range rules {
+				if strings.Count(r, "--ctorigdst ") > mostNetworks {
+					t.Errorf("%d networks: one rule has %d", n, strings.Count(r, "--ctorigdst "))
+				}
+			}
+		}
+		b := a
+		b.Networks = k.layout(t, v4).Networks(a)
+		if lost := k.layout(t, v4).Check(b, nil); len(lost) > 0 || len(b.Networks) < n {
+			t.Errorf("%d networks: read %d, lost %q", n, len(b.Networks), lost)
+		}
+	}
+}
+
+// Connections from elsewhere pass by the masquerading, unless there are many networks.
+func TestJumpsFollowThePodsNetworks(t *testing.T) {
+	k, pods := foreign(), []hostport.Attachment{}
+	jumps := func() (out []string) {
+		for _, r := range k["nat"]["POSTROUTING"] {
+			if targetOf(r) == masq {
+				from, _, _ := strings.Cut(r, " -m ")
+				out = append(out, from)
+			}
+		}
+		return out
+	}
+	for i, want := range []string{
+		"-s 10.1.0.0/24", "-s 10.1.1.0/24 -s 10.1.0.0/24", "-s 10.1.2.0/24 -s 10.1.1.0/24 -s 10.1.0.0/24",
+		"-s 10.1.3.0/24 -s 10.1.2.0/24 -s 10.1.1.0/24 -s 10.1.0.0/24", "-m", "-m",
+	} {
+		a := simple(fmt.Sprint(i), "", uint16(80+i))
+		a.Pods = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 2}), 24)}
+		pods = append(pods, a)
+		k.put(t, v4, a, Node{})
+		got := strings.Join(jumps(), " ")
+		if strings.HasPrefix(got, "-m ") {
+			got = "-m"
+		}
+		if got != want {
+			t.Fatalf("%d networks: %q, want %q", i+1, got, want)
+		}
+		for _, a := range pods {
+			if lost := k.layout(t, v4).Check(a, nil); len(lost) > 0 {
+				t.Errorf("%d networks: %s lost %q", i+1, a.Owner, lost)
+			}
+		}
+	}
+	k.remove(t, v4, pods[0].Owner.Key(), pods[1].Owner.Key(), pods[2].Owner.Key())
+	if n := len(jumps()); n != 3 {
+		t.Errorf("with three networks left: %q", jumps())
+	}
+	// One network in another needs none of its own.
+	wide := pods[0]
+	wide.Pods = []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16")}
+	k.put(t, v4, wide, Node{})
+	if got := strings.Join(jumps(), " "); got != "-s 10.1.0.0/16" {
+		t.Errorf("with a wide one: %q", got)
 	}
 }
