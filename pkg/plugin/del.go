@@ -40,7 +40,42 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools) error {
 	key := owner.Key()
 	rec, _ := store.Load(key)
-	v, err := lookForDel(t, rec, store)
+	s := &scout{reader: nft.NewReader(), ours: true}
+	if rec != nil && rec.Flavour == string(iptables.NFT) && !rec.Moved && !store.Unknown() {
+		s.part(rec, store)
+	}
+	v, err := p.removeSeen(s, rec, store, t, key)
+	if err != nil && s.asked != nil { // a record need not tell all
+		s = &scout{reader: nft.NewReader(), ours: true}
+		v, err = p.removeSeen(s, rec, store, t, key)
+	}
+	if err != nil || rec != nil {
+		return err
+	}
+	// Perhaps it was added when the conflist named portmap.
+	return removePortmap(v, t, owner)
+}
+
+// part makes s read what a DEL of the record's attachment needs, if the records tell
+// what all others have.
+func (s *scout) part(rec *state.Record, store *state.Store) {
+	var stay []hostport.Attachment
+	for _, key := range store.Keys() {
+		other, err := store.Load(key)
+		if err != nil || other.Moved {
+			return
+		}
+		if other.Backend == netconf.IPTables && other.Flavour == rec.Flavour && key != rec.Attachment.Owner.Key() {
+			stay = append(stay, other.Attachment)
+		}
+	}
+	s.asked, s.leaving, s.stay = &rec.Attachment, true, stay
+	s.list()
+}
+
+// removeSeen removes what the attachment owns as far as s sees it.
+func (p *Plugin) removeSeen(s *scout, rec *state.Record, store *state.Store, t *iptables.Tools, key string) (*view, error) {
+	v, err := lookForDel(t, s, rec, store)
 	if err == nil {
 		err = v.assume(rec)
 	}
@@ -52,13 +87,9 @@ func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools
 		v.table, err = nfttable.Absent(), nil
 	}
 	if err != nil {
-		return err
+		return v, err
 	}
-	if err := p.remove(v, store, t, key); err != nil || rec != nil {
-		return err
-	}
-	// Perhaps it was added when the conflist named portmap.
-	return removePortmap(v, t, owner)
+	return v, p.remove(v, store, t, key)
 }
 
 // remove takes away what the attachments of those keys own, of what v has seen.
@@ -97,8 +128,7 @@ func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...
 // lookForDel reads where the record says, or else everywhere. A family the record
 // does not name holds nothing of ours, unless an ADD was killed: it is looked at
 // where that is possible.
-func lookForDel(t *iptables.Tools, rec *state.Record, store *state.Store) (*view, error) {
-	s := &scout{reader: nft.NewReader(), ours: true}
+func lookForDel(t *iptables.Tools, s *scout, rec *state.Record, store *state.Store) (*view, error) {
 	switch {
 	case rec == nil || rec.Moved || store.Unknown(): // others without a record may use the link
 		return look(t, s, flavours(), nodeFamilies())

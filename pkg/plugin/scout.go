@@ -28,9 +28,12 @@ type scout struct {
 	// ours is set if iptables-nft matters only as far as portguard has rules
 	// there already.
 	ours bool
-	// asked is an attachment that has no rules yet: of portguard's chains only those are
-	// read that can matter to it. Nil reads all of them.
+	// asked is an attachment that comes, with no rules yet, or goes: of portguard's chains
+	// only those are read that can matter to it. Nil reads all of them.
 	asked *hostport.Attachment
+	// leaving is set if it goes; stay are all others in iptables-nft then.
+	leaving bool
+	stay    []hostport.Attachment
 	// narrow is set if the reader does not tell the names of others' chains; lister does.
 	narrow bool
 	lister *nft.Reader
@@ -48,15 +51,20 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	if s.all { // as text
 		return
 	}
-	// What is remembered is for attachments to come, and has the names of all.
+	s.list()
+	s.memory.recall(s.reader, s.generation, on, ms)
+	for _, f := range hostport.Families() {
+		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
+	}
+}
+
+// list says which names of chains the reader tells. What is remembered is for
+// attachments to come, and has the names of all.
+func (s *scout) list() {
 	s.narrow, s.lister = s.asked != nil && s.memory == nil, nil
 	s.reader.Wanted = wanted(nil)
 	if s.narrow {
 		s.reader.Wanted = wanted(s.asked)
-	}
-	s.memory.recall(s.reader, s.generation, on, ms)
-	for _, f := range hostport.Families() {
-		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
 	}
 }
 
@@ -95,7 +103,11 @@ func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attac
 		return r, false
 	}
 	var beside []string
-	if asked != nil {
+	switch {
+	case asked == nil:
+	case s.leaving:
+		chains["nat"], beside = ruleset.Belonging(*asked, f, chains["nat"])
+	default:
 		if chains["nat"], beside, ok = ruleset.Concerning(*asked, f, chains["nat"]); !ok {
 			return r, false
 		}
@@ -109,6 +121,10 @@ func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attac
 		return reading{d, l, true}, true
 	}
 	l.Beside(beside...)
+	if s.leaving {
+		l.Among(s.stay)
+		return reading{d, l, true}, true
+	}
 	return reading{d, l, true}, !l.Leads(asked.Mappings)
 }
 

@@ -130,8 +130,10 @@ func (l *Layout) guards(mangle *table, n Node) {
 // masquerade rules for 127.0.0.0/8 name them.
 func (l *Layout) Links() []string {
 	var out []string
-	if l.Part() { // the guard knows of those that were not read
-		out = slices.Sorted(maps.Keys(l.Guarded()))
+	for _, link := range l.linksBeside() {
+		if !slices.Contains(out, link) {
+			out = append(out, link)
+		}
 	}
 	for _, spec := range l.natRules(masqPrefix) {
 		if o, ok := spec.Option("-o"); ok && !slices.Contains(out, o.Value()) {
@@ -143,10 +145,7 @@ func (l *Layout) Links() []string {
 
 // masqueraded are the sources that the attachments masquerade.
 func (l *Layout) masqueraded() []netip.Prefix {
-	var out []netip.Prefix
-	if l.Part() {
-		out = l.leading()
-	}
+	out := l.sourcesBeside()
 	for _, spec := range l.natRules(masqPrefix) {
 		if p := l.source(spec); spec.Target == "MASQUERADE" && p.IsValid() && !slices.Contains(out, p) {
 			out = append(out, p)

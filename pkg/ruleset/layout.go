@@ -16,6 +16,9 @@ type Layout struct {
 	tables map[string]*table
 	// part is set if not all of our chains of nat were read.
 	part bool
+	// others have the rest, if among is set.
+	others []hostport.Attachment
+	among  bool
 	// specs are rules that were decoded once: a change goes through all of ours
 	// several times.
 	specs map[string]iptsave.Spec
@@ -100,7 +103,7 @@ func (t *table) readBase(c *iptsave.Chain) {
 
 func (l *Layout) clone() *Layout {
 	c := empty(l.Family)
-	c.specs, c.part = l.specs, l.part
+	c.specs, c.part, c.others, c.among = l.specs, l.part, l.others, l.among
 	for n, t := range l.tables {
 		for name, rules := range t.chains {
 			c.tables[n].chains[name] = slices.Clone(rules)

@@ -3,6 +3,7 @@
 package ruleset
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -10,45 +11,54 @@ import (
 	"github.com/portguard/portguard/pkg/iptsave"
 )
 
-// A pod that is added needs to know what leads to others on its ports, and where
-// our jumps stand; not what a thousand others have. A Layout may therefore be of
-// a part of our chains.
+// A pod that comes needs to know what leads to others on its ports, and where our
+// jumps stand; one that goes needs to know what it has. What a thousand others have
+// matters to neither, so a Layout may be of a part of our chains.
 
 // Concerning splits chains of nat into those that an ADD of a has to know the rules of
 // and those that it has not. It is not ok if a has rules already: then there are more of
 // them, in the chains of others.
 func Concerning(a hostport.Attachment, f hostport.Family, chains []string) (read, beside []string, ok bool) {
 	key := a.Owner.Key()
+	if slices.ContainsFunc(chains, func(c string) bool { return keyOf(c) == key }) {
+		return nil, nil, false
+	}
+	read, beside = split(chains, func(c string) bool { return c != masq && concerns(c, a, f) })
+	return read, beside, true
+}
+
+// Belonging is Concerning for a DEL of a.
+func Belonging(a hostport.Attachment, f hostport.Family, chains []string) (read, beside []string) {
+	return split(chains, func(c string) bool { return concerns(c, a, f) })
+}
+
+// split keeps the chains of others than portguard.
+func split(chains []string, ours func(string) bool) (read, beside []string) {
 	for _, c := range chains {
-		if keyOf(c) == key {
-			return nil, nil, false
-		}
-		if IsOurs(c) && !concerns(c, f, a.Mappings) {
+		if IsOurs(c) && !ours(c) {
 			beside = append(beside, c)
 		} else {
 			read = append(read, c)
 		}
 	}
-	return read, beside, true
+	return read, beside
+}
+
+// concerns reports whether a chain of ours is shared and on the way of a's ports, or
+// a's own.
+func concerns(chain string, a hostport.Attachment, f hostport.Family) bool {
+	s, ranged := spanOf(chain)
+	if !ranged {
+		return !Others(chain, a.Owner.Key())
+	}
+	return slices.ContainsFunc(a.Mappings, func(m hostport.Mapping) bool {
+		return m.Family == f && s == around(m.Proto, m.HostPort, s.to-s.from+1)
+	})
 }
 
 // Others reports whether a chain is that of an attachment alone, and not of the one
 // with that key.
 func Others(chain, key string) bool { k := keyOf(chain); return k != "" && k != key }
-
-// concerns reports whether the rules of a chain of ours matter to mappings ms.
-func concerns(chain string, f hostport.Family, ms []hostport.Mapping) bool {
-	s, ranged := spanOf(chain)
-	switch {
-	case keyOf(chain) != "" || chain == masq:
-		return false
-	case !ranged:
-		return true
-	}
-	return slices.ContainsFunc(ms, func(m hostport.Mapping) bool {
-		return m.Family == f && s == around(m.Proto, m.HostPort, s.to-s.from+1)
-	})
-}
 
 // Beside makes l one of a part, with the chains of nat that are there and were not
 // read. Those of others alone need not be among them.
@@ -57,6 +67,51 @@ func (l *Layout) Beside(chains ...string) {
 	for _, c := range chains {
 		l.tables["nat"].unread[c] = true
 	}
+}
+
+// Among tells a Layout of a part all attachments that have rules and were not read, so
+// that what nobody needs any more can go. Without it, that stays.
+func (l *Layout) Among(others []hostport.Attachment) { l.others, l.among = others, true }
+
+// linksBeside are the links that attachments which were not read map localhost on.
+func (l *Layout) linksBeside() []string {
+	var out []string
+	for _, s := range l.beside() {
+		if o, ok := s.Option("-o"); ok {
+			out = append(out, o.Value())
+		}
+	}
+	if l.part && !l.among { // the guard knows
+		out = slices.Sorted(maps.Keys(l.Guarded()))
+	}
+	return out
+}
+
+// sourcesBeside are those that attachments which were not read masquerade.
+func (l *Layout) sourcesBeside() []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range l.beside() {
+		out = append(out, l.source(s))
+	}
+	if l.part && !l.among { // the jumps know
+		for _, j := range l.tables["nat"].jumps["POSTROUTING"] {
+			out = append(out, l.source(l.spec(j.text)))
+		}
+	}
+	return out
+}
+
+// beside are the matches on who is masqueraded for attachments that were not read.
+func (l *Layout) beside() []iptsave.Spec {
+	var out []iptsave.Spec
+	for _, a := range l.others {
+		if _, ok := a.Pod(l.Family); ok && len(a.Of(l.Family)) > 0 && len(masqNetworks(a, l.Family)) > 0 {
+			for _, src := range masqSources(a, l.Family) {
+				out = append(out, l.spec(iptsave.Join(src...)))
+			}
+		}
+	}
+	return out
 }
 
 // Part reports whether others may have chains that were not read.
@@ -123,15 +178,6 @@ func Assumed(a hostport.Attachment, f hostport.Family, names []string) *Layout {
 		}
 	}
 	return l
-}
-
-// leading are the sources of packets that get to the masquerading already.
-func (l *Layout) leading() []netip.Prefix {
-	var out []netip.Prefix
-	for _, j := range l.tables["nat"].jumps["POSTROUTING"] {
-		out = append(out, l.source(l.spec(j.text)))
-	}
-	return out
 }
 
 // source is what a rule compares the source with, all addresses if it does not.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -62,6 +63,67 @@ func TestAPartIsEnoughForAnAdd(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A DEL that knows a part, and who else is there, leaves what one leaves that knows all.
+func TestAPartIsEnoughForADel(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		whole, part := foreign(), foreign()
+		live := map[string]hostport.Attachment{}
+		for i := range 60 {
+			a := many(fmt.Sprint(i), hostport.TCP)
+			a.Pods = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(6)), 0, byte(i + 1)}), 16)}
+			for j := range 1 + r.IntN(5) {
+				a.Mappings = append(a.Mappings, mapping(4, "", hostport.Proto([]hostport.Proto{hostport.TCP, hostport.UDP}[r.IntN(2)]), uint16(i*5+j), 80))
+			}
+			if r.IntN(2) == 0 {
+				a.Localhost, a.Link = true, fmt.Sprint("veth", r.IntN(9))
+			}
+			a.SNAT, a.MasqAll = r.IntN(3) > 0, r.IntN(30) == 0
+			whole.put(t, v4, a, Node{})
+			part.put(t, v4, a, Node{})
+			live[a.Owner.Key()] = a
+		}
+		for _, key := range slices.Sorted(maps.Keys(live)) {
+			a := live[key]
+			delete(live, key)
+			have := part.seen(t, a, slices.Collect(maps.Values(live)))
+			part.apply(t, Diff(have, have.Remove(key)))
+			whole.remove(t, v4, key)
+			got, want := part.layout(t, v4), whole.layout(t, v4)
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(want.Guarded())), slices.Sorted(maps.Keys(got.Guarded()))); diff != "" {
+				t.Fatalf("seed %d: guarded links (-whole +part)\n%s", seed, diff)
+			}
+			// The order of jumps that come anew is that of the attachments.
+			for _, k := range []fake{whole, part} {
+				slices.Sort(k["nat"]["POSTROUTING"])
+				slices.Sort(k["mangle"][guard])
+			}
+			if diff := cmp.Diff(whole.save(), part.save()); diff != "" {
+				t.Fatalf("seed %d, %d left (-whole +part)\n%s", seed, len(live), diff)
+			}
+		}
+		end := foreign()
+		slices.Sort(end["nat"]["POSTROUTING"])
+		if diff := cmp.Diff(end.save(), part.save()); diff != "" {
+			t.Errorf("seed %d: in the end (-want +got)\n%s", seed, diff)
+		}
+	}
+}
+
+// seen reads what a DEL of a needs where others are.
+func (k fake) seen(t testing.TB, a hostport.Attachment, others []hostport.Attachment) *Layout {
+	t.Helper()
+	names, beside := Belonging(a, v4, slices.Sorted(maps.Keys(k["nat"])))
+	read := fake{"nat": {}, "mangle": k["mangle"]}
+	for _, chain := range names {
+		read["nat"][chain] = k["nat"][chain]
+	}
+	l := read.layout(t, v4)
+	l.Beside(slices.DeleteFunc(beside, func(c string) bool { return Others(c, a.Owner.Key()) })...)
+	l.Among(others)
+	return l
 }
 
 // The way back from a change that knew a part.
