@@ -127,7 +127,7 @@ func shortID(id string) string {
 
 // digest is 120 bits of FNV-1a, so that a million of them collide with probability
 // 2^-81. Nobody gains by a collision: the IDs are the runtime's. Go's cryptography
-// would cost every start of the plugin 2 %. The last byte is the weakest.
+// would cost every start of the plugin 1 to 2 %. The last byte is the weakest.
 func digest(s string) string {
 	h := fnv.New128a()
 	_, _ = h.Write([]byte(s)) // never fails

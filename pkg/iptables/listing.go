@@ -10,11 +10,11 @@ import (
 	"github.com/portguard/portguard/pkg/iptsave"
 )
 
-// SaveChains reads some chains of each table of the nft flavour, in one process:
-// iptables-nft-restore takes listing commands too, and then asks the kernel for
-// nothing else. With 20,000 rules of kube-proxy that is a hundredth of a save.
-func (t *Tools) SaveChains(f hostport.Family, chains map[string][]string) (*iptsave.Dump, error) {
-	d := iptsave.NewDump()
+// StartChains begins to read some chains of each table of the nft flavour, in one
+// process: iptables-nft-restore takes listing commands too, and then asks the kernel for
+// nothing else. With 20,000 rules of kube-proxy that is a hundredth of a save. What it
+// returns must be called.
+func (t *Tools) StartChains(f hostport.Family, chains map[string][]string) func() (*iptsave.Dump, error) {
 	var script strings.Builder
 	var tables []string
 	for _, table := range []string{"filter", "mangle", "nat"} {
@@ -29,35 +29,39 @@ func (t *Tools) SaveChains(f hostport.Family, chains map[string][]string) (*ipts
 		script.WriteString("COMMIT\n")
 	}
 	if len(tables) == 0 {
-		return nil, nil
+		return func() (*iptsave.Dump, error) { return nil, nil }
 	}
-	return d, t.listings(d, f, tables, chains, script.String())
-}
-
-// listings runs the script and gives each table its part of the output: the
-// chains come in the order in which they were asked for.
-func (t *Tools) listings(d *iptsave.Dump, f hostport.Family, tables []string, chains map[string][]string, script string) error {
 	p, err := path(NFT, f, "restore")
 	if err != nil {
-		return err
+		return func() (*iptsave.Dump, error) { return nil, err }
 	}
-	out, stderr, err := t.run(p, script, "--noflush")
-	if err != nil {
-		return err
+	wait := t.start(p, script.String(), "--noflush")
+	return func() (*iptsave.Dump, error) {
+		out, stderr, err := wait()
+		if err != nil {
+			return nil, err
+		}
+		return listings(f, tables, chains, out, stderr)
 	}
+}
+
+// listings gives each table its part of an output: the chains come in the order in
+// which they were asked for.
+func listings(f hostport.Family, tables []string, chains map[string][]string, out, stderr string) (*iptsave.Dump, error) {
 	if strings.Contains(out+stderr, "incompatible") {
-		return iptsave.ErrIncompatible
+		return nil, iptsave.ErrIncompatible
 	}
 	lines, err := iptsave.Lines(out)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	d := iptsave.NewDump()
 	for i, part := range splitListing(lines, tables, chains) {
 		if err := d.ParseListing(tables[i], part, chains[tables[i]]); err != nil {
-			return fmt.Errorf("iptables-nft table %s: %w", tables[i], err)
+			return nil, fmt.Errorf("iptables-nft table %s: %w", tables[i], err)
 		}
 	}
-	return hideNative(d, f)
+	return d, hideNative(d, f)
 }
 
 // splitListing gives each table the part of the output that its chains are in.

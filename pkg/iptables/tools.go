@@ -36,22 +36,44 @@ const killAfter = time.Minute
 // Save reads all tables of a flavour and family. No rules there is an empty
 // dump; rules that cannot be read are an error.
 func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
+	return t.StartSave(fl, f)()
+}
+
+// StartSave begins a Save, which the result ends; it must be called.
+func (t *Tools) StartSave(fl Flavour, f hostport.Family) func() (*iptsave.Dump, error) {
+	fail := func(err error) func() (*iptsave.Dump, error) {
+		return func() (*iptsave.Dump, error) {
+			return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+		}
+	}
 	present, err := t.Present(fl, f)
 	if err != nil || !present {
-		return nil, err
+		return func() (*iptsave.Dump, error) { return nil, err }
 	}
 	p, err := path(fl, f, "save")
 	if err != nil {
-		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+		return fail(err)
 	}
 	var args []string
 	if t.Counters {
 		args = []string{"--counters"}
 	}
-	out, stderr, err := t.run(p, "", args...)
-	if err != nil {
-		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+	wait := t.start(p, "", args...)
+	return func() (*iptsave.Dump, error) {
+		out, stderr, err := wait()
+		if err != nil {
+			return fail(err)()
+		}
+		d, err := t.parse(fl, f, out, stderr)
+		if err != nil {
+			return fail(err)()
+		}
+		return d, nil
 	}
+}
+
+// parse reads what a Save has printed.
+func (t *Tools) parse(fl Flavour, f hostport.Family, out, stderr string) (*iptsave.Dump, error) {
 	// Versions differ in where they write about a table they cannot show.
 	var said strings.Builder
 	for line := range strings.Lines(stderr) {
@@ -69,10 +91,7 @@ func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 			err = errors.New("table nat is there, but the tool did not print it")
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
-	}
-	return d, nil
+	return d, err
 }
 
 // hideNative hides the tables that hold sets. iptables-nft makes none; a rule
@@ -110,19 +129,30 @@ func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
 
 // run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
+	return t.start(path, stdin, args...)()
+}
+
+// start is run up to the start of the tool; what it returns must be called.
+func (t *Tools) start(path, stdin string, args ...string) func() (stdout, stderr string, err error) {
 	limit := killAfter + t.Wait
-	res, err := tool.Run(path, stdin, limit, args...)
+	job, err := tool.Start(path, stdin, limit, args...)
 	name := filepath.Base(path)
-	if err != nil {
-		return "", "", fmt.Errorf("%s: %w", name, err)
-	}
-	switch said := res.Said(limit); {
-	case said == "":
-		return res.Stdout, res.Stderr, nil
-	case res.Status.Exited() && res.Status.ExitStatus() == 4 && busy(said):
-		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
-	default:
-		return "", "", fmt.Errorf("%s: %s", name, said)
+	return func() (stdout, stderr string, _ error) {
+		var res tool.Result
+		if err == nil {
+			res, err = job.Wait()
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("%s: %w", name, err)
+		}
+		switch said := res.Said(limit); {
+		case said == "":
+			return res.Stdout, res.Stderr, nil
+		case res.Status.Exited() && res.Status.ExitStatus() == 4 && busy(said):
+			return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
+		default:
+			return "", "", fmt.Errorf("%s: %s", name, said)
+		}
 	}
 }
 

@@ -58,10 +58,10 @@ func (s *script) toolsFail() {
 		s.err(err, CodeUnreadable)
 	}
 	t := s.legacyNode("iptables-nft-restore", "-A X -j ACCEPT", "")
-	_, err = t.SaveChains(hostport.IPv4, map[string][]string{"nat": {"PREROUTING"}})
+	_, err = t.StartChains(hostport.IPv4, map[string][]string{"nat": {"PREROUTING"}})()
 	s.err(err, CodeUnreadable)
 	t = s.legacyNode("iptables-nft-restore", "", "")
-	_, err = t.SaveChains(hostport.IPv4, map[string][]string{"nat": {"PREROUTING"}})
+	_, err = t.StartChains(hostport.IPv4, map[string][]string{"nat": {"PREROUTING"}})()
 	s.err(err, CodeUnreadable)
 	s.write("bin/nft", "#!/bin/sh\necho 'Error: syntax error, unexpected string' >&2\nexit 1\n")
 	s.err(nft.RunScript("x"), CodeApply)

@@ -76,56 +76,76 @@ type reading struct {
 	part   bool
 }
 
-// read reads the rules of a place: as few as will do.
-func (s *scout) read(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) (reading, error) {
-	if s != nil && fl == iptables.NFT && !s.all {
-		if r, ok := s.some(t, f, s.asked); ok {
+// read begins to read the rules of a place, as few as will do. What it returns ends that
+// and must be called.
+func (s *scout) read(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) func() (reading, error) {
+	if s == nil || fl != iptables.NFT || s.all {
+		return whole(t, fl, f)
+	}
+	wait := s.some(t, f, s.asked)
+	if wait == nil {
+		return whole(t, fl, f)
+	}
+	return func() (reading, error) {
+		if r, ok := wait(); ok {
 			return r, nil
 		}
 		if s.asked != nil {
-			if r, ok := s.some(t, f, nil); ok {
-				return r, nil
+			if wait := s.some(t, f, nil); wait != nil {
+				if r, ok := wait(); ok {
+					return r, nil
+				}
 			}
 		}
+		return whole(t, fl, f)()
 	}
-	d, err := t.Save(fl, f)
-	return reading{d, ruleset.FromDump(d, f), false}, err
+}
+
+// whole reads all rules of a place.
+func whole(t *iptables.Tools, fl iptables.Flavour, f hostport.Family) func() (reading, error) {
+	wait := t.StartSave(fl, f)
+	return func() (reading, error) {
+		d, err := wait()
+		return reading{d, ruleset.FromDump(d, f), false}, err
+	}
 }
 
 // some reads the chains that tell where ours stand, and of portguard's own those that
-// matter to an attachment, or all. It fails where that is not enough.
-func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attachment) (r reading, ok bool) {
+// matter to an attachment, or all. It is nil if there is nothing to read, or nobody knows
+// what; what it returns fails where that is not enough.
+func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attachment) func() (reading, bool) {
 	chains, mine, err := s.chains(f, asked != nil)
 	if err == nil && s.ours && !mine {
-		return reading{nil, ruleset.FromDump(nil, f), true}, true
+		return func() (reading, bool) { return reading{nil, ruleset.FromDump(nil, f), true}, true }
 	}
 	if err != nil || len(chains) == 0 {
-		return r, false
+		return nil
 	}
 	var beside []string
-	switch {
+	switch ok := true; {
 	case asked == nil:
 	case s.leaving:
 		chains["nat"], beside = ruleset.Belonging(*asked, f, chains["nat"])
 	default:
 		if chains["nat"], beside, ok = ruleset.Concerning(*asked, f, chains["nat"]); !ok {
-			return r, false
+			return func() (r reading, ok bool) { return r, false }
 		}
 	}
-	d, err := t.SaveChains(f, chains)
-	if err != nil {
-		return r, false
+	wait := t.StartChains(f, chains)
+	return func() (reading, bool) {
+		d, err := wait()
+		if err != nil {
+			return reading{}, false
+		}
+		l := ruleset.FromDump(d, f)
+		if asked == nil {
+			return reading{d, l, true}, true
+		}
+		if l.Beside(beside...); s.leaving {
+			l.Among(s.stay)
+		}
+		return reading{d, l, true}, s.leaving || !l.Leads(asked.Mappings)
 	}
-	l := ruleset.FromDump(d, f)
-	if asked == nil {
-		return reading{d, l, true}, true
-	}
-	l.Beside(beside...)
-	if s.leaving {
-		l.Among(s.stay)
-		return reading{d, l, true}, true
-	}
-	return reading{d, l, true}, !l.Leads(asked.Mappings)
 }
 
 // landmarks are chains of iptables, by table, that tell where ours stand and whose

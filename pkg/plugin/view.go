@@ -44,23 +44,30 @@ func look(t *iptables.Tools, s *scout, flavours []iptables.Flavour, families []h
 	return v, v.add(t, flavours, families)
 }
 
-// add reads what was not read yet.
-func (v *view) add(t *iptables.Tools, flavours []iptables.Flavour, families []hostport.Family) error {
+// add reads what was not read yet. The tools run at the same time.
+func (v *view) add(t *iptables.Tools, flavours []iptables.Flavour, families []hostport.Family) (err error) {
+	var places []place
+	var waits []func() (reading, error)
 	for _, fl := range flavours {
 		for _, f := range families {
-			at := place{fl, f}
-			if slices.Contains(v.places, at) {
-				continue
+			if at := (place{fl, f}); !slices.Contains(v.places, at) {
+				places, waits = append(places, at), append(waits, v.scout.read(t, fl, f))
 			}
-			r, err := v.scout.read(t, fl, f)
-			if err != nil {
-				return err
-			}
-			v.places = append(v.places, at)
-			v.part[at], v.dumps[at], v.layouts[at] = r.part, r.dump, r.layout
 		}
 	}
-	return nil
+	for i, wait := range waits {
+		r, rerr := wait()
+		if err == nil {
+			err = rerr
+		}
+		if err != nil {
+			continue
+		}
+		at := places[i]
+		v.places = append(v.places, at)
+		v.part[at], v.dumps[at], v.layouts[at] = r.part, r.dump, r.layout
+	}
+	return err
 }
 
 // complete reads the rest of what was read in part, and reports whether that was

@@ -22,50 +22,88 @@ type Result struct {
 	Status         syscall.WaitStatus
 }
 
-// Run runs a program and waits for it, at most for limit. os/exec is not used: it starts one process more, to find out whether pidfds
-// work, and copies every output through pipes.
+// A Job is a program that runs.
+type Job struct {
+	pid   int
+	files [3]*os.File
+	kill  *time.Timer
+}
+
+// Run runs a program and waits for it, at most for limit.
 func Run(path, stdin string, limit time.Duration, args ...string) (Result, error) {
-	var r Result
-	var files [3]*os.File
-	var fds []uintptr
+	j, err := Start(path, stdin, limit, args...)
+	if err != nil {
+		return Result{}, err
+	}
+	return j.Wait()
+}
+
+// Start starts a program, which is killed after limit. The goroutine must call Wait, and
+// keeps its thread until then. os/exec is not used: it starts one process more, to find
+// out whether pidfds work, and copies every output through pipes.
+func Start(path, stdin string, limit time.Duration, args ...string) (*Job, error) {
+	j := &Job{}
+	fds, err := j.open(stdin)
+	if err == nil {
+		// If we are killed the tool dies too: it must not commit after the lock is
+		// gone. The signal is bound to the thread that forked.
+		runtime.LockOSThread()
+		j.pid, err = syscall.ForkExec(path, append([]string{path}, args...), &syscall.ProcAttr{
+			Env: os.Environ(), Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}})
+		if err != nil {
+			runtime.UnlockOSThread()
+		}
+	}
+	if err != nil {
+		j.close()
+		return nil, err
+	}
+	j.kill = time.AfterFunc(limit, func() { _ = syscall.Kill(j.pid, syscall.SIGKILL) })
+	return j, nil
+}
+
+// open makes the files that are the program's input and outputs.
+func (j *Job) open(stdin string) (fds []uintptr, err error) {
 	for i, name := range []string{"stdin", "stdout", "stderr"} {
 		fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 		if err != nil {
-			return r, fmt.Errorf("could not make a file in memory: %w", err)
+			return nil, fmt.Errorf("could not make a file in memory: %w", err)
 		}
-		files[i] = os.NewFile(uintptr(fd), name)
-		defer files[i].Close()
+		j.files[i] = os.NewFile(uintptr(fd), name)
 		fds = append(fds, uintptr(fd))
 	}
-	if _, err := files[0].WriteString(stdin); err != nil {
-		return r, err
+	if _, err := j.files[0].WriteString(stdin); err != nil {
+		return nil, err
 	}
-	if _, err := files[0].Seek(0, io.SeekStart); err != nil {
-		return r, err
+	_, err = j.files[0].Seek(0, io.SeekStart)
+	return fds, err
+}
+
+func (j *Job) close() {
+	for _, f := range j.files {
+		if f != nil {
+			_ = f.Close()
+		}
 	}
-	// If we are killed the tool dies too: it must not commit after the lock is
-	// gone. The signal is bound to the thread that forked.
-	runtime.LockOSThread()
+}
+
+// Wait waits for the program to end.
+func (j *Job) Wait() (r Result, err error) {
+	defer j.close()
 	defer runtime.UnlockOSThread()
-	pid, err := syscall.ForkExec(path, append([]string{path}, args...), &syscall.ProcAttr{
-		Env: os.Environ(), Files: fds, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}})
-	if err != nil {
-		return r, err
-	}
-	kill := time.AfterFunc(limit, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
-	defer kill.Stop()
 	for {
-		_, err = syscall.Wait4(pid, &r.Status, 0, nil)
+		_, err = syscall.Wait4(j.pid, &r.Status, 0, nil)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
 	}
+	j.kill.Stop()
 	if err != nil {
 		return r, fmt.Errorf("could not wait for it: %w", err)
 	}
-	r.Stdout, err = contents(files[1])
+	r.Stdout, err = contents(j.files[1])
 	if err == nil {
-		r.Stderr, err = contents(files[2])
+		r.Stderr, err = contents(j.files[2])
 	}
 	return r, err
 }

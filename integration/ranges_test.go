@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// A crowd is one pod with many attachments, each with a hostPort of TCP and of UDP,
+// more than one chain of iptables takes.
+type crowd struct {
+	n   *lab.Node
+	pod *lab.Pod
+}
+
+const crowdSize = 24
+
+func newCrowd(t *testing.T, n *lab.Node) crowd {
+	t.Helper()
+	c := crowd{n, n.NewPod("crowd")}
+	n.Run("ip", "link", "add", "pod0", "type", "veth", "peer", "name", "eth0", "netns", c.pod.Name)
+	n.Run("ip", "link", "set", "pod0", "up")
+	n.Run("ip", "addr", "add", "10.88.0.1/24", "dev", "pod0")
+	c.pod.Run("ip", "addr", "add", "10.88.0.77/24", "dev", "eth0")
+	c.pod.Run("ip", "link", "set", "eth0", "up")
+	c.pod.Run("ip", "route", "add", "default", "via", "10.88.0.1")
+	n.Sysctl("net/ipv4/ip_forward", "1")
+	for i := range crowdSize {
+		c.add(t, i)
+	}
+	return c
+}
+
+// hostPort is that of an attachment: some share a range of 16, most do not.
+func (c crowd) hostPort(i int) int { return 9000 + 7*i + i%3*5000 }
+
+func (c crowd) conf(i int) string {
+	return direct(c.n, c.pod, fmt.Sprintf(`[{"hostPort":%[1]d,"containerPort":%[2]d},{"hostPort":%[1]d,"containerPort":%[2]d,"protocol":"udp"}]`, c.hostPort(i), 1000+i), "")
+}
+
+func (c crowd) call(t *testing.T, command string, i int, conf string) {
+	t.Helper()
+	ifName := fmt.Sprint("net", i)
+	conf = strings.Replace(conf, `"name":"eth0"`, fmt.Sprintf(`"name":%q`, ifName), 1)
+	if out, errs, err := c.n.CallOn(ifName, command, c.pod, conf); err != nil {
+		t.Fatalf("%s of %d: %v %s %s", command, i, err, out, errs)
+	}
+}
+
+func (c crowd) add(t *testing.T, i int) { t.Helper(); c.call(t, "ADD", i, c.conf(i)) }
+
+// works asks an attachment's ports from outside, from the node and from the pod itself.
+// What comes from the pod's network, or from 127.0.0.1, is masqueraded.
+func (c crowd) works(t *testing.T, i int) {
+	t.Helper()
+	for _, network := range []string{"tcp4", "udp4"} {
+		for _, from := range []struct {
+			name   string
+			ns     *lab.Netns
+			to, as string
+		}{
+			{"outside", c.n.Client, lab.NodeV4, lab.ClientV4},
+			{"the node", c.n.Netns, lab.NodeV4, lab.NodeV4},
+			{"the pod", c.pod.Netns, lab.NodeV4, "10.88.0.1"},
+			{"the node", c.n.Netns, "127.0.0.1", "10.88.0.1"},
+		} {
+			to := fmt.Sprintf("%s:%d", from.to, c.hostPort(i))
+			want(t, fmt.Sprintf("%s %s from %s", network, to, from.name), from.ns.Get(network, to), fmt.Sprintf("server %d %s", i, from.as))
+		}
+	}
+}
+
+// More hostPorts than one chain takes all work, and each goes without a trace.
+func TestManyAttachments(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		before := n.Rules()
+		c := newCrowd(t, n)
+		if rules := n.Rules(); !strings.Contains(rules, "PORTGUARD-TCP-8192-12287") {
+			t.Fatalf("no chain was cut:\n%s", rules)
+		}
+		ask := rand.New(rand.NewPCG(1, 1)).Perm(crowdSize)
+		for _, i := range ask[:8] {
+			c.pod.Serve(1000+i, fmt.Sprint("server ", i))
+		}
+		for _, i := range ask[:8] {
+			c.works(t, i)
+		}
+		for i := range crowdSize {
+			c.call(t, "CHECK", i, c.conf(i))
+		}
+		// Another pod is refused, told who has the port, and changes nothing.
+		rival := n.NewPod("rival")
+		rules := n.Rules()
+		out, _, err := n.Call("ADD", rival, direct(n, rival, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80,"protocol":"udp"}]`, c.hostPort(3)), ""))
+		if err == nil || !strings.Contains(out, "is taken") {
+			t.Errorf("a port that is held: %v %s", err, out)
+		}
+		unchanged(t, n, rules)
+		// One that is added again with other ports has these.
+		moved := direct(n, c.pod, `[{"hostPort":30000,"containerPort":1000}]`, "")
+		c.call(t, "ADD", 0, moved)
+		c.call(t, "CHECK", 0, moved)
+		mustCall(t, n, "ADD", rival, direct(n, rival, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80}]`, c.hostPort(0)), ""))
+		mustCall(t, n, "DEL", rival, bare(n))
+		for k, i := range rand.New(rand.NewPCG(2, 2)).Perm(crowdSize) {
+			c.call(t, "DEL", i, bare(n))
+			if k == crowdSize/2 {
+				for _, i := range ask[:8] {
+					if strings.Contains(n.Rules(), fmt.Sprintf(" net%d ", i)) && i != 0 {
+						c.works(t, i)
+					}
+				}
+			}
+		}
+		unchanged(t, n, before)
+	})
+}
+
+// A crowd survives a wiped state directory, a lost record, a flushed chain and an ADD
+// that fails in its second family.
+func TestManyAttachmentsInTrouble(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		before := n.Rules()
+		c := newCrowd(t, n)
+		whole := n.Rules()
+		pod := n.NewPod("late")
+		late := direct(n, pod, `[{"hostPort":8003,"containerPort":80},{"hostPort":9003,"containerPort":80,"protocol":"udp"}]`, "")
+		tool := "ip6tables-" + n.Flavour + "-restore"
+		n.Shadow(tool, `case "$(cat)" in *COMMIT*) exit 1;; esac`)
+		if out, _, err := n.Call("ADD", pod, late); err == nil {
+			t.Errorf("ADD without IPv6: %s", out)
+		}
+		n.Unshadow(tool)
+		unchanged(t, n, whole)
+		for _, flush := range [][2]string{
+			{"", "-t nat -F PORTGUARD-HOSTPORTS"}, {"6", "-t nat -F PORTGUARD-TCP-8192-12287"}, {"", "-t nat -F PORTGUARD-UDP-12288-16383"},
+			{"", "-t nat -F POSTROUTING"}, {"", "-t nat -F"},
+		} {
+			n.Iptables(flush[0], flush[1])
+			if out, err := n.Try("", n.Bin+"/portguard", "restore", "--data-dir", n.Dir+"/state"); err != nil {
+				t.Fatalf("%s: restore: %v %s", flush[1], err, out)
+			}
+			for i := range crowdSize {
+				c.call(t, "CHECK", i, c.conf(i))
+			}
+		}
+		n.WipeState()
+		mustCall(t, n, "ADD", pod, late)
+		mustCall(t, n, "DEL", pod, bare(n))
+		for i := range crowdSize {
+			c.call(t, "DEL", i, bare(n))
+		}
+		unchanged(t, n, before)
+	})
+}
