@@ -122,12 +122,13 @@ func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attac
 		return nil
 	}
 	var beside []string
-	switch ok := true; {
+	switch {
 	case asked == nil:
 	case s.leaving:
 		chains["nat"], beside = ruleset.Belonging(*asked, f, chains["nat"])
 	default:
-		if chains["nat"], beside, ok = ruleset.Concerning(*asked, f, chains["nat"]); !ok {
+		var fresh bool
+		if chains["nat"], beside, fresh = ruleset.Concerning(*asked, f, chains["nat"]); !fresh {
 			return func() (r reading, ok bool) { return r, false }
 		}
 	}
