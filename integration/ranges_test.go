@@ -22,6 +22,15 @@ const crowdSize = 24
 
 func newCrowd(t *testing.T, n *lab.Node) crowd {
 	t.Helper()
+	c := newPlace(n)
+	for i := range crowdSize {
+		c.add(t, i)
+	}
+	return c
+}
+
+// newPlace is a crowd of nobody yet.
+func newPlace(n *lab.Node) crowd {
 	c := crowd{n, n.NewPod("crowd")}
 	n.Run("ip", "link", "add", "pod0", "type", "veth", "peer", "name", "eth0", "netns", c.pod.Name)
 	n.Run("ip", "link", "set", "pod0", "up")
@@ -30,9 +39,6 @@ func newCrowd(t *testing.T, n *lab.Node) crowd {
 	c.pod.Run("ip", "link", "set", "eth0", "up")
 	c.pod.Run("ip", "route", "add", "default", "via", "10.88.0.1")
 	n.Sysctl("net/ipv4/ip_forward", "1")
-	for i := range crowdSize {
-		c.add(t, i)
-	}
 	return c
 }
 
@@ -156,5 +162,77 @@ func TestManyAttachmentsInTrouble(t *testing.T) {
 			c.call(t, "DEL", i, bare(n))
 		}
 		unchanged(t, n, before)
+	})
+}
+
+// Conditions that iptables completes with what it knows cannot be deleted by their
+// text. They stand in nobody's way, their own neither.
+func TestConditionsInACrowd(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		before := n.Rules()
+		c := newPlace(n)
+		for i, conditions := range []string{`"-m","recent","--name","zz","--rcheck"`, `"-m","connlimit","--connlimit-above","3"`, `"-m","multiport","--dports","1:60000"`} {
+			c.call(t, "ADD", i, strings.Replace(c.conf(i), `"dataDir"`, `"conditionsV4":[`+conditions+`],"dataDir"`, 1))
+		}
+		for i := 3; i < crowdSize; i++ {
+			c.add(t, i)
+		}
+		if !strings.Contains(n.Rules(), "PORTGUARD-TCP-8192-12287") {
+			t.Error("no chain was cut")
+		}
+		for i := range crowdSize {
+			c.call(t, "DEL", i, bare(n))
+		}
+		unchanged(t, n, before)
+	})
+}
+
+// A node may have addresses in more networks than one rule can compare with.
+func TestManyNetworks(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		before := n.Rules()
+		c, networks := newPlace(n), 0
+		for _, count := range []int{5, 14, 25, 40, 70} {
+			for ; networks < count; networks++ {
+				n.Run("ip", "addr", "add", fmt.Sprintf("10.200.%d.1/24", networks), "dev", "eth0")
+				n.Run("ip", "addr", "add", fmt.Sprintf("fd00:200:%x::1/64", networks), "dev", "eth0", "nodad")
+			}
+			c.add(t, 1)
+			c.call(t, "CHECK", 1, c.conf(1))
+			c.call(t, "DEL", 1, bare(n))
+			unchanged(t, n, before)
+		}
+	})
+}
+
+// A record is lost: what its attachment shares with one that goes stays.
+func TestALostRecordKeepsWhatIsShared(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		c := newPlace(n)
+		c.add(t, 0)
+		files := n.StateFiles()
+		c.add(t, 1)
+		n.Run("rm", files[0])
+		c.call(t, "DEL", 1, bare(n))
+		c.call(t, "CHECK", 0, c.conf(0))
+		c.pod.Serve(1000, "server 0")
+		c.works(t, 0)
+	})
+}
+
+// Somebody flushes a chain of ours: the ports of those who were behind it are not free.
+func TestFlushedChainsFreeNothing(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		c := newCrowd(t, n)
+		rival := n.NewPod("rival")
+		for _, chain := range []string{"PORTGUARD-TCP-8192-12287", "PORTGUARD-HOSTPORTS"} {
+			n.Iptables("", "-t nat -F "+chain)
+			for i := range 4 {
+				out, _, err := n.Call("ADD", rival, direct(n, rival, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80,"hostIP":"0.0.0.0"}]`, c.hostPort(i)), ""))
+				if err == nil || !strings.Contains(out, "is taken") {
+					t.Errorf("%s: hostPort %d was free: %s", chain, c.hostPort(i), out)
+				}
+			}
+		}
 	})
 }

@@ -143,9 +143,9 @@ func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attac
 			return reading{d, l, true}, true
 		}
 		if l.Beside(beside...); s.leaving {
-			l.Among(s.stay)
+			return reading{d, l, true}, l.Among(s.stay, asked.Owner.Key())
 		}
-		return reading{d, l, true}, s.leaving || !l.Leads(asked.Mappings)
+		return reading{d, l, true}, l.Enough(asked.Mappings)
 	}
 }
 

@@ -26,7 +26,8 @@ const Entry = "CNI-HOSTPORT-DNAT"
 // container: whether its ID is in any of them.
 func Mentioned(rules []nft.Rule, o hostport.Owner) bool {
 	return o.ContainerID != "" && slices.ContainsFunc(rules, func(r nft.Rule) bool {
-		return slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return bytes.Contains(e.Attrs, []byte(o.ContainerID)) })
+		return strings.Contains(r.Comment, o.ContainerID) ||
+			slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return bytes.Contains(e.Attrs, []byte(o.ContainerID)) })
 	})
 }
 

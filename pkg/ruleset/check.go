@@ -22,12 +22,14 @@ func (l *Layout) Lost(a hostport.Attachment, sets []Set) []string { return l.com
 
 func (l *Layout) compare(a hostport.Attachment, sets []Set, places bool) []string {
 	// The guard remembers what the node was like: that stays as it is.
-	want := empty(l.Family).Put(a, Node{Sets: sets, RouteLocalnet: l.Guarded()})
+	want := empty(l.Family)
+	want.specs, want.texts = l.specs, l.texts
+	want = want.Put(a, Node{Sets: sets, RouteLocalnet: l.Guarded()})
 	var lost []string
 	for _, name := range tableNames() {
 		h, w := l.tables[name], want.tables[name]
 		for _, chain := range w.sortedChains() {
-			problems := compareChain(chain, h, w.chains[chain])
+			problems := l.compareChain(chain, h, w.chains[chain])
 			if _, ranged := spanOf(chain); ranged {
 				continue
 			} else if chain == hostports {
@@ -97,12 +99,12 @@ func (b base) place(t *table, source netip.Prefix) int {
 
 // compareChain wants the whole content of an attachment's chain, and of a
 // shared one only the rules that are this attachment's.
-func compareChain(name string, t *table, want []string) []string {
+func (l *Layout) compareChain(name string, t *table, want []string) []string {
 	have, ok := t.chains[name]
 	if !ok {
 		return []string{fmt.Sprintf("chain %s is missing", name)}
 	}
-	same := func(h, w string) bool { return canonical(h) == canonical(w) }
+	same := func(h, w string) bool { return l.canonical(h) == l.canonical(w) }
 	var lost []string
 	for _, w := range want {
 		if !slices.ContainsFunc(have, func(h string) bool { return same(h, w) }) {
@@ -113,7 +115,7 @@ func compareChain(name string, t *table, want []string) []string {
 		return lost
 	}
 	if keyOf(name) == "" {
-		return intruders(name, have)
+		return l.intruders(name, have)
 	}
 	if len(have) != len(want) {
 		return []string{fmt.Sprintf("chain %s has %d rules, not %d", name, len(have), len(want))}
@@ -134,11 +136,11 @@ func (l *Layout) compareEntries(a hostport.Attachment, sets []Set) (lost []strin
 		return []string{fmt.Sprintf("chain %s is missing", hostports)}
 	}
 	for _, w := range serviceRules(sets) {
-		if !slices.ContainsFunc(chains[hostports], func(h string) bool { return canonical(h) == canonical(w) }) {
+		if !slices.ContainsFunc(chains[hostports], func(h string) bool { return l.canonical(h) == l.canonical(w) }) {
 			lost = append(lost, lacks(hostports, w))
 		}
 	}
-	var passed []string
+	var shared []string
 	for _, e := range l.entries(a) {
 		for i, chain := range e.way[1:] {
 			s, _ := spanOf(chain)
@@ -146,18 +148,21 @@ func (l *Layout) compareEntries(a hostport.Attachment, sets []Set) (lost []strin
 				lost = append(lost, lacks(e.way[i], s.jump()))
 			}
 		}
-		leaf := e.way[len(e.way)-1]
+		var passed []string
+		for _, chain := range e.way {
+			passed = append(passed, chains[chain]...)
+		}
 		for _, w := range e.rules {
-			if !l.enters(chains[leaf], w, len(a.Conditions(l.Family)) > 0) {
-				lost = append(lost, lacks(leaf, w))
+			if !l.enters(passed, w, len(a.Conditions(l.Family)) > 0) {
+				lost = append(lost, lacks(e.way[len(e.way)-1], w))
 			}
 		}
-		passed = append(passed, e.way...)
+		shared = append(shared, e.way...)
 	}
-	slices.Sort(passed)
-	for _, chain := range slices.Compact(passed) {
+	slices.Sort(shared)
+	for _, chain := range slices.Compact(shared) {
 		if len(lost) == 0 {
-			lost = intruders(chain, chains[chain])
+			lost = l.intruders(chain, chains[chain])
 		}
 	}
 	return lost
@@ -168,7 +173,7 @@ func (l *Layout) compareEntries(a hostport.Attachment, sets []Set) (lost []strin
 func (l *Layout) enters(have []string, want string, conditions bool) bool {
 	left := l.ports(want)
 	for _, h := range have {
-		if sameRule(withPorts(h), withPorts(want), conditions) {
+		if l.sameRule(withPorts(h), withPorts(want), conditions) {
 			ports := l.ports(h)
 			left = slices.DeleteFunc(left, func(p uint16) bool { return slices.Contains(ports, p) })
 		}
@@ -177,10 +182,10 @@ func (l *Layout) enters(have []string, want string, conditions bool) bool {
 }
 
 // intruders are rules in a shared chain that no version of ours puts there.
-func intruders(name string, have []string) []string {
+func (l *Layout) intruders(name string, have []string) []string {
 	var out []string
 	for _, h := range have {
-		s := iptsave.Rule{Text: h}.Spec()
+		s := l.spec(h)
 		_, ranged := spanOf(s.Target)
 		ours := ranged || keyOf(s.Target) != "" || strings.HasPrefix(s.Comment(), sharedComment)
 		if !ours {
@@ -193,11 +198,11 @@ func intruders(name string, have []string) []string {
 // sameRule compares two rules. iptables may print a user's conditions in other
 // words (a host name, a port by name), so of a rule that holds some only our
 // own part must be equal.
-func sameRule(have, want string, conditions bool) bool {
-	if canonical(have) == canonical(want) {
+func (l *Layout) sameRule(have, want string, conditions bool) bool {
+	if l.canonical(have) == l.canonical(want) {
 		return true
 	}
-	h, w := iptsave.Rule{Text: have}.Spec(), iptsave.Rule{Text: want}.Spec()
+	h, w := l.spec(have), l.spec(want)
 	if !conditions || h.Target != w.Target || len(h.Matches) < len(w.Matches) {
 		return false
 	}

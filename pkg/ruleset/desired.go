@@ -76,15 +76,15 @@ func (l *Layout) services(sets []Set) {
 	if rules, ok := nat.chains[hostports]; ok {
 		keep := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return l.targetOf(r) == "RETURN" })
 		want := serviceRules(sets)
-		if len(rules)-len(keep) == len(want) && equalRules(rules[:len(want)], want) {
+		if len(rules)-len(keep) == len(want) && l.equalRules(rules[:len(want)], want) {
 			return
 		}
 		nat.chains[hostports] = append(want, keep...)
 	}
 }
 
-func equalRules(a, b []string) bool {
-	return slices.EqualFunc(a, b, func(x, y string) bool { return canonical(x) == canonical(y) })
+func (l *Layout) equalRules(a, b []string) bool {
+	return slices.EqualFunc(a, b, func(x, y string) bool { return l.canonical(x) == l.canonical(y) })
 }
 
 func canonical(rule string) string { return iptsave.Rule{Text: rule}.Canonical() }

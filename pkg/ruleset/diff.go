@@ -32,7 +32,8 @@ func diffTable(have, want *table, l *Layout) []string {
 		there = there || have.unread[name]
 		rules := want.chains[name]
 		gone, fresh, ok := edit(old, rules)
-		if there && ok && (keyOf(name) == "" || len(gone)+len(fresh) == 0) {
+		whole := keyOf(name) != "" && len(gone)+len(fresh) > 0 || !have.unread[name] && slices.ContainsFunc(gone, l.conditional)
+		if there && ok && !whole {
 			del = appendRules(del, "-D "+name, gone)
 			add = appendRules(add, "-A "+name, fresh)
 			continue
@@ -124,4 +125,12 @@ func appendRules(lines []string, verb string, rules []string) []string {
 		lines = append(lines, verb+" "+r)
 	}
 	return lines
+}
+
+// conditional reports whether a rule holds a user's conditions: iptables does not find
+// some of them again by their text (recent, connlimit), so they cannot be deleted by it.
+func (l *Layout) conditional(rule string) bool {
+	s := l.spec(rule)
+	ports := l.ports(rule)
+	return keyOf(s.Target) != "" && len(ports) > 0 && l.canonical(entryRule(l.protoOf(rule), ports, s.Comment(), nil, keyOf(s.Target))) != l.canonical(rule)
 }

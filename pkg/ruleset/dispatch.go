@@ -108,6 +108,16 @@ func (l *Layout) way(p hostport.Proto, port uint16) []string {
 	return out
 }
 
+// places are all chains in which rules for a port may stand. Those that somebody has
+// cut off from the way are among them.
+func places(p hostport.Proto, port uint16) []string {
+	out := []string{hostports}
+	for _, w := range widths() {
+		out = append(out, around(p, port, w).chain())
+	}
+	return out
+}
+
 // enter adds rules that lead to a's chain where each of its ports is asked for.
 func (l *Layout) enter(a hostport.Attachment) {
 	nat := l.tables["nat"]
@@ -185,7 +195,8 @@ func (l *Layout) lead(chain string, s span) {
 	}
 }
 
-// cut makes a chain with too many rules for attachments lead to ranges instead.
+// cut makes a chain with too many rules for attachments, or one that leads to ranges
+// already, lead to ranges only.
 func (l *Layout) cut(chain string) {
 	nat, width := l.tables["nat"], narrower(chain)
 	var stay, move []string
@@ -196,7 +207,7 @@ func (l *Layout) cut(chain string) {
 			stay = append(stay, r)
 		}
 	}
-	if width == 0 || len(move) <= crowd {
+	if width == 0 || len(move) == 0 || len(move) <= crowd && !l.isCut(chain) {
 		return
 	}
 	nat.chains[chain] = stay
@@ -247,7 +258,7 @@ func (l *Layout) protoOf(rule string) hostport.Proto {
 // printed them; they stand behind the first --dports, which is ours.
 func (l *Layout) narrowed(rule string, ports []uint16) string {
 	s := l.spec(rule)
-	if simple := entryRule(l.protoOf(rule), l.ports(rule), s.Comment(), nil, keyOf(s.Target)); canonical(simple) == canonical(rule) {
+	if simple := entryRule(l.protoOf(rule), l.ports(rule), s.Comment(), nil, keyOf(s.Target)); l.canonical(simple) == l.canonical(rule) {
 		return entryRule(l.protoOf(rule), ports, s.Comment(), nil, keyOf(s.Target))
 	}
 	return withPorts(rule, ports...)

@@ -22,6 +22,8 @@ type Layout struct {
 	// specs are rules that were decoded once: a change goes through all of ours
 	// several times.
 	specs map[string]iptsave.Spec
+	// texts are what Canonical makes of rules.
+	texts map[string]string
 }
 
 // spec decodes a rule.
@@ -32,6 +34,16 @@ func (l *Layout) spec(rule string) iptsave.Spec {
 		l.specs[rule] = s
 	}
 	return s
+}
+
+// canonical is equal for rules that say the same.
+func (l *Layout) canonical(rule string) string {
+	c, ok := l.texts[rule]
+	if !ok {
+		c = canonical(rule)
+		l.texts[rule] = c
+	}
+	return c
 }
 
 func (l *Layout) targetOf(rule string) string { return l.spec(rule).Target }
@@ -61,7 +73,7 @@ type jump struct {
 func tableNames() []string { return []string{"mangle", "nat"} }
 
 func empty(f hostport.Family) *Layout {
-	l := &Layout{Family: f, tables: map[string]*table{}, specs: map[string]iptsave.Spec{}}
+	l := &Layout{Family: f, tables: map[string]*table{}, specs: map[string]iptsave.Spec{}, texts: map[string]string{}}
 	for _, n := range tableNames() {
 		l.tables[n] = &table{chains: map[string][]string{}, unread: map[string]bool{}, packets: map[string][]*uint64{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}}
 	}
@@ -103,7 +115,7 @@ func (t *table) readBase(c *iptsave.Chain) {
 
 func (l *Layout) clone() *Layout {
 	c := empty(l.Family)
-	c.specs, c.part, c.others, c.among = l.specs, l.part, l.others, l.among
+	c.specs, c.texts, c.part, c.others, c.among = l.specs, l.texts, l.part, l.others, l.among
 	for n, t := range l.tables {
 		for name, rules := range t.chains {
 			c.tables[n].chains[name] = slices.Clone(rules)

@@ -69,9 +69,21 @@ func (l *Layout) Beside(chains ...string) {
 	}
 }
 
-// Among tells a Layout of a part all attachments that have rules and were not read, so
-// that what nobody needs any more can go. Without it, that stays.
-func (l *Layout) Among(others []hostport.Attachment) { l.others, l.among = others, true }
+// Among tells a Layout of a part, read for a DEL of the attachment with that key, who the
+// others are, so that what nobody needs any more can go. It is not ok if there are more.
+func (l *Layout) Among(others []hostport.Attachment, key string) (ok bool) {
+	known := map[string]bool{"": true, key: true}
+	for _, a := range others {
+		known[a.Owner.Key()] = true
+	}
+	for _, r := range l.tables["nat"].chains[masq] { // who masquerades nothing needs nothing else
+		if !known[keyOf(l.targetOf(r))] {
+			return false
+		}
+	}
+	l.others, l.among = others, true
+	return true
+}
 
 // linksBeside are the links that attachments which were not read map localhost on.
 func (l *Layout) linksBeside() []string {
@@ -117,17 +129,31 @@ func (l *Layout) beside() []iptsave.Spec {
 // Part reports whether others may have chains that were not read.
 func (l *Layout) Part() bool { return l.part }
 
-// Leads reports whether packets for one of ms get to some attachment.
-func (l *Layout) Leads(ms []hostport.Mapping) bool {
-	return slices.ContainsFunc(ms, func(m hostport.Mapping) bool {
+// Enough reports whether a Layout of a part, read for an ADD, tells all that the ADD must
+// know: nothing leads to others on the ports of ms, and no chain on their way, nor the
+// masquerading, was flushed or cut off by somebody.
+func (l *Layout) Enough(ms []hostport.Mapping) bool {
+	nat := l.tables["nat"]
+	if nat.unread[masq] && len(nat.jumps["POSTROUTING"]) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(ms, func(m hostport.Mapping) bool {
 		if m.Family != l.Family {
 			return false
 		}
 		way := l.way(m.Proto, m.HostPort)
-		return slices.ContainsFunc(l.tables["nat"].chains[way[len(way)-1]], func(r string) bool {
-			_, in := l.leads(r)
-			return in && l.protoOf(r) == m.Proto && slices.Contains(l.ports(r), m.HostPort)
+		return slices.ContainsFunc(places(m.Proto, m.HostPort), func(c string) bool {
+			_, there := nat.chains[c]
+			return there && (!slices.Contains(way, c) || !l.used(c) || l.has(c, m))
 		})
+	})
+}
+
+// has reports whether a chain holds rules that lead to an attachment for a port.
+func (l *Layout) has(chain string, m hostport.Mapping) bool {
+	return slices.ContainsFunc(l.tables["nat"].chains[chain], func(r string) bool {
+		_, in := l.leads(r)
+		return in && l.protoOf(r) == m.Proto && slices.Contains(l.ports(r), m.HostPort)
 	})
 }
 
@@ -145,7 +171,7 @@ func (l *Layout) Before(now, want *Layout) *Layout {
 			continue
 		}
 		nat.chains[chain] = slices.DeleteFunc(slices.Clone(rules), func(r string) bool {
-			return slices.ContainsFunc(brought[chain], func(w string) bool { return canonical(w) == canonical(r) })
+			return slices.ContainsFunc(brought[chain], func(w string) bool { return b.canonical(w) == b.canonical(r) })
 		})
 	}
 	nat.unread = nil

@@ -48,7 +48,7 @@ func TestAPartIsEnoughForAnAdd(t *testing.T) {
 			a.SNAT, a.MasqAll = r.IntN(3) > 0, r.IntN(30) == 0
 			n := Node{Sets: ServiceSets(v4)[:r.IntN(2)]}
 			have := part.part(t, v4, a)
-			if have.Leads(a.Mappings) {
+			if !have.Enough(a.Mappings) {
 				t.Fatalf("seed %d: somebody has %v already", seed, a.Mappings)
 			}
 			part.apply(t, Diff(have, have.Put(a, n)))
@@ -58,7 +58,7 @@ func TestAPartIsEnoughForAnAdd(t *testing.T) {
 			}
 			rival := a
 			rival.Owner.ContainerID = "rival"
-			if l := part.part(t, v4, rival); !l.Leads(a.Mappings) {
+			if l := part.part(t, v4, rival); l.Enough(a.Mappings) {
 				t.Fatalf("seed %d: nothing leads to %v", seed, a.Mappings)
 			}
 		}
@@ -122,7 +122,9 @@ func (k fake) seen(t testing.TB, a hostport.Attachment, others []hostport.Attach
 	}
 	l := read.layout(t, v4)
 	l.Beside(slices.DeleteFunc(beside, func(c string) bool { return Others(c, a.Owner.Key()) })...)
-	l.Among(others)
+	if !l.Among(others, a.Owner.Key()) {
+		t.Fatal("there are others")
+	}
 	return l
 }
 

@@ -122,7 +122,7 @@ func run(chains map[string][]string, line string) error {
 		chains[name] = slices.Insert(slices.Clone(rules), n-1, rule)
 	case "-D":
 		i := slices.Index(rules, rule)
-		if i < 0 {
+		if i < 0 || strings.Contains(rule, "-m recent") { // of which the kernel has more than the text
 			return fmt.Errorf("no such rule")
 		}
 		chains[name] = slices.Delete(slices.Clone(rules), i, i+1)

@@ -105,9 +105,10 @@ func masqSources(a hostport.Attachment, f hostport.Family) [][]string {
 	return out
 }
 
-// mostNetworks is the most networks that one rule compares with: nf_tables takes 128
-// expressions (NFT_RULE_MAXEXPRS).
-const mostNetworks = 64
+// mostNetworks is the most networks that one rule compares with: the expressions of a
+// rule take 4095 bytes (dlen of struct nft_rule has 12 bits), and a conntrack match is
+// 180 of them.
+const mostNetworks = 16
 
 // elsewhere returns for connections to none of the networks whose addresses are the
 // node's. One to a Service may have the same port and lead to the same pod; its
