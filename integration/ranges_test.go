@@ -236,3 +236,27 @@ func TestFlushedChainsFreeNothing(t *testing.T) {
 		}
 	})
 }
+
+// The attachments of a crowd go where iptables cannot show their chains, and by GC.
+func TestACrowdGoesUnread(t *testing.T) {
+	n := newNode(t, "iptables", "nft")
+	before := n.Rules()
+	c := newCrowd(t, n)
+	n.Feed("nft add set ip nat s '{ type inet_service; }'; nft add rule ip nat POSTROUTING tcp dport @s accept", "sh", "-e")
+	for i := range crowdSize / 2 {
+		c.call(t, "DEL", i, bare(n))
+	}
+	n.Feed("nft delete rule ip nat POSTROUTING handle $(nft -a list chain ip nat POSTROUTING | sed -n 's/.*@s.*handle //p'); nft delete set ip nat s", "sh", "-e")
+	for i := range crowdSize {
+		if there := strings.Contains(n.Rules(), fmt.Sprintf(" net%d ", i)); there != (i >= crowdSize/2) {
+			t.Errorf("attachment %d is there: %v", i, there)
+		}
+	}
+	valid := fmt.Sprintf(`,"cni.dev/valid-attachments":[{"containerID":%q,"ifname":"net%d"}]`, c.pod.ID, crowdSize-1)
+	mustCall(t, n, "GC", c.pod, collect(n, "net", valid))
+	c.call(t, "CHECK", crowdSize-1, c.conf(crowdSize-1))
+	c.pod.Serve(1000+crowdSize-1, fmt.Sprint("server ", crowdSize-1))
+	c.works(t, crowdSize-1)
+	mustCall(t, n, "GC", c.pod, collect(n, "net", validAre()))
+	unchanged(t, n, before)
+}
