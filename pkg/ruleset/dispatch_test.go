@@ -4,7 +4,6 @@ package ruleset
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -119,61 +118,6 @@ func TestTheLastOfManyIsNear(t *testing.T) {
 				t.Errorf("%d rules were asked", worst)
 			}
 		})
-	}
-}
-
-// However many come and go, each port leads to who has it and to nobody else, and in
-// the end nothing is left.
-func TestChainsAreCutAndGoAway(t *testing.T) {
-	for seed := range uint64(4) {
-		r := rand.New(rand.NewPCG(seed, 7))
-		k := foreign()
-		before := k.save()
-		live, owner := map[string]hostport.Attachment{}, map[string]string{}
-		for range 100 {
-			a := many(fmt.Sprint(r.IntN(60)), hostport.Proto([]hostport.Proto{hostport.TCP, hostport.UDP}[r.IntN(2)]))
-			key := a.Owner.Key()
-			for p, who := range owner {
-				if who == key {
-					delete(owner, p)
-				}
-			}
-			if _, there := live[key]; there && r.IntN(2) == 0 {
-				delete(live, key)
-				k.remove(t, v4, key)
-				continue
-			}
-			proto := []hostport.Proto{hostport.TCP, hostport.UDP}[r.IntN(2)]
-			for range 1 + r.IntN(40) {
-				m := mapping(4, "", proto, uint16(r.IntN(700)+r.IntN(3)*8000), 80)
-				if owner[m.String()] == "" {
-					owner[m.String()] = key
-					a.Mappings = append(a.Mappings, m)
-				}
-			}
-			if r.IntN(3) == 0 {
-				a.ConditionsV4 = []string{"!", "-s", "198.51.100.0/24", "-m", "tcp", "--sport", "1:70"}
-			}
-			live[key] = a
-			k.put(t, v4, a, Node{Sets: ServiceSets(v4)[:r.IntN(3)]})
-		}
-		l := k.layout(t, v4)
-		for key, a := range live {
-			if lost := l.Check(a, nil); len(lost) > 0 {
-				t.Fatalf("seed %d: %s lost %q", seed, key, lost)
-			}
-			for _, m := range a.Mappings {
-				if keys, asked := k.reached(t, m.Proto, m.HostPort); !slices.Equal(keys, []string{key}) || asked > 6*crowd {
-					t.Fatalf("seed %d: %s reaches %q by %d rules, want %s", seed, m, keys, asked, key)
-				}
-			}
-		}
-		for key := range live {
-			k.remove(t, v4, key)
-		}
-		if diff := cmp.Diff(before, k.save()); diff != "" {
-			t.Fatalf("seed %d (-want +got)\n%s", seed, diff)
-		}
 	}
 }
 

@@ -4,6 +4,7 @@ package ruleset
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -16,8 +17,10 @@ import (
 // seenBy is what the plugin reads for an ADD of a: a part, or all if that is not enough.
 func (k fake) seenBy(t testing.TB, a hostport.Attachment) *Layout {
 	t.Helper()
-	if l := k.part(t, v4, a); l.Enough(a.Mappings) {
-		return l
+	if _, _, ok := Concerning(a, v4, slices.Collect(maps.Keys(k["nat"]))); ok {
+		if l := k.part(t, v4, a); l.Enough(a.Mappings) {
+			return l
+		}
 	}
 	return k.layout(t, v4)
 }
