@@ -223,17 +223,31 @@ func TestALostRecordKeepsWhatIsShared(t *testing.T) {
 // Somebody flushes a chain of ours: the ports of those who were behind it are not free.
 func TestFlushedChainsFreeNothing(t *testing.T) {
 	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		before := n.Rules()
 		c := newCrowd(t, n)
 		rival := n.NewPod("rival")
-		for _, chain := range []string{"PORTGUARD-TCP-8192-12287", "PORTGUARD-HOSTPORTS"} {
-			n.Iptables("", "-t nat -F "+chain)
+		refused := func(what string) {
+			t.Helper()
 			for i := range 4 {
 				out, _, err := n.Call("ADD", rival, direct(n, rival, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80,"hostIP":"0.0.0.0"}]`, c.hostPort(i)), ""))
 				if err == nil || !strings.Contains(out, "is taken") {
-					t.Errorf("%s: hostPort %d was free: %s", chain, c.hostPort(i), out)
+					t.Errorf("%s: hostPort %d was free: %s", what, c.hostPort(i), out)
 				}
 			}
 		}
+		for k, chain := range []string{"PORTGUARD-TCP-8192-12287", "PORTGUARD-HOSTPORTS"} {
+			n.Iptables("", "-t nat -F "+chain)
+			n.Iptables("6", "-t nat -F "+chain)
+			refused(chain)
+			for i := range 3 { // of the same range
+				c.call(t, "DEL", crowdSize-3*(3*k+i)-3, bare(n))
+				refused(chain + " and a DEL")
+			}
+		}
+		for i := range crowdSize {
+			c.call(t, "DEL", i, bare(n))
+		}
+		unchanged(t, n, before)
 	})
 }
 

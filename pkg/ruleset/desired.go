@@ -95,7 +95,7 @@ func (l *Layout) finish(n Node) {
 	nat, mangle := l.tables["nat"], l.tables["mangle"]
 	l.prune()
 	for _, chain := range []string{hostports, masq} {
-		if !l.used(chain) {
+		if !l.kept(chain) {
 			delete(nat.chains, chain)
 		}
 	}

@@ -3,7 +3,6 @@
 package ruleset
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,47 +16,6 @@ import (
 // then, and these to the attachments, or to smaller ranges. So the last of a
 // thousand hostPorts is a dozen rules away and not a thousand.
 const crowd = 16
-
-// widths are the numbers of ports of a range, outermost first.
-func widths() [3]int { return [3]int{4096, 256, 16} }
-
-const rangePrefix = "PORTGUARD-"
-
-// A span is a range of ports of one protocol.
-type span struct {
-	proto    hostport.Proto
-	from, to int
-}
-
-// around is the span of that width that port is in.
-func around(p hostport.Proto, port uint16, width int) span {
-	from := int(port) / width * width
-	return span{p, from, from + width - 1}
-}
-
-func (s span) chain() string {
-	return fmt.Sprintf("%s%s-%d-%d", rangePrefix, strings.ToUpper(s.proto.String()), s.from, s.to)
-}
-
-// jump leads to the chain of s. It has no comment, which would be one more match.
-func (s span) jump() string {
-	p := s.proto.String()
-	return iptsave.Join("-p", p, "-m", p, "--dport", fmt.Sprintf("%d:%d", s.from, s.to), "-j", s.chain())
-}
-
-// spanOf reads the name of a chain.
-func spanOf(chain string) (s span, ok bool) {
-	name, ok := strings.CutPrefix(chain, rangePrefix)
-	f := strings.Split(name, "-")
-	if !ok || len(f) != 3 {
-		return s, false
-	}
-	var errs [3]error
-	s.proto, errs[0] = hostport.ParseProto(strings.ToLower(f[0]))
-	s.from, errs[1] = strconv.Atoi(f[1])
-	s.to, errs[2] = strconv.Atoi(f[2])
-	return s, errs == [3]error{} && s.chain() == chain
-}
 
 // narrower is the width of the chains that a chain is cut into, 0 if it is not.
 func narrower(chain string) int {
@@ -85,6 +43,19 @@ func (l *Layout) used(chain string) bool {
 	return t.unread[chain] || slices.ContainsFunc(t.chains[chain], func(r string) bool {
 		on, in := l.leads(r)
 		return on || in
+	})
+}
+
+// kept reports whether a shared chain stays: it is used, or somebody whose rules are
+// there has been cut off from it. An empty chain tells an ADD to look at everything.
+func (l *Layout) kept(chain string) bool {
+	if l.used(chain) || chain == masq {
+		return l.used(chain)
+	}
+	s, ranged := spanOf(chain)
+	return slices.ContainsFunc(l.Claims(), func(c hostport.Claim) bool {
+		port := int(c.Mapping.HostPort)
+		return !ranged || c.Mapping.Proto == s.proto && s.from <= port && port <= s.to
 	})
 }
 
@@ -297,7 +268,7 @@ func (l *Layout) prune() {
 	all := widths()
 	for _, w := range slices.Backward(all[:]) {
 		for _, chain := range nat.sortedChains() {
-			if s, ok := spanOf(chain); !ok || s.to-s.from+1 != w || l.used(chain) {
+			if s, ok := spanOf(chain); !ok || s.to-s.from+1 != w || l.kept(chain) {
 				continue
 			}
 			delete(nat.chains, chain)

@@ -75,6 +75,70 @@ func TestAddAfterAFlush(t *testing.T) {
 	}
 }
 
+// removedBy is what the plugin reads for a DEL of a: a part, or all.
+func (k fake) removedBy(t testing.TB, a hostport.Attachment, others []hostport.Attachment) *Layout {
+	t.Helper()
+	if l := k.belonging(t, a); l.Among(others, a.Owner.Key()) {
+		return l
+	}
+	return k.layout(t, v4)
+}
+
+// Somebody flushes a chain, then neighbours of those who were behind it go: their ports
+// are not free for that, and in the end nothing is left.
+func TestDelAfterAFlush(t *testing.T) {
+	for _, few := range []bool{true, false} {
+		for _, chain := range flushable() {
+			k, n := foreign(), 60
+			if few {
+				n = 4
+			}
+			var all []hostport.Attachment
+			for i := range n {
+				all = append(all, many(fmt.Sprint(i), hostport.TCP, uint16(8000+3*i)))
+				k.put(t, v4, all[i], Node{})
+			}
+			k["nat"][chain] = nil
+			for len(all) > 0 {
+				have := k.removedBy(t, all[0], all[1:])
+				k.apply(t, Diff(have, have.Remove(all[0].Owner.Key())))
+				all = all[1:]
+				for _, a := range all {
+					if m := a.Mappings[0]; k.free(t, m.Proto, m.HostPort) {
+						t.Fatalf("%s flushed, %d left: %s is free", chain, len(all), m)
+					}
+				}
+			}
+			end := foreign()
+			if chain == "POSTROUTING" {
+				end["nat"][chain] = nil
+			}
+			if few && chain != hostports && chain != "POSTROUTING" {
+				delete(k["nat"], chain) // it was never there
+			}
+			if diff := cmp.Diff(end.save(), k.save()); diff != "" {
+				t.Errorf("%s flushed (-want +got)\n%s", chain, diff)
+			}
+		}
+	}
+}
+
+// A record whose ADD was killed makes no guard.
+func TestAKilledAddHasNoGuard(t *testing.T) {
+	k := foreign()
+	a, killed := simple("a", "veth1", 80), simple("killed", "veth2", 81)
+	k.put(t, v4, a, Node{})
+	k.put(t, v4, simple("b", "veth1", 82), Node{})
+	have := k.removedBy(t, a, []hostport.Attachment{killed, simple("b", "veth1", 82)})
+	if !have.Part() {
+		t.Fatal("all was read")
+	}
+	k.apply(t, Diff(have, have.Remove(a.Owner.Key())))
+	if diff := cmp.Diff(map[string]bool{"veth1": false}, k.layout(t, v4).Guarded()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 // An ADD of another network puts back what leads to the masquerading.
 func TestAnAddRepairsPostrouting(t *testing.T) {
 	k := crowded(t)

@@ -70,7 +70,8 @@ func (l *Layout) Beside(chains ...string) {
 }
 
 // Among tells a Layout of a part, read for a DEL of the attachment with that key, who the
-// others are, so that what nobody needs any more can go. It is not ok if there are more.
+// others are, so that what nobody needs any more can go. It is not ok if there are more,
+// or if a chain that was read leads to nobody: somebody flushed it.
 func (l *Layout) Among(others []hostport.Attachment, key string) (ok bool) {
 	known := map[string]bool{"": true, key: true}
 	for _, a := range others {
@@ -81,6 +82,11 @@ func (l *Layout) Among(others []hostport.Attachment, key string) (ok bool) {
 			return false
 		}
 	}
+	for chain := range l.tables["nat"].chains {
+		if _, ranged := spanOf(chain); (ranged || chain == hostports) && !l.used(chain) {
+			return false
+		}
+	}
 	l.others, l.among = others, true
 	return true
 }
@@ -88,8 +94,10 @@ func (l *Layout) Among(others []hostport.Attachment, key string) (ok bool) {
 // linksBeside are the links that attachments which were not read map localhost on.
 func (l *Layout) linksBeside() []string {
 	var out []string
+	guarded := l.Guarded()
 	for _, s := range l.beside() {
-		if o, ok := s.Option("-o"); ok {
+		o, _ := s.Option("-o")
+		if _, ok := guarded[o.Value()]; ok { // else its ADD was killed, or restore's business
 			out = append(out, o.Value())
 		}
 	}

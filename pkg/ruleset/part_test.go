@@ -115,6 +115,15 @@ func TestAPartIsEnoughForADel(t *testing.T) {
 // seen reads what a DEL of a needs where others are.
 func (k fake) seen(t testing.TB, a hostport.Attachment, others []hostport.Attachment) *Layout {
 	t.Helper()
+	l := k.belonging(t, a)
+	if !l.Among(others, a.Owner.Key()) {
+		t.Fatal("there are others")
+	}
+	return l
+}
+
+func (k fake) belonging(t testing.TB, a hostport.Attachment) *Layout {
+	t.Helper()
 	names, beside := Belonging(a, v4, slices.Sorted(maps.Keys(k["nat"])))
 	read := fake{"nat": {}, "mangle": k["mangle"]}
 	for _, chain := range names {
@@ -122,9 +131,6 @@ func (k fake) seen(t testing.TB, a hostport.Attachment, others []hostport.Attach
 	}
 	l := read.layout(t, v4)
 	l.Beside(slices.DeleteFunc(beside, func(c string) bool { return Others(c, a.Owner.Key()) })...)
-	if !l.Among(others, a.Owner.Key()) {
-		t.Fatal("there are others")
-	}
 	return l
 }
 
