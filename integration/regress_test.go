@@ -54,6 +54,24 @@ func TestTakeOverInBothFamilies(t *testing.T) {
 	})
 }
 
+// Nor does one leave what the heir has not asked for, in a family where it found the
+// ports free.
+func TestTakeOverOfOtherPorts(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		dead, heir := n.NewPod("dead"), n.NewPod("heir")
+		mustCall(t, n, "ADD", n.NewPod("other"), direct(n, dead, `[{"hostPort":7,"containerPort":7}]`, ""))
+		others := n.Rules()
+		mustCall(t, n, "ADD", dead, direct(n, dead, `[{"hostIP":"0.0.0.0","hostPort":8080,"containerPort":80},{"hostIP":"::","hostPort":9090,"containerPort":80}]`, ""))
+		dead.Delete()
+		mustCall(t, n, "ADD", heir, direct(n, heir, `[{"hostPort":8080,"containerPort":80}]`, ""))
+		if rules := n.Rules(); strings.Contains(rules, dead.ID) {
+			t.Errorf("rules of the dead are left:\n%s", rules)
+		}
+		mustCall(t, n, "DEL", heir, bare(n))
+		unchanged(t, n, others)
+	})
+}
+
 // Rules that send the traffic elsewhere and are easy to overlook.
 func TestHardToSeeRules(t *testing.T) {
 	n := newNode(t, "iptables", "nft")

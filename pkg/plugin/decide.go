@@ -55,10 +55,8 @@ func (p *Plugin) decide(d *decision, req *netconf.Request, store *state.Store, v
 	}
 	if len(d.report.TakeOver) > 0 {
 		// The dead may have rules in a family that this pod has not, and on other ports.
-		err := v.widen(t)
-		if err == nil {
-			err = v.add(t, flavours(), nodeFamilies())
-		}
+		v.widen()
+		err := v.add(t, flavours(), nodeFamilies())
 		if err == nil {
 			err = v.readTable(nil)
 		}

@@ -91,18 +91,11 @@ func (v *view) complete(t *iptables.Tools) (more bool, err error) {
 	return more, nil
 }
 
-// widen reads all that portguard has where only a part was read.
-func (v *view) widen(t *iptables.Tools) error {
+// widen forgets where only a part of portguard's chains was read, so that add reads
+// all of them.
+func (v *view) widen() {
 	v.scout.asked = nil
-	narrow := func(at place) bool { return v.layouts[at].Part() }
-	again := slices.DeleteFunc(slices.Clone(v.places), func(at place) bool { return !narrow(at) })
-	v.places = slices.DeleteFunc(v.places, narrow)
-	for _, at := range again {
-		if err := v.add(t, []iptables.Flavour{at.flavour}, []hostport.Family{at.family}); err != nil {
-			return err
-		}
-	}
-	return nil
+	v.places = slices.DeleteFunc(v.places, func(at place) bool { return v.layouts[at].Part() })
 }
 
 // renew begins another look. What was completed for the last one is of the last one's

@@ -19,15 +19,18 @@ type base struct {
 	// sources are those of the packets that must get to the chain, each with a jump of
 	// its own. No source is every packet.
 	sources []netip.Prefix
+	// from are what comes from there, as far as it is known.
+	from []netip.Prefix
 }
 
-// bases are the base chains, if what is masqueraded comes from sources.
-func bases(f hostport.Family, sources []netip.Prefix) []base {
+// bases are the base chains, for the sources that have jumps to the masquerading and
+// those that are masqueraded.
+func bases(f hostport.Family, sources, from []netip.Prefix) []base {
 	local, all := "-m addrtype --dst-type LOCAL", []netip.Prefix{{}}
 	out := []base{
 		{table: "nat", name: "PREROUTING", chain: hostports, match: local, sources: all},
 		{table: "nat", name: "OUTPUT", chain: hostports, match: local, sources: all},
-		{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true, sources: sources},
+		{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true, sources: sources, from: from},
 	}
 	if f == hostport.IPv4 {
 		out = append(out, base{table: "mangle", name: "PREROUTING", chain: guard, match: "-d 127.0.0.0/8", first: true, sources: all})
@@ -53,21 +56,25 @@ func (b base) find(js []jump, source netip.Prefix) []jump {
 // misplaced reports whether our jump of packets from source, the rule at place,
 // stands before one that must come first, or behind one that ends their walk.
 func (b base) misplaced(rules []iptsave.Spec, place int, source netip.Prefix) bool {
+	from := slices.DeleteFunc(slices.Clone(b.from), func(p netip.Prefix) bool { return !source.Contains(p.Addr()) })
+	if len(from) == 0 && source.Bits() > 0 {
+		from = []netip.Prefix{source}
+	}
 	for i, s := range rules {
 		if !b.first && i > place && s.Target == "KUBE-SERVICES" {
 			return true
 		}
-		if b.first && i < place && endsBeforeUs(s, source) {
+		if b.first && i < place && endsBeforeUs(s, from) {
 			return true
 		}
 	}
 	return false
 }
 
-// endsBeforeUs reports whether a rule at the head of a chain may keep packets
-// from ours: a verdict, or the chains of the bridge and ptp plugins
+// endsBeforeUs reports whether a rule at the head of a chain may keep packets of
+// sources from ours: a verdict, or the chains of the bridge and ptp plugins
 // ("CNI-<hash>", which accept what stays on the pod network).
-func endsBeforeUs(s iptsave.Spec, source netip.Prefix) bool {
+func endsBeforeUs(s iptsave.Spec, sources []netip.Prefix) bool {
 	switch {
 	case s.Target == "ACCEPT" || s.Target == "MASQUERADE" || s.Target == "SNAT":
 	case strings.HasPrefix(s.Target, "CNI-") && !strings.HasPrefix(s.Target, "CNI-HOSTPORT-"):
@@ -76,7 +83,7 @@ func endsBeforeUs(s iptsave.Spec, source netip.Prefix) bool {
 	}
 	src, ok := s.Option("-s")
 	p, err := netip.ParsePrefix(src.Value())
-	return !ok || src.Not || err != nil || !source.IsValid() || p.Overlaps(source)
+	return !ok || src.Not || err != nil || slices.ContainsFunc(sources, p.Overlaps)
 }
 
 // settle makes base chain b hold exactly its jumps, in their place, if their target
@@ -106,7 +113,7 @@ const mostNear = 4
 // every pod. Many networks are one of all addresses.
 func (l *Layout) near() []netip.Prefix {
 	var out []netip.Prefix
-	for _, p := range l.masqueraded() {
+	for _, p := range append(l.masqueraded(), l.leading()...) {
 		covers := func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }
 		if slices.ContainsFunc(out, covers) {
 			continue

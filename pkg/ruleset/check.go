@@ -29,17 +29,18 @@ func (l *Layout) compare(a hostport.Attachment, sets []Set, places bool) []strin
 	for _, name := range tableNames() {
 		h, w := l.tables[name], want.tables[name]
 		for _, chain := range w.sortedChains() {
-			problems := l.compareChain(chain, h, w.chains[chain])
-			if _, ranged := spanOf(chain); ranged {
-				continue
-			} else if chain == hostports {
+			var problems []string
+			switch _, ranged := spanOf(chain); {
+			case chain == hostports:
 				problems = l.compareEntries(a, sets)
+			case !ranged: // those are on the way from there
+				problems = l.compareChain(chain, h, w.chains[chain])
 			}
 			for _, p := range problems {
 				lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
 			}
 		}
-		for _, b := range bases(l.Family, want.near()) {
+		for _, b := range bases(l.Family, want.near(), want.masqueraded()) {
 			if b.table == name && len(w.jumps[b.name]) > 0 {
 				if p, there := checkBase(h, b); p != "" && (places || !there) {
 					lost = append(lost, fmt.Sprintf("%s table %s: %s", l.Family, name, p))
@@ -54,7 +55,7 @@ func (l *Layout) compare(a hostport.Attachment, sets []Set, places bool) []strin
 // place.
 func (l *Layout) Misplaced() []string {
 	var out []string
-	for _, b := range bases(l.Family, l.near()) {
+	for _, b := range bases(l.Family, l.near(), l.masqueraded()) {
 		t := l.tables[b.table]
 		if _, used := t.chains[b.chain]; !used {
 			continue

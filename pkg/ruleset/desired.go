@@ -100,7 +100,7 @@ func (l *Layout) finish(n Node) {
 		}
 	}
 	l.guards(mangle, n)
-	for _, b := range bases(l.Family, l.near()) {
+	for _, b := range bases(l.Family, l.near(), l.masqueraded()) {
 		l.tables[b.table].settle(b)
 	}
 }

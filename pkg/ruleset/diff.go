@@ -80,7 +80,7 @@ func insert(name string, j jump, l *Layout) string {
 	if j.index >= 0 {
 		return fmt.Sprintf("-I %s %d %s", name, j.index+1, j.text)
 	}
-	for _, b := range bases(l.Family, nil) {
+	for _, b := range bases(l.Family, nil, nil) {
 		if b.first && b.name == name && b.chain == l.targetOf(j.text) {
 			return fmt.Sprintf("-I %s 1 %s", name, j.text)
 		}

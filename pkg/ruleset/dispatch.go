@@ -69,14 +69,13 @@ func (l *Layout) isCut(chain string) bool {
 // way are the chains that packets for a port pass before that of an attachment. The
 // last one may be missing still.
 func (l *Layout) way(p hostport.Proto, port uint16) []string {
-	out := []string{hostports}
-	for _, w := range widths() {
-		if !l.isCut(out[len(out)-1]) {
-			break
+	all := places(p, port)
+	for i, chain := range all {
+		if !l.isCut(chain) {
+			return all[:i+1]
 		}
-		out = append(out, around(p, port, w).chain())
 	}
-	return out
+	return all
 }
 
 // places are all chains in which rules for a port may stand. Those that somebody has
@@ -228,11 +227,11 @@ func (l *Layout) protoOf(rule string) hostport.Proto {
 // narrowed is an entry for some of its ports. Conditions stay as iptables has
 // printed them; they stand behind the first --dports, which is ours.
 func (l *Layout) narrowed(rule string, ports []uint16) string {
-	s := l.spec(rule)
-	if simple := entryRule(l.protoOf(rule), l.ports(rule), s.Comment(), nil, keyOf(s.Target)); l.canonical(simple) == l.canonical(rule) {
-		return entryRule(l.protoOf(rule), ports, s.Comment(), nil, keyOf(s.Target))
+	if l.conditional(rule) {
+		return withPorts(rule, ports...)
 	}
-	return withPorts(rule, ports...)
+	s := l.spec(rule)
+	return entryRule(l.protoOf(rule), ports, s.Comment(), nil, keyOf(s.Target))
 }
 
 // withPorts puts others in the place of the first --dports, or --dport, of a rule. With

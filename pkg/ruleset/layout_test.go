@@ -3,6 +3,7 @@
 package ruleset
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -214,6 +215,32 @@ func TestMasqueradeOfOtherSourcesMayComeFirst(t *testing.T) {
 	k.put(t, v4, simple("b", "", 81), Node{})
 	if got := targetOf(k["nat"]["POSTROUTING"][0]); got != "MASQUERADE" {
 		t.Errorf("ours moved: %q", k["nat"]["POSTROUTING"])
+	}
+}
+
+// Nor are they with so many networks that one jump serves all.
+func TestMasqueradeOfManyNetworks(t *testing.T) {
+	k := newFake()
+	var last hostport.Attachment
+	for i := range 2 * mostNear {
+		last = simple(fmt.Sprint(i), "", uint16(80+i))
+		last.Pods = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 2)}), 32)}
+		k.put(t, v4, last, Node{})
+	}
+	docker := "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"
+	for _, first := range []string{docker, "-s 10.1.0.3/32 -j CNI-0123"} {
+		rules := k["nat"]["POSTROUTING"]
+		k["nat"]["CNI-0123"] = nil
+		k["nat"]["POSTROUTING"] = slices.Insert(slices.Clone(rules), 0, first)
+		if got := k.layout(t, v4).Misplaced(); (len(got) > 0) != (first != docker) {
+			t.Errorf("behind %q: %q", first, got)
+		}
+		next := simple("next", "", 99)
+		have := k.seenBy(t, next)
+		if got := have.Put(next, Node{}).tables["nat"].jumps["POSTROUTING"]; first == docker && (len(got) != 1 || got[0].index != 1) {
+			t.Errorf("an ADD moves ours: %+v", got)
+		}
+		k["nat"]["POSTROUTING"] = rules
 	}
 }
 

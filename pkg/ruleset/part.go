@@ -113,7 +113,14 @@ func (l *Layout) sourcesBeside() []netip.Prefix {
 	for _, s := range l.beside() {
 		out = append(out, l.source(s))
 	}
-	if l.part && !l.among { // the jumps know
+	return out
+}
+
+// leading are the sources that have jumps to the masquerading, where only these tell
+// what attachments need that were not read.
+func (l *Layout) leading() []netip.Prefix {
+	var out []netip.Prefix
+	if l.part && !l.among {
 		for _, j := range l.tables["nat"].jumps["POSTROUTING"] {
 			out = append(out, l.source(l.spec(j.text)))
 		}
@@ -197,8 +204,11 @@ func Assumed(a hostport.Attachment, f hostport.Family, names []string) *Layout {
 			continue
 		}
 		up := hostports
-		for _, w := range widths() {
-			if wider := around(s.proto, uint16(s.from), w).chain(); w > s.to-s.from+1 && slices.Contains(names, wider) {
+		for _, wider := range places(s.proto, uint16(s.from)) {
+			if wider == c {
+				break
+			}
+			if slices.Contains(names, wider) {
 				up = wider
 			}
 		}
