@@ -27,6 +27,7 @@ const (
 // Hooks (NF_INET_*).
 const (
 	Prerouting  uint32 = 0
+	Input       uint32 = 1
 	Forward     uint32 = 2
 	Output      uint32 = 3
 	Postrouting uint32 = 4

@@ -5,6 +5,7 @@ package nfttable
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -172,4 +173,9 @@ func (f familyInfo) within(off uint32, network string) []nft.Expr {
 // protoAndPort loads "meta l4proto . th dport" from register at on.
 func protoAndPort(at int) []nft.Expr {
 	return []nft.Expr{meta(metaL4proto, at), payload(transportHeader, 2, 2, at+1)}
+}
+
+// dstAndPort loads "FAMILY daddr . meta l4proto . th dport".
+func (f familyInfo) dstAndPort() []nft.Expr {
+	return slices.Concat(f.only(), []nft.Expr{payload(networkHeader, f.dst, f.addrLen(), 0)}, protoAndPort(f.words))
 }

@@ -3,7 +3,6 @@
 package nfttable
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -181,76 +180,12 @@ func chains() []nft.Chain {
 	base := func(name, typ string, hook uint32, prio int32) nft.Chain {
 		return nft.Chain{Table: Name(), Name: name, Type: typ, Hook: hook, Priority: prio}
 	}
-	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("masquerading"),
+	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("loopback4"), plain("masquerading"),
 		base("prerouting", "nat", nft.Prerouting, Priority), base("output", "nat", nft.Output, Priority),
-		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Prerouting, prioGuard)}
+		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Input, prioGuard)}
 }
 
 // IsBase reports whether c is one of our base chains, whatever its priority.
 func IsBase(c nft.Chain) bool {
 	return c.Table == Name() && slices.ContainsFunc(chains(), func(o nft.Chain) bool { return o.Name == c.Name && o.Type != "" })
-}
-
-// rules are those of chains, with the given optional ones.
-func rules(o options) map[string][]nft.Rule {
-	out := map[string][]nft.Rule{}
-	add := func(chain string, parts ...[]nft.Expr) {
-		out[chain] = append(out[chain], nft.Rule{Exprs: slices.Concat(parts...)})
-	}
-	ifAsked := func(option, chain string, parts ...[]nft.Expr) {
-		if o[option] {
-			out[chain] = append(out[chain], nft.Rule{Comment: optionComment + option, Exprs: slices.Concat(parts...)})
-		}
-	}
-	one := func(e ...nft.Expr) []nft.Expr { return e }
-	for _, fam := range hostport.Families() {
-		f := info(fam)
-		hostports := f.name("hostports")
-		for _, base := range []string{"prerouting", "output"} {
-			add(base, f.only(), localDestination(), one(verdict(nft.Jump, hostports)))
-		}
-		dstAndPort := append(one(payload(networkHeader, f.dst, f.addrLen(), 0)), protoAndPort(f.words)...)
-		ifAsked(f.name("conditions"), hostports, f.only(), dstAndPort, one(fromMap(f.name("conditions"), true)))
-		ifAsked(f.name("addresses"), hostports, f.only(), dstAndPort, one(fromMap(f.name("addresses"), false), dnat(f)))
-		if fam == hostport.IPv4 {
-			add(hostports, f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, false), dnat(f)))
-		}
-		for _, never := range neverWildcard(fam) {
-			add(hostports, f.to(never), one(verdict(nft.Return, "")))
-		}
-		ifAsked(f.name("spared"), hostports, f.only(), protoAndPort(0), one(payload(networkHeader, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, "")))
-		add(hostports, f.only(), protoAndPort(0), one(fromMap(f.name("ports"), false), dnat(f)))
-	}
-	for _, p := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
-		for _, fam := range hostport.Families() {
-			f := info(fam)
-			// The exact set first: it passes by all that is not for a hostPort.
-			add("masquerading", only(p), f.only(), one(payload(networkHeader, f.dst, f.addrLen(), 0), meta(metaL4proto, f.words),
-				ctOriginal(ctProtoDst, f.words+1), inSet(f.name("masquerade")),
-				ctOriginal(f.ctDst, 0), payload(networkHeader, f.src, f.addrLen(), f.words), payload(networkHeader, f.dst, f.addrLen(), 2*f.words),
-				inSet(f.name("neighbours")), masquerade()))
-		}
-		v4 := info(hostport.IPv4)
-		add("masquerading", only(p), v4.from("127.0.0.0/8"), one(meta(metaOifname, 0), ctOriginal(ctDstIP, 4), payload(networkHeader, v4.dst, 4, 5),
-			meta(metaL4proto, 6), ctOriginal(ctProtoDst, 7), inSet(setLinks), masquerade()))
-	}
-	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
-	mapped := one(ct(ctStatus, 0), masked(dnatBit), notZero(4), verdict(nft.Jump, "masquerading"))
-	add("postrouting", info(hostport.IPv4).from("127.0.0.0/8"), mapped)
-	for _, fam := range hostport.Families() {
-		for _, p := range o.nears(fam) { // the address first: most packets are from elsewhere
-			ifAsked(near+p.String(), "postrouting", info(fam).from(p.String()), mapped)
-		}
-	}
-	add("guard", info(hostport.IPv4).to("127.0.0.0/8"), one(meta(metaIifname, 0), inSet(setGuarded), verdict(nft.Drop, "")))
-	return out
-}
-
-// neverWildcard are the destinations that no wildcard mapping matches (see
-// hostport.Attachment.Spared); 127.0.0.1 has a map of its own.
-func neverWildcard(f hostport.Family) []string {
-	if f == hostport.IPv4 {
-		return []string{"127.0.0.0/8"}
-	}
-	return []string{"::1/128", "fe80::/10"}
 }

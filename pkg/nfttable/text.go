@@ -26,24 +26,26 @@ func ruleTexts(o options) map[string][]string {
 		}
 		return []string{fmt.Sprintf("%s comment %q", text, optionComment+option)}
 	}
+	conditional := func(f, ip string) string { return ip + " daddr . meta l4proto . th dport vmap @conditions" + f }
+	specific := func(f, ip string) string {
+		return "dnat " + ip + " to " + ip + " daddr . meta l4proto . th dport map @addresses" + f
+	}
 	return map[string][]string{
-		"hostports4": slices.Concat(
-			asked("conditions4", "ip daddr . meta l4proto . th dport vmap @conditions4"),
-			asked("addresses4", "dnat ip to ip daddr . meta l4proto . th dport map @addresses4"),
-			[]string{"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost", "ip daddr 127.0.0.0/8 return"},
+		"hostports4": slices.Concat(asked("conditions4", conditional("4", "ip")), asked("addresses4", specific("4", "ip")),
 			asked("spared4", "meta l4proto . th dport . ip daddr @spared4 return"),
-			[]string{"meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4"}),
-		"hostports6": slices.Concat(
-			asked("conditions6", "ip6 daddr . meta l4proto . th dport vmap @conditions6"),
-			asked("addresses6", "dnat ip6 to ip6 daddr . meta l4proto . th dport map @addresses6"),
-			[]string{"ip6 daddr ::1 return", "ip6 daddr fe80::/10 return"},
+			[]string{"dnat ip to meta l4proto . th dport map @ports4"}),
+		"hostports6": slices.Concat(asked("conditions6", conditional("6", "ip6")), asked("addresses6", specific("6", "ip6")),
+			[]string{"ip6 daddr fe00::/8 ip6 daddr fe80::/10 return"},
 			asked("spared6", "meta l4proto . th dport . ip6 daddr @spared6 return"),
-			[]string{"meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6"}),
+			[]string{"dnat ip6 to meta l4proto . th dport map @ports6"}),
+		"loopback4": {conditional("4", "ip"), specific("4", "ip"),
+			"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost"},
 		"masquerading": masqueradingTexts(),
-		"prerouting":   append([]string{"type nat hook prerouting priority dstnat + 5; policy accept;"}, base...),
-		"output":       append([]string{"type nat hook output priority -95; policy accept;"}, base...),
+		"prerouting":   append([]string{"type nat hook prerouting priority dstnat + 5; policy accept;", "ip daddr 127.0.0.0/8 return"}, base...),
+		"output":       append([]string{"type nat hook output priority -95; policy accept;", "ip daddr 127.0.0.0/8 goto loopback4", "ip6 daddr ::1 return"}, base...),
 		"postrouting":  append([]string{"type nat hook postrouting priority srcnat - 10; policy accept;"}, postroutingTexts(o)...),
-		"guard":        {"type filter hook prerouting priority mangle; policy accept;", "ip daddr 127.0.0.0/8 iifname @guarded drop"},
+		"guard": {"type filter hook input priority mangle; policy accept;",
+			"ip daddr 127.0.0.0/8 ct status dnat return", "ip daddr 127.0.0.0/8 iifname @guarded drop"},
 	}
 }
 

@@ -27,15 +27,19 @@ type base struct {
 // those that are masqueraded.
 func bases(f hostport.Family, sources, from []netip.Prefix) []base {
 	local, all := "-m addrtype --dst-type LOCAL", []netip.Prefix{{}}
-	out := []base{
-		{table: "nat", name: "PREROUTING", chain: hostports, match: local, sources: all},
-		{table: "nat", name: "OUTPUT", chain: hostports, match: local, sources: all},
-		{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true, sources: sources, from: from},
+	post := base{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true, sources: sources, from: from}
+	out := base{table: "nat", name: "OUTPUT", chain: hostports, match: local, sources: all}
+	if f == hostport.IPv6 {
+		return []base{{table: "nat", name: "PREROUTING", chain: hostports, match: local, sources: all}, out, post}
 	}
-	if f == hostport.IPv4 {
-		out = append(out, base{table: "mangle", name: "PREROUTING", chain: guard, match: "-d 127.0.0.0/8", first: true, sources: all})
+	return []base{
+		// Only the node itself reaches what is mapped at 127.0.0.1. The kernel drops
+		// what comes in for it when it routes: too late for what has been translated.
+		{table: "nat", name: "PREROUTING", chain: hostports, match: "! -d 127.0.0.0/8 " + local, sources: all}, out, post,
+		// What was sent to another address of the node and has become 127.0.0.1 is an
+		// answer to the node itself.
+		{table: "mangle", name: "INPUT", chain: guard, match: "-d 127.0.0.0/8 -m conntrack ! --ctstate DNAT", first: true, sources: all},
 	}
-	return out
 }
 
 // rule is the jump of packets from source.

@@ -21,13 +21,13 @@ type fake map[string]map[string][]string
 
 func newFake() fake {
 	return fake{
-		"mangle": {"PREROUTING": nil, "POSTROUTING": nil},
+		"mangle": {"INPUT": nil, "POSTROUTING": nil},
 		"nat":    {"PREROUTING": nil, "OUTPUT": nil, "POSTROUTING": nil},
 	}
 }
 
 func isBase(chain string) bool {
-	return chain == "PREROUTING" || chain == "OUTPUT" || chain == "POSTROUTING"
+	return slices.Contains([]string{"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, chain)
 }
 
 // save prints as iptables-save does.
