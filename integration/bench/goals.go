@@ -8,7 +8,8 @@ import (
 	"github.com/portguard/portguard/integration/bench/report"
 )
 
-// A goal is a ratio that must not be above a limit.
+// A goal is a ratio that must not be above a limit. Without a limit it is there to
+// compare others with.
 type goal struct {
 	what       string
 	limit, got float64
@@ -26,7 +27,11 @@ func (b *bench) goalTable() *report.Table {
 		if g.got > 0 && g.got <= g.limit {
 			reached = "yes"
 		}
-		t.Add(g.what, fmt.Sprintf("%.2f", g.limit), fmt.Sprintf("%.4g", g.got), reached)
+		limit := fmt.Sprintf("%.2f", g.limit)
+		if g.limit == 0 {
+			limit, reached = "-", "-"
+		}
+		t.Add(g.what, limit, fmt.Sprintf("%.4g", g.got), reached)
 	}
 	return t
 }

@@ -4,6 +4,7 @@ package load
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -23,7 +24,8 @@ func (f *Flows) run() (Figures, error) {
 	figures := make(Figures, len(f.Cells))
 	port := make([]int, len(f.Cells))
 	for range f.Rounds {
-		for i, c := range f.Cells {
+		for _, i := range rand.Perm(len(f.Cells)) { // none is always behind the same one
+			c := f.Cells[i]
 			series, err := c.turn(f.Count, &port[i])
 			if err != nil {
 				return nil, fmt.Errorf("from %s to %s (udp: %t): %w", c.Client, c.To, c.UDP, err)

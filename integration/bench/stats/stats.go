@@ -42,6 +42,16 @@ func Ratio(a, b float64) float64 {
 	return a / b
 }
 
+// Paired is the median of a[i]/b[i]: what makes one round slower than another does not
+// count.
+func Paired(a, b []float64) float64 {
+	var out []float64
+	for i := range min(len(a), len(b)) {
+		out = append(out, Ratio(a[i], b[i]))
+	}
+	return Of(out).Median
+}
+
 // Figure prints a value with about three digits.
 func Figure(v float64) string {
 	switch {

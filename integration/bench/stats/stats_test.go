@@ -19,3 +19,12 @@ func TestOf(t *testing.T) {
 		}
 	}
 }
+
+func TestPaired(t *testing.T) {
+	if got := Paired([]float64{2, 30, 8}, []float64{1, 10, 2, 5}); got != 3 {
+		t.Errorf("got %v, want 3", got)
+	}
+	if got := Paired(nil, []float64{1}); got != 0 {
+		t.Errorf("of nothing: %v", got)
+	}
+}
