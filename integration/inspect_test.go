@@ -215,6 +215,17 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 				want(t, "with the remedy", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 			}
 		}},
+		{"a rule drops one pod's", "forward-drop", doctor.Problem, "table ip filter", func() func() {
+			p, del := add("lonely", list, lab.TCP(8088, 81))
+			p.Serve(81, "lonely")
+			n.Run("iptables-nft", "-I", "FORWARD", "-d", p.V4, "-p", "tcp", "--dport", "81", "-j", "DROP")
+			want(t, "behind that rule", n.Client.Who("tcp4", lab.NodeV4+":8088"), "")
+			return func() {
+				n.Run("iptables-nft", "-D", "FORWARD", "1")
+				want(t, "without it", n.Client.Who("tcp4", lab.NodeV4+":8088"), "lonely")
+				del()
+			}
+		}},
 		{"an nft filter drops", "forward-drop", doctor.Problem, "table inet fw", func() func() {
 			n.Feed("table inet fw { chain f { type filter hook forward priority 0;\n tcp dport 80 drop\n }\n }", "nft", "-f", "-")
 			want(t, "behind an nft filter", n.Client.Who("tcp4", lab.NodeV4+":8080"), "")

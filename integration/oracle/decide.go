@@ -100,6 +100,7 @@ func snapshot() (conflict.Snapshot, error) {
 	s.Local = on.Local
 	reader := nft.NewReader()
 	reader.Concerns = hostport.Concerns(on.Local, mappings())
+	reader.Asked = hostport.Asked(mappings())
 	s.NFT = reader
 	if s.Native, err = reader.BaseChains(); err != nil {
 		return s, err

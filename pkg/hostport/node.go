@@ -5,6 +5,7 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
 )
@@ -131,5 +132,12 @@ func Concerns(local []Local, ms []Mapping) func(netip.Addr) bool {
 			}
 		}
 		return false
+	}
+}
+
+// Asked tells the hostPorts of ms.
+func Asked(ms []Mapping) func(port uint16) bool {
+	return func(port uint16) bool {
+		return slices.ContainsFunc(ms, func(m Mapping) bool { return m.HostPort == port })
 	}
 }

@@ -194,3 +194,36 @@ func TestDestination(t *testing.T) {
 		}
 	}
 }
+
+func TestPort(t *testing.T) {
+	load := exprBytes("payload", num(1, 1), num(2, 2), num(3, 2), num(4, 2))
+	is := exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{0x75, 0x30})))
+	for _, tt := range []struct {
+		name  string
+		exprs []byte
+		found bool
+	}{
+		{"behind the protocol and a comment", join(exprBytes("meta", num(1, 1), num(2, 16)), exprBytes("match", str(1, "comment")), load, is), true},
+		{"the source port", join(exprBytes("payload", num(1, 1), num(2, 2), num(3, 0), num(4, 2)), is), false},
+		{"the destination's first bytes", join(exprBytes("payload", num(1, 1), num(2, 1), num(3, 2), num(4, 2)), is), false},
+		{"another size", join(load, exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{0x75, 0x30, 0, 0})))), false},
+		{"a port above it", join(load, exprBytes("cmp", num(1, 1), num(2, 5), at(3|nested, at(1, []byte{0x75, 0x30})))), false},
+		{"a payload is written", join(exprBytes("payload", num(5, 1), num(2, 2), num(3, 2), num(4, 2)), load, is), false},
+		{"behind a limit", join(exprBytes("limit"), load, is), false},
+	} {
+		p, ok := port(at(ruleExprs|nested, tt.exprs))
+		if ok != tt.found || ok && p != 30000 {
+			t.Errorf("%s: got %d, %v", tt.name, p, ok)
+		}
+		r := NewReader()
+		for _, asked := range []uint16{30000, 80} {
+			r.Asked = func(port uint16) bool { return port == asked }
+			if got := r.elsewhere(at(ruleExprs|nested, tt.exprs)); got != (tt.found && asked == 80) {
+				t.Errorf("%s: asked for %d: elsewhere %v", tt.name, asked, got)
+			}
+		}
+	}
+	if NewReader().elsewhere(at(ruleExprs|nested, join(load, is))) {
+		t.Error("nobody asked for ports, and a rule is left out")
+	}
+}

@@ -36,6 +36,9 @@ type Reader struct {
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool
+	// Asked, if set, tells the destination ports that matter: Rules leaves out those
+	// that ask for another one before they have any effect. They are kept.
+	Asked func(port uint16) bool
 	// Wanted, if set, tells the chains that Names is about. It must not change.
 	Wanted func(chain string) bool
 	conn   *conn
@@ -110,6 +113,9 @@ func (r *Reader) readRules(t Table, chain, key string) ([]Rule, error) {
 	}
 	rules := make([]Rule, 0, len(msgs))
 	for _, m := range msgs {
+		if r.elsewhere(m) {
+			continue
+		}
 		ru, err := decodeRule(m)
 		if err != nil {
 			return nil, err
@@ -117,6 +123,15 @@ func (r *Reader) readRules(t Table, chain, key string) ([]Rule, error) {
 		rules = append(rules, ru)
 	}
 	return rules, nil
+}
+
+// elsewhere reports whether the rule in a message is for other ports.
+func (r *Reader) elsewhere(m []byte) bool {
+	if r.Asked == nil {
+		return false
+	}
+	p, ok := port(m)
+	return ok && !r.Asked(p)
 }
 
 // concerning keeps the rules of a table that concern somebody.

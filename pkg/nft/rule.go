@@ -140,17 +140,38 @@ func decodeRule(b []byte) (r Rule, err error) {
 	return r, err
 }
 
-// destination finds the one destination that a rule in a message begins with the
-// comparison with, as nearly all of kube-proxy's in iptables-nft do. Nothing
-// before it has an effect.
+// destination finds the one destination that a rule in a message compares with, as
+// nearly all of kube-proxy's in iptables-nft do.
 func destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
-	const setsSomething = 3 // NFTA_META_SREG
 	off, size := uint32(16), uint32(4)
 	if is6 {
 		off, size = 24, 16
 	}
+	v, ok := asked(m, networkHeader, off, size)
+	if ok {
+		a, ok = netip.AddrFromSlice(v)
+	}
+	return a, ok
+}
+
+// port finds the one destination port that a rule in a message compares with.
+func port(m []byte) (uint16, bool) {
+	v, ok := asked(m, transportHeader, 2, 2)
+	if !ok {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(v), true
+}
+
+// Bases of payloads (NFT_PAYLOAD_*).
+const networkHeader, transportHeader = 1, 2
+
+// asked finds the one value that size bytes of a header must have for a rule in a
+// message to have any effect: nothing before the comparison has one.
+func asked(m []byte, base, off, size uint32) (v []byte, ok bool) {
+	const setsSomething = 3 // NFTA_META_SREG
 	list, _ := Attrs(m).Get(ruleExprs)
-	loaded := uint32(0) // the register with the destination, if it was just loaded
+	loaded := uint32(0) // the register with the bytes, if they were just loaded
 	stop := errors.New("stop")
 	_ = eachAttr(list, func(_ uint16, elem []byte) error {
 		name, _ := Attrs(elem).Get(exprName)
@@ -171,18 +192,18 @@ func destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
 			if was == 0 || was != reg {
 				return nil
 			}
-			a, ok = netip.AddrFromSlice(Value(value))
-			ok = ok && op == 0 && a.Is4() != is6
+			v = Value(value)
+			ok = op == 0 && len(v) == int(size)
 			return stop
 		case "payload":
 			reg, loads := e.Num(1)
-			base, _ := e.Num(2)
+			from, _ := e.Num(2)
 			at, _ := e.Num(3)
 			n, _ := e.Num(4)
 			if !loads {
 				return stop
 			}
-			if base == 1 && at == off && n == size {
+			if from == base && at == off && n == size {
 				loaded = reg
 			}
 		default:
@@ -190,7 +211,7 @@ func destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
 		}
 		return nil
 	})
-	return a, ok
+	return v, ok
 }
 
 // text returns a string without its NUL.

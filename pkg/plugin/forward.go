@@ -39,11 +39,12 @@ func (i *inspection) filters() ([]filter, error) {
 		w := walk.New(i.view.dumps[at].Table("filter"), walk.Options{Family: at.family, Sets: host.Sets{}, Forward: true})
 		out = append(out, filter{w, "FORWARD", c.Policy == "DROP", "iptables-legacy table filter", func(f hostport.Family) bool { return f == at.family }})
 	}
-	chains, err := i.view.scout.reader.ForwardChains()
+	r := nft.NewReader() // of its own: who asks for hostPorts is not told of pods' addresses and ports
+	chains, err := r.ForwardChains()
 	for _, c := range chains {
 		for _, f := range hostport.Families() {
 			if conflict.Carries(c.Table, f) {
-				out = append(out, filter{walk.NewNFT(i.view.scout.reader, c.Table, f, nil), c.Name, i.view.scout.reader.Drops(c),
+				out = append(out, filter{walk.NewNFT(r, c.Table, f, nil), c.Name, r.Drops(c),
 					"nftables table " + c.Table.String(), func(o hostport.Family) bool { return o == f }})
 			}
 		}

@@ -48,6 +48,9 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 	s.reader = nft.NewReader()
 	s.generation, _ = s.reader.Generation() // without it find looks again
 	s.reader.Concerns = hostport.Concerns(on.Local, ms)
+	if len(ms) > 0 {
+		s.reader.Asked = hostport.Asked(ms)
+	}
 	if s.all { // as text
 		return
 	}
