@@ -48,16 +48,14 @@ const (
 
 func meta(key uint32, to int) nft.Expr { return numbers("meta", 1, reg(to), 2, key) }
 
-// equal compares the first register.
-func equal(b []byte) nft.Expr {
-	e := numbers("cmp", 1, reg(0), 2, 0)
-	e.Attrs = e.Attrs.With(3|nested, data(b))
-	return e
-}
+// equal and differs compare the first register.
+func equal(b []byte) nft.Expr { return compare(0, b) }
 
-func notZero(n int) nft.Expr {
-	e := numbers("cmp", 1, reg(0), 2, 1)
-	e.Attrs = e.Attrs.With(3|nested, data(make([]byte, n)))
+func differs(b []byte) nft.Expr { return compare(1, b) }
+
+func compare(op uint32, b []byte) nft.Expr {
+	e := numbers("cmp", 1, reg(0), 2, op)
+	e.Attrs = e.Attrs.With(3|nested, data(b))
 	return e
 }
 
@@ -145,12 +143,14 @@ func only(p hostport.Proto) []nft.Expr {
 	return []nft.Expr{meta(metaL4proto, 0), equal([]byte{byte(p)})}
 }
 
-// to and from compare an address with a network.
-func (f familyInfo) to(network string) []nft.Expr { return f.within(f.dst, network) }
+// to and from ask for an address in a network, notTo for one of the family outside.
+func (f familyInfo) to(network string) []nft.Expr { return f.within(f.dst, network, equal) }
 
-func (f familyInfo) from(network string) []nft.Expr { return f.within(f.src, network) }
+func (f familyInfo) notTo(network string) []nft.Expr { return f.within(f.dst, network, differs) }
 
-func (f familyInfo) within(off uint32, network string) []nft.Expr {
+func (f familyInfo) from(network string) []nft.Expr { return f.within(f.src, network, equal) }
+
+func (f familyInfo) within(off uint32, network string, compare func([]byte) nft.Expr) []nft.Expr {
 	p := netip.MustParsePrefix(network)
 	out := f.only()
 	full := p.Addr().AsSlice()
@@ -158,15 +158,15 @@ func (f familyInfo) within(off uint32, network string) []nft.Expr {
 	case n == 0:
 		return out
 	case n == p.Addr().BitLen():
-		return append(out, payload(networkHeader, off, f.addrLen(), 0), equal(full))
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), compare(full))
 	case n%8 == 0: // nft loads only the bytes that count
-		return append(out, payload(networkHeader, off, uint32(n/8), 0), equal(full[:n/8]))
+		return append(out, payload(networkHeader, off, uint32(n/8), 0), compare(full[:n/8]))
 	default:
 		mask := make([]byte, len(full))
 		for i := range n {
 			mask[i/8] |= 1 << (7 - i%8)
 		}
-		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(mask), equal(full))
+		return append(out, payload(networkHeader, off, f.addrLen(), 0), masked(mask), compare(full))
 	}
 }
 

@@ -49,14 +49,11 @@ func rules(o options) map[string][]nft.Rule {
 // passed output.
 func (w writer) bases() {
 	v4, v6 := info(hostport.IPv4), info(hostport.IPv6)
-	w.add("prerouting", v4.to("127.0.0.0/8"), one(verdict(nft.Return, "")))
+	w.add("prerouting", v4.notTo("127.0.0.0/8"), localDestination(), one(verdict(nft.Jump, "hostports4")))
+	w.add("prerouting", v6.only(), localDestination(), one(verdict(nft.Jump, "hostports6")))
 	w.add("output", v4.to("127.0.0.0/8"), one(verdict(nft.Goto, "loopback4")))
-	w.add("output", v6.to("::1/128"), one(verdict(nft.Return, "")))
-	for _, base := range []string{"prerouting", "output"} {
-		for _, f := range []familyInfo{v4, v6} {
-			w.add(base, f.only(), localDestination(), one(verdict(nft.Jump, f.name("hostports"))))
-		}
-	}
+	w.add("output", v4.only(), localDestination(), one(verdict(nft.Jump, "hostports4")))
+	w.add("output", v6.notTo("::1/128"), localDestination(), one(verdict(nft.Jump, "hostports6")))
 }
 
 // hostports are those at the node's addresses but loopback's.
@@ -131,7 +128,7 @@ func (w writer) guard() {
 // translated is "ct status dnat".
 func translated() []nft.Expr {
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
-	return one(ct(ctStatus, 0), masked(dnatBit), notZero(4))
+	return one(ct(ctStatus, 0), masked(dnatBit), differs(make([]byte, 4)))
 }
 
 const linkLocal = "fe80::/10"

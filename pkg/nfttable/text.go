@@ -19,7 +19,6 @@ func (k keyType) String() string {
 // ruleTexts are the rules of the shared chains as nft prints them; rules has
 // them as the kernel does.
 func ruleTexts(o options) map[string][]string {
-	base := []string{"meta nfproto ipv4 fib daddr type local jump hostports4", "meta nfproto ipv6 fib daddr type local jump hostports6"}
 	asked := func(option, text string) []string {
 		if !o[option] {
 			return nil
@@ -41,9 +40,11 @@ func ruleTexts(o options) map[string][]string {
 		"loopback4": {conditional("4", "ip"), specific("4", "ip"),
 			"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost"},
 		"masquerading": masqueradingTexts(),
-		"prerouting":   append([]string{"type nat hook prerouting priority dstnat + 5; policy accept;", "ip daddr 127.0.0.0/8 return"}, base...),
-		"output":       append([]string{"type nat hook output priority -95; policy accept;", "ip daddr 127.0.0.0/8 goto loopback4", "ip6 daddr ::1 return"}, base...),
-		"postrouting":  append([]string{"type nat hook postrouting priority srcnat - 10; policy accept;"}, postroutingTexts(o)...),
+		"prerouting": {"type nat hook prerouting priority dstnat + 5; policy accept;",
+			"ip daddr != 127.0.0.0/8 fib daddr type local jump hostports4", "meta nfproto ipv6 fib daddr type local jump hostports6"},
+		"output": {"type nat hook output priority -95; policy accept;", "ip daddr 127.0.0.0/8 goto loopback4",
+			"meta nfproto ipv4 fib daddr type local jump hostports4", "ip6 daddr != ::1 fib daddr type local jump hostports6"},
+		"postrouting": append([]string{"type nat hook postrouting priority srcnat - 10; policy accept;"}, postroutingTexts(o)...),
 		"guard": {"type filter hook input priority mangle; policy accept;",
 			"ip daddr 127.0.0.0/8 ct status dnat return", "ip daddr 127.0.0.0/8 iifname @guarded drop"},
 	}
