@@ -45,12 +45,12 @@ func rules(o options) map[string][]nft.Rule {
 
 // bases lead to the hostPorts. To 127.0.0.1 only the node itself is led: what comes in
 // for it the kernel drops when it routes, which is too late for what has been
-// translated (for ::1 it does so before). By loopback nothing new comes in: it has
-// passed output.
+// translated. (For ::1 it does so before, but not before a bridge's netfilter.) By
+// loopback nothing new comes in: it has passed output.
 func (w writer) bases() {
 	v4, v6 := info(hostport.IPv4), info(hostport.IPv6)
 	w.add("prerouting", v4.notTo("127.0.0.0/8"), localDestination(), one(verdict(nft.Jump, "hostports4")))
-	w.add("prerouting", v6.only(), localDestination(), one(verdict(nft.Jump, "hostports6")))
+	w.add("prerouting", v6.notTo("::1/128"), localDestination(), one(verdict(nft.Jump, "hostports6")))
 	w.add("output", v4.to("127.0.0.0/8"), one(verdict(nft.Goto, "loopback4")))
 	w.add("output", v4.only(), localDestination(), one(verdict(nft.Jump, "hostports4")))
 	w.add("output", v6.notTo("::1/128"), localDestination(), one(verdict(nft.Jump, "hostports6")))
@@ -115,14 +115,20 @@ func (w writer) postrouting() {
 	}
 }
 
-// guard drops what was sent to 127.0.0.0/8 and came in on a link with route_localnet.
-// It stands at input, where what goes to pods does not pass. What is an answer to the
-// node itself, sent to another address of it, has been translated; a packet without
-// a conntrack entry has not.
+// guard keeps packets to and from 127.0.0.0/8 out of links with route_localnet, which
+// lets in both. The gate is before every translation, and only new connections pass
+// it. What is not new, or has no conntrack entry, is not translated to anywhere else:
+// it comes by input, where what goes to pods does not pass. There an answer to the
+// node itself, sent to another address of it, has been translated.
 func (w writer) guard() {
-	toLoopback := info(hostport.IPv4).to("127.0.0.0/8")
-	w.add("guard", toLoopback, translated(), one(verdict(nft.Return, "")))
-	w.add("guard", toLoopback, one(meta(metaIifname, 0), inSet(setGuarded), verdict(nft.Drop, "")))
+	f := info(hostport.IPv4)
+	to, from := f.to("127.0.0.0/8"), f.from("127.0.0.0/8")
+	drop := one(meta(metaIifname, 0), inSet(setGuarded), verdict(nft.Drop, ""))
+	w.add("gate", to, drop)
+	w.add("gate", from, drop)
+	w.add("guard", from, drop)
+	w.add("guard", to, translated(), one(verdict(nft.Return, "")))
+	w.add("guard", to, drop)
 }
 
 // translated is "ct status dnat".

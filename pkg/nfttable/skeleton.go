@@ -22,6 +22,9 @@ const (
 	Priority  = -95
 	prioSNAT  = 90
 	prioGuard = -150
+	// prioGate is before every other translation: a nat chain must come behind
+	// conntrack (-200).
+	prioGate = -199
 )
 
 // Types of the parts of keys (nft's enum datatypes), six bits each in the type of
@@ -181,7 +184,7 @@ func chains() []nft.Chain {
 		return nft.Chain{Table: Name(), Name: name, Type: typ, Hook: hook, Priority: prio}
 	}
 	return []nft.Chain{plain("hostports4"), plain("hostports6"), plain("loopback4"), plain("masquerading"),
-		base("prerouting", "nat", nft.Prerouting, Priority), base("output", "nat", nft.Output, Priority),
+		base("gate", "nat", nft.Prerouting, prioGate), base("prerouting", "nat", nft.Prerouting, Priority), base("output", "nat", nft.Output, Priority),
 		base("postrouting", "nat", nft.Postrouting, prioSNAT), base("guard", "filter", nft.Input, prioGuard)}
 }
 

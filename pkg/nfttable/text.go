@@ -41,11 +41,13 @@ func ruleTexts(o options) map[string][]string {
 			"ip daddr 127.0.0.1 dnat ip to meta l4proto . th dport map @localhost"},
 		"masquerading": masqueradingTexts(),
 		"prerouting": {"type nat hook prerouting priority dstnat + 5; policy accept;",
-			"ip daddr != 127.0.0.0/8 fib daddr type local jump hostports4", "meta nfproto ipv6 fib daddr type local jump hostports6"},
+			"ip daddr != 127.0.0.0/8 fib daddr type local jump hostports4", "ip6 daddr != ::1 fib daddr type local jump hostports6"},
 		"output": {"type nat hook output priority -95; policy accept;", "ip daddr 127.0.0.0/8 goto loopback4",
 			"meta nfproto ipv4 fib daddr type local jump hostports4", "ip6 daddr != ::1 fib daddr type local jump hostports6"},
 		"postrouting": append([]string{"type nat hook postrouting priority srcnat - 10; policy accept;"}, postroutingTexts(o)...),
-		"guard": {"type filter hook input priority mangle; policy accept;",
+		"gate": {"type nat hook prerouting priority -199; policy accept;",
+			"ip daddr 127.0.0.0/8 iifname @guarded drop", "ip saddr 127.0.0.0/8 iifname @guarded drop"},
+		"guard": {"type filter hook input priority mangle; policy accept;", "ip saddr 127.0.0.0/8 iifname @guarded drop",
 			"ip daddr 127.0.0.0/8 ct status dnat return", "ip daddr 127.0.0.0/8 iifname @guarded drop"},
 	}
 }

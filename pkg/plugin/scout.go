@@ -157,7 +157,7 @@ func (s *scout) some(t *iptables.Tools, f hostport.Family, asked *hostport.Attac
 func landmarks() map[string][]string {
 	return map[string][]string{
 		"nat":    {"PREROUTING", "OUTPUT", "POSTROUTING"},
-		"mangle": {"INPUT", "KUBE-IPTABLES-HINT"},
+		"mangle": {"PREROUTING", "KUBE-IPTABLES-HINT"},
 	}
 }
 

@@ -13,56 +13,63 @@ import (
 
 // A base is a base chain of ours: where our jumps to chain go.
 type base struct {
-	table, name, chain, match string
+	table, name, chain string
+	// ways are the packets that must get to the chain, each with a jump of its own.
+	ways []way
 	// first asks for the head of the chain, otherwise for the end.
 	first bool
-	// sources are those of the packets that must get to the chain, each with a jump of
-	// its own. No source is every packet.
-	sources []netip.Prefix
 	// from are what comes from there, as far as it is known.
 	from []netip.Prefix
+}
+
+// A way is what a jump matches: packets from source, if that is a network, and match.
+type way struct {
+	source netip.Prefix
+	match  string
 }
 
 // bases are the base chains, for the sources that have jumps to the masquerading and
 // those that are masqueraded.
 func bases(f hostport.Family, sources, from []netip.Prefix) []base {
-	local, all := "-m addrtype --dst-type LOCAL", []netip.Prefix{{}}
-	post := base{table: "nat", name: "POSTROUTING", chain: masq, match: "-m conntrack --ctstate DNAT", first: true, sources: sources, from: from}
-	out := base{table: "nat", name: "OUTPUT", chain: hostports, match: local, sources: all}
+	local := []way{{match: "-m addrtype --dst-type LOCAL"}}
+	post := base{table: "nat", name: "POSTROUTING", chain: masq, first: true, from: from}
+	for _, s := range sources {
+		post.ways = append(post.ways, way{s, "-m conntrack --ctstate DNAT"})
+	}
+	out := base{table: "nat", name: "OUTPUT", chain: hostports, ways: local}
 	if f == hostport.IPv6 {
-		return []base{{table: "nat", name: "PREROUTING", chain: hostports, match: local, sources: all}, out, post}
+		return []base{{table: "nat", name: "PREROUTING", chain: hostports, ways: local}, out, post}
 	}
 	return []base{
 		// Only the node itself reaches what is mapped at 127.0.0.1. The kernel drops
 		// what comes in for it when it routes: too late for what has been translated.
-		{table: "nat", name: "PREROUTING", chain: hostports, match: "! -d 127.0.0.0/8 " + local, sources: all}, out, post,
-		// What was sent to another address of the node and has become 127.0.0.1 is an
-		// answer to the node itself.
-		{table: "mangle", name: "INPUT", chain: guard, match: "-d 127.0.0.0/8 -m conntrack ! --ctstate DNAT", first: true, sources: all},
+		{table: "nat", name: "PREROUTING", chain: hostports, ways: []way{{match: "! -d 127.0.0.0/8 " + local[0].match}}}, out, post,
+		// route_localnet lets in packets to 127.0.0.0/8, and from there.
+		{table: "mangle", name: "PREROUTING", chain: guard, ways: []way{{match: "-d 127.0.0.0/8"}, {match: "-s 127.0.0.0/8"}}, first: true},
 	}
 }
 
-// rule is the jump of packets from source.
-func (b base) rule(source netip.Prefix) string {
-	rule := b.match + " -m comment --comment " + sharedComment + " -j " + b.chain
-	if source.Bits() > 0 {
-		rule = "-s " + source.String() + " " + rule
+// rule is the jump of w.
+func (b base) rule(w way) string {
+	rule := w.match + " -m comment --comment " + sharedComment + " -j " + b.chain
+	if w.source.Bits() > 0 {
+		rule = "-s " + w.source.String() + " " + rule
 	}
 	return rule
 }
 
-// find returns the jumps of packets from source among js.
-func (b base) find(js []jump, source netip.Prefix) []jump {
-	want := canonical(b.rule(source))
+// find returns the jumps of w among js.
+func (b base) find(js []jump, w way) []jump {
+	want := canonical(b.rule(w))
 	return slices.DeleteFunc(slices.Clone(js), func(j jump) bool { return canonical(j.text) != want })
 }
 
-// misplaced reports whether our jump of packets from source, the rule at place,
-// stands before one that must come first, or behind one that ends their walk.
-func (b base) misplaced(rules []iptsave.Spec, place int, source netip.Prefix) bool {
-	from := slices.DeleteFunc(slices.Clone(b.from), func(p netip.Prefix) bool { return !source.Contains(p.Addr()) })
-	if len(from) == 0 && source.Bits() > 0 {
-		from = []netip.Prefix{source}
+// misplaced reports whether our jump of w, the rule at place, stands before one that
+// must come first, or behind one that ends their walk.
+func (b base) misplaced(rules []iptsave.Spec, place int, w way) bool {
+	from := slices.DeleteFunc(slices.Clone(b.from), func(p netip.Prefix) bool { return !w.source.Contains(p.Addr()) })
+	if len(from) == 0 && w.source.Bits() > 0 {
+		from = []netip.Prefix{w.source}
 	}
 	for i, s := range rules {
 		if !b.first && i > place && s.Target == "KUBE-SERVICES" {
@@ -99,11 +106,11 @@ func (t *table) settle(b base) {
 		return
 	}
 	var kept, fresh []jump
-	for _, s := range b.sources {
-		if there := b.find(js, s); len(there) == 1 && !b.misplaced(t.foreign[b.name], there[0].index, s) {
+	for _, w := range b.ways {
+		if there := b.find(js, w); len(there) == 1 && !b.misplaced(t.foreign[b.name], there[0].index, w) {
 			kept = append(kept, there[0])
 		} else {
-			fresh = append(fresh, jump{text: b.rule(s), index: -1})
+			fresh = append(fresh, jump{text: b.rule(w), index: -1})
 		}
 	}
 	t.jumps[b.name] = append(kept, fresh...)

@@ -70,12 +70,12 @@ func (l *Layout) Misplaced() []string {
 // checkBase says what is wrong with our jumps in a base chain, and whether they are
 // there.
 func checkBase(t *table, b base) (problem string, there bool) {
-	for _, s := range b.sources {
-		place := b.place(t, s)
+	for _, w := range b.ways {
+		place := b.place(t, w)
 		switch {
 		case place < 0:
 			return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain), false
-		case !b.misplaced(t.foreign[b.name], place, s):
+		case !b.misplaced(t.foreign[b.name], place, w):
 		case b.first:
 			problem = fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain)
 		default:
@@ -85,13 +85,14 @@ func checkBase(t *table, b base) (problem string, there bool) {
 	return problem, true
 }
 
-// place is where the first jump stands that takes packets from source, -1 if none
-// does. One from a network that holds the source does too.
-func (b base) place(t *table, source netip.Prefix) int {
+// place is where the first jump of w stands, -1 if there is none. One from a network
+// that holds w's source does too.
+func (b base) place(t *table, w way) int {
 	for _, j := range t.jumps[b.name] {
 		o, _ := iptsave.Rule{Text: j.text}.Spec().Option("-s")
 		p, _ := netip.ParsePrefix(o.Value())
-		if canonical(j.text) == canonical(b.rule(p)) && (!p.IsValid() || p.Bits() <= source.Bits() && p.Contains(source.Addr())) {
+		wider := !p.IsValid() || p.Bits() <= w.source.Bits() && p.Contains(w.source.Addr())
+		if text := canonical(j.text); text == canonical(b.rule(w)) || wider && text == canonical(b.rule(way{p, w.match})) {
 			return j.index
 		}
 	}

@@ -97,7 +97,7 @@ func TestCheckReportsEachLoss(t *testing.T) {
 		{"the jump from PREROUTING", drop("nat", "PREROUTING", 0), []string{"IPv4 table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS is missing"}},
 		{"the jump from OUTPUT", drop("nat", "OUTPUT", 0), []string{"the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing"}},
 		{"the jump from POSTROUTING", drop("nat", "POSTROUTING", 0), []string{"the jump from POSTROUTING to PORTGUARD-MASQ is missing"}},
-		{"the jump to the guard", drop("mangle", "INPUT", 0), []string{"IPv4 table mangle: the jump from INPUT to PORTGUARD-GUARD is missing"}},
+		{"the jump to the guard", drop("mangle", "PREROUTING", 0), []string{"IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing"}},
 		{"the guard's rule", drop("mangle", guard, 0), []string{`chain PORTGUARD-GUARD lacks the rule "-i veth1`}},
 		{"a jump in the shared chain", drop("nat", hostports, 0), []string{`chain PORTGUARD-HOSTPORTS lacks the rule "-p tcp`}},
 		{"the jump in the shared masquerade chain", drop("nat", masq, 0), []string{`chain PORTGUARD-MASQ lacks the rule "-d 10.1.0.2/32`}},
@@ -123,7 +123,7 @@ func TestCheckReportsEachLoss(t *testing.T) {
 			k["nat"]["POSTROUTING"] = slices.Insert(k["nat"]["POSTROUTING"], 0, "-j ACCEPT")
 		}, []string{"the jump from POSTROUTING to PORTGUARD-MASQ stands behind a rule that ends the walk"}},
 		{"everything", wipe, []string{
-			"chain PORTGUARD-GUARD is missing", "from INPUT to PORTGUARD-GUARD is missing",
+			"chain PORTGUARD-GUARD is missing", "from PREROUTING to PORTGUARD-GUARD is missing",
 			"chain PGD-" + key + " is missing", "chain PGM-" + key + " is missing", "chain PORTGUARD-HOSTPORTS is missing", "chain PORTGUARD-MASQ is missing",
 			"from PREROUTING to PORTGUARD-HOSTPORTS is missing", "from OUTPUT to PORTGUARD-HOSTPORTS is missing", "from POSTROUTING to PORTGUARD-MASQ is missing",
 		}},

@@ -60,7 +60,7 @@ func foreign() fake {
 	k["nat"]["PREROUTING"] = []string{"-m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES"}
 	k["nat"]["OUTPUT"] = []string{"-m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES"}
 	k["nat"]["POSTROUTING"] = []string{"-j KUBE-POSTROUTING", "-s 10.1.0.2/32 -j CNI-0123"}
-	k["mangle"]["INPUT"] = []string{"-i eth0 -j ACCEPT"}
+	k["mangle"]["PREROUTING"] = []string{"-i eth0 -j ACCEPT"}
 	return k
 }
 

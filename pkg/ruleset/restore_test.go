@@ -21,13 +21,13 @@ type fake map[string]map[string][]string
 
 func newFake() fake {
 	return fake{
-		"mangle": {"INPUT": nil, "POSTROUTING": nil},
+		"mangle": {"PREROUTING": nil, "POSTROUTING": nil},
 		"nat":    {"PREROUTING": nil, "OUTPUT": nil, "POSTROUTING": nil},
 	}
 }
 
 func isBase(chain string) bool {
-	return slices.Contains([]string{"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, chain)
+	return slices.Contains([]string{"PREROUTING", "OUTPUT", "POSTROUTING"}, chain)
 }
 
 // save prints as iptables-save does.

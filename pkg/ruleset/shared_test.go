@@ -52,7 +52,7 @@ func TestTheGuardFollowsTheLink(t *testing.T) {
 		t.Errorf("moved (-want +got)\n%s", diff)
 	}
 	k.put(t, v4, simple("a", "", 80), Node{})
-	if got := k.layout(t, v4).Guarded(); len(got) != 0 || len(k["mangle"]["INPUT"]) != 0 {
+	if got := k.layout(t, v4).Guarded(); len(got) != 0 || len(k["mangle"]["PREROUTING"]) != 0 {
 		t.Errorf("without localhost: %v\n%s", got, k.save())
 	}
 }
