@@ -5,6 +5,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,11 +56,23 @@ func TestLoopbackFromOutside(t *testing.T) {
 		}
 		want(t, "the node's address from a neighbour", n.Client.Who("tcp4", lab.NodeV4+":8080"), "wildcard")
 		want(t, "the node's address from a pod", evil.Who("tcp4", lab.NodeV4+":8080"), "wildcard")
+	})
+}
 
-		// A bridge's netfilter sees what ip6_rcv would have dropped.
-		evil.Run("ip", "-6", "route", "add", "::1", "via", "fd00:88::1", "dev", "eth0", "src", evil.V6)
-		evil.Run("ip", "-6", "addr", "del", "::1/128", "dev", "lo")
-		want(t, "::1 from a pod", evil.Who("tcp6", "[::1]:8080"), "")
+// A bridge's netfilter asks the chains before the kernel drops what is for ::1.
+func TestLoopbackFromABridge(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "46", nil)
+		web, evil := n.NewPod("web"), n.NewPod("evil")
+		n.MustAdd(evil, list)
+		n.MustAdd(web, list, lab.UDP(8080, 80))
+		n.Sysctl("net/bridge/bridge-nf-call-ip6tables", "1")
+		for to, translated := range map[string]bool{"fd00:88::1": true, "::1": false} {
+			evil.SendFrame(n.MAC("cni0"), netip.AddrPortFrom(netip.MustParseAddr(evil.V6), 4444), netip.AddrPortFrom(netip.MustParseAddr(to), 8080))
+			evil.Get("tcp6", "[fd00:88::1]:1") // sent after it
+			flows := n.Run("sh", "-c", "conntrack -L -f ipv6 -p udp 2>/dev/null")
+			want(t, "a flow to "+to, fmt.Sprint(strings.Contains(flows, "dst="+to+" sport=4444 dport=8080")), fmt.Sprint(translated))
+		}
 	})
 }
 
