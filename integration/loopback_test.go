@@ -3,10 +3,8 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -105,12 +103,13 @@ func TestOthersAtLoopback(t *testing.T) {
 // answer of the second would come back for the address that the first has forged.
 func TestForgedLoopback(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
-		list := pointToPoint(t, n)
+		list := strings.Replace(n.Network("net", "4", nil), `"type":"bridge"`, `"type":"ptp"`, 1) // each pod has a link of its own
 		a, b := n.NewPod("a"), n.NewPod("b")
 		n.MustAdd(a, list, lab.TCP(8081, 81))
 		n.MustAdd(b, list, lab.UDP(8080, 80))
 		n.ServeUDP("udp4", "127.0.0.53:53", "secret")
 		n.ServeUDP("udp4", lab.NodeV4+":7000", "service")
+		want(t, "links of pods on a bridge", n.Run("ip", "-o", "link", "show", "type", "bridge"), "")
 		aims(a.Netns, "10.88.0.1", a.V4)
 		aims(b.Netns, "10.88.0.1", b.V4)
 		a.Run("ip", "addr", "add", "127.0.0.53/32", "dev", "eth0")
@@ -142,16 +141,4 @@ func TestForgedLoopback(t *testing.T) {
 		n.Run("conntrack", "-F")
 		want(t, "an answer without the guard", fmt.Sprint(attack()), "true")
 	})
-}
-
-// pointToPoint is a conflist with the ptp plugin: each pod has a link of its own.
-func pointToPoint(t *testing.T, n *lab.Node) string {
-	b, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "net", "plugins": []any{
-		map[string]any{"type": "ptp", "ipMasq": true, "ipam": map[string]any{"type": "host-local", "dataDir": filepath.Join(n.Dir, "ipam"),
-			"ranges": []any{[]any{map[string]any{"subnet": lab.PodNetV4}}}, "routes": []any{map[string]any{"dst": "0.0.0.0/0"}}}},
-		n.Plugin(nil)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }

@@ -21,15 +21,8 @@ func TestLocalhostGuard(t *testing.T) {
 		n.MustAdd(evil, list)
 		n.MustAdd(web, list, lab.TCP(8080, 80))
 		want(t, "route_localnet", n.ReadSysctl("net/ipv4/conf/cni0/route_localnet"), "1")
-		attack := func() string {
-			// The pod sends packets for 127.0.0.1 to the node.
-			evil.Sysctl("net/ipv4/conf/all/route_localnet", "1")
-			_, _ = evil.Try("", "ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
-			evil.Run("ip", "route", "replace", "127.0.0.0/8", "via", "10.88.0.1", "dev", "eth0", "src", evil.V4)
-			_, _ = evil.Try("", "ip", "route", "flush", "table", "local", "127.0.0.0/8")
-			return evil.Who("tcp4", "127.0.0.1:6000")
-		}
-		want(t, "a pod's packet to 127.0.0.1 of the node", attack(), "")
+		aims(evil.Netns, "10.88.0.1", evil.V4)
+		want(t, "a pod's packet to 127.0.0.1 of the node", evil.Who("tcp4", "127.0.0.1:6000"), "")
 		n.Run("nft", "table ip other { chain raw { type filter hook prerouting priority raw; ip daddr 127.0.0.1 tcp dport 6001 notrack; }; }")
 		n.ServeTCP("tcp4", "127.0.0.1:6001", "untracked")
 		want(t, "one without conntrack", evil.Who("tcp4", "127.0.0.1:6001"), "")
@@ -38,7 +31,7 @@ func TestLocalhostGuard(t *testing.T) {
 		} else {
 			n.Iptables("", "-t mangle -F PORTGUARD-GUARD")
 		}
-		want(t, "the same without the guard (does the attack work?)", attack(), "secret")
+		want(t, "the same without the guard (does the attack work?)", evil.Who("tcp4", "127.0.0.1:6000"), "secret")
 		want(t, "the same without conntrack", evil.Who("tcp4", "127.0.0.1:6001"), "untracked")
 
 		if err := n.Del(web, list, lab.TCP(8080, 80)); err != nil {

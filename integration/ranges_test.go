@@ -60,6 +60,15 @@ func (c crowd) call(t *testing.T, command string, i int, conf string) {
 
 func (c crowd) add(t *testing.T, i int) { t.Helper(); c.call(t, "ADD", i, c.conf(i)) }
 
+// leave takes all away; the rules are those of before then.
+func (c crowd) leave(t *testing.T, before string) {
+	t.Helper()
+	for i := range crowdSize {
+		c.call(t, "DEL", i, bare(c.n))
+	}
+	unchanged(t, c.n, before)
+}
+
 // works asks an attachment's ports from outside, from the node and from the pod itself.
 // What comes from the pod's network, or from 127.0.0.1, is masqueraded.
 func (c crowd) works(t *testing.T, i int) {
@@ -158,10 +167,7 @@ func TestManyAttachmentsInTrouble(t *testing.T) {
 		n.WipeState()
 		mustCall(t, n, "ADD", pod, late)
 		mustCall(t, n, "DEL", pod, bare(n))
-		for i := range crowdSize {
-			c.call(t, "DEL", i, bare(n))
-		}
-		unchanged(t, n, before)
+		c.leave(t, before)
 	})
 }
 
@@ -180,10 +186,7 @@ func TestConditionsInACrowd(t *testing.T) {
 		if !strings.Contains(n.Rules(), "PORTGUARD-TCP-8192-12287") {
 			t.Error("no chain was cut")
 		}
-		for i := range crowdSize {
-			c.call(t, "DEL", i, bare(n))
-		}
-		unchanged(t, n, before)
+		c.leave(t, before)
 	})
 }
 
@@ -244,10 +247,7 @@ func TestFlushedChainsFreeNothing(t *testing.T) {
 				refused(chain + " and a DEL")
 			}
 		}
-		for i := range crowdSize {
-			c.call(t, "DEL", i, bare(n))
-		}
-		unchanged(t, n, before)
+		c.leave(t, before)
 	})
 }
 

@@ -32,9 +32,8 @@ type path struct {
 	held   int
 	which  string
 	cells  []load.Cell
-	// rounds are the medians of each round of a cell, took sums them up.
+	// rounds are the medians of each round of a cell.
 	rounds [][]float64
-	took   []stats.Summary
 }
 
 // twins are second nodes of what portguard is compared with, that hold one hostPort:
@@ -73,7 +72,7 @@ func flows(b *bench) {
 	figures := b.load(load.Job{Flows: &job}).figures()
 	for i := range paths {
 		for range paths[i].cells {
-			paths[i].rounds, paths[i].took = append(paths[i].rounds, figures[0]), append(paths[i].took, stats.Of(figures[0]))
+			paths[i].rounds = append(paths[i].rounds, figures[0])
 			figures = figures[1:]
 		}
 	}
@@ -115,7 +114,8 @@ func flowTable(paths []path, job load.Flows) *report.Table {
 	}
 	for _, p := range paths {
 		row := []string{p.plugin, p.which}
-		for _, s := range p.took {
+		for _, series := range p.rounds {
+			s := stats.Of(series)
 			row = append(row, stats.Figure(s.Median), interval(s))
 		}
 		t.Add(row...)
@@ -179,7 +179,7 @@ func flowChart(paths []path, numbers []int) *chart.Chart {
 		}
 		for i, k := range numbers {
 			if p.held == k || p.held == 0 { // the last path of a number wins
-				c.Series[at].Values[i] = p.took[0]
+				c.Series[at].Values[i] = stats.Of(p.rounds[0])
 			}
 		}
 	}

@@ -63,7 +63,7 @@ func (w writer) hostports(f familyInfo) {
 	w.ifAsked(f.name("addresses"), chain, specific(f))
 	if f.family == hostport.IPv6 {
 		// Of one byte the kernel makes a faster comparison, and it is enough for most.
-		w.add(chain, f.to("fe00::/8"), f.to(linkLocal)[2:], one(verdict(nft.Return, "")))
+		w.add(chain, f.to("fe00::/8"), f.to(linkLocal)[len(f.only()):], one(verdict(nft.Return, "")))
 	}
 	w.ifAsked(f.name("spared"), chain, f.only(), protoAndPort(0),
 		one(payload(networkHeader, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, "")))

@@ -31,19 +31,19 @@ type way struct {
 // bases are the base chains, for the sources that have jumps to the masquerading and
 // those that are masqueraded.
 func bases(f hostport.Family, sources, from []netip.Prefix) []base {
-	local := []way{{match: "-m addrtype --dst-type LOCAL"}}
+	const local = "-m addrtype --dst-type LOCAL"
 	post := base{table: "nat", name: "POSTROUTING", chain: masq, first: true, from: from}
 	for _, s := range sources {
 		post.ways = append(post.ways, way{s, "-m conntrack --ctstate DNAT"})
 	}
-	out := base{table: "nat", name: "OUTPUT", chain: hostports, ways: local}
+	out := base{table: "nat", name: "OUTPUT", chain: hostports, ways: []way{{match: local}}}
 	if f == hostport.IPv6 {
-		return []base{{table: "nat", name: "PREROUTING", chain: hostports, ways: local}, out, post}
+		return []base{{table: "nat", name: "PREROUTING", chain: hostports, ways: []way{{match: local}}}, out, post}
 	}
 	return []base{
 		// Only the node itself reaches what is mapped at 127.0.0.1. The kernel drops
 		// what comes in for it when it routes: too late for what has been translated.
-		{table: "nat", name: "PREROUTING", chain: hostports, ways: []way{{match: "! -d 127.0.0.0/8 " + local[0].match}}}, out, post,
+		{table: "nat", name: "PREROUTING", chain: hostports, ways: []way{{match: "! -d 127.0.0.0/8 " + local}}}, out, post,
 		// route_localnet lets in packets to 127.0.0.0/8, and from there.
 		{table: "mangle", name: "PREROUTING", chain: guard, ways: []way{{match: "-d 127.0.0.0/8"}, {match: "-s 127.0.0.0/8"}}, first: true},
 	}

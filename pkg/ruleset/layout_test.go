@@ -98,6 +98,7 @@ func TestCheckReportsEachLoss(t *testing.T) {
 		{"the jump from OUTPUT", drop("nat", "OUTPUT", 0), []string{"the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing"}},
 		{"the jump from POSTROUTING", drop("nat", "POSTROUTING", 0), []string{"the jump from POSTROUTING to PORTGUARD-MASQ is missing"}},
 		{"the jump to the guard", drop("mangle", "PREROUTING", 0), []string{"IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing"}},
+		{"the other jump to the guard", drop("mangle", "PREROUTING", 1), []string{"IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing"}},
 		{"the guard's rule", drop("mangle", guard, 0), []string{`chain PORTGUARD-GUARD lacks the rule "-i veth1`}},
 		{"a jump in the shared chain", drop("nat", hostports, 0), []string{`chain PORTGUARD-HOSTPORTS lacks the rule "-p tcp`}},
 		{"the jump in the shared masquerade chain", drop("nat", masq, 0), []string{`chain PORTGUARD-MASQ lacks the rule "-d 10.1.0.2/32`}},
