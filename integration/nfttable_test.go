@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portguard/portguard/integration/lab"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 )
 
@@ -33,7 +33,7 @@ func readTable(t *testing.T, n *lab.Node) *nfttable.Table {
 	t.Helper()
 	var table *nfttable.Table
 	var err error
-	n.Do(func() { table, err = nfttable.Read(nft.NewReader()) })
+	n.Do(func() { table, err = nfttable.Read(nftconn.NewReader()) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/xt"
 )
 
@@ -81,7 +82,7 @@ func decoded(t *testing.T, n *lab.Node, ipv6 bool) []string {
 	}
 	var rules []nft.Rule
 	var err error
-	n.Do(func() { rules, err = nft.NewReader().Rules(table, "PREROUTING") })
+	n.Do(func() { rules, err = nftconn.NewReader().Rules(table, "PREROUTING") })
 	if err != nil || len(rules) != 1 {
 		t.Fatalf("%d rules, %v", len(rules), err)
 	}

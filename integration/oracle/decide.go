@@ -12,7 +12,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
 
@@ -98,7 +98,7 @@ func snapshot() (conflict.Snapshot, error) {
 		return s, err
 	}
 	s.Local = on.Local
-	reader := nft.NewReader()
+	reader := nftconn.NewReader()
 	reader.Concerns = hostport.Concerns(on.Local, mappings())
 	reader.Asked = hostport.Asked(mappings())
 	s.NFT = reader

@@ -8,7 +8,7 @@ import (
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 )
 
@@ -33,8 +33,8 @@ func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, 
 	var err error
 	w.Node.Do(func() {
 		var have *nfttable.Table
-		if have, err = nfttable.Read(nft.NewReader()); err == nil {
-			err = nfttable.Diff(have, have.Put(a, true)).Commit.Apply()
+		if have, err = nfttable.Read(nftconn.NewReader()); err == nil {
+			err = nftconn.Apply(nfttable.Diff(have, have.Put(a, true)).Commit)
 		}
 	})
 	if err != nil {
@@ -43,8 +43,8 @@ func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, 
 	after := w.Send(t)
 	w.Node.Do(func() {
 		var have *nfttable.Table
-		if have, err = nfttable.Read(nft.NewReader()); err == nil {
-			err = nfttable.Diff(have, have.Remove(a.Owner.Key())).Commit.Apply()
+		if have, err = nfttable.Read(nftconn.NewReader()); err == nil {
+			err = nftconn.Apply(nfttable.Diff(have, have.Remove(a.Owner.Key())).Commit)
 		}
 	})
 	if err != nil {

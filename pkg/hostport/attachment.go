@@ -75,7 +75,9 @@ type Attachment struct {
 	// Localhost maps 127.0.0.1 too. It needs Link.
 	Localhost bool `json:"localhost"`
 	// Link is the host's interface towards the pod, "" if unknown.
-	Link         string   `json:"link,omitempty"`
+	Link string `json:"link,omitempty"`
+	// LocalnetWas is what route_localnet of Link was before portguard needed it.
+	LocalnetWas  bool     `json:"localnetWas,omitempty"`
 	ConditionsV4 []string `json:"conditionsV4,omitempty"`
 	ConditionsV6 []string `json:"conditionsV6,omitempty"`
 }

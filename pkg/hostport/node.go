@@ -80,17 +80,21 @@ func (l Listener) Who() string {
 	return fmt.Sprintf("%s (pid %d)", l.Holder.Comm, l.Holder.PID)
 }
 
-// A Claim is a mapping that the rules of an attachment of ours hold now.
+// A Claim is a mapping that is in place now, whoever made it.
 type Claim struct {
 	Owner Owner
-	Key   string
-	// Backend is where it is in place.
-	Backend string
-	// Flavour is that of iptables, where it is the backend.
-	Flavour string
+	Key   Key
+	// Backend is the name of the backend that has it, Where the place in words.
+	Backend, Where string
 	// Priority is that of the base chain in which the mapping is.
 	Priority int32
 	Mapping  Mapping
+	// Foreign is set for what another plugin made. Its rules speak for themselves: the
+	// claim tells whose they are, and whether that one is dead.
+	Foreign bool
+	// SparesServices is set where addresses of infrastructure are left alone although
+	// the attachment did not know them.
+	SparesServices bool
 	// Dst are the addresses at which it is in place.
 	Dst addrset.Set
 	// Part is set for a mapping with conditions.
@@ -103,14 +107,6 @@ type Claim struct {
 	// Dead means that the owner's network namespace is gone or that it was
 	// there before the node's last boot.
 	Dead bool
-}
-
-// Where names the table that holds the mapping.
-func (c Claim) Where() string {
-	if c.Flavour == "" {
-		return "nftables table inet portguard"
-	}
-	return "iptables-" + c.Flavour + " table nat"
 }
 
 // Concerns tells the destinations that mappings ms can be about on a node with

@@ -30,8 +30,11 @@ const maxComment = 255
 // commentTag starts the comment of every rule of ours.
 const commentTag = "portguard"
 
-// Key returns 24 characters that name the attachment in chain and file names.
-func (o Owner) Key() string {
+// A Key is 24 characters that name an attachment in chain and file names.
+type Key = string
+
+// Key returns the key of the attachment.
+func (o Owner) Key() Key {
 	return digest(o.ContainerID + "\x00" + o.IfName)
 }
 

@@ -9,8 +9,8 @@ import (
 	"fmt"
 )
 
-// errAttr means that netlink attributes are cut off.
-var errAttr = errors.New("the answer of the kernel is cut off")
+// ErrCutOff means that netlink attributes are cut off.
+var ErrCutOff = errors.New("the answer of the kernel is cut off")
 
 // Attrs are netlink attributes as they came. They are looked up in place,
 // because of most rules only the first expressions matter.
@@ -22,17 +22,18 @@ const attrTypeMask = 0x3fff
 // parseAttrs checks attributes: length and type as 16-bit numbers in the
 // machine's order, then the payload, padded to four bytes.
 func parseAttrs(b []byte) (Attrs, error) {
-	if err := eachAttr(b, func(uint16, []byte) error { return nil }); err != nil {
+	if err := EachAttr(b, func(uint16, []byte) error { return nil }); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func eachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
+// EachAttr calls f for each attribute, until it fails.
+func EachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
 	for len(b) >= 4 {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < 4 || n > len(b) {
-			return fmt.Errorf("%w: an attribute has %d bytes, and %d are left", errAttr, n, len(b))
+			return fmt.Errorf("%w: an attribute has %d bytes, and %d are left", ErrCutOff, n, len(b))
 		}
 		if err := f(binary.NativeEndian.Uint16(b[2:])&attrTypeMask, b[4:n]); err != nil {
 			return err
@@ -40,7 +41,7 @@ func eachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
 		b = b[min(len(b), (n+3)&^3):]
 	}
 	if len(b) > 0 {
-		return errAttr
+		return ErrCutOff
 	}
 	return nil
 }
@@ -71,7 +72,7 @@ func (a Attrs) With(typ uint16, payload []byte) Attrs {
 // Text returns a string attribute without its NUL.
 func (a Attrs) Text(typ uint16) string {
 	b, _ := a.Get(typ)
-	return text(b)
+	return Text(b)
 }
 
 // Num returns a number of four bytes, which nf_tables writes in network order,
@@ -94,7 +95,7 @@ func (a Attrs) Nested(typ uint16) (Attrs, error) {
 // Flags of types do not matter, in nested attributes neither.
 func Contains(a, b Attrs) bool {
 	same := true
-	err := eachAttr(b, func(typ uint16, want []byte) error {
+	err := EachAttr(b, func(typ uint16, want []byte) error {
 		have, ok := a.Get(typ)
 		if same = same && ok; ok && !bytes.Equal(have, want) {
 			h, err1 := parseAttrs(have)

@@ -73,7 +73,7 @@ func TestParseAttrs(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parseAttrs(tt.in)
-			if errors.Is(err, errAttr) != tt.fail || !tt.fail && err != nil {
+			if errors.Is(err, ErrCutOff) != tt.fail || !tt.fail && err != nil {
 				t.Fatalf("error is %v, want one: %v", err, tt.fail)
 			}
 			if diff := cmp.Diff(tt.want, listed(got)); diff != "" {
@@ -86,7 +86,7 @@ func TestParseAttrs(t *testing.T) {
 func TestEachAttrKeepsOrderAndStops(t *testing.T) {
 	var got []uint16
 	stop := errors.New("stop")
-	err := eachAttr(join(at(1), at(1|nested), at(3), at(4)), func(typ uint16, _ []byte) error {
+	err := EachAttr(join(at(1), at(1|nested), at(3), at(4)), func(typ uint16, _ []byte) error {
 		if got = append(got, typ); typ == 3 {
 			return stop
 		}
@@ -114,7 +114,7 @@ func TestAttrsValues(t *testing.T) {
 	if in, err := a.Nested(8); err != nil || len(in) != 0 {
 		t.Errorf("what is not there is %v, %v", in, err)
 	}
-	if _, err := a.Nested(5); !errors.Is(err, errAttr) {
+	if _, err := a.Nested(5); !errors.Is(err, ErrCutOff) {
 		t.Errorf("error of a cut nested attribute is %v", err)
 	}
 }

@@ -8,30 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// More attribute numbers of nf_tables.h.
-const (
-	tableName = 1
-
-	chainPolicy = 5
-
-	setKeyType = 4
-	setDataLen = 7
-	setDesc    = 9
-	setID      = 10
-	// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER and nft's BYTEORDER_HOST_ENDIAN.
-	setUserdata       = 13
-	udataKeyByteorder = 0
-	hostEndian        = 1
-
-	setExpr       = 17
-	setDescConcat = 2
-	setFieldLen   = 1
-	listElem      = 1
-
-	// SetConcat is NFT_SET_CONCAT: an interval in each field of the key.
-	SetConcat = setConcat
-)
-
 func be32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
 func cstring(s string) []byte { return append([]byte(s), 0) }
@@ -40,17 +16,17 @@ func nest(typ uint16) uint16 { return typ | unix.NLA_F_NESTED }
 
 // CreateTable adds a table, which must not be there.
 func (b *Batch) CreateTable(t Table) {
-	b.add(newTable, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, Attrs{}.With(tableName, cstring(t.Name)), "create")
+	b.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, Attrs{}.With(tableName, cstring(t.Name)), "create")
 }
 
 // WakeTable takes the flag dormant from a table.
 func (b *Batch) WakeTable(t Table) {
-	b.add(newTable, 0, t, Attrs{}.With(tableName, cstring(t.Name)).With(2, be32(0)), "wake")
+	b.add(unix.NFT_MSG_NEWTABLE, 0, t, Attrs{}.With(tableName, cstring(t.Name)).With(2, be32(0)), "wake")
 }
 
 // DeleteTable removes a table with all that is in it.
 func (b *Batch) DeleteTable(t Table) {
-	b.add(delTable, 0, t, Attrs{}.With(tableName, cstring(t.Name)), "delete")
+	b.add(unix.NFT_MSG_DELTABLE, 0, t, Attrs{}.With(tableName, cstring(t.Name)), "delete")
 }
 
 // AddChain adds a chain: a base chain with the policy accept if it has a type.
@@ -60,19 +36,19 @@ func (b *Batch) AddChain(c Chain) {
 		hook := Attrs{}.With(hookNum, be32(c.Hook)).With(hookPriority, be32(uint32(c.Priority)))
 		a = a.With(nest(chainHook), hook).With(chainPolicy, be32(uint32(Accept))).With(chainType, cstring(c.Type))
 	}
-	b.add(newChain, unix.NLM_F_CREATE, c.Table, a, "add chain %s", c.Name)
+	b.add(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, c.Table, a, "add chain %s", c.Name)
 }
 
 // DeleteChain removes a chain and its rules.
 func (b *Batch) DeleteChain(t Table, name string) {
 	a := Attrs{}.With(chainTable, cstring(t.Name)).With(chainName, cstring(name))
 	b.FlushChain(t, name)
-	b.add(delChain, 0, t, a, "delete chain %s", name)
+	b.add(unix.NFT_MSG_DELCHAIN, 0, t, a, "delete chain %s", name)
 }
 
 // FlushChain removes the rules of a chain.
 func (b *Batch) FlushChain(t Table, name string) {
-	b.add(delRule, 0, t, Attrs{}.With(ruleTable, cstring(t.Name)).With(ruleChain, cstring(name)), "flush chain %s", name)
+	b.add(unix.NFT_MSG_DELRULE, 0, t, Attrs{}.With(ruleTable, cstring(t.Name)).With(ruleChain, cstring(name)), "flush chain %s", name)
 }
 
 // AddRule appends a rule.
@@ -85,13 +61,13 @@ func (b *Batch) AddRule(t Table, chain string, r Rule) {
 	if r.Comment != "" {
 		a = a.With(ruleUserdata, userdata(r.Comment))
 	}
-	b.add(newRule, unix.NLM_F_CREATE|unix.NLM_F_APPEND, t, a, "add a rule to chain %s", chain)
+	b.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, t, a, "add a rule to chain %s", chain)
 }
 
 // DeleteRule removes one rule.
 func (b *Batch) DeleteRule(t Table, chain string, handle uint64) {
 	a := Attrs{}.With(ruleTable, cstring(t.Name)).With(ruleChain, cstring(chain)).With(ruleHandle, binary.BigEndian.AppendUint64(nil, handle))
-	b.add(delRule, 0, t, a, "delete rule %d of chain %s", handle, chain)
+	b.add(unix.NFT_MSG_DELRULE, 0, t, a, "delete rule %d of chain %s", handle, chain)
 }
 
 // AddSet adds a set or map. Fields are the lengths of the parts of its key.
@@ -115,18 +91,18 @@ func (b *Batch) AddSet(s Set, keyType, dataType uint32, dataLen int, fields []in
 	if s.Counted {
 		a = a.With(nest(setExpr), Attrs{}.With(exprName, cstring("counter")))
 	}
-	b.add(newSet, unix.NLM_F_CREATE, s.Table, a, "add set %s", s.Name)
+	b.add(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, s.Table, a, "add set %s", s.Name)
 }
 
 // CreateElement adds an element, which must not be there: the kernel refuses a
 // second claimant of the same key.
 func (b *Batch) CreateElement(t Table, set string, e Element) {
-	b.element(newSetElem, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, set, e, "create element")
+	b.element(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, set, e, "create element")
 }
 
 // DeleteElement removes an element. The kernel looks at the key only.
 func (b *Batch) DeleteElement(t Table, set string, e Element) {
-	b.element(delSetElem, 0, t, set, Element{Key: e.Key, KeyEnd: e.KeyEnd, Text: e.Text}, "delete element")
+	b.element(unix.NFT_MSG_DELSETELEM, 0, t, set, Element{Key: e.Key, KeyEnd: e.KeyEnd, Text: e.Text}, "delete element")
 }
 
 func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb string) {

@@ -35,14 +35,14 @@ func TestDecodeChain(t *testing.T) {
 		{"a hook without a priority is none", chainBytes(at(chainHook|nested, num(hookNum, 0))), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, ok, err := decodeChain(Inet, tt.in)
+			c, ok, err := DecodeChain(Inet, tt.in)
 			if diff := cmp.Diff(tt.want, c); diff != "" || ok != tt.base || err != nil {
 				t.Errorf("got %v, %v (-want +got)\n%s", ok, err, diff)
 			}
 		})
 	}
 	for _, cut := range [][]byte{chainBytes()[:3], chainBytes(at(chainHook|nested, []byte{9, 9}))} {
-		if _, ok, err := decodeChain(Inet, cut); ok || !errors.Is(err, errAttr) {
+		if _, ok, err := DecodeChain(Inet, cut); ok || !errors.Is(err, ErrCutOff) {
 			t.Errorf("a chain that is cut off: got %v, %v", ok, err)
 		}
 	}
@@ -74,7 +74,7 @@ func TestDecodeRule(t *testing.T) {
 		{"user data may lack a comment", join(head, at(ruleUserdata, []byte{9, 1, 'a', 0, 0, 7})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := decodeRule(tt.in)
+			r, err := DecodeRule(tt.in)
 			if diff := cmp.Diff(tt.want, r, cmpopts.EquateEmpty()); diff != "" || err != nil {
 				t.Errorf("error is %v (-want +got)\n%s", err, diff)
 			}
@@ -87,7 +87,7 @@ func TestDecodeRule(t *testing.T) {
 		"its attributes":   at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})),
 		"a later one only": at(ruleExprs|nested, exprBytes("cmp"), exprBytes("cmp", []byte{1, 2, 3})),
 	} {
-		if r, err := decodeRule(in); !errors.Is(err, errAttr) {
+		if r, err := DecodeRule(in); !errors.Is(err, ErrCutOff) {
 			t.Errorf("%s is cut off: got %+v, %v", name, r, err)
 		}
 	}
@@ -107,13 +107,13 @@ func TestDecodeSet(t *testing.T) {
 			Set{Table: tab, Name: "s", Flags: SetMap | SetAnonymous, KeyLen: 2, Verdicts: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := decodeSet(tab, tt.in)
+			s, err := DecodeSet(tab, tt.in)
 			if diff := cmp.Diff(tt.want, s); diff != "" || err != nil {
 				t.Errorf("error is %v (-want +got)\n%s", err, diff)
 			}
 		})
 	}
-	if _, err := decodeSet(tab, head[:5]); !errors.Is(err, errAttr) {
+	if _, err := DecodeSet(tab, head[:5]); !errors.Is(err, ErrCutOff) {
 		t.Errorf("a set that is cut off: error is %v", err)
 	}
 }

@@ -40,8 +40,8 @@ func TestDecodeElements(t *testing.T) {
 			[]Element{{Key: []byte{1}, KeyEnd: []byte{9}, Verdict: goOn}}},
 		{"an interval has an end of its own", elems(elem(value(elemKey, 1)), elem(value(elemKey, 9), num(elemFlags, elemIntervalEnd))),
 			[]Element{{Key: []byte{1}, Verdict: goOn}, {Key: []byte{9}, Flags: elemIntervalEnd, Verdict: goOn}}},
-		{"a catch-all has no key", elems(elem(num(elemFlags, elemCatchAll), at(elemData|nested, verdict(Drop, "")))),
-			[]Element{{Flags: elemCatchAll, Verdict: Verdict{Code: Drop}}}},
+		{"a catch-all has no key", elems(elem(num(elemFlags, ElemCatchAll), at(elemData|nested, verdict(Drop, "")))),
+			[]Element{{Flags: ElemCatchAll, Verdict: Verdict{Code: Drop}}}},
 		{"a verdict map leads to a chain", elems(elem(value(elemKey, 1), at(elemData|nested, verdict(Goto, "svc")), at(elemUserdata, remark("ns/svc")))),
 			[]Element{{Key: []byte{1}, Verdict: Verdict{Goto, "svc"}, Comment: "ns/svc"}}},
 		{"a map holds values", elems(elem(value(elemKey, 1), value(elemData, 10, 0, 0, 2))),
@@ -54,7 +54,7 @@ func TestDecodeElements(t *testing.T) {
 			[]Element{{Key: []byte{1}, Verdict: goOn, Packets: 258, Counted: true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := decodeElements(tt.in)
+			got, err := DecodeElements(tt.in)
 			if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
 				t.Errorf("error is %v (-want +got)\n%s", err, diff)
 			}
@@ -67,7 +67,7 @@ func TestDecodeElements(t *testing.T) {
 		"a counter": elems(elem(at(7|nested, junk))),
 		"a verdict": elems(elem(at(elemData|nested, at(dataVerdict|nested, junk)))),
 	} {
-		if got, err := decodeElements(in); !errors.Is(err, errAttr) {
+		if got, err := DecodeElements(in); !errors.Is(err, ErrCutOff) {
 			t.Errorf("%s is cut off: got %+v, %v", name, got, err)
 		}
 	}
@@ -119,7 +119,7 @@ func FuzzDecodeChain(f *testing.F) {
 	f.Add(chainBytes(hookBytes(0, 1), str(chainType, "nat")))
 	f.Add(chainBytes()[:9])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, ok, err := decodeChain(Inet, b); ok && err != nil {
+		if _, ok, err := DecodeChain(Inet, b); ok && err != nil {
 			t.Error(err)
 		}
 	})
@@ -129,7 +129,7 @@ func FuzzDecodeRule(f *testing.F) {
 	f.Add(join(at(ruleHandle, make([]byte, 8)), at(ruleExprs|nested, exprBytes("cmp", num(1, 8)), exprBytes("immediate", num(1, 0), at(2|nested, verdict(Jump, "c")))), at(ruleUserdata, remark("x"))))
 	f.Add(at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		r, err := decodeRule(b)
+		r, err := DecodeRule(b)
 		if err != nil {
 			return
 		}
@@ -146,7 +146,7 @@ func FuzzDecodeElements(f *testing.F) {
 	f.Add(elems(elem(value(elemKey, 0, 80), value(elemKeyEnd, 0, 90), at(elemUserdata, remark("x"))), elem(num(elemFlags, 2), at(elemData|nested, verdict(Goto, "c")))))
 	f.Add(elems(elem([]byte{1, 2, 3})))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		if es, err := decodeElements(b); err == nil {
+		if es, err := DecodeElements(b); err == nil {
 			for _, e := range es {
 				_ = e.IntervalEnd() || e.CatchAll()
 			}
@@ -160,7 +160,7 @@ func FuzzDestination(f *testing.F) {
 	f.Add(dst, false)
 	f.Add(dst, true)
 	f.Fuzz(func(t *testing.T, in []byte, is6 bool) {
-		a, ok := destination(in, is6)
+		a, ok := Destination(in, is6)
 		if ok && (!a.IsValid() || a.Is4() == is6) {
 			t.Errorf("destination %v", a)
 		}
@@ -188,7 +188,7 @@ func TestDestination(t *testing.T) {
 		{"behind something unknown", join(exprBytes("frob"), load, is(1, 0)), false},
 		{"behind a verdict", join(exprBytes("immediate"), load, is(1, 0)), false},
 	} {
-		a, ok := destination(at(ruleExprs|nested, tt.exprs), false)
+		a, ok := Destination(at(ruleExprs|nested, tt.exprs), false)
 		if ok != tt.found || ok && a.String() != "10.0.0.1" {
 			t.Errorf("%s: got %v, %v", tt.name, a, ok)
 		}
@@ -211,19 +211,9 @@ func TestPort(t *testing.T) {
 		{"a payload is written", join(exprBytes("payload", num(5, 1), num(2, 2), num(3, 2), num(4, 2)), load, is), false},
 		{"behind a limit", join(exprBytes("limit"), load, is), false},
 	} {
-		p, ok := port(at(ruleExprs|nested, tt.exprs))
+		p, ok := DestinationPort(at(ruleExprs|nested, tt.exprs))
 		if ok != tt.found || ok && p != 30000 {
 			t.Errorf("%s: got %d, %v", tt.name, p, ok)
 		}
-		r := NewReader()
-		for _, asked := range []uint16{30000, 80} {
-			r.Asked = func(port uint16) bool { return port == asked }
-			if got := r.elsewhere(at(ruleExprs|nested, tt.exprs)); got != (tt.found && asked == 80) {
-				t.Errorf("%s: asked for %d: elsewhere %v", tt.name, asked, got)
-			}
-		}
-	}
-	if NewReader().elsewhere(at(ruleExprs|nested, join(load, is))) {
-		t.Error("nobody asked for ports, and a rule is left out")
 	}
 }

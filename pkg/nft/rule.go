@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Table names a table.
@@ -19,19 +21,22 @@ type Table struct {
 // Families of tables in which destinations of IP packets can be translated
 // (include/uapi/linux/netfilter.h).
 const (
-	Inet uint8 = 1
-	IPv4 uint8 = 2
-	IPv6 uint8 = 10
+	Inet uint8 = unix.NFPROTO_INET
+	IPv4 uint8 = unix.NFPROTO_IPV4
+	IPv6 uint8 = unix.NFPROTO_IPV6
 )
 
 // Hooks (NF_INET_*).
 const (
-	Prerouting  uint32 = 0
-	Input       uint32 = 1
-	Forward     uint32 = 2
-	Output      uint32 = 3
-	Postrouting uint32 = 4
+	Prerouting  uint32 = unix.NF_INET_PRE_ROUTING
+	Input       uint32 = unix.NF_INET_LOCAL_IN
+	Forward     uint32 = unix.NF_INET_FORWARD
+	Output      uint32 = unix.NF_INET_LOCAL_OUT
+	Postrouting uint32 = unix.NF_INET_POST_ROUTING
 )
+
+// TableDormant is NFT_TABLE_F_DORMANT: the table is there and does nothing.
+const TableDormant = 1
 
 // String returns the table as nft writes it.
 func (t Table) String() string {
@@ -63,37 +68,17 @@ type Expr struct {
 	Attrs Attrs
 }
 
-// Attribute numbers of include/uapi/linux/netfilter/nf_tables.h.
-const (
-	chainTable = 1
-	chainName  = 3
-	chainHook  = 4
-	chainType  = 7
-
-	hookNum      = 1
-	hookPriority = 2
-
-	ruleTable    = 1
-	ruleChain    = 2
-	ruleHandle   = 3
-	ruleExprs    = 4
-	ruleUserdata = 7
-
-	exprName = 1
-	exprData = 2
-)
-
-// decodeChain reads a chain. Base is false for one that is no base chain. There
+// DecodeChain reads a chain. Base is false for one that is no base chain. There
 // may be thousands, so each attribute is looked at once.
-func decodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
+func DecodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
 	c.Table.Family = family
 	var hook []byte
-	err = eachAttr(b, func(typ uint16, payload []byte) error {
+	err = EachAttr(b, func(typ uint16, payload []byte) error {
 		switch typ {
 		case chainTable:
 			c.Table.Name = word(payload)
 		case chainName:
-			c.Name = text(payload)
+			c.Name = Text(payload)
 		case chainType:
 			c.Type = word(payload)
 		case chainHook:
@@ -111,8 +96,8 @@ func decodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
 	return c, ok1 && ok2, err
 }
 
-// decodeRule reads the expressions of a rule.
-func decodeRule(b []byte) (r Rule, err error) {
+// DecodeRule reads the expressions of a rule.
+func DecodeRule(b []byte) (r Rule, err error) {
 	a, err := parseAttrs(b)
 	if err != nil {
 		return r, err
@@ -125,9 +110,9 @@ func decodeRule(b []byte) (r Rule, err error) {
 	r.Comment = comment(data)
 	list, _ := a.Get(ruleExprs)
 	n := 0
-	_ = eachAttr(list, func(uint16, []byte) error { n++; return nil })
+	_ = EachAttr(list, func(uint16, []byte) error { n++; return nil })
 	r.Exprs = make([]Expr, 0, n)
-	err = eachAttr(list, func(_ uint16, elem []byte) error {
+	err = EachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := parseAttrs(elem)
 		if err != nil {
 			return err
@@ -140,9 +125,9 @@ func decodeRule(b []byte) (r Rule, err error) {
 	return r, err
 }
 
-// destination finds the one destination that a rule in a message compares with, as
+// Destination finds the one destination that a rule in a message compares with, as
 // nearly all of kube-proxy's in iptables-nft do.
-func destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
+func Destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
 	off, size := uint32(16), uint32(4)
 	if is6 {
 		off, size = 24, 16
@@ -154,8 +139,8 @@ func destination(m []byte, is6 bool) (a netip.Addr, ok bool) {
 	return a, ok
 }
 
-// port finds the one destination port that a rule in a message compares with.
-func port(m []byte) (uint16, bool) {
+// DestinationPort finds the one destination port that a rule in a message compares with.
+func DestinationPort(m []byte) (uint16, bool) {
 	v, ok := asked(m, transportHeader, 2, 2)
 	if !ok {
 		return 0, false
@@ -164,16 +149,16 @@ func port(m []byte) (uint16, bool) {
 }
 
 // Bases of payloads (NFT_PAYLOAD_*).
-const networkHeader, transportHeader = 1, 2
+const networkHeader, transportHeader = unix.NFT_PAYLOAD_NETWORK_HEADER, unix.NFT_PAYLOAD_TRANSPORT_HEADER
 
 // asked finds the one value that size bytes of a header must have for a rule in a
 // message to have any effect: nothing before the comparison has one.
 func asked(m []byte, base, off, size uint32) (v []byte, ok bool) {
-	const setsSomething = 3 // NFTA_META_SREG
+	const setsSomething = unix.NFTA_META_SREG
 	list, _ := Attrs(m).Get(ruleExprs)
 	loaded := uint32(0) // the register with the bytes, if they were just loaded
 	stop := errors.New("stop")
-	_ = eachAttr(list, func(_ uint16, elem []byte) error {
+	_ = EachAttr(list, func(_ uint16, elem []byte) error {
 		name, _ := Attrs(elem).Get(exprName)
 		data, _ := Attrs(elem).Get(exprData)
 		e := Attrs(data)
@@ -214,8 +199,8 @@ func asked(m []byte, base, off, size uint32) (v []byte, ok bool) {
 	return v, ok
 }
 
-// text returns a string without its NUL.
-func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
+// Text returns a string without its NUL.
+func Text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
 // word is text without a copy for the words that nearly all messages have.
 func word(b []byte) string {
@@ -245,4 +230,4 @@ func (r Rule) Target() string {
 	return ""
 }
 
-const immediateData = 2
+const immediateData = unix.NFTA_IMMEDIATE_DATA

@@ -2,7 +2,11 @@
 
 package nft
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
 
 // A Set is what a look-up must know of a set or map.
 type Set struct {
@@ -18,12 +22,15 @@ type Set struct {
 
 // Flags of sets and elements.
 const (
-	SetAnonymous = 1
-	SetInterval  = 4
-	SetMap       = 8
+	SetAnonymous = unix.NFT_SET_ANONYMOUS
+	SetInterval  = unix.NFT_SET_INTERVAL
+	SetMap       = unix.NFT_SET_MAP
+	// SetConcat is NFT_SET_CONCAT: an interval in each field of the key.
+	SetConcat = 0x80
 
-	elemIntervalEnd = 1
-	elemCatchAll    = 2
+	elemIntervalEnd = unix.NFT_SET_ELEM_INTERVAL_END
+	// ElemCatchAll is NFT_SET_ELEM_CATCHALL.
+	ElemCatchAll = 0x2
 )
 
 // An Element is a member of a set.
@@ -49,7 +56,7 @@ type Element struct {
 func (e Element) IntervalEnd() bool { return e.Flags&elemIntervalEnd != 0 }
 
 // CatchAll reports whether the element stands for all keys that no other has.
-func (e Element) CatchAll() bool { return e.Flags&elemCatchAll != 0 }
+func (e Element) CatchAll() bool { return e.Flags&ElemCatchAll != 0 }
 
 // A Verdict is what becomes of a packet; Chain is where a jump or goto leads.
 type Verdict struct {
@@ -69,36 +76,11 @@ const (
 	Return   int32 = -5
 )
 
-const (
-	setTable    = 1
-	setName     = 2
-	setFlags    = 3
-	setKeyLen   = 5
-	setDataType = 6
+// TypeVerdict is NFT_DATA_VERDICT, the data type of a verdict map.
+const TypeVerdict = 0xffffff00
 
-	elemListTable = 1
-	elemListSet   = 2
-	elemListElems = 3
-
-	elemKey      = 1
-	elemData     = 2
-	elemFlags    = 3
-	elemUserdata = 6
-	elemExpr     = 7
-	elemKeyEnd   = 10
-	elemExprs    = 11
-
-	dataValue   = 1
-	dataVerdict = 2
-
-	verdictCode  = 1
-	verdictChain = 2
-
-	// TypeVerdict is NFT_DATA_VERDICT, the data type of a verdict map.
-	TypeVerdict = 0xffffff00
-)
-
-func decodeSet(t Table, b []byte) (Set, error) {
+// DecodeSet reads the description of a set of table t.
+func DecodeSet(t Table, b []byte) (Set, error) {
 	a, err := parseAttrs(b)
 	s := Set{Table: t, Name: a.Text(setName)}
 	s.Flags, _ = a.Num(setFlags)
@@ -109,15 +91,15 @@ func decodeSet(t Table, b []byte) (Set, error) {
 	return s, err
 }
 
-// decodeElements reads the elements of one message.
-func decodeElements(b []byte) ([]Element, error) {
+// DecodeElements reads the elements of one message.
+func DecodeElements(b []byte) ([]Element, error) {
 	a, err := parseAttrs(b)
 	if err != nil {
 		return nil, err
 	}
 	var out []Element
 	list, _ := a.Get(elemListElems)
-	err = eachAttr(list, func(_ uint16, elem []byte) error {
+	err = EachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := decodeElement(elem)
 		out = append(out, e)
 		return err

@@ -73,12 +73,6 @@ func TestOptionsOfAPart(t *testing.T) {
 	if len(part.options) != 2 {
 		t.Errorf("the table before has changed: %v", part.options)
 	}
-	if p := Diff(part, after); p.ElementsOnly() {
-		t.Error("rules are made, and the plan is said to be of elements only")
-	}
-	if p := Diff(after, after.Put(web("c", ports(on(v4, "", tcp, 8081, 80))), false)); !p.ElementsOnly() {
-		t.Error("rules that are there are made again")
-	}
 }
 
 // What a comment asks for is not trusted: rules that are not as they must be are made

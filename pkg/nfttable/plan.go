@@ -72,11 +72,6 @@ func Diff(have, want *Table) Plan {
 // Empty reports whether nothing is to be done.
 func (p Plan) Empty() bool { return p.Prepare.Empty() && p.Script == "" && p.Commit.Empty() }
 
-// ElementsOnly reports whether p changes elements of sets and nothing else.
-func (p Plan) ElementsOnly() bool {
-	return p.Prepare.Empty() && p.Script == "" && p.Cleanup.Empty() && p.Commit.ElementsOnly()
-}
-
 // skeleton makes the table with all that is shared: a table of which everything is
 // missing.
 func skeleton(b *nft.Batch, o options) {

@@ -18,6 +18,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -45,7 +46,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		}
 		req.Attachment.Owner.Netns = netns.Inode
 		err = p.add(req, store, netns)
-		if errors.Is(err, nft.ErrNoKernel) && c.Backend == netconf.Auto && c.Syntax == "" {
+		if errors.Is(err, nftconn.ErrNoKernel) && c.Backend == netconf.Auto && c.Syntax == "" {
 			p.warn(insteadOf(err))
 			c.Backend = netconf.IPTables
 			if req, err = netconf.NewRequest(c, args); err == nil {
@@ -109,7 +110,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	// What a container that is added again has, and what has no record, only all of
 	// our rules tell.
 	d.ipvs, d.whole = on.IPVS, fresh || had || on.IPVS || store.Unknown()
-	v, backend, err := p.survey(req, need{old, had && old == nil, d.whole}, on, p.memory(store), t)
+	v, backend, err := p.survey(req, need{old, had && old == nil, d.whole}, on, t)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
@@ -147,7 +148,7 @@ type need struct {
 // survey chooses the backend and reads the rules that an ADD must know: of both
 // families if others may have to come out of nftables, or if what the attachment
 // has is not known.
-func (p *Plugin) survey(req *netconf.Request, n need, on *host.Addressing, m *memory, t *iptables.Tools) (*view, string, error) {
+func (p *Plugin) survey(req *netconf.Request, n need, on *host.Addressing, t *iptables.Tools) (*view, string, error) {
 	a := &req.Attachment
 	backend, why, err := choose(req.Config, on)
 	if err != nil {
@@ -155,9 +156,6 @@ func (p *Plugin) survey(req *netconf.Request, n need, on *host.Addressing, m *me
 	}
 	p.debug("backend %s: %s", backend, why)
 	s := &scout{all: on.IPVS, ours: backend == netconf.NFTables}
-	if s.ours {
-		s.memory = m
-	}
 	if !n.whole {
 		s.asked = a
 	}
@@ -187,7 +185,7 @@ func (p *Plugin) commitTwice(rec state.Record, old *state.Record, store *state.S
 	if !errors.Is(err, nft.ErrExists) || v.table.Whole {
 		return err
 	}
-	v.scout.reader = nft.NewReader() // what was true is what did not work
+	v.scout.reader = nftconn.NewReader() // what was true is what did not work
 	if err := v.readTable(nil); err != nil {
 		return err
 	}
@@ -202,7 +200,7 @@ func (p *Plugin) commit(rec state.Record, old *state.Record, store *state.Store,
 		return cniError(err, types.ErrIOFailure)
 	}
 	gone := append([]string{key}, dead...)
-	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(gone...), inUse: linksInUse(store, gone...), memory: v.scout.memory}
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(gone...), inUse: linksInUse(store, gone...)}
 	if rec.Attachment.Localhost {
 		c.open = []string{rec.Attachment.Link}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
@@ -28,8 +28,6 @@ type change struct {
 	inUse func(link string) bool
 	// open are the links on which this change needs route_localnet.
 	open []string
-	// memory knows the rules of others.
-	memory *memory
 }
 
 // errNotUndone means that a failed change left something behind.
@@ -42,10 +40,7 @@ var errNotUndone = errors.New("the change could not be undone")
 func (c change) apply(t *iptables.Tools) error {
 	closed, err := c.closeLocalnet()
 	plan := nfttable.Diff(c.view.table, c.table)
-	done, carry := 0, func() {}
-	if plan.ElementsOnly() {
-		carry = c.memory.carry(c.view.scout.reader)
-	}
+	done := 0
 	if err == nil {
 		err = c.prepare(plan)
 	}
@@ -55,17 +50,13 @@ func (c change) apply(t *iptables.Tools) error {
 		}
 		done++
 		if script := ruleset.Diff(c.view.layouts[at], c.want[at]); script != "" {
-			carry = func() {}
 			if err = t.Restore(at.flavour, at.family, script); err != nil {
 				err = fmt.Errorf("could not change the iptables-%s rules (%s): %w", at.flavour, at.family, err)
 			}
 		}
 	}
 	if err == nil {
-		err = c.lacking(plan.Commit.Apply())
-	}
-	if err == nil {
-		carry()
+		err = c.lacking(nftconn.Apply(plan.Commit))
 	}
 	for _, link := range c.open {
 		if err == nil {
@@ -73,7 +64,7 @@ func (c change) apply(t *iptables.Tools) error {
 		}
 	}
 	if err == nil {
-		_ = plan.Cleanup.Apply() // nothing leads to what it removes
+		_ = nftconn.Apply(plan.Cleanup) // nothing leads to what it removes
 		return nil
 	}
 	err = errors.Join(err, c.undo(t, c.view.places[:done]))
@@ -90,7 +81,7 @@ func (c change) apply(t *iptables.Tools) error {
 func (c change) lacking(err error) error {
 	made := !c.view.table.There
 	if made && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)) {
-		return fmt.Errorf("%w (is a module of nf_tables missing?): %w", nft.ErrNoKernel, err)
+		return fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, err)
 	}
 	return err
 }
@@ -98,11 +89,11 @@ func (c change) lacking(err error) error {
 // undoTable brings our table of nftables back, as far as the change got: by
 // looking again.
 func (c change) undoTable() error {
-	now, err := nfttable.Read(nft.NewReader())
+	now, err := nfttable.Read(nftconn.NewReader())
 	if err == nil {
 		back := nfttable.Diff(now, nfttable.Revert(now, c.view.table, c.table))
-		if err = back.Commit.Apply(); err == nil {
-			err = back.Cleanup.Apply()
+		if err = nftconn.Apply(back.Commit); err == nil {
+			err = nftconn.Apply(back.Cleanup)
 		}
 	}
 	if err != nil {
@@ -113,13 +104,13 @@ func (c change) undoTable() error {
 
 // prepare makes what the nft program must read, without effect yet.
 func (c change) prepare(plan nfttable.Plan) error {
-	if err := c.lacking(plan.Prepare.Apply()); err != nil {
+	if err := c.lacking(nftconn.Apply(plan.Prepare)); err != nil {
 		return err
 	}
 	if plan.Script == "" {
 		return nil
 	}
-	return nft.RunScript(plan.Script)
+	return nftconn.RunScript(plan.Script)
 }
 
 // undo brings places back to what they were before.

@@ -12,7 +12,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -22,7 +22,7 @@ import (
 // the rules behind it in the same table from its traffic, so there only iptables
 // will do.
 func choose(c *netconf.Config, on *host.Addressing) (backend, why string, err error) {
-	return chooseFor(c, on, nft.Supported())
+	return chooseFor(c, on, nftconn.Supported())
 }
 
 // chooseFor chooses on a kernel that lacks something, or not.
@@ -40,8 +40,8 @@ func chooseFor(c *netconf.Config, on *host.Addressing, kernel error) (backend, w
 		return "", "", wrongConfig("conditions in the syntax of nftables need the backend nftables, which cannot spare the Services of kube-proxy's ipvs mode; write them for iptables")
 	case c.Syntax == netconf.NFTables && kernel != nil:
 		return "", "", wrongConfig("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", kernel)
-	case c.Syntax == netconf.NFTables && !nft.HasTool():
-		return "", "", wrongConfig("conditions in the syntax of nftables: %w, and nobody else can read them; install it or write them for iptables", nft.ErrNoTool)
+	case c.Syntax == netconf.NFTables && !nftconn.HasTool():
+		return "", "", wrongConfig("conditions in the syntax of nftables: %w, and nobody else can read them; install it or write them for iptables", nftconn.ErrNoTool)
 	case c.Backend == netconf.NFTables:
 		return netconf.NFTables, "the configuration names it", nil
 	case c.Syntax != "":

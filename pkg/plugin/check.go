@@ -15,7 +15,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -61,7 +61,7 @@ func notAsInstalled(o hostport.Owner, lost []string) error {
 // lookForCheck reads our table, and the rest where the attachment may be in
 // iptables.
 func lookForCheck(t *iptables.Tools, a *hostport.Attachment, rec *state.Record) (*view, error) {
-	s := &scout{reader: nft.NewReader(), all: true}
+	s := &scout{reader: nftconn.NewReader(), all: true}
 	v, err := look(t, s, nil, nil)
 	if err == nil {
 		err = v.readTable(nil)

@@ -15,6 +15,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
@@ -40,13 +41,13 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 func (p *Plugin) del(owner hostport.Owner, store *state.Store, t *iptables.Tools) error {
 	key := owner.Key()
 	rec, _ := store.Load(key)
-	s := &scout{reader: nft.NewReader(), ours: true}
+	s := &scout{reader: nftconn.NewReader(), ours: true}
 	if rec != nil && rec.Flavour == string(iptables.NFT) && !rec.Moved && !store.Unknown() {
 		s.part(rec, store)
 	}
 	v, err := p.removeSeen(s, rec, store, t, key)
 	if err != nil && s.asked != nil { // a record need not tell all
-		s = &scout{reader: nft.NewReader(), ours: true}
+		s = &scout{reader: nftconn.NewReader(), ours: true}
 		v, err = p.removeSeen(s, rec, store, t, key)
 	}
 	if err != nil || rec != nil {
@@ -94,7 +95,7 @@ func (p *Plugin) removeSeen(s *scout, rec *state.Record, store *state.Store, t *
 
 // remove takes away what the attachments of those keys own, of what v has seen.
 func (p *Plugin) remove(v *view, store *state.Store, t *iptables.Tools, keys ...string) error {
-	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(keys...), inUse: linksInUse(store, keys...), memory: p.memory(store)}
+	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table.Remove(keys...), inUse: linksInUse(store, keys...)}
 	for _, at := range v.places {
 		c.want[at] = v.layouts[at].Remove(keys...)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/state"
 	"github.com/portguard/portguard/pkg/walk"
@@ -87,9 +87,9 @@ func next(err error, code uint) string {
 		return ""
 	case passes(err):
 		return "; try again"
-	case errors.Is(err, nft.ErrNoTool):
+	case errors.Is(err, nftconn.ErrNoTool):
 		return "; install it"
-	case errors.Is(err, nft.ErrNoKernel):
+	case errors.Is(err, nftconn.ErrNoKernel):
 		return `; load the modules of nf_tables or use backend "iptables"`
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return "; the container runtime must run portguard as root with CAP_NET_ADMIN"

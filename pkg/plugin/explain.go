@@ -28,7 +28,7 @@ func (p *Plugin) Explain(c *netconf.Config, q explain.Question) (explain.Answer,
 	if _, err := surround(&a, on); err != nil {
 		return explain.Answer{}, err
 	}
-	v, backend, err := p.survey(&netconf.Request{Config: c, Attachment: a}, need{unknown: true, whole: true}, on, nil, t)
+	v, backend, err := p.survey(&netconf.Request{Config: c, Attachment: a}, need{unknown: true, whole: true}, on, t)
 	if err == nil {
 		err = v.readTable(nil)
 	}

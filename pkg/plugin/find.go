@@ -47,18 +47,7 @@ func (d *finder) find(a hostport.Attachment) (r conflict.Report, err error) {
 		return err
 	}
 	err = d.steady(a.Mappings, once)
-	// The kernel drops a table whose owner is gone without a new generation. Nobody
-	// is refused for what is only remembered, and nothing fails.
-	if m := d.view.scout.memory; (err != nil || slices.ContainsFunc(r.Conflicts, ofRules)) && m.forget() {
-		d.view.renew(d.on, a.Mappings)
-		err = d.steady(a.Mappings, once)
-	}
 	return r, err
-}
-
-// ofRules reports whether a finding is about rules of others.
-func ofRules(f conflict.Finding) bool {
-	return f.Kind != conflict.Listener && f.Kind != conflict.Claimed
 }
 
 // steady calls f, which asks for mappings ms, until the rules did not change
@@ -75,7 +64,6 @@ func (d *finder) steady(ms []hostport.Mapping, f func() error) error {
 		case err != nil:
 			return err
 		case now == before:
-			s.memory.remember(s.reader, now)
 			return nil
 		}
 		d.view.renew(d.on, ms)

@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -39,7 +40,7 @@ func (i *inspection) filters() ([]filter, error) {
 		w := walk.New(i.view.dumps[at].Table("filter"), walk.Options{Family: at.family, Sets: host.Sets{}, Forward: true})
 		out = append(out, filter{w, "FORWARD", c.Policy == "DROP", "iptables-legacy table filter", func(f hostport.Family) bool { return f == at.family }})
 	}
-	r := nft.NewReader() // of its own: who asks for hostPorts is not told of pods' addresses and ports
+	r := nftconn.NewReader() // of its own: who asks for hostPorts is not told of pods' addresses and ports
 	chains, err := r.ForwardChains()
 	for _, c := range chains {
 		for _, f := range hostport.Families() {

@@ -9,7 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -30,7 +30,7 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	}
 	defer unlock()
 	t := p.tools(g.LockTimeout)
-	v, err := look(t, &scout{reader: nft.NewReader(), ours: true}, flavours(), nodeFamilies())
+	v, err := look(t, &scout{reader: nftconn.NewReader(), ours: true}, flavours(), nodeFamilies())
 	if err == nil {
 		err = v.readTable(nil)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/portmap"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
@@ -184,7 +184,7 @@ func (i *inspection) ofPortmap() []hostport.Claim {
 		}
 	}
 	for _, t := range portmap.Tables() {
-		rules, err := nft.NewReader().AllRules(t)
+		rules, err := nftconn.NewReader().AllRules(t)
 		if err != nil {
 			i.note(err)
 			continue

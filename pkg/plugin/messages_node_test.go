@@ -20,6 +20,7 @@ import (
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/state"
 	"github.com/portguard/portguard/pkg/tool"
@@ -70,7 +71,7 @@ func (s *script) directories() {
 
 func (s *script) backends() {
 	s.Section("a backend that this node cannot serve")
-	old := nft.ErrNoKernel
+	old := nftconn.ErrNoKernel
 	ipvs, plain := &host.Addressing{IPVS: true}, &host.Addressing{}
 	s.t.Setenv("PATH", s.dir)
 	for _, c := range []struct {
@@ -166,14 +167,14 @@ func (s *script) starved() {
 		note("connected", err)
 		_, err = tool.Run("/bin/true", "", time.Second)
 		note("tool", err)
-		note("nft", nft.RunScript("x"))
+		note("nft", nftconn.RunScript("x"))
 		_, err = t.Present(iptables.NFT, hostport.IPv4)
 		note("iptables-nft", err)
 		_, err = t.Present(iptables.Legacy, hostport.IPv4)
 		note("iptables-legacy", err)
 		note("undo", change{view: &view{table: nfttable.Absent()}, table: nfttable.Absent()}.undoTable())
-		r := nft.NewReader()
-		note("supported", nft.Supported())
+		r := nftconn.NewReader()
+		note("supported", nftconn.Supported())
 		_, err = r.BaseChains()
 		note("chains", err)
 		_, err = r.AllRules(inet)
@@ -186,16 +187,16 @@ func (s *script) starved() {
 		note("lookup", err)
 		_, err = r.AllElements(set)
 		note("elements", err)
-		_, err = nft.NewReader().Generation()
+		_, err = nftconn.NewReader().Generation()
 		note("generation", err)
 		b := &nft.Batch{}
 		b.CreateElement(inet, "ports4", nft.Element{Text: "tcp . 80"})
-		note("batch", b.Apply())
+		note("batch", nftconn.Apply(b))
 	})
 	for _, name := range order {
 		s.err(errs[name], CodeUnreadable)
 	}
-	now := &scout{reader: nft.NewReader()}
+	now := &scout{reader: nftconn.NewReader()}
 	now.generation, _ = now.reader.Generation()
 	d := &finder{view: &view{scout: now}}
 	s.err(d.steady(nil, func() error { return errs["chains"] }), CodeUnreadable)

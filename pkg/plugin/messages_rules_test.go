@@ -13,7 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 	"github.com/portguard/portguard/pkg/state"
@@ -44,7 +44,7 @@ func (s *script) toolsFail() {
 	_, err := (&iptables.Tools{}).Default()
 	s.err(err, CodeUnreadable)
 	s.err((&iptables.Tools{}).Installed(iptables.NFT, hostport.IPv6), CodeUnreadable)
-	s.err(nft.RunScript("x"), CodeApply)
+	s.err(nftconn.RunScript("x"), CodeApply)
 	for _, tt := range []struct{ prints, ends string }{
 		{"", "exit 1"},
 		{"", "echo 'iptables-legacy-save: Permission denied (you must be root)' >&2; exit 1"},
@@ -64,7 +64,7 @@ func (s *script) toolsFail() {
 	_, err = t.StartChains(hostport.IPv4, map[string][]string{"nat": {"PREROUTING"}})()
 	s.err(err, CodeUnreadable)
 	s.write("bin/nft", "#!/bin/sh\necho 'Error: syntax error, unexpected string' >&2\nexit 1\n")
-	s.err(nft.RunScript("x"), CodeApply)
+	s.err(nftconn.RunScript("x"), CodeApply)
 }
 
 // viewOf is what was read of some places, as text.

@@ -17,7 +17,7 @@ import (
 
 // speaking are the packages whose words a CNI call can print.
 func speaking() []string {
-	return []string{"conflict", "host", "hostport", "iptables", "iptsave", "listener", "netconf", "nft", "nfttable", "plugin", "portmap", "ruleset", "state", "tool", "walk"}
+	return []string{"conflict", "host", "hostport", "iptables", "iptsave", "listener", "netconf", "nft", "nftconn", "nfttable", "plugin", "portmap", "ruleset", "state", "tool", "walk"}
 }
 
 // silent are files of package plugin that only the command line uses.

@@ -9,13 +9,14 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/portmap"
 )
 
 // removePortmap removes the rules that portmap made for a container, of both its
 // backends and of nobody else. What v has read of iptables-legacy is not read again.
 func removePortmap(v *view, t *iptables.Tools, o hostport.Owner) error {
-	r := nft.NewReader()
+	r := nftconn.NewReader()
 	for _, f := range nodeFamilies() {
 		for _, fl := range flavours() {
 			if fl == iptables.NFT {
@@ -49,11 +50,11 @@ func removePortmap(v *view, t *iptables.Tools, o hostport.Owner) error {
 		}
 		portmap.Remove(b, table, rules, o.ContainerID)
 	}
-	return b.Apply()
+	return nftconn.Apply(b)
 }
 
 // mentioned reports whether portmap may have rules of iptables-nft for a container.
-func mentioned(r *nft.Reader, f hostport.Family, o hostport.Owner) (bool, error) {
+func mentioned(r *nftconn.Reader, f hostport.Family, o hostport.Owner) (bool, error) {
 	nat := nft.Table{Family: f.NFProto(), Name: "nat"}
 	names, err := r.Names(nat)
 	if err != nil || !slices.Contains(names, portmap.Entry) {

@@ -8,7 +8,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -43,10 +43,10 @@ func (p *Plugin) ready(c *netconf.Config) error {
 		}
 	}
 	if backend == netconf.NFTables {
-		_, err = nft.NewReader().BaseChains()
+		_, err = nftconn.NewReader().BaseChains()
 		return err
 	}
-	v, err := look(t, &scout{reader: nft.NewReader()}, flavours(), nodeFamilies())
+	v, err := look(t, &scout{reader: nftconn.NewReader()}, flavours(), nodeFamilies())
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 	"github.com/portguard/portguard/pkg/ruleset"
 )
@@ -19,7 +20,7 @@ import (
 // has there and the chains it stands in; decisions are made on the rules as
 // nf_tables has them.
 type scout struct {
-	reader *nft.Reader
+	reader *nftconn.Reader
 	// generation is that of the rules when the reader began.
 	generation uint32
 	// all is set if the text of everything is needed: in ipvs mode, where rules
@@ -36,16 +37,14 @@ type scout struct {
 	stay    []hostport.Attachment
 	// narrow is set if the reader does not tell the names of others' chains; lister does.
 	narrow bool
-	lister *nft.Reader
-	// memory may know the rules already.
-	memory *memory
+	lister *nftconn.Reader
 }
 
 // renew begins to read anew. It reads kube-proxy's big chains already, while the
 // rest of the node is looked at: they have one rule or more for each Service, and
 // every packet to the node passes them.
 func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
-	s.reader = nft.NewReader()
+	s.reader = nftconn.NewReader()
 	s.generation, _ = s.reader.Generation() // without it find looks again
 	s.reader.Concerns = hostport.Concerns(on.Local, ms)
 	if len(ms) > 0 {
@@ -55,7 +54,6 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 		return
 	}
 	s.list()
-	s.memory.recall(s.reader, s.generation, on, ms)
 	for _, f := range hostport.Families() {
 		s.reader.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, "KUBE-SERVICES")
 	}
@@ -64,7 +62,7 @@ func (s *scout) renew(on *host.Addressing, ms []hostport.Mapping) {
 // list says which names of chains the reader tells. What is remembered is for
 // attachments to come, and has the names of all.
 func (s *scout) list() {
-	s.narrow, s.lister = s.asked != nil && s.memory == nil, nil
+	s.narrow, s.lister = s.asked != nil, nil
 	s.reader.Wanted = wanted(nil)
 	if s.narrow {
 		s.reader.Wanted = wanted(s.asked)
@@ -180,7 +178,7 @@ func (s *scout) chains(f hostport.Family, part bool) (out map[string][]string, m
 	r := s.reader
 	if s.narrow && !part {
 		if s.lister == nil {
-			s.lister = nft.NewReader()
+			s.lister = nftconn.NewReader()
 			s.lister.Wanted = wanted(nil)
 		}
 		r = s.lister
@@ -203,7 +201,7 @@ func (s *scout) chains(f hostport.Family, part bool) (out map[string][]string, m
 }
 
 // foreignChains are the base chains of nftables that portguard did not make.
-func foreignChains(r *nft.Reader) ([]nft.Chain, error) {
+func foreignChains(r *nftconn.Reader) ([]nft.Chain, error) {
 	all, err := r.BaseChains()
 	return slices.DeleteFunc(slices.Clone(all), nfttable.IsBase), err
 }

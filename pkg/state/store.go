@@ -188,16 +188,8 @@ func readRegular(path string) ([]byte, error) {
 }
 
 // Save writes the record so that after a crash the file is either the old or
-// the new one. It matters more than what is remembered: that makes room for it.
-func (s *Store) Save(r Record) error {
-	err := s.save(r)
-	if (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && s.Remembers() && os.RemoveAll(s.memory()) == nil {
-		err = s.save(r)
-	}
-	return err
-}
-
-func (s *Store) save(r Record) (err error) {
+// the new one.
+func (s *Store) Save(r Record) (err error) {
 	r.Version = version
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nft
+package nftconn
 
 import (
 	"errors"
@@ -9,30 +9,21 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-)
 
-// Messages of nf_tables.
-const (
-	subsys      = 10
-	getTable    = 1
-	getChain    = 4
-	getRule     = 7
-	getSet      = 10
-	getSetElem  = 13
-	nfgenmsgLen = 4
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // A Reader asks the nf_tables of the calling thread's network namespace. What it
 // was told it remembers: it lives as long as one decision.
 type Reader struct {
-	rules map[string][]Rule
-	sets  map[string]Set
+	rules map[string][]nft.Rule
+	sets  map[string]nft.Set
 	// base and names are all chains, once they were listed.
-	base []Chain
+	base []nft.Chain
 	// forward are the base chains at that hook; drops tells those with that policy.
-	forward []Chain
-	drops   map[Chain]bool
-	names   map[Table][]string
+	forward []nft.Chain
+	drops   map[nft.Chain]bool
+	names   map[nft.Table][]string
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool
@@ -44,10 +35,6 @@ type Reader struct {
 	conn   *conn
 	// ahead are chains that are being read already.
 	ahead map[string]chan answer
-	// memory is what may be answered without asking; news, that something is in it
-	// that was asked.
-	memory map[string][][]byte
-	news   bool
 }
 
 // An answer is what was read of a chain.
@@ -58,20 +45,17 @@ type answer struct {
 
 // NewReader returns a Reader that knows nothing yet.
 func NewReader() *Reader {
-	return &Reader{rules: map[string][]Rule{}, sets: map[string]Set{}, conn: newConn()}
+	return &Reader{rules: map[string][]nft.Rule{}, sets: map[string]nft.Set{}, conn: newConn()}
 }
 
-func rulesOf(t Table, chain string) *nl.NetlinkRequest {
-	return request(getRule, unix.NLM_F_DUMP, t.Family, attrText(ruleTable, t.Name), attrText(ruleChain, chain))
+func rulesOf(t nft.Table, chain string) *nl.NetlinkRequest {
+	return request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, attrText(unix.NFTA_RULE_TABLE, t.Name), attrText(unix.NFTA_RULE_CHAIN, chain))
 }
 
 // Ahead begins to read a chain, for Rules to find it done. It runs on a thread of
 // its own, so the whole process must be in one network namespace.
-func (r *Reader) Ahead(t Table, chain string) {
+func (r *Reader) Ahead(t nft.Table, chain string) {
 	req := rulesOf(t, chain)
-	if _, known := r.memory[question(req)]; known {
-		return
-	}
 	c := make(chan answer, 1)
 	if r.ahead == nil {
 		r.ahead = map[string]chan answer{}
@@ -84,7 +68,7 @@ func (r *Reader) Ahead(t Table, chain string) {
 }
 
 // Rules lists the rules of one chain.
-func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
+func (r *Reader) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 	key := t.String() + " " + chain
 	if rules, ok := r.rules[key]; ok {
 		return rules, nil
@@ -97,26 +81,17 @@ func (r *Reader) Rules(t Table, chain string) ([]Rule, error) {
 	return rules, nil
 }
 
-func (r *Reader) readRules(t Table, chain, key string) ([]Rule, error) {
-	req := rulesOf(t, chain)
-	if c, ok := r.ahead[key]; ok {
-		delete(r.ahead, key)
-		a := <-c
-		if a.err != nil {
-			return nil, a.err
-		}
-		r.remember(question(req), a.msgs)
-	}
-	msgs, err := r.ask(req, r.concerning(t))
+func (r *Reader) readRules(t nft.Table, chain, key string) ([]nft.Rule, error) {
+	msgs, err := r.messages(t, chain, key)
 	if err != nil {
 		return nil, err
 	}
-	rules := make([]Rule, 0, len(msgs))
+	rules := make([]nft.Rule, 0, len(msgs))
 	for _, m := range msgs {
 		if r.elsewhere(m) {
 			continue
 		}
-		ru, err := decodeRule(m)
+		ru, err := nft.DecodeRule(m)
 		if err != nil {
 			return nil, err
 		}
@@ -125,57 +100,70 @@ func (r *Reader) readRules(t Table, chain, key string) ([]Rule, error) {
 	return rules, nil
 }
 
+// messages takes what Ahead has read, or asks.
+func (r *Reader) messages(t nft.Table, chain, key string) ([][]byte, error) {
+	if c, ok := r.ahead[key]; ok {
+		delete(r.ahead, key)
+		a := <-c
+		return a.msgs, a.err
+	}
+	return r.conn.hear(rulesOf(t, chain), r.concerning(t))
+}
+
 // elsewhere reports whether the rule in a message is for other ports.
 func (r *Reader) elsewhere(m []byte) bool {
 	if r.Asked == nil {
 		return false
 	}
-	p, ok := port(m)
+	p, ok := nft.DestinationPort(m)
 	return ok && !r.Asked(p)
 }
 
 // concerning keeps the rules of a table that concern somebody.
-func (r *Reader) concerning(t Table) func(m []byte) (bool, error) {
-	if r.Concerns == nil || t.Family == Inet {
+func (r *Reader) concerning(t nft.Table) func(m []byte) (bool, error) {
+	if r.Concerns == nil || t.Family == nft.Inet {
 		return all
 	}
 	return func(m []byte) (bool, error) {
-		dst, ok := destination(m, t.Family == IPv6)
+		dst, ok := nft.Destination(m, t.Family == nft.IPv6)
 		return !ok || r.Concerns(dst), nil
 	}
 }
 
 // Set describes a set.
-func (r *Reader) Set(t Table, name string) (Set, error) {
+func (r *Reader) Set(t nft.Table, name string) (nft.Set, error) {
 	key := t.String() + " " + name
 	if s, ok := r.sets[key]; ok {
 		return s, nil
 	}
-	msgs, err := r.ask(request(getSet, unix.NLM_F_ACK, t.Family, attrText(setTable, t.Name), attrText(setName, name)), all)
+	msgs, err := r.conn.hear(request(unix.NFT_MSG_GETSET, unix.NLM_F_ACK, t.Family, attrText(unix.NFTA_SET_TABLE, t.Name), attrText(unix.NFTA_SET_NAME, name)), all)
 	if err == nil && len(msgs) == 0 {
 		err = unix.ENOENT
 	}
 	if err != nil {
-		return Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
 	}
-	s, err := decodeSet(t, msgs[0])
+	s, err := nft.DecodeSet(t, msgs[0])
 	if err != nil {
-		return Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
 	}
 	r.sets[key] = s
 	return s, nil
 }
 
+// elemKeyEnd is NFTA_SET_ELEM_KEY_END.
+const elemKeyEnd = 10
+
 // Lookup asks for the one element that key falls on. The kernel compares; no
 // other element is sent.
-func (r *Reader) Lookup(s Set, key []byte) (Element, bool, error) {
-	k := nl.NewRtAttr(elemKey|unix.NLA_F_NESTED, nil)
-	k.AddRtAttr(dataValue, key)
+func (r *Reader) Lookup(s nft.Set, key []byte) (nft.Element, bool, error) {
+	k := nl.NewRtAttr(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, nil)
+	k.AddRtAttr(unix.NFTA_DATA_VALUE, key)
 	elem := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
 	elem.AddChild(k)
-	if s.Flags&setConcat != 0 && s.Flags&SetInterval != 0 {
+	if s.Flags&nft.SetConcat != 0 && s.Flags&nft.SetInterval != 0 {
 		end := nl.NewRtAttr(elemKeyEnd|unix.NLA_F_NESTED, nil)
-		end.AddRtAttr(dataValue, key)
+		end.AddRtAttr(unix.NFTA_DATA_VALUE, key)
 		elem.AddChild(end)
 	}
 	e, ok, err := r.element(s, elem)
@@ -184,7 +172,7 @@ func (r *Reader) Lookup(s Set, key []byte) (Element, bool, error) {
 	}
 	// Older kernels and most kinds of sets answer EINVAL here.
 	all := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
-	all.AddRtAttr(elemFlags, []byte{0, 0, 0, elemCatchAll})
+	all.AddRtAttr(unix.NFTA_SET_ELEM_FLAGS, []byte{0, 0, 0, nft.ElemCatchAll})
 	e, ok, err = r.element(s, all)
 	if errors.Is(err, unix.EINVAL) {
 		err = nil
@@ -192,33 +180,30 @@ func (r *Reader) Lookup(s Set, key []byte) (Element, bool, error) {
 	return e, ok, err
 }
 
-// setConcat is NFT_SET_CONCAT.
-const setConcat = 128
-
-func (r *Reader) element(s Set, elem *nl.RtAttr) (Element, bool, error) {
-	list := nl.NewRtAttr(elemListElems|unix.NLA_F_NESTED, nil)
+func (r *Reader) element(s nft.Set, elem *nl.RtAttr) (nft.Element, bool, error) {
+	list := nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, nil)
 	list.AddChild(elem)
-	msgs, err := r.conn.ask(getSetElem, unix.NLM_F_ACK, s.Table.Family, attrText(elemListTable, s.Table.Name), attrText(elemListSet, s.Name), list)
+	msgs, err := r.conn.ask(unix.NFT_MSG_GETSETELEM, unix.NLM_F_ACK, s.Table.Family, attrText(unix.NFTA_SET_ELEM_LIST_TABLE, s.Table.Name), attrText(unix.NFTA_SET_ELEM_LIST_SET, s.Name), list)
 	if errors.Is(err, unix.ENOENT) {
-		return Element{}, false, nil
+		return nft.Element{}, false, nil
 	}
 	if err != nil {
-		return Element{}, false, fmt.Errorf("could not look up an element of nftables set %s %s: %w", s.Table, s.Name, err)
+		return nft.Element{}, false, fmt.Errorf("could not look up an element of nftables set %s %s: %w", s.Table, s.Name, err)
 	}
 	for _, m := range msgs {
-		es, err := decodeElements(m)
+		es, err := nft.DecodeElements(m)
 		if err != nil {
-			return Element{}, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+			return nft.Element{}, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
 		}
 		if len(es) > 0 {
 			return es[0], true, nil
 		}
 	}
-	return Element{}, false, nil
+	return nft.Element{}, false, nil
 }
 
 // absent reports whether the kernel has no nf_tables (nfnetlink_rcv_msg answers
-// EINVAL for a subsystem it does not know).
+// EINVAL for a unix.NFNL_SUBSYS_NFTABLEStem it does not know).
 func absent(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nft
+package nftconn
 
 import (
 	"fmt"
 	"sort"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // BaseChains lists the base chains of all tables at the hooks where a
 // destination can be translated: those of type nat, and of type filter at
 // prerouting, where tproxy is possible. They come in the order of priorities.
-func (r *Reader) BaseChains() ([]Chain, error) {
+func (r *Reader) BaseChains() ([]nft.Chain, error) {
 	if err := r.list(); err != nil {
 		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
 	}
@@ -20,7 +22,7 @@ func (r *Reader) BaseChains() ([]Chain, error) {
 }
 
 // ForwardChains lists the base chains that forwarded packets pass.
-func (r *Reader) ForwardChains() ([]Chain, error) {
+func (r *Reader) ForwardChains() ([]nft.Chain, error) {
 	if err := r.list(); err != nil {
 		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
 	}
@@ -28,10 +30,10 @@ func (r *Reader) ForwardChains() ([]Chain, error) {
 }
 
 // Drops reports whether the policy of one of ForwardChains is drop.
-func (r *Reader) Drops(c Chain) bool { return r.drops[c] }
+func (r *Reader) Drops(c nft.Chain) bool { return r.drops[c] }
 
 // Names lists the names of a table's base chains and of those that Wanted tells.
-func (r *Reader) Names(t Table) ([]string, error) {
+func (r *Reader) Names(t nft.Table) ([]string, error) {
 	if err := r.list(); err != nil {
 		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
 	}
@@ -44,10 +46,10 @@ func (r *Reader) list() error {
 	if r.names != nil {
 		return nil
 	}
-	r.base, r.forward, r.drops = nil, nil, map[Chain]bool{}
-	names := map[Table][]string{}
-	for _, f := range []uint8{Inet, IPv4, IPv6} {
-		msgs, err := r.ask(request(getChain, unix.NLM_F_DUMP, f), r.wanted)
+	r.base, r.forward, r.drops = nil, nil, map[nft.Chain]bool{}
+	names := map[nft.Table][]string{}
+	for _, f := range []uint8{nft.Inet, nft.IPv4, nft.IPv6} {
+		msgs, err := r.conn.hear(request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f), r.wanted)
 		if absent(err) {
 			continue
 		}
@@ -55,7 +57,7 @@ func (r *Reader) list() error {
 			return err
 		}
 		for _, m := range msgs {
-			c, base, err := decodeChain(f, m)
+			c, base, err := nft.DecodeChain(f, m)
 			if err != nil {
 				return err
 			}
@@ -77,24 +79,24 @@ func (r *Reader) wanted(m []byte) (bool, error) {
 	}
 	var name []byte
 	base := false
-	err := eachAttr(m, func(typ uint16, payload []byte) error {
+	err := nft.EachAttr(m, func(typ uint16, payload []byte) error {
 		switch typ {
-		case chainName:
+		case unix.NFTA_CHAIN_NAME:
 			name = payload
-		case chainHook:
+		case unix.NFTA_CHAIN_HOOK:
 			base = true
 		}
 		return nil
 	})
-	return base || r.Wanted(text(name)), err
+	return base || r.Wanted(nft.Text(name)), err
 }
 
-func (r *Reader) listBase(c Chain, m []byte) {
-	if c.Hook == Forward {
-		policy, ok := Attrs(m).Num(chainPolicy)
-		r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(Drop)
+func (r *Reader) listBase(c nft.Chain, m []byte) {
+	if c.Hook == nft.Forward {
+		policy, ok := nft.Attrs(m).Num(unix.NFTA_CHAIN_POLICY)
+		r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(nft.Drop)
 	}
-	if c.Hook == Prerouting && c.Type != "route" || c.Hook == Output && c.Type == "nat" {
+	if c.Hook == nft.Prerouting && c.Type != "route" || c.Hook == nft.Output && c.Type == "nat" {
 		r.base = append(r.base, c)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nft
+package nftconn
 
 import (
 	"errors"
@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/tool"
+
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // ErrNoKernel means that the kernel lacks what our table needs.
@@ -26,7 +28,7 @@ func Supported() error {
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("could not read the version of the kernel: %w", err)
 	}
-	_, err := newConn().ask(getTable, unix.NLM_F_DUMP, Inet)
+	_, err := newConn().ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet)
 	return enough(unix.ByteSliceToString(u.Release[:]), err)
 }
 

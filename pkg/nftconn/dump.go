@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nft
+package nftconn
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // The kernel fills one buffer a read, some hundreds of elements, and goes on
@@ -24,7 +26,7 @@ const (
 const maxTries = 5
 
 func request(msg, flags int, family uint8, attrs ...*nl.RtAttr) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(subsys<<8|msg, flags)
+	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|msg, flags)
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
 	for _, a := range attrs {
 		req.AddData(a)
@@ -132,7 +134,7 @@ func (c *conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (
 			continue // a signal, not the dump
 		}
 		if err == nil && n > len(c.buf) {
-			err = errAttr
+			err = nft.ErrCutOff
 		}
 		if err != nil {
 			return false, err
@@ -150,7 +152,7 @@ func messages(b []byte, f func(m []byte) error) (done bool, err error) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		n := int(binary.NativeEndian.Uint32(b))
 		if n < unix.NLMSG_HDRLEN || n > len(b) {
-			return false, errAttr
+			return false, nft.ErrCutOff
 		}
 		typ, flags, data := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint16(b[6:]), b[unix.NLMSG_HDRLEN:n]
 		switch {
@@ -158,10 +160,10 @@ func messages(b []byte, f func(m []byte) error) (done bool, err error) {
 			return false, unix.EINTR
 		case typ == unix.NLMSG_DONE || typ == unix.NLMSG_ERROR:
 			return true, doneError(data)
-		case len(data) < nfgenmsgLen:
-			return false, errAttr
+		case len(data) < nl.SizeofNfgenmsg:
+			return false, nft.ErrCutOff
 		}
-		if err := f(data[nfgenmsgLen:]); err != nil {
+		if err := f(data[nl.SizeofNfgenmsg:]); err != nil {
 			return false, err
 		}
 		b = b[min(len(b), (n+3)&^3):]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nft
+package nftconn
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // An answer that the buffer cuts off is an error: what is missing would be free.
@@ -16,7 +18,7 @@ func TestAnswerLongerThanTheBuffer(t *testing.T) {
 	c.buf = make([]byte, 24)
 	const getGen = 16
 	out, err := c.ask(getGen, unix.NLM_F_ACK, 0)
-	if err == nil || os.Geteuid() == 0 && !errors.Is(err, errAttr) {
+	if err == nil || os.Geteuid() == 0 && !errors.Is(err, nft.ErrCutOff) {
 		t.Errorf("got %v, %v", out, err)
 	}
 	if c.fd >= 0 {

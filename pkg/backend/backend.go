@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package backend is the seam between the verbs and the places of the kernel in which
+// attachments have something. It is pure; each place has a package of its own below it.
+package backend
+
+import (
+	"errors"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// A Backend keeps what attachments have in one place of the kernel.
+type Backend interface {
+	// Name is stable: records and outputs have it.
+	Name() string
+	// Load reads all that is there of ours. What is not there is an empty State; what
+	// cannot be read is an error.
+	Load() (State, error)
+	// Apply brings the place from have, which Load has returned, to want, in one
+	// transaction where the kernel has one. When it fails everything is as it was, or
+	// the error is ErrNotUndone. Applying a State to itself does nothing.
+	Apply(have, want State) error
+	// Owns reports whether a chain is the backend's own, so that no packet which gets
+	// there is taken by somebody else. An empty table asks for any.
+	Owns(t nft.Table, chain string) bool
+}
+
+// A State is what is in one place, or should be. It is immutable.
+type State interface {
+	// Claims are the mappings that are in place, as far as the kernel alone tells.
+	Claims() []hostport.Claim
+	// With has what the attachment needs here, instead of what it has and of what the
+	// attachments of those keys have.
+	With(a hostport.Attachment, instead ...hostport.Key) State
+	// Without has nothing of the attachments of those keys, nor what nobody else needs.
+	Without(keys ...hostport.Key) State
+	// Missing lists what With(a) would put there, or into another place: one line each.
+	Missing(a hostport.Attachment) []string
+	// Recover rebuilds as much of an attachment as the kernel tells, without its
+	// record. It is not ok if nothing of it is there.
+	Recover(key hostport.Key) (a hostport.Attachment, ok bool)
+}
+
+// ErrNotUndone means that a failed change left something behind.
+var ErrNotUndone = errors.New("the change could not be undone")
+
+// ErrUnavailable means that the kernel cannot do what the backend needs, which showed
+// only when it was tried. Another backend may.
+var ErrUnavailable = errors.New("the kernel lacks what the backend needs")
