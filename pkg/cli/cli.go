@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/portguard/portguard/pkg/confdir"
+	"github.com/portguard/portguard/pkg/inspect"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/plugin"
 )
@@ -50,6 +51,7 @@ type options struct {
 type session struct {
 	options
 	plugin  *plugin.Plugin
+	inspect *inspect.Inspector
 	version string
 	args    []string
 	out     io.Writer
@@ -58,15 +60,16 @@ type session struct {
 	conf *netconf.Config
 }
 
-// Run runs a command and returns the exit code.
-func Run(p *plugin.Plugin, version string, args []string, stdout, stderr io.Writer) int {
+// Run runs a command on a node and returns the exit code.
+func Run(n inspect.Node, version string, args []string, stdout, stderr io.Writer) int {
 	all := commands()
 	name := strings.TrimLeft(args[0], "-")
 	switch i := slices.IndexFunc(all, func(c command) bool { return c.name == name }); {
 	case i >= 0:
-		return start(all[i], &session{plugin: p, version: version, out: stdout, err: stderr}, args[1:])
+		p := plugin.New(n, stdout, stderr)
+		return start(all[i], &session{plugin: p, inspect: &inspect.Inspector{Node: n, Plugin: p}, version: version, out: stdout, err: stderr}, args[1:])
 	case name == "help" && len(args) > 1 && strings.TrimLeft(args[1], "-") != "help":
-		return Run(p, version, []string{args[1], "--help"}, stdout, stderr)
+		return Run(n, version, []string{args[1], "--help"}, stdout, stderr)
 	case name == "help" || name == "h":
 		help(stdout, all)
 		return OK
@@ -120,7 +123,6 @@ func start(c command, s *session, args []string) int {
 		return Usage
 	}
 	s.args = fs.Args()
-	s.plugin.Patience = patience * 5
 	out := &sink{Writer: s.out}
 	s.out = out
 	s.configure()

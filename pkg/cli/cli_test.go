@@ -7,13 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/portguard/portguard/pkg/plugin"
 )
 
 func run(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = Run(plugin.New(&errs), "v1", args, &out, &errs)
+	code = Run(nil, "v1", args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -27,7 +27,7 @@ if it could not be read: as a custom plugin of node-problem-detector.`,
 
 // diagnosis is what doctor finds.
 func (s *session) diagnosis() ([]doctor.Finding, doctor.Facts, error) {
-	f, err := s.plugin.Facts(s.conf)
+	f, err := s.inspect.Facts(s.conf)
 	if err != nil {
 		return nil, f, err
 	}

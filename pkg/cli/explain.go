@@ -38,7 +38,7 @@ func explainPort(s *session) int {
 	var answers []explain.Answer
 	code := OK
 	for _, q := range questions {
-		a, err := s.plugin.Explain(s.conf, q)
+		a, err := s.inspect.Explain(s.conf, q)
 		if err != nil {
 			return s.fail(err)
 		}

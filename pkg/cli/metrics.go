@@ -37,7 +37,7 @@ func exposition(s *session) int {
 	if err != nil {
 		return s.fail(err)
 	}
-	counters := s.plugin.Counters(s.conf.DataDir)
+	counters := s.inspect.Counters(s.conf.DataDir)
 	text := metrics.Text(s.version, facts.List, found, counters)
 	switch {
 	case s.output == "json":

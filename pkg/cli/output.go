@@ -51,7 +51,7 @@ const patience = time.Second
 func (s *session) watch() (stop func()) {
 	var mu sync.Mutex
 	doing := "looking at the node"
-	s.plugin.Progress = func(what string) {
+	s.inspect.Progress = func(what string) {
 		mu.Lock()
 		defer mu.Unlock()
 		doing = what

@@ -4,24 +4,19 @@ package plugin
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/portguard/portguard/pkg/conflict"
-	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/nftconn"
-	"github.com/portguard/portguard/pkg/ruleset"
+	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
 
-// Check compares the rules that are there with those that ADD installed, by
-// content and order.
+// Check compares what is there with what ADD installed, by content and order.
 func (p *Plugin) Check(args *skel.CmdArgs) error {
 	c, err := netconf.Parse(args.StdinData)
 	if err != nil {
@@ -34,15 +29,16 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	if len(req.Attachment.Mappings) == 0 {
 		return nil
 	}
-	rec, _ := state.Open(c.DataDir).Load(req.Attachment.Owner.Key())
 	if netns, err := state.StatNetns(args.Netns); err == nil {
 		req.Attachment.Owner.Netns = netns.Inode
 	}
-	t := p.tools(c.LockTimeout)
-	v, err := lookForCheck(t, &req.Attachment, rec)
+	s, err := p.Begin(state.Open(c.DataDir), c.LockTimeout)
+	if err == nil {
+		err = s.Load("", c.CacheDir)
+	}
 	var lost []string
 	if err == nil {
-		lost, err = v.check(req, rec, t)
+		lost, err = s.check(req)
 	}
 	if err != nil {
 		return cniError(err, CodeUnreadable)
@@ -58,119 +54,57 @@ func notAsInstalled(o hostport.Owner, lost []string) error {
 	return newError(CodeNotAsInstalled, fmt.Sprintf("hostPorts of %s are not as installed: %s; run \"portguard restore\" on the node or restart the pod", o, lost[0]), lost[1:]...)
 }
 
-// lookForCheck reads our table, and the rest where the attachment may be in
-// iptables.
-func lookForCheck(t *iptables.Tools, a *hostport.Attachment, rec *state.Record) (*view, error) {
-	s := &scout{reader: nftconn.NewReader(), all: true}
-	v, err := look(t, s, nil, nil)
-	if err == nil {
-		err = v.readTable(nil)
-	}
-	if err != nil || rec != nil && rec.Backend == netconf.NFTables || rec == nil && v.table.Has(a.Owner.Key()) {
-		return v, err
-	}
-	return v, v.add(t, flavours(), families(a, rec))
-}
-
-// check lists what is lost.
-func (v *view) check(req *netconf.Request, rec *state.Record, t *iptables.Tools) ([]string, error) {
-	on, err := host.Addresses()
+// check lists what is lost, and the rules that keep packets from the mappings. A NodePort
+// or a listener that came later is not among them: nothing of ours is lost then.
+func (s *Session) check(req *netconf.Request) ([]string, error) {
+	a, where, left, err := s.installed(req)
 	if err != nil {
 		return nil, err
 	}
-	a, backend, flavour, err := v.installed(req, rec, on, t)
-	if err == nil && backend == netconf.IPTables {
-		err = v.readable(flavour, a.Localhost)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var lost []string
-	if backend == netconf.NFTables {
-		lost = v.table.Check(a)
-	}
-	asked := a.Mappings
-	if rec != nil {
-		asked = slices.Concat(a.Mappings, rec.Left)
-	}
-	if !sameMappings(asked, req.Attachment.Mappings) {
+	lost := s.Missing(a, where)
+	if !sameMappings(slices.Concat(a.Mappings, left), req.Attachment.Mappings) {
 		lost = append(lost, "the configuration asks for other ports than ADD installed")
 	}
 	if !slices.Equal(a.Pods, req.Attachment.Pods) {
 		lost = append(lost, fmt.Sprintf("the pod has the addresses %v, and ADD mapped to %v", req.Attachment.Pods, a.Pods))
 	}
-	for _, at := range v.places {
-		if at.flavour != flavour {
-			continue
-		}
-		sets, err := serviceSets(on, at.family)
-		if err != nil {
-			return nil, err
-		}
-		for _, what := range v.layouts[at].Check(a, sets) {
-			lost = append(lost, fmt.Sprintf("iptables-%s: %s", at.flavour, what))
+	r, err := s.Find(a, place.Order(where))
+	for _, f := range r.Conflicts {
+		if f.Kind == finding.Hidden {
+			lost = append(lost, f.Message)
 		}
 	}
-	if a.Localhost {
-		if on, err := host.RouteLocalnet(a.Link); err != nil || !on {
-			lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
-		}
-	}
-	if backend == netconf.NFTables {
-		return lost, nil
-	}
-	hidden, err := v.hidden(a, on, flavour)
-	return append(lost, hidden...), err
+	return lost, err
 }
 
-// hidden lists the rules that keep packets from the mappings. A NodePort or a
-// listener that came later is not among them: nothing of ours is lost then.
-func (v *view) hidden(a hostport.Attachment, on *host.Addressing, flavour iptables.Flavour) ([]string, error) {
-	report, err := conflict.Find(a, conflict.Snapshot{Local: on.Local, Rules: v.rules(flavour)}, ruleset.IsOurs)
-	var out []string
-	for _, f := range report.Conflicts {
-		if f.Kind == conflict.Hidden {
-			out = append(out, f.Message)
-		}
+// installed is the attachment as ADD made it, where it is, and what it left to others:
+// from its record, or, if the state was wiped, from the request and what only the rules
+// can tell.
+func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where string, left []hostport.Mapping, err error) {
+	key := req.Attachment.Owner.Key()
+	if rec := s.Record(key); rec != nil {
+		return rec.Attachment, rec.Backend, rec.Left, nil
 	}
-	return out, err
-}
-
-// installed is the attachment as ADD made it, and where: from its record, or, if
-// the state was wiped, from the request and what only the rules can tell.
-func (v *view) installed(req *netconf.Request, rec *state.Record, on *host.Addressing, t *iptables.Tools) (a hostport.Attachment, backend string, flavour iptables.Flavour, err error) {
-	if rec != nil {
-		return rec.Attachment, rec.Backend, iptables.Flavour(rec.Flavour), nil
-	}
-	if err := settleLocalhost(req); err != nil {
-		return req.Attachment, "", "", err
+	if err := s.settleLocalhost(req); err != nil {
+		return req.Attachment, "", nil, err
 	}
 	a = req.Attachment
-	a.Networks = on.Networks
-	if v.table.Has(a.Owner.Key()) {
-		return v.table.Seen(a), netconf.NFTables, "", nil
+	a.Networks = s.On.Networks
+	if where = s.holder(key); where == "" {
+		choice, err := place.Of(place.Wish{Backend: req.Backend, Syntax: req.Syntax}, s.Facts)
+		return a, choice.Backend, nil, err
 	}
-	found := false
-	var networks []netip.Prefix
-	for _, at := range v.places {
-		l, key := v.layouts[at], a.Owner.Key()
-		if l.Has(key) {
-			found, flavour = true, at.flavour
-			a.Carves = append(a.Carves, l.Carves(key)...)
-			a.Excludes = append(a.Excludes, l.Excludes(key, a.Excludes)...)
-			networks = append(networks, l.Networks(a)...)
+	seen, _ := s.Recover(key)
+	a.Carves, a.LocalnetWas = seen.Carves, seen.LocalnetWas
+	for _, x := range seen.Excludes {
+		if !slices.Contains(a.Excludes, x) {
+			a.Excludes = append(a.Excludes, x)
 		}
 	}
-	if len(networks) > 0 {
-		a.Networks = networks
+	if len(seen.Networks) > 0 {
+		a.Networks = seen.Networks
 	}
-	if !found {
-		if backend, _, err = choose(req.Config, on); err != nil || backend == netconf.NFTables {
-			return a, backend, "", err
-		}
-		flavour, err = v.target(t)
-	}
-	return a, netconf.IPTables, flavour, err
+	return a, where, nil, nil
 }
 
 func sameMappings(a, b []hostport.Mapping) bool {

@@ -8,6 +8,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -17,7 +18,7 @@ func (p *Plugin) count(store *state.Store, r conflict.Report, failed error) {
 	if len(r.Conflicts)+len(r.Warnings) == 0 && failed == nil {
 		return
 	}
-	c := store.Counters(p.bootID())
+	c := store.Counters(p.Node.BootID())
 	seen := map[string]bool{}
 	for _, list := range [][]conflict.Finding{r.Conflicts, r.Warnings} {
 		for _, f := range list {
@@ -53,10 +54,5 @@ func reason(err error) string {
 	case CodeApply:
 		return "apply"
 	}
-	return conflict.Kind(e.Code).String()
-}
-
-// Counters are what ADDs met since boot.
-func (p *Plugin) Counters(dataDir string) state.Counters {
-	return state.Open(dataDir).Counters(p.bootID())
+	return finding.Kind(e.Code).String()
 }

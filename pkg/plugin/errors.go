@@ -9,27 +9,26 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/rules"
 	"github.com/portguard/portguard/pkg/state"
 	"github.com/portguard/portguard/pkg/walk"
 )
 
-// Codes of the plugin's own errors besides those of conflicts, which are the
-// conflict.Kind (100-108).
+// Codes of the plugin's own errors (finding.Errors).
 const (
-	// CodeUnreadable: something on the node could not be read, so the port
-	// cannot be called free.
-	CodeUnreadable uint = 109
-	// CodeNotAsInstalled: CHECK found that something is lost.
-	CodeNotAsInstalled uint = 110
-	// CodeApply: the rules could not be changed; they are as before.
-	CodeApply uint = 111
+	CodeUnreadable     = uint(finding.Unreadable)
+	CodeNotAsInstalled = uint(finding.NotAsInstalled)
+	CodeApply          = uint(finding.Apply)
 )
 
 // newError makes a CNI error of what kubectl describe pod shows: one plain line. What
@@ -49,18 +48,19 @@ func cniError(err error, code uint) error {
 		return err
 	}
 	var field *netconf.FieldError
+	var config *place.ConfigError
 	switch {
-	case errors.As(err, &field):
-		code = types.ErrInvalidNetworkConfig
 	case passes(err):
 		code = types.ErrTryAgainLater
+	case errors.As(err, &field), errors.As(err, &config):
+		code = types.ErrInvalidNetworkConfig
 	}
 	return newError(code, told(err, code))
 }
 
 // passes reports whether trying again may help.
 func passes(err error) bool {
-	return errors.Is(err, state.ErrLocked) || errors.Is(err, iptables.ErrBusy) || errors.Is(err, errChanging) ||
+	return errors.Is(err, state.ErrLocked) || errors.Is(err, iptables.ErrBusy) || errors.Is(err, rules.ErrChanging) ||
 		errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EAGAIN)
 }
 
@@ -78,12 +78,13 @@ func next(err error, code uint) string {
 	var done *types.Error
 	var field *netconf.FieldError
 	var dir *state.DirError
+	var config *place.ConfigError
 	switch {
-	case errors.Is(err, errNotUndone):
+	case errors.Is(err, backend.ErrNotUndone):
 		return "; delete the pod, and what is left goes too"
-	case errors.As(err, &said), errors.As(err, &done), errors.As(err, &field), errors.As(err, &dir), code == types.ErrDecodingFailure,
+	case errors.As(err, &said), errors.As(err, &done), errors.As(err, &field), errors.As(err, &dir), errors.As(err, &config), code == types.ErrDecodingFailure,
 		errors.Is(err, iptables.ErrNoTool), errors.Is(err, iptsave.ErrIncompatible), errors.Is(err, nfttable.ErrVersion),
-		errors.Is(err, walk.ErrTooComplex), errors.Is(err, errTwoProxies):
+		errors.Is(err, walk.ErrTooComplex), errors.Is(err, place.ErrTwoProxies):
 		return ""
 	case passes(err):
 		return "; try again"

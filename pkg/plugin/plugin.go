@@ -5,30 +5,24 @@ package plugin
 import (
 	"fmt"
 	"io"
-	"time"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/listener"
 )
 
 // A Plugin answers CNI calls. Its functions return *types.Error.
 type Plugin struct {
-	// Stderr takes warnings; the runtime logs them.
-	Stderr io.Writer
-	// Proc is where procfs is mounted.
-	Proc string
-	// Patience bounds the search for the processes that hold sockets.
-	Patience time.Duration
-	// Progress, if set, is told what is being done now.
-	Progress func(string)
+	// Node is the machine it works on.
+	Node Node
+	// Stdout takes the result, Stderr warnings, which the runtime logs.
+	Stdout, Stderr io.Writer
 }
 
-// New returns the plugin for this machine.
-func New(stderr io.Writer) *Plugin {
-	return &Plugin{Stderr: stderr, Proc: "/proc", Patience: listener.Patience}
+// New returns the plugin for a node.
+func New(n Node, stdout, stderr io.Writer) *Plugin {
+	return &Plugin{Node: n, Stdout: stdout, Stderr: stderr}
 }
 
 // Funcs are the verbs for skel.
@@ -43,6 +37,9 @@ func (p *Plugin) warn(lines ...string) {
 	}
 }
 
-func (p *Plugin) tools(wait time.Duration) *iptables.Tools {
-	return &iptables.Tools{Proc: p.Proc, Wait: wait}
+// debug writes a line if PORTGUARD_DEBUG is set.
+func (p *Plugin) debug(format string, args ...any) {
+	if os.Getenv("PORTGUARD_DEBUG") != "" {
+		p.warn(fmt.Sprintf("debug: "+format, args...))
+	}
 }

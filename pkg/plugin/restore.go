@@ -8,11 +8,9 @@ import (
 	"sort"
 	"time"
 
-	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/ruleset"
+	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -25,9 +23,9 @@ type Restored struct {
 	Refused string
 }
 
-// Restore puts the rules of every live attachment back, as its ADD made them, in
-// one transaction a rule set, after somebody flushed them. One whose port was
-// taken meanwhile is refused by name. Only what has a record can be restored.
+// Restore puts the rules of every live attachment back where they belong, after somebody
+// flushed them. One whose port was taken meanwhile is refused by name. Only what has a
+// record can be restored.
 func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored, error) {
 	store := state.Open(dataDir)
 	unlock, err := store.Lock(lockTimeout)
@@ -35,149 +33,84 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 		return nil, err
 	}
 	defer unlock()
-	recs := p.alive(store)
-	on, err := host.Addresses()
-	if err != nil || len(recs) == 0 {
-		return nil, err
-	}
-	t := p.tools(lockTimeout)
-	native := !slices.ContainsFunc(recs, func(r *state.Record) bool { return r.Backend == netconf.IPTables })
-	s := &scout{all: on.IPVS, ours: native}
-	s.renew(on, nil)
-	v, err := look(t, s, flavours(), nodeFamilies())
-	if err == nil {
-		err = v.readTable(nil)
-	}
+	s, err := p.Begin(store, lockTimeout)
 	if err != nil {
 		return nil, err
 	}
-	c := change{view: v, want: map[place]*ruleset.Layout{}, table: v.table, inUse: linksInUse(store)}
-	for _, at := range v.places {
-		c.want[at] = v.layouts[at]
+	recs := s.alive()
+	if len(recs) == 0 {
+		return nil, nil
+	}
+	if err := s.Load(recs[0].Backend, netconf.DefaultCacheDir); err != nil {
+		return nil, err
 	}
 	var out []Restored
+	var moved []state.Record
 	for _, rec := range recs {
-		r, err := p.putBack(&c, rec, store, on, t)
+		r, where, err := s.putBack(rec)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, r)
+		if out = append(out, r); r.Put && where != rec.Backend {
+			next := *rec
+			next.Backend = where
+			moved = append(moved, next)
+		}
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
-	moved, err := p.outOfNftables(&c, store, on, t)
-	if err != nil {
+	if err := s.Apply(); err != nil {
 		return nil, err
 	}
-	if err := c.apply(t); err != nil {
-		return nil, err
-	}
-	p.noteMoved(moved, out, store)
-	return out, nil
-}
-
-// noteMoved keeps where attachments are now.
-func (p *Plugin) noteMoved(moved []state.Record, out []Restored, store *state.Store) {
 	for _, r := range moved {
 		if err := store.Save(r); err != nil {
 			p.warn(err.Error())
 		}
-		if i := slices.IndexFunc(out, func(o Restored) bool { return o.Owner.Same(r.Attachment.Owner) }); i >= 0 {
-			out[i].Put = true
-		}
 	}
+	return out, nil
 }
 
-// outOfNftables moves what was added before kube-proxy changed to ipvs mode.
-func (p *Plugin) outOfNftables(c *change, store *state.Store, on *host.Addressing, t *iptables.Tools) ([]state.Record, error) {
-	if !on.IPVS || len(c.table.Keys()) == 0 {
-		return nil, nil
-	}
-	fl, err := c.view.target(t)
-	if err != nil {
-		return nil, err
-	}
-	d := &decision{target: target{netconf.IPTables, fl}, ipvs: true, node: map[hostport.Family]ruleset.Node{}}
-	for _, f := range nodeFamilies() {
-		sets, err := serviceSets(on, f)
-		if err != nil {
-			return nil, err
-		}
-		d.node[f] = ruleset.Node{Sets: sets}
-	}
-	return p.leaveNftables(c, d, store), nil
-}
-
-// alive are the records of attachments whose network namespace is there, in a
-// fixed order.
-func (p *Plugin) alive(store *state.Store) []*state.Record {
+// alive are the records of attachments whose network namespace is there, in a fixed
+// order.
+func (s *Session) alive() []*state.Record {
 	var out []*state.Record
-	boot := p.bootID()
-	keys := store.Keys()
+	boot := s.Node.BootID()
+	keys := s.Store.Keys()
 	slices.Sort(keys)
 	for _, key := range keys {
-		rec, err := store.Load(key)
+		rec, err := s.Store.Load(key)
 		switch {
 		case err != nil:
-			p.warn(err.Error())
+			s.warn(err.Error())
 		case rec.Alive(boot) && len(rec.Attachment.Mappings) > 0:
+			s.records[key] = rec
 			out = append(out, rec)
 		}
 	}
 	return out
 }
 
-// putBack adds what an attachment lacks to the change.
-func (p *Plugin) putBack(c *change, rec *state.Record, store *state.Store, on *host.Addressing, t *iptables.Tools) (Restored, error) {
+// putBack makes an attachment have what it lacks, where it belongs by now, unless
+// somebody else has it.
+func (s *Session) putBack(rec *state.Record) (r Restored, where string, err error) {
 	a := rec.Attachment
-	r := Restored{Owner: a.Owner}
-	lost, sets, err := c.lost(rec, on)
-	if err != nil || !lost {
-		return r, err
+	r, where = Restored{Owner: a.Owner}, rec.Backend
+	if choice, err := place.Of(wish(rec), s.Facts); err == nil {
+		where = choice.Backend
 	}
-	c.view.renew(on, a.Mappings)
-	report, err := p.finder(target{rec.Backend, iptables.Flavour(rec.Flavour)}, store, c.view, on, t).find(a)
+	if where == rec.Backend && len(s.Missing(a, where)) == 0 {
+		return r, where, nil
+	}
+	report, err := s.Find(a, place.Order(where))
 	if err != nil {
-		return r, err
+		return r, where, err
 	}
 	if len(report.Conflicts) > 0 {
 		r.Refused = report.Conflicts[0].Message
-		return r, nil
+		return r, where, nil
 	}
 	r.Put = true
-	if a.Localhost {
-		c.open = append(c.open, a.Link)
-	}
-	if rec.Backend == netconf.NFTables {
-		c.table = c.table.Put(a, rec.LocalnetWas, report.TakeOver...)
-		return r, nil
-	}
-	for _, at := range c.view.places {
-		if string(at.flavour) == rec.Flavour {
-			n := ruleset.Node{Sets: sets[at.family], RouteLocalnet: map[string]bool{a.Link: rec.LocalnetWas}}
-			c.want[at] = c.want[at].Put(a, n, report.TakeOver...)
-		}
-	}
-	return r, nil
-}
-
-// lost reports whether anything of an attachment is missing.
-func (c *change) lost(rec *state.Record, on *host.Addressing) (bool, map[hostport.Family][]ruleset.Set, error) {
-	sets := map[hostport.Family][]ruleset.Set{}
-	if rec.Backend == netconf.NFTables {
-		return len(c.view.table.Check(rec.Attachment)) > 0, sets, nil
-	}
-	lost := false
-	for _, at := range c.view.places {
-		if string(at.flavour) != rec.Flavour {
-			continue
-		}
-		var err error
-		if sets[at.family], err = serviceSets(on, at.family); err != nil {
-			return false, nil, err
-		}
-		lost = lost || len(c.view.layouts[at].Check(rec.Attachment, sets[at.family])) > 0
-	}
-	return lost, sets, nil
+	s.Put(a, where, report.TakeOver...)
+	return r, where, nil
 }
 
 // String says what became of it.

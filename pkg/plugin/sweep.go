@@ -4,13 +4,11 @@ package plugin
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"sort"
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/portmap"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -22,67 +20,58 @@ type Swept struct {
 	Mappings []hostport.Mapping
 }
 
-// Sweep removes what dead owners have left: rules, UDP flows and records, and
-// portmap's rules. Dry only lists it, without the lock.
+// Sweep removes what dead owners have left: rules, UDP flows and records, also those of
+// other plugins. Dry only lists it, without the lock.
 func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry bool) ([]Swept, error) {
+	store := state.Open(dataDir)
 	if !dry {
-		unlock, err := state.Open(dataDir).Lock(lockTimeout)
+		unlock, err := store.Lock(lockTimeout)
 		if err != nil {
 			return nil, err
 		}
 		defer unlock()
 	}
-	i, err := p.inspect(dataDir)
+	s, err := p.Begin(store, lockTimeout)
+	if err == nil {
+		err = s.Load("", cacheDir)
+	}
 	if err != nil {
 		return nil, err
 	}
-	var all error
-	for _, n := range i.notes {
-		all = errors.Join(all, errors.New(n))
+	swept, keys, foreign := s.leftovers()
+	if dry || len(swept) == 0 {
+		return swept, nil
 	}
-	p.warn(i.damaged...) // theirs stays
-	swept, keys := i.leftovers(cacheDir)
-	if dry || all != nil {
-		return swept, all
-	}
-	if len(keys) > 0 {
-		if err := p.remove(i.view, i.store, i.tools, keys...); err != nil {
-			return nil, err
-		}
-	}
-	for _, s := range swept {
-		if s.By == "portmap" {
-			if err := removePortmap(i.view, i.tools, s.Owner); err != nil {
-				return swept, err
-			}
-		}
-	}
-	return swept, nil
+	return swept, s.Remove(keys, foreign...)
 }
 
-// leftovers lists the dead of both, and the keys of portguard's.
-func (i *inspection) leftovers(cacheDir string) (out []Swept, keys []string) {
-	for key, a := range i.attachments {
-		if !i.gone(key) {
+// leftovers lists what the dead have: of portguard, with the keys, and of other plugins.
+func (s *Session) leftovers() (out []Swept, keys, foreign []hostport.Key) {
+	boot := s.Node.BootID()
+	all, damaged := s.Attachments()
+	for _, err := range damaged {
+		s.warn(err.Error()) // theirs stays
+	}
+	for key, a := range all {
+		if !s.Dead(a.Owner, s.Record(key), boot) {
 			continue
 		}
-		s := Swept{By: "portguard", Owner: a.Owner}
-		for _, c := range i.claims {
+		x := Swept{By: "portguard", Owner: a.Owner}
+		for _, c := range s.Claims() {
 			if c.Key == key {
-				s.Mappings = append(s.Mappings, c.Mapping)
+				x.Mappings = append(x.Mappings, c.Mapping)
 			}
 		}
-		out, keys = append(out, s), append(keys, key)
+		out, keys = append(out, x), append(keys, key)
 	}
 	slices.Sort(keys)
-	for _, c := range i.ofPortmap() {
-		if !portmap.Dead(cacheDir, c.Owner) {
+	for _, c := range s.Claims() {
+		if !c.Foreign || !c.Dead {
 			continue
 		}
-		o := portmap.Pod(cacheDir, c.Owner)
-		n := slices.IndexFunc(out, func(s Swept) bool { return s.By == "portmap" && s.Owner == o })
+		n := slices.IndexFunc(out, func(x Swept) bool { return x.By == c.Backend && x.Owner == c.Owner })
 		if n < 0 {
-			out = append(out, Swept{By: "portmap", Owner: o})
+			out, foreign = append(out, Swept{By: c.Backend, Owner: c.Owner}), append(foreign, c.Key)
 			n = len(out) - 1
 		}
 		out[n].Mappings = append(out[n].Mappings, c.Mapping)
@@ -91,5 +80,27 @@ func (i *inspection) leftovers(cacheDir string) (out []Swept, keys []string) {
 		a, b := out[i], out[j]
 		return cmp.Or(cmp.Compare(a.By, b.By), cmp.Compare(a.Owner.String(), b.Owner.String())) < 0
 	})
-	return out, keys
+	return out, keys, foreign
+}
+
+// Attachments are all that have a record or claims, by key. Of a record that cannot be
+// read nothing is known but its rules.
+func (s *Session) Attachments() (out map[hostport.Key]hostport.Attachment, damaged []error) {
+	out = map[hostport.Key]hostport.Attachment{}
+	for _, key := range s.Store.Keys() {
+		rec, err := s.Store.Load(key)
+		if err != nil {
+			damaged = append(damaged, err)
+			continue
+		}
+		s.records[key], out[key] = rec, rec.Attachment
+	}
+	for _, c := range s.Claims() {
+		if _, known := out[c.Key]; !known && c.Key != "" && !c.Foreign {
+			a, _ := s.Recover(c.Key)
+			a.Owner = c.Owner
+			out[c.Key] = a
+		}
+	}
+	return out, damaged
 }

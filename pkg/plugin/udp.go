@@ -3,56 +3,47 @@
 package plugin
 
 import (
-	"net/netip"
-	"slices"
-
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/listener"
 )
 
-// dropUDP forgets the UDP flows of a's mappings: after ADD those that lead
-// elsewhere, after DEL (gone) those that lead to the pod. Of what was found at
-// ADD, the destinations at which a Service or an undecided rule translates are
-// left to them.
-func dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) error {
-	if !hasUDP(a) {
-		return nil
-	}
-	on, err := host.Addresses()
-	if err != nil {
-		return err
-	}
+// dropUDP forgets the UDP flows of a's mappings: after ADD those that lead elsewhere,
+// after DEL (gone) those that lead to the pod. Of what was found at ADD, the
+// destinations at which a Service or an undecided rule translates are left to them.
+func (s *Session) dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) error {
 	for _, f := range hostport.Families() {
-		pod, ok := a.Pod(f)
-		if !ok {
-			continue
+		stale, err := s.stale(a, f, gone, found)
+		if err == nil && len(stale) > 0 {
+			err = s.Node.DropUDP(f, stale)
 		}
-		var stale []host.Stale
-		for _, m := range a.Of(f) {
-			if m.Proto != hostport.UDP {
-				continue
-			}
-			s := host.Stale{Mapping: m, Dst: a.Destinations(on.Local, m), Pod: pod.Addr(), Gone: gone}
-			if !gone {
-				s.Others = othersAt(found, m)
-				if s.Connected, err = listener.ConnectedUDP(m.HostPort); err != nil {
-					return err
-				}
-			}
-			stale = append(stale, s)
-		}
-		if err := host.DropUDP(f, stale); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func hasUDP(a hostport.Attachment) bool {
-	return slices.ContainsFunc(a.Mappings, func(m hostport.Mapping) bool { return m.Proto == hostport.UDP })
+// stale are the flows of one family that have to be forgotten.
+func (s *Session) stale(a hostport.Attachment, f hostport.Family, gone bool, found []conflict.Finding) ([]host.Stale, error) {
+	var out []host.Stale
+	pod, ok := a.Pod(f)
+	for _, m := range a.Of(f) {
+		if !ok || m.Proto != hostport.UDP {
+			continue
+		}
+		x := host.Stale{Mapping: m, Dst: a.Destinations(s.On.Local, m), Pod: pod.Addr(), Gone: gone}
+		if !gone {
+			x.Others = othersAt(found, m)
+			var err error
+			if x.Connected, err = s.Node.ConnectedUDP(m.HostPort); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
 }
 
 // othersAt are the destinations at which somebody else translates m's port.
@@ -65,6 +56,3 @@ func othersAt(found []conflict.Finding, m hostport.Mapping) addrset.Set {
 	}
 	return out
 }
-
-// podPrefix is a pod's address alone.
-func podPrefix(pod netip.Addr) netip.Prefix { return netip.PrefixFrom(pod, pod.BitLen()) }

@@ -18,7 +18,7 @@ import (
 )
 
 // version is that of the file format.
-const version = 1
+const version = 2
 
 // A Record is what is kept of one attachment.
 type Record struct {
@@ -26,17 +26,14 @@ type Record struct {
 	Attachment hostport.Attachment `json:"attachment"`
 	Netns      Netns               `json:"netns"`
 	BootID     string              `json:"bootID"`
-	Backend    string              `json:"backend"`
-	Flavour    string              `json:"flavour"`
+	// Backend is the name of the backend that has the mappings, Wanted what the
+	// configuration asked for ("auto", "iptables" or "nftables").
+	Backend string `json:"backend"`
+	Wanted  string `json:"wanted"`
 	// Left are the mappings that the attachment asked for and others keep.
 	Left []hostport.Mapping `json:"left,omitempty"`
-	// Moved means that an earlier ADD of the attachment put its rules elsewhere.
-	Moved bool `json:"moved,omitempty"`
 	// Created is when ADD made it.
 	Created time.Time `json:"created,omitzero"`
-	// LocalnetWas is what route_localnet of the attachment's link was before
-	// portguard needed it.
-	LocalnetWas bool `json:"localnetWas,omitempty"`
 	// Warnings are the findings that did not refuse the attachment.
 	Warnings []string `json:"warnings,omitempty"`
 }

@@ -42,7 +42,7 @@ func record(id string) Record {
 			Excludes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 			SNAT:     true, MasqAll: true, Localhost: true, Link: "veth1", ConditionsV4: []string{"-s", "::1"}, ConditionsV6: []string{"!"},
 		},
-		Netns: Netns{Path: "/run/netns/x", Dev: 4, Inode: 4026531840}, BootID: "b", Backend: "iptables", Flavour: "nft", Warnings: []string{"w"},
+		Netns: Netns{Path: "/run/netns/x", Dev: 4, Inode: 4026531840}, BootID: "b", Backend: "iptables", Wanted: "auto", Warnings: []string{"w"},
 	}
 }
 
@@ -64,7 +64,7 @@ func TestSaveThenLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Version = 1
+	r.Version = 2
 	if diff := cmp.Diff(&r, got, compare()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -100,11 +100,11 @@ func TestSaveThenLoad(t *testing.T) {
 func TestLoadRefusesWhatItCannotRead(t *testing.T) {
 	for _, tt := range []struct{ name, text, says string }{
 		{"an empty file", "", "unexpected end"},
-		{"a cut file", `{"version":1,"attach`, "unexpected end"},
-		{"a version of the future", `{"version":2}`, "version 2 is not known"},
+		{"a cut file", `{"version":2,"attach`, "unexpected end"},
+		{"a version of the future", `{"version":3}`, "version 3 is not known"},
 		{"no version", `{}`, "version 0 is not known"},
-		{"another type", `{"version":1,"bootID":7}`, "cannot unmarshal"},
-		{"an unknown protocol", `{"version":1,"attachment":{"mappings":[{"protocol":"icmp"}]}}`, "icmp"},
+		{"another type", `{"version":2,"bootID":7}`, "cannot unmarshal"},
+		{"an unknown protocol", `{"version":2,"attachment":{"mappings":[{"protocol":"icmp"}]}}`, "icmp"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := created(t)

@@ -12,22 +12,29 @@ package main
 
 import (
 	"os"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/portguard/portguard/pkg/cli"
+	"github.com/portguard/portguard/pkg/node"
 	"github.com/portguard/portguard/pkg/plugin"
 )
 
 func main() {
-	p := plugin.New(os.Stderr)
+	n := node.New()
 	about := ""
 	if os.Getenv("CNI_COMMAND") == "" { // else nobody reads it, and the version takes time
 		if len(os.Args) > 1 {
-			os.Exit(cli.Run(p, buildVersion(), os.Args[1:], os.Stdout, os.Stderr))
+			n.Patience = patience
+			os.Exit(cli.Run(n, buildVersion(), os.Args[1:], os.Stdout, os.Stderr))
 		}
 		about = "CNI plugin portguard " + buildVersion() + "\nBy hand it knows commands: portguard help"
 	}
+	p := plugin.New(n, os.Stdout, os.Stderr)
 	skel.PluginMainFuncs(p.Funcs(), version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"), about)
 }
+
+// patience is how long a person waits for the names of processes.
+const patience = 5 * time.Second

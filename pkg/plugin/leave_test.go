@@ -49,4 +49,3 @@ func TestLeaveToOwners(t *testing.T) {
 	}
 }
 
-func same(a, b hostport.Mapping) bool { return a == b }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package plugin
+package inspect
 
 import (
 	"net/netip"
@@ -12,40 +12,35 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/state"
 	"github.com/portguard/portguard/pkg/walk"
 )
 
 // Explain says who has a claim on the port of a question, and what an ADD with
-// configuration c that asks for it would do now: by deciding it. Nothing changes.
-func (p *Plugin) Explain(c *netconf.Config, q explain.Question) (explain.Answer, error) {
-	store, t := state.Open(c.DataDir), p.tools(c.LockTimeout)
-	on, err := host.Addresses()
+// configuration c that asks for it would do now: by deciding it.
+func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answer, error) {
+	s, err := i.Plugin.Begin(state.Open(c.DataDir), c.LockTimeout)
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	a := hostport.Attachment{Mappings: asked(q), Excludes: c.Excludes, Localhost: c.Localhost}
-	if _, err := surround(&a, on); err != nil {
-		return explain.Answer{}, err
-	}
-	v, backend, err := p.survey(&netconf.Request{Config: c, Attachment: a}, need{unknown: true, whole: true}, on, t)
+	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, s.Facts)
 	if err == nil {
-		err = v.readTable(nil)
-	}
-	to := target{backend: backend}
-	if err == nil {
-		err = v.locate(&to, a.Localhost, t)
+		err = s.Load(choice.Backend, c.CacheDir)
 	}
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	r, err := p.sides(p.finder(to, store, v, on, t), a, c.CacheDir)
+	a := hostport.Attachment{Mappings: i.asked(q), Excludes: c.Excludes, Localhost: c.Localhost}
+	s.Surround(&a)
+	r, err := i.sides(s, a, choice.Order)
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	own, loopback := reachable(on.Local)
+	own, loopback := i.reachable(s.On.Local)
 	ans := explain.New(q, r, own, loopback)
-	ans.Foreign = q.HostIP.IsValid() && !q.HostIP.IsUnspecified() && !slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Prefix.Contains(q.HostIP) })
+	ans.Foreign = q.HostIP.IsValid() && !q.HostIP.IsUnspecified() && !slices.ContainsFunc(s.On.Local, func(l hostport.Local) bool { return l.Prefix.Contains(q.HostIP) })
 	if d := &ans.Decision; c.WarnOnly && !d.Allowed {
 		*d = explain.Decision{Allowed: true, Warnings: append(d.Refusals, d.Warnings...)}
 	}
@@ -53,7 +48,7 @@ func (p *Plugin) Explain(c *netconf.Config, q explain.Question) (explain.Answer,
 }
 
 // asked are the mappings that a hostPort without further ado would be.
-func asked(q explain.Question) []hostport.Mapping {
+func (i *Inspector) asked(q explain.Question) []hostport.Mapping {
 	m := hostport.Mapping{HostIP: q.HostIP, Proto: q.Proto, HostPort: q.Port}
 	if q.HostIP.IsValid() {
 		m.Family = hostport.FamilyOf(q.HostIP)
@@ -63,38 +58,41 @@ func asked(q explain.Question) []hostport.Mapping {
 		return []hostport.Mapping{m}
 	}
 	var out []hostport.Mapping
-	for _, m.Family = range nodeFamilies() {
+	for _, m.Family = range i.Node.Families() {
 		out = append(out, m)
 	}
 	return out
 }
 
-// sides asks for all packets and for those of each side.
-func (p *Plugin) sides(d *finder, a hostport.Attachment, cacheDir string) (r explain.Reports, err error) {
-	pods := podNetworks(d.store)
-	bridges, err := host.Bridges()
+// sides asks for all packets and for those of each side, in one reading of the node.
+func (i *Inspector) sides(s *plugin.Session, a hostport.Attachment, order conflict.Place) (r explain.Reports, err error) {
+	pods := podNetworks(s.Store)
+	bridges, err := i.Node.Bridges()
 	if err != nil {
 		return r, err
 	}
 	local := a
 	local.Mappings = onLoopback(a.Mappings)
-	for _, s := range []struct {
-		from conflict.From
-		a    hostport.Attachment
-		into *conflict.Report
-	}{
-		{conflict.From{}, a, &r.All},
-		{conflict.From{Hook: walk.Prerouting, Src: without(d.on, pods), NotIn: bridges}, a, &r.Outside},
-		{conflict.From{Hook: walk.Output}, local, &r.Localhost},
-		{conflict.From{Hook: walk.Prerouting, Src: pods}, a, &r.Pod},
-	} {
-		d.from = s.from
-		if *s.into, err = d.find(s.a); err != nil {
-			return r, err
+	err = s.Look(a.Mappings, order, func(snap conflict.Snapshot) error {
+		r = explain.Reports{}
+		for _, side := range []struct {
+			from conflict.From
+			a    hostport.Attachment
+			into *conflict.Report
+		}{
+			{conflict.From{}, a, &r.All},
+			{conflict.From{Hook: walk.Prerouting, Src: without(s.On, pods), NotIn: bridges}, a, &r.Outside},
+			{conflict.From{Hook: walk.Output}, local, &r.Localhost},
+			{conflict.From{Hook: walk.Prerouting, Src: pods}, a, &r.Pod},
+		} {
+			snap.From = side.from
+			if *side.into, err = conflict.Find(side.a, snap); err != nil {
+				return err
+			}
 		}
-		deadOfPortmap(s.into, cacheDir)
-	}
-	return r, nil
+		return nil
+	})
+	return r, err
 }
 
 // onLoopback asks for 127.0.0.1 and ::1, which a wildcard mapping may leave alone.
@@ -133,11 +131,11 @@ func without(on *host.Addressing, pods addrset.Set) addrset.Set {
 	return here.Only(true).Not(true).Or(here.Only(false).Not(false))
 }
 
-// reachable are the addresses of the node that others can send to, and its
-// loopback ones. Of a local network only the first address is looked at.
-func reachable(local []hostport.Local) (own, loopback []netip.Addr) {
+// reachable are the addresses of the node that others can send to, and its loopback
+// ones. Of a local network only the first address is looked at.
+func (i *Inspector) reachable(local []hostport.Local) (own, loopback []netip.Addr) {
 	loopback = append(loopback, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
-	if host.HasIPv6() {
+	if slices.Contains(i.Node.Families(), hostport.IPv6) {
 		loopback = append(loopback, netip.IPv6Loopback())
 	}
 	for _, l := range local {

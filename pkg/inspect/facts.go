@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// Facts collects what doctor must know of the node, for ADDs with configuration c. The
+// conflists are not among it.
+func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
+	v, err := i.look(c.DataDir, c.CacheDir)
+	if err != nil {
+		return f, err
+	}
+	f.Backend, f.Why, f.BackendErr = v.wouldUse(c)
+	f.StateErr, f.StateLoose = v.Store.CouldWrite(), v.Store.Loose()
+	f.Misplaced, f.Stranger = v.troubles()
+	if f.Proxies, err = i.Node.Proxies(v.On); err != nil {
+		return f, err
+	}
+	if f.List, err = v.list(); err != nil {
+		return f, err
+	}
+	for _, fam := range i.Node.Families() {
+		on, err := i.Node.Forwarding(fam)
+		if err != nil {
+			return f, err
+		}
+		if !on {
+			f.NoForwarding = append(f.NoForwarding, fam)
+		}
+	}
+	i.progress("asking the filters about forwarded packets")
+	if f.Dropped, err = v.dropped(); err != nil {
+		return f, err
+	}
+	if f.EphemeralFrom, f.EphemeralTo, err = i.Node.EphemeralPorts(); err != nil {
+		return f, err
+	}
+	f.Reserved, err = i.Node.ReservedPorts()
+	return f, err
+}
+
+// wouldUse is where an ADD would put mappings now.
+func (v *view) wouldUse(c *netconf.Config) (name, why string, err error) {
+	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, v.Session.Facts)
+	if err == nil {
+		err = v.Inspector.Node.Ready(choice.Backend)
+	}
+	return choice.Backend, choice.Why, err
+}
+
+// A Troubled state knows of shared parts that are lost or in the wrong place, and of
+// somebody else's things that have its name.
+type Troubled interface {
+	Troubles() (misplaced []string, stranger string)
+}
+
+// troubles are those of all backends.
+func (v *view) troubles() (misplaced []string, stranger string) {
+	v.EachState(func(_ backend.Backend, st backend.State) {
+		if t, ok := st.(Troubled); ok {
+			m, s := t.Troubles()
+			misplaced = append(misplaced, m...)
+			if s != "" {
+				stranger = s
+			}
+		}
+	})
+	return misplaced, stranger
+}
+
+// Counters are what ADDs met since boot.
+func (i *Inspector) Counters(dataDir string) state.Counters {
+	return state.Open(dataDir).Counters(i.Node.BootID())
+}

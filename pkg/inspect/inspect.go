@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inspect looks at the node for people: what "portguard list", "explain",
+// "doctor" and "metrics" tell. It reads without the lock and changes nothing; what
+// cannot be read is noted, and the rest is shown.
+package inspect
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// A Node is what is asked of the machine besides what the verbs ask.
+type Node interface {
+	plugin.Node
+	// Families are those the kernel has.
+	Families() []hostport.Family
+	// Bridges are the links that pods and containers are on.
+	Bridges() ([]string, error)
+	Forwarding(f hostport.Family) (bool, error)
+	EphemeralPorts() (from, to uint16, err error)
+	ReservedPorts() ([][2]uint16, error)
+	// Proxies says what kube-proxy and others have on the node.
+	Proxies(on *host.Addressing) (doctor.Proxies, error)
+	// Filters are the base chains that forwarded packets pass.
+	Filters(on *host.Addressing) ([]Filter, error)
+}
+
+// An Inspector answers people's questions about a node.
+type Inspector struct {
+	Node Node
+	// Plugin decides as an ADD would.
+	Plugin *plugin.Plugin
+	// Progress, if set, is told what is being done now.
+	Progress func(string)
+}
+
+// progress tells a person what takes so long.
+func (i *Inspector) progress(format string, args ...any) {
+	if i.Progress != nil {
+		i.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// A view is the whole node at one time.
+type view struct {
+	*Inspector
+	*plugin.Session
+	// attachments are all that have rules or a record, by key; claims their mappings and
+	// those of other plugins.
+	attachments map[hostport.Key]hostport.Attachment
+	claims      []hostport.Claim
+	// departed are the owners that are gone, lost is what attachments lack.
+	departed map[hostport.Key]bool
+	lost     map[hostport.Key][]string
+	// notes say what could not be read.
+	notes []string
+}
+
+func (i *Inspector) look(dataDir, cacheDir string) (*view, error) {
+	i.progress("reading the rules of this node")
+	s, err := i.Plugin.Begin(state.Open(dataDir), netconf.DefaultLockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{Inspector: i, Session: s, departed: map[hostport.Key]bool{}, lost: map[hostport.Key][]string{}}
+	for _, err := range s.LoadSome(cacheDir) {
+		v.notes = append(v.notes, err.Error())
+	}
+	v.claims = s.Claims()
+	var damaged []error
+	v.attachments, damaged = s.Attachments()
+	for _, err := range damaged {
+		v.notes = append(v.notes, err.Error())
+	}
+	boot := i.Node.BootID()
+	for key, a := range v.attachments {
+		rec := s.Record(key)
+		if v.departed[key] = s.Dead(a.Owner, rec, boot); rec != nil {
+			v.lost[key] = s.Missing(a, rec.Backend)
+		}
+	}
+	return v, nil
+}
+
+// lacks lists what is lost of one mapping of an attachment that has a record. What a
+// mapping alone would need, others of the pod may give.
+func (v *view) lacks(key hostport.Key, m hostport.Mapping) []string {
+	rec := v.Record(key)
+	if rec == nil || len(v.lost[key]) == 0 {
+		return nil
+	}
+	a := rec.Attachment
+	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
+	return slices.DeleteFunc(v.Missing(a, rec.Backend), func(s string) bool { return !slices.Contains(v.lost[key], s) })
+}
+
+// contested finds, for each live attachment that is in place, what an ADD of it would be
+// refused for now.
+func (v *view) contested() (map[hostport.Key][]conflict.Finding, error) {
+	var ms []hostport.Mapping
+	for _, a := range v.attachments {
+		ms = append(ms, a.Mappings...)
+	}
+	out := map[hostport.Key][]conflict.Finding{}
+	err := v.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
+		clear(out)
+		snap.Claims = nil // the kernel has one owner for each key
+		finders := map[conflict.Place]*conflict.Finder{}
+		for key, a := range v.attachments {
+			if v.departed[key] {
+				continue
+			}
+			v.progress("asking who else has the ports of %s", a.Owner)
+			snap.Place = place.Order(v.where(key))
+			if finders[snap.Place] == nil {
+				finders[snap.Place] = conflict.NewFinder(snap)
+			}
+			r, err := finders[snap.Place].Find(a)
+			if err != nil {
+				return err
+			}
+			out[key] = r.Conflicts
+		}
+		return nil
+	})
+	return out, err
+}
+
+// where is the name of the backend that has the mappings of an attachment.
+func (v *view) where(key hostport.Key) string {
+	if rec := v.Record(key); rec != nil {
+		return rec.Backend
+	}
+	for _, c := range v.claims {
+		if c.Key == key {
+			return c.Backend
+		}
+	}
+	return ""
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
+)
+
+// List lists the hostPorts of the node: portguard's, with those whose rules are missing,
+// and those of other plugins.
+func (i *Inspector) List(dataDir, cacheDir string) (inventory.List, error) {
+	v, err := i.look(dataDir, cacheDir)
+	if err != nil {
+		return inventory.List{}, err
+	}
+	return v.list()
+}
+
+func (v *view) list() (inventory.List, error) {
+	contested, err := v.contested()
+	if err != nil {
+		return inventory.List{}, err
+	}
+	out := inventory.List{HostPorts: []inventory.Entry{}}
+	for _, c := range v.claims {
+		if !c.Foreign {
+			out.HostPorts = append(out.HostPorts, v.entry(c, contested[c.Key]))
+		}
+	}
+	for key := range v.attachments {
+		out.HostPorts = append(out.HostPorts, v.missing(key)...)
+	}
+	others, err := v.foreign()
+	if err != nil {
+		return inventory.List{}, err
+	}
+	out.HostPorts = append(out.HostPorts, others...)
+	inventory.Sort(out.HostPorts)
+	out.Notes = v.notes
+	return out, nil
+}
+
+// foreign describes the mappings of other plugins. These look at nothing, so a listener
+// may have lost its port.
+func (v *view) foreign() (out []inventory.Entry, err error) {
+	var ms []hostport.Mapping
+	for _, c := range v.claims {
+		if c.Foreign {
+			ms = append(ms, c.Mapping)
+		}
+	}
+	if len(ms) == 0 {
+		return nil, nil
+	}
+	err = v.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
+		out = nil
+		beside := conflict.NewFinder(conflict.Snapshot{Local: snap.Local, Broadcasts: snap.Broadcasts, Listeners: snap.Listeners})
+		for _, c := range v.claims {
+			if !c.Foreign {
+				continue
+			}
+			e := inventory.New(c.Backend, c.Owner, c.Mapping)
+			e.Backend, e.Target = c.Where, c.Target
+			e.Count(c.Packets)
+			r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})
+			if err != nil {
+				return err
+			}
+			if len(r.Conflicts) > 0 {
+				e.State, e.Reason = inventory.Shadowed, shadow(r.Conflicts[0])
+			}
+			if c.Dead {
+				e.State, e.Reason = inventory.Dead, "its network namespace is gone"
+			}
+			out = append(out, e)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// entry describes a mapping that is in place.
+func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.Entry {
+	a := v.attachments[c.Key]
+	e := inventory.New("portguard", cmp.Or(a.Owner, c.Owner), c.Mapping)
+	e.Backend, e.Target = c.Backend, c.Target
+	e.Count(c.Packets)
+	rec := v.Record(c.Key)
+	if rec != nil {
+		e.Created = rec.Created
+	}
+	for _, f := range contested {
+		if f.Mapping.SameKey(c.Mapping) {
+			e.State, e.Reason = inventory.Shadowed, shadow(f)
+			break
+		}
+	}
+	if lost := v.lacks(c.Key, c.Mapping); len(lost) > 0 {
+		e.State, e.Reason = inventory.Missing, lost[0]
+	}
+	if !c.Target.IsValid() && rec != nil { // one with conditions
+		if pod, ok := a.Pod(c.Mapping.Family); ok {
+			e.Target = targetIn(a, c.Mapping, pod.Addr())
+		}
+	}
+	if v.departed[c.Key] {
+		e.State, e.Reason = inventory.Dead, "its network namespace is gone"
+	}
+	return e
+}
+
+// shadow says who has the port too, and who gets the packets.
+func shadow(f conflict.Finding) string {
+	switch f.Kind {
+	case finding.Listener:
+		return fmt.Sprintf("%s listens on %s and gets nothing: the mapping is asked first", f.Who, f.Where)
+	case finding.Hidden:
+		return "a rule ends the walk before it: " + f.Where
+	case finding.Undecodable:
+		return "a rule that cannot be decoded may take its traffic: " + f.Where
+	case finding.NodePort:
+		return f.Who + " takes its traffic"
+	}
+	return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
+}
+
+// missing are the mappings of a record that are not in place.
+func (v *view) missing(key hostport.Key) []inventory.Entry {
+	rec := v.Record(key)
+	if rec == nil {
+		return nil
+	}
+	var out []inventory.Entry
+	for _, m := range rec.Attachment.Mappings {
+		if v.inPlace(key, m) {
+			continue
+		}
+		e := inventory.New("portguard", rec.Attachment.Owner, m)
+		e.Backend, e.Created = rec.Backend, rec.Created
+		if pod, ok := rec.Attachment.Pod(m.Family); ok {
+			e.Target = targetIn(rec.Attachment, m, pod.Addr())
+		}
+		e.State, e.Reason = inventory.Missing, "its rules are gone"
+		if v.departed[key] {
+			e.State, e.Reason = inventory.Dead, "its network namespace is gone, and its rules are"
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (v *view) inPlace(key hostport.Key, m hostport.Mapping) bool {
+	for _, c := range v.claims {
+		if c.Key == key && c.Mapping.SameKey(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// targetIn is where a record says that m leads.
+func targetIn(a hostport.Attachment, m hostport.Mapping, pod netip.Addr) netip.AddrPort {
+	for _, o := range a.Mappings {
+		if o.SameKey(m) {
+			return netip.AddrPortFrom(pod, o.ContainerPort)
+		}
+	}
+	return netip.AddrPortFrom(pod, m.ContainerPort)
+}

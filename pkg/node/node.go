@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package node is the machine that portguard runs on: it brings together what the
+// packages at the edge read and change, as the verbs and the commands ask for it.
+package node
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inspect"
+	"github.com/portguard/portguard/pkg/listener"
+	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// A Node is this machine, in the network namespace of the calling thread.
+type Node struct {
+	// Proc is where procfs is mounted.
+	Proc string
+	// Patience bounds the search for the processes that hold sockets.
+	Patience time.Duration
+}
+
+var (
+	_ plugin.Node  = (*Node)(nil)
+	_ inspect.Node = (*Node)(nil)
+)
+
+// New returns this machine.
+func New() *Node { return &Node{Proc: "/proc", Patience: listener.Patience} }
+
+// BootID tells this boot from others.
+func (n *Node) BootID() string {
+	b, _ := os.ReadFile(filepath.Join(n.Proc, "sys/kernel/random/boot_id"))
+	return strings.TrimSpace(string(b))
+}
+
+// Gone reports whether no network namespace with that inode is left for certain.
+func (n *Node) Gone(inode uint64) bool { return state.NetnsGone(n.Proc, inode) }
+
+// Families are those the kernel has.
+func (n *Node) Families() []hostport.Family {
+	if host.HasIPv6() {
+		all := hostport.Families()
+		return all[:]
+	}
+	return []hostport.Family{hostport.IPv4}
+}
+
+// Addresses are what the node answers for.
+func (n *Node) Addresses() (*host.Addressing, error) { return host.Addresses() }
+
+// LinkTo is the link by which the node reaches a pod.
+func (n *Node) LinkTo(pod netip.Addr) (string, error) { return host.LinkTo(pod) }
+
+// RouteLocalnet reports whether a link forwards packets of 127.0.0.0/8.
+func (n *Node) RouteLocalnet(link string) (bool, error) { return host.RouteLocalnet(link) }
+
+// ConnectedUDP are the peers of the node's own connected sockets on a port.
+func (n *Node) ConnectedUDP(port uint16) ([]netip.AddrPort, error) { return listener.ConnectedUDP(port) }
+
+// DropUDP forgets UDP flows of a family.
+func (n *Node) DropUDP(f hostport.Family, stale []host.Stale) error { return host.DropUDP(f, stale) }
+
+// Bridges are the links that pods and containers are on.
+func (n *Node) Bridges() ([]string, error) { return host.Bridges() }
+
+// Forwarding reports whether the node forwards packets of family f.
+func (n *Node) Forwarding(f hostport.Family) (bool, error) { return host.Forwarding(f) }
+
+// EphemeralPorts is ip_local_port_range.
+func (n *Node) EphemeralPorts() (from, to uint16, err error) { return host.EphemeralPorts() }
+
+// ReservedPorts are the ranges of ip_local_reserved_ports.
+func (n *Node) ReservedPorts() ([][2]uint16, error) { return host.ReservedPorts() }

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package place decides where an attachment belongs. It is pure, and the only code
+// outside of the backends that tells them apart.
+package place
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/netconf"
+)
+
+// Names of the backends that hold mappings.
+const (
+	NFTables       = "nftables"
+	IptablesNFT    = "iptables-nft"
+	IptablesLegacy = "iptables-legacy"
+)
+
+// Mappers are the backends that hold mappings; an attachment is in one of them. What is
+// in the others goes with its mappings, wherever these are.
+func Mappers() []string { return []string{IptablesNFT, IptablesLegacy, NFTables} }
+
+// A Wish is what the configuration asks for: the backend ("auto", "iptables" or
+// "nftables") and the language of the conditions, "" without conditions.
+type Wish struct {
+	Backend, Syntax string
+	// Now is the name of the backend that has the attachment, "" if none has.
+	Now string
+}
+
+// Facts are what the node is like.
+type Facts struct {
+	// IPVS is set if kube-proxy is in ipvs mode.
+	IPVS bool
+	// NFTables is why the kernel cannot hold our table, nil if it can. NFTProgram
+	// tells whether the nft program is there, which alone can read conditions.
+	NFTables   error
+	NFTProgram bool
+	// Iptables is asked only where iptables is needed.
+	Iptables func() (Iptables, error)
+	// Followed are the families in which an ipset holds the addresses of Services.
+	Followed []hostport.Family
+}
+
+// Iptables tells the flavours ("nft", "legacy") apart.
+type Iptables struct {
+	// KubeProxy are those with its rules, Hint those with the kubelet's hint
+	// (KUBE-IPTABLES-HINT, pkg/kubelet/kubelet_network_linux.go).
+	KubeProxy, Hint []string
+	// Default is what plain iptables is.
+	Default func() (string, error)
+}
+
+// A Choice is where an attachment belongs, and why.
+type Choice struct {
+	Backend, Why string
+	// Order is where its mappings stand among others' rules.
+	Order conflict.Place
+}
+
+// A ConfigError is a configuration that this node cannot serve.
+type ConfigError struct{ err error }
+
+func (e *ConfigError) Error() string { return e.err.Error() }
+
+// Unwrap returns the reason.
+func (e *ConfigError) Unwrap() error { return e.err }
+
+func configErrorf(format string, args ...any) error {
+	return &ConfigError{fmt.Errorf(format, args...)}
+}
+
+// ErrTwoProxies means that there is no place behind kube-proxy: the flavours' nat
+// chains run one after the other.
+var ErrTwoProxies = errors.New("both iptables-legacy and iptables-nft hold kube-proxy rules, so there is no place behind both; " +
+	"flush those of the flavour that kube-proxy no longer uses")
+
+// Of says where an attachment belongs. In kube-proxy's ipvs mode every Service's
+// address is one of the node's, and an ACCEPT for a Service keeps only the rules behind
+// it in the same table from its traffic, so there only iptables will do.
+func Of(w Wish, f Facts) (Choice, error) {
+	switch {
+	case w.Backend == netconf.IPTables:
+		return iptables(w, f, "the configuration names it")
+	case w.Backend == netconf.NFTables:
+		return nftables(w, f, "the configuration names it")
+	case w.Syntax == netconf.IPTables:
+		return iptables(w, f, "the conditions are in its syntax")
+	case w.Syntax == netconf.NFTables:
+		return nftables(w, f, "the conditions are in its syntax")
+	case f.IPVS:
+		return iptables(w, f, "kube-proxy is in ipvs mode")
+	case f.NFTables != nil:
+		return iptables(w, f, f.NFTables.Error())
+	}
+	return Choice{Backend: NFTables, Why: "the kernel has nf_tables and kube-proxy is not in ipvs mode"}, nil
+}
+
+// nftables is chosen by the configuration, in the name of the backend or the syntax of
+// its conditions.
+func nftables(w Wish, f Facts, why string) (Choice, error) {
+	named := w.Backend == netconf.NFTables
+	switch {
+	case f.IPVS && named:
+		return Choice{}, configErrorf(`backend "nftables" cannot spare the Services of kube-proxy's ipvs mode; use "auto" or "iptables"`)
+	case f.IPVS:
+		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables, which cannot spare the Services of kube-proxy's ipvs mode; write them for iptables")
+	case f.NFTables != nil && named:
+		return Choice{}, configErrorf(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, f.NFTables)
+	case f.NFTables != nil:
+		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", f.NFTables)
+	case w.Syntax == netconf.NFTables && !f.NFTProgram:
+		return Choice{}, configErrorf("conditions in the syntax of nftables: nft is not installed, and nobody else can read them; install it or write them for iptables")
+	}
+	return Choice{Backend: NFTables, Why: why}, nil
+}
+
+// iptables chooses the flavour: that of kube-proxy, or of the kubelet's hint, or the one
+// that has the attachment, or that of plain iptables.
+func iptables(w Wish, f Facts, why string) (Choice, error) {
+	on, err := f.Iptables()
+	if err != nil {
+		return Choice{}, err
+	}
+	flavour := ""
+	switch {
+	case len(on.KubeProxy) > 1:
+		return Choice{}, ErrTwoProxies
+	case len(on.KubeProxy) == 1:
+		flavour = on.KubeProxy[0]
+	case len(on.Hint) == 1:
+		flavour = on.Hint[0]
+	default:
+		for fl, name := range flavours() {
+			if name == w.Now {
+				flavour = fl
+			}
+		}
+	}
+	if flavour == "" {
+		if flavour, err = on.Default(); err != nil {
+			return Choice{}, err
+		}
+	}
+	return Choice{Backend: flavours()[flavour], Why: why, Order: conflict.Place{Flavour: flavour}}, nil
+}
+
+// flavours are the names of their backends.
+func flavours() map[string]string {
+	return map[string]string{"nft": IptablesNFT, "legacy": IptablesLegacy}
+}
+
+// Order is where the mappings that a backend holds stand among others' rules.
+func Order(name string) conflict.Place {
+	for fl, n := range flavours() {
+		if n == name {
+			return conflict.Place{Flavour: fl}
+		}
+	}
+	return conflict.Place{}
+}
+
+// Syntax tells the language of an attachment's conditions, as in a configuration.
+func Syntax(a hostport.Attachment) string {
+	words := slices.Concat(a.ConditionsV4, a.ConditionsV6)
+	switch {
+	case len(words) == 0 || words[0] == "":
+		return ""
+	case words[0][0] == '-' || words[0][0] == '!':
+		return netconf.IPTables
+	}
+	return netconf.NFTables
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// A memState keeps attachments in memory.
+type memState struct {
+	name string
+	// keeps is set for a backend that holds mappings.
+	keeps bool
+	has   map[hostport.Key]hostport.Attachment
+}
+
+func (m memState) Claims() (out []hostport.Claim) {
+	for _, key := range slices.Sorted(maps.Keys(m.has)) {
+		for _, x := range m.has[key].Mappings {
+			if m.keeps {
+				out = append(out, hostport.Claim{Owner: m.has[key].Owner, Key: key, Mapping: x, Backend: m.name, Where: m.name, Packets: -1})
+			}
+		}
+	}
+	return out
+}
+
+func (m memState) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
+	n := m.Without(append(instead, a.Owner.Key())...).(memState)
+	n.has[a.Owner.Key()] = a
+	return n
+}
+
+func (m memState) Without(keys ...hostport.Key) backend.State {
+	n := memState{m.name, m.keeps, maps.Clone(m.has)}
+	for _, k := range keys {
+		delete(n.has, k)
+	}
+	return n
+}
+
+func (m memState) Missing(a hostport.Attachment) []string {
+	if have, ok := m.has[a.Owner.Key()]; !ok || !slices.Equal(have.Mappings, a.Mappings) {
+		return []string{m.name + " lacks " + a.Owner.ContainerID}
+	}
+	return nil
+}
+
+func (m memState) Recover(key hostport.Key) (hostport.Attachment, bool) {
+	a, ok := m.has[key]
+	return a, ok
+}
+
+// A memBackend is a place in memory. Fail is returned by the next Apply that changes
+// anything.
+type memBackend struct {
+	now      memState
+	fail     error
+	unloaded error
+	log      *[]string
+}
+
+func (b *memBackend) Name() string { return b.now.name }
+
+func (b *memBackend) Load() (backend.State, error) { return b.now, b.unloaded }
+
+func (b *memBackend) Owns(nft.Table, string) bool { return false }
+
+func (b *memBackend) Apply(have, want backend.State) error {
+	h, w := have.(memState), want.(memState)
+	if maps.EqualFunc(h.has, w.has, func(x, y hostport.Attachment) bool { return fmt.Sprint(x) == fmt.Sprint(y) }) {
+		return nil
+	}
+	*b.log = append(*b.log, b.now.name)
+	if err := b.fail; err != nil {
+		b.fail = nil
+		return err
+	}
+	b.now = w
+	return nil
+}
+
+// A fakeNode is a machine in memory.
+type fakeNode struct {
+	boot     string
+	on       host.Addressing
+	facts    place.Facts
+	backends []*memBackend
+	snap     conflict.Snapshot
+	// lookErr is returned by Look, ready by Ready.
+	lookErr, ready error
+	flavour        string
+	link           string
+	localnet       bool
+	gone           map[uint64]bool
+	dropped        []host.Stale
+	log            []string
+}
+
+var _ Node = (*fakeNode)(nil)
+
+func (n *fakeNode) BootID() string                                { return n.boot }
+func (n *fakeNode) Gone(inode uint64) bool                        { return n.gone[inode] }
+func (n *fakeNode) Addresses() (*host.Addressing, error)          { return &n.on, nil }
+func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.link, nil }
+func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
+func (n *fakeNode) Facts(*host.Addressing) place.Facts            { return n.facts }
+func (n *fakeNode) Ready(string) error                            { return n.ready }
+func (n *fakeNode) ConnectedUDP(uint16) ([]netip.AddrPort, error) { return nil, nil }
+
+func (n *fakeNode) Backends(*host.Addressing, string, string, time.Duration) (out []backend.Backend) {
+	for _, b := range n.backends {
+		out = append(out, b)
+	}
+	return out
+}
+
+func (n *fakeNode) Look(_ time.Duration, on *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
+	if n.lookErr != nil {
+		return n.lookErr
+	}
+	s := n.snap
+	s.Local = on.Local
+	return f(s)
+}
+
+func (n *fakeNode) DropUDP(_ hostport.Family, stale []host.Stale) error {
+	n.dropped = append(n.dropped, stale...)
+	return nil
+}
+
+// A bench is a plugin on a fake node with a state directory.
+type bench struct {
+	*Plugin
+	node         *fakeNode
+	store        *state.Store
+	out, errs    bytes.Buffer
+	dir, dataDir string
+	t            *testing.T
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	n := &fakeNode{boot: "boot", link: "veth1", flavour: "nft", gone: map[uint64]bool{}}
+	n.on.Local = []hostport.Local{{Prefix: netip.MustParsePrefix("192.0.2.1/32")}, {Prefix: netip.MustParsePrefix("127.0.0.0/8")}}
+	n.facts.Iptables = func() (place.Iptables, error) {
+		return place.Iptables{Default: func() (string, error) { return n.flavour, nil }}, nil
+	}
+	for _, name := range []string{"localnet", place.IptablesNFT, place.IptablesLegacy, place.NFTables} {
+		n.backends = append(n.backends, &memBackend{now: memState{name, slices.Contains(place.Mappers(), name), map[hostport.Key]hostport.Attachment{}}, log: &n.log})
+	}
+	b := &bench{node: n, dir: t.TempDir(), t: t}
+	b.dataDir = filepath.Join(b.dir, "state")
+	b.Plugin, b.store = New(n, &b.out, &b.errs), state.Open(b.dataDir)
+	return b
+}
+
+// in is the backend of that name.
+func (b *bench) in(name string) *memBackend {
+	for _, x := range b.node.backends {
+		if x.now.name == name {
+			return x
+		}
+	}
+	b.t.Fatalf("no backend %s", name)
+	return nil
+}
+
+// A pod is what the runtime says of one attachment. Its namespace is a file.
+type pod struct {
+	id    string
+	netns state.Netns
+}
+
+func (b *bench) pod(id string) pod {
+	b.t.Helper()
+	path := filepath.Join(b.dir, id)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		b.t.Fatal(err)
+	}
+	return pod{id, state.Netns{Path: path, Dev: st.Dev, Inode: st.Ino}}
+}
+
+// dies takes the pod's namespace away.
+func (b *bench) dies(p pod) {
+	b.t.Helper()
+	if err := os.Remove(p.netns.Path); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// owner is the pod's.
+func (p pod) owner() hostport.Owner {
+	return hostport.Owner{Network: "net", ContainerID: p.id, IfName: "eth0"}
+}
+
+func (p pod) key() hostport.Key { return p.owner().Key() }
+
+// request is an ADD of the pod for one tcp port, with more configuration.
+func (b *bench) request(p pod, port int, more string) *netconf.Request {
+	b.t.Helper()
+	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net","type":"portguard","dataDir":%q,"runtimeConfig":{"portMappings":[{"hostPort":%d,"containerPort":80}]},`+
+		`"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],"ips":[{"address":"192.0.2.9/24","interface":0}]}%s}`, b.dataDir, port, more)
+	args := argsOf(conf)
+	args.ContainerID, args.Args = p.id, ""
+	c, err := netconf.Parse([]byte(conf))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r, err := netconf.NewRequest(c, args)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+// add is an ADD under the lock.
+func (b *bench) add(p pod, port int, more string) error {
+	b.t.Helper()
+	req := b.request(p, port, more)
+	conf := argsOf("{}")
+	conf.ContainerID, conf.Args = p.id, ""
+	return b.addLocked(req, b.store, p.netns, conf)
+}
+
+func (b *bench) mustAdd(p pod, port int, more string) {
+	b.t.Helper()
+	if err := b.add(p, port, more); err != nil {
+		b.t.Fatalf("ADD of %s: %v", p.id, err)
+	}
+}
+
+var errBroken = errors.New("broken")

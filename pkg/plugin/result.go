@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/plugins/pkg/ns"
+
+	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// pass hands on what the plugins before us returned.
+func (p *Plugin) pass(req *netconf.Request) error {
+	if req.Passed != nil {
+		_, err := p.Stdout.Write(append(req.Passed, '\n'))
+		return err
+	}
+	result, err := req.PrevResult.GetAsVersion(req.CNIVersion)
+	if err != nil {
+		return err
+	}
+	return result.PrintTo(p.Stdout)
+}
+
+// podNetns identifies the network namespace of the pod, which must not be the host's:
+// skel would look at that only after the change.
+func podNetns(args *skel.CmdArgs) (state.Netns, error) {
+	n, err := state.StatNetns(args.Netns)
+	if err != nil {
+		return n, badNetns(err)
+	}
+	if args.NetnsOverride != "" {
+		return n, nil // skel looks at its value
+	}
+	pod, err := ns.GetNS(args.Netns)
+	if err != nil {
+		return n, badNetns(err)
+	}
+	defer pod.Close()
+	return n, notOurs(n)
+}
+
+// notOurs refuses the network namespace that this process is in.
+func notOurs(n state.Netns) error {
+	here, err := state.StatNetns("/proc/thread-self/ns/net")
+	if err != nil {
+		return badNetns(err)
+	}
+	if here.Dev == n.Dev && here.Inode == n.Inode {
+		return badNetns(errors.New("it is the network namespace of the host"))
+	}
+	return nil
+}
+
+func badNetns(err error) error {
+	return newError(types.ErrInvalidNetNS, fmt.Sprintf("CNI_NETNS: %v; the container runtime must name the network namespace of the pod", err))
+}

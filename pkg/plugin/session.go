@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// A Session is one call: what the places of the kernel hold, and what they should.
+type Session struct {
+	*Plugin
+	Store *state.Store
+	On    *host.Addressing
+	Facts place.Facts
+	// Wait bounds what others may make us wait for.
+	Wait time.Duration
+	// have is what each of the backends holds, want what it should.
+	backends   []backend.Backend
+	have, want []backend.State
+	records    map[hostport.Key]*state.Record
+}
+
+// Begin looks at the node's addresses, which decide where attachments belong.
+func (p *Plugin) Begin(store *state.Store, wait time.Duration) (*Session, error) {
+	on, err := p.Node.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	return &Session{Plugin: p, Store: store, On: on, Facts: p.Node.Facts(on), Wait: wait, records: map[hostport.Key]*state.Record{}}, nil
+}
+
+// Load reads what all backends hold. New guards stand beside the mappings of into.
+func (s *Session) Load(into, cacheDir string) error {
+	s.backends = s.Node.Backends(s.On, into, cacheDir, s.Wait)
+	for _, b := range s.backends {
+		st, err := b.Load()
+		if err != nil {
+			return err
+		}
+		s.have = append(s.have, st)
+	}
+	s.want = slices.Clone(s.have)
+	return nil
+}
+
+// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
+// nothing.
+func (s *Session) LoadSome(cacheDir string) (unread []error) {
+	s.backends = s.Node.Backends(s.On, "", cacheDir, s.Wait)
+	for _, b := range s.backends {
+		st, err := b.Load()
+		if err != nil {
+			unread, st = append(unread, err), backend.Nothing{}
+		}
+		s.have = append(s.have, st)
+	}
+	s.want = slices.Clone(s.have)
+	return unread
+}
+
+// Put makes the attachment have what it needs where it belongs, and nothing anywhere
+// else, instead of what the attachments of those keys have. All verbs say so what should
+// be.
+func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.Key) {
+	for i, b := range s.backends {
+		if belongs(b, where) {
+			s.want[i] = s.want[i].With(a, instead...)
+		} else {
+			s.want[i] = s.want[i].Without(append(slices.Clone(instead), a.Owner.Key())...)
+		}
+	}
+}
+
+// belongs reports whether a backend has something of an attachment whose mappings are in
+// the backend named where: that one, and those that hold no mappings but what goes with
+// them.
+func belongs(b backend.Backend, where string) bool {
+	return b.Name() == where || !slices.Contains(place.Mappers(), b.Name())
+}
+
+// Drop makes the attachments of those keys have nothing.
+func (s *Session) Drop(keys ...hostport.Key) {
+	for i := range s.want {
+		s.want[i] = s.want[i].Without(keys...)
+	}
+}
+
+// Missing lists what an attachment lacks where it belongs.
+func (s *Session) Missing(a hostport.Attachment, where string) []string {
+	var out []string
+	for i, b := range s.backends {
+		if belongs(b, where) {
+			out = append(out, s.have[i].Missing(a)...)
+		}
+	}
+	return out
+}
+
+// Apply brings every backend to what is wanted. When one fails, those before it are
+// brought back.
+func (s *Session) Apply() error {
+	for i, b := range s.backends {
+		if err := b.Apply(s.have[i], s.want[i]); err != nil {
+			return errors.Join(err, s.undo(i))
+		}
+	}
+	s.have = slices.Clone(s.want)
+	return nil
+}
+
+// undo brings the first n backends back to what they were, the last one first.
+func (s *Session) undo(n int) error {
+	var all error
+	for i := n - 1; i >= 0; i-- {
+		if err := s.backends[i].Apply(s.want[i], s.have[i]); err != nil && !errors.Is(err, backend.ErrNotUndone) {
+			err = fmt.Errorf("%w: %s: %w", backend.ErrNotUndone, s.backends[i].Name(), err)
+			all = errors.Join(all, err)
+		} else {
+			all = errors.Join(all, err)
+		}
+	}
+	return all
+}
+
+// EachState calls f with each backend and what it holds.
+func (s *Session) EachState(f func(b backend.Backend, st backend.State)) {
+	for i, b := range s.backends {
+		f(b, s.have[i])
+	}
+}
+
+// Claims are the mappings of all backends, as they should be.
+func (s *Session) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, st := range s.want {
+		out = append(out, st.Claims()...)
+	}
+	return out
+}
+
+// Record returns the record for a key, nil if there is none that can be read.
+func (s *Session) Record(key hostport.Key) *state.Record {
+	rec, known := s.records[key]
+	if !known {
+		rec, _ = s.Store.Load(key)
+		s.records[key] = rec
+	}
+	return rec
+}
+
+// Recover rebuilds an attachment from what the kernel tells of it.
+func (s *Session) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
+	for _, st := range s.have {
+		part, some := st.Recover(key)
+		if !some {
+			continue
+		}
+		if !ok {
+			a, ok = part, true
+			continue
+		}
+		join(&a, part)
+	}
+	return a, ok
+}
+
+// join completes what one place tells of an attachment with what another one does.
+func join(a *hostport.Attachment, part hostport.Attachment) {
+	if part.Link != "" {
+		a.Link, a.Localhost, a.LocalnetWas = part.Link, part.Localhost, part.LocalnetWas
+	}
+	for _, m := range part.Mappings {
+		if !slices.Contains(a.Mappings, m) {
+			a.Mappings = append(a.Mappings, m)
+		}
+	}
+	for _, p := range part.Pods {
+		if _, has := a.Pod(hostport.FamilyOf(p.Addr())); !has {
+			a.Pods = append(a.Pods, p)
+		}
+	}
+	a.Carves, a.Excludes = append(a.Carves, part.Carves...), append(a.Excludes, part.Excludes...)
+	if len(a.Networks) == 0 {
+		a.Networks = part.Networks
+	}
+}
+
+// holder is the name of the backend that holds mappings of the attachment, "" if none
+// does.
+func (s *Session) holder(key hostport.Key) string {
+	for i, b := range s.backends {
+		if _, ok := s.have[i].Recover(key); ok && slices.Contains(place.Mappers(), b.Name()) {
+			return b.Name()
+		}
+	}
+	return ""
+}
+
+// Claimants are the claims that overlap some of ms, completed with what their records
+// tell: the pod's name, and whether the owner is dead. Without a record the comment
+// tells the namespace. The others' records are not read.
+func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
+	var out []hostport.Claim
+	boot := s.Node.BootID()
+	for _, c := range s.Claims() {
+		if !slices.ContainsFunc(ms, c.Mapping.Overlaps) {
+			continue
+		}
+		if !c.Foreign {
+			s.complete(&c, boot)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (s *Session) complete(c *hostport.Claim, boot string) {
+	var a hostport.Attachment
+	rec := s.Record(c.Key)
+	if rec != nil {
+		a = rec.Attachment
+		c.Owner, c.Part = a.Owner, len(a.Conditions(c.Mapping.Family)) > 0
+	} else {
+		a, _ = s.Recover(c.Key)
+	}
+	c.Dead = s.Dead(c.Owner, rec, boot)
+	local := slices.Clone(s.On.Local)
+	if !c.SparesServices { // only those that its attachment knew
+		for i := range local {
+			local[i].Infrastructure = ""
+		}
+	}
+	c.Dst = a.Destinations(local, c.Mapping)
+}
+
+// Dead reports whether the owner's network namespace is gone for certain.
+func (s *Session) Dead(o hostport.Owner, rec *state.Record, boot string) bool {
+	if rec != nil {
+		return !rec.Alive(boot)
+	}
+	return o.Netns != 0 && s.Node.Gone(o.Netns)
+}
+
+// Owns reports whether a chain belongs to one of the backends.
+func (s *Session) Owns(t nft.Table, chain string) bool {
+	return slices.ContainsFunc(s.backends, func(b backend.Backend) bool { return b.Owns(t, chain) })
+}
+
+// Look calls f with what the node is like, for mappings that would stand in that order
+// among others' rules.
+func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(conflict.Snapshot) error) error {
+	claims := s.Claimants(ms)
+	return s.Node.Look(s.Wait, s.On, ms, func(snap conflict.Snapshot) error {
+		snap.Claims, snap.Place, snap.Owns = claims, order, s.Owns
+		return f(snap)
+	})
+}
+
+// Find looks for conflicts of an attachment.
+func (s *Session) Find(a hostport.Attachment, order conflict.Place) (r conflict.Report, err error) {
+	err = s.Look(a.Mappings, order, func(snap conflict.Snapshot) (err error) {
+		r, err = conflict.Find(a, snap)
+		return err
+	})
+	return r, err
+}

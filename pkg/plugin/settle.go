@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/netconf"
+)
+
+// settle completes the attachment of a request with what depends on the node: the link
+// for localhost, addresses of infrastructure, the node's networks.
+func (s *Session) settle(req *netconf.Request) error {
+	a := &req.Attachment
+	if err := s.settleLocalhost(req); err != nil {
+		return err
+	}
+	s.Surround(a)
+	if a.Link == "" {
+		return nil
+	}
+	var err error
+	a.LocalnetWas, err = s.localnetWas(a.Link)
+	return err
+}
+
+// Surround completes an attachment with the node's networks and with the addresses that
+// belong to infrastructure. Those of kube-ipvs0 are listed only where no ipset follows
+// them (KUBE-IPVS-IPS), as with an old kube-proxy.
+func (s *Session) Surround(a *hostport.Attachment) {
+	a.Networks = s.On.Networks
+	for _, l := range s.On.Local {
+		f := hostport.FamilyOf(l.Prefix.Addr())
+		switch {
+		case l.Infrastructure == "":
+		case l.Infrastructure == hostport.IPVSLink && slices.Contains(s.Facts.Followed, f):
+		case f == hostport.IPv6 && l.Prefix.Addr().IsLinkLocalUnicast():
+		default:
+			a.Excludes = append(a.Excludes, l.Prefix)
+		}
+	}
+}
+
+// localnetWas tells what route_localnet of a link was before portguard. If it is on and
+// an attachment of ours uses it, that one's record knows better.
+func (s *Session) localnetWas(link string) (bool, error) {
+	on, err := s.Node.RouteLocalnet(link)
+	if err != nil || !on {
+		return false, err
+	}
+	for _, key := range s.Store.Keys() {
+		if rec := s.Record(key); rec != nil && rec.Attachment.Localhost && rec.Attachment.Link == link {
+			return rec.Attachment.LocalnetWas, nil
+		}
+	}
+	return true, nil
+}
+
+// settleLocalhost switches localhost off where no mapping needs it, and finds the link
+// it goes over.
+func (s *Session) settleLocalhost(req *netconf.Request) error {
+	a := &req.Attachment
+	pod, ok := a.Pod(hostport.IPv4)
+	if !a.Localhost || !needsLocalhost(*a) || !ok {
+		a.Localhost = false
+		return nil
+	}
+	link, err := s.Node.LinkTo(pod.Addr())
+	if err != nil {
+		return err
+	}
+	a.Link, a.Localhost = link, link != ""
+	if a.Localhost {
+		return nil
+	}
+	for _, m := range a.Mappings {
+		if m.HostIP.IsLoopback() {
+			return advised{fmt.Errorf("hostPort %s would not work: the node has no link to pod %s; choose another hostIP or leave it out", m, pod.Addr())}
+		}
+	}
+	req.Warnings = append(req.Warnings, fmt.Sprintf("127.0.0.1 is not mapped: the node has no link to pod %s; set \"localhost\": false if that is meant", pod.Addr()))
+	return nil
+}
+
+// needsLocalhost reports whether a maps an address of 127.0.0.0/8.
+func needsLocalhost(a hostport.Attachment) bool {
+	return slices.ContainsFunc(a.Of(hostport.IPv4), func(m hostport.Mapping) bool { return m.Wildcard() || m.HostIP.IsLoopback() })
+}
+
+// podPrefix is a pod's address alone.
+func podPrefix(pod netip.Addr) netip.Prefix { return netip.PrefixFrom(pod, pod.BitLen()) }

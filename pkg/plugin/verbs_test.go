@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
+)
+
+func code(err error) uint {
+	var e *types.Error
+	if !errors.As(err, &e) {
+		return 0
+	}
+	return e.Code
+}
+
+// has tells which backends have something of a pod.
+func (b *bench) has(p pod) (out []string) {
+	for _, x := range b.node.backends {
+		if _, ok := x.now.has[p.key()]; ok {
+			out = append(out, x.now.name)
+		}
+	}
+	return out
+}
+
+func (b *bench) wantIn(p pod, names ...string) {
+	b.t.Helper()
+	if diff := cmp.Diff(names, b.has(p)); diff != "" {
+		b.t.Errorf("%s is elsewhere (-want +got)\n%s", p.id, diff)
+	}
+}
+
+func (b *bench) args(p pod, more string) *skel.CmdArgs {
+	a := argsOf(fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net","type":"portguard","dataDir":%q%s}`, b.dataDir, more))
+	a.ContainerID, a.Args, a.Netns = p.id, "", p.netns.Path
+	return a
+}
+
+func TestAddThenDel(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	b.mustAdd(web, 80, "")
+	b.wantIn(web, "localnet", place.NFTables)
+	if !b.store.Has(web.key()) {
+		t.Error("no record")
+	}
+	if err := b.Del(b.args(web, "")); err != nil {
+		t.Fatal(err)
+	}
+	b.wantIn(web)
+	if b.store.Has(web.key()) {
+		t.Error("the record stays")
+	}
+	if err := b.Del(b.args(web, "")); err != nil {
+		t.Errorf("a second DEL: %v", err)
+	}
+}
+
+// A live owner keeps its port, a dead one loses it in the same change.
+func TestOneOwnerForEachPort(t *testing.T) {
+	b := newBench(t)
+	first, second := b.pod("first"), b.pod("second")
+	b.mustAdd(first, 80, "")
+	err := b.add(second, 80, "")
+	if code(err) != 101 || !strings.Contains(err.Error(), "container first") {
+		t.Errorf("ADD beside a live owner: %v", err)
+	}
+	b.wantIn(second)
+	if b.store.Has(second.key()) {
+		t.Error("a refused ADD leaves a record")
+	}
+	b.dies(first)
+	b.mustAdd(second, 80, "")
+	b.wantIn(first)
+	b.wantIn(second, "localnet", place.NFTables)
+	if b.store.Has(first.key()) {
+		t.Error("the record of the dead stays")
+	}
+}
+
+// What fails leaves everything as it was, whichever backend fails.
+func TestAddIsUndone(t *testing.T) {
+	for _, failing := range []string{"localnet", place.NFTables} {
+		t.Run(failing, func(t *testing.T) {
+			b := newBench(t)
+			other, web := b.pod("other"), b.pod("web")
+			b.mustAdd(other, 1, "")
+			b.in(failing).fail = errBroken
+			if err := b.add(web, 80, ""); code(err) != CodeApply || !strings.Contains(err.Error(), "broken") {
+				t.Errorf("ADD: %v", err)
+			}
+			b.wantIn(web)
+			b.wantIn(other, "localnet", place.NFTables)
+			if b.store.Has(web.key()) {
+				t.Error("a failed ADD leaves a record")
+			}
+		})
+	}
+}
+
+// When undoing fails too, the record stays and leads DEL to the rest.
+func TestAddThatCannotBeUndone(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	b.in(place.NFTables).fail = fmt.Errorf("%w: broken", backend.ErrNotUndone)
+	if err := b.add(web, 80, ""); err == nil || !strings.Contains(err.Error(), "delete the pod") {
+		t.Errorf("ADD: %v", err)
+	}
+	if !b.store.Has(web.key()) {
+		t.Fatal("nothing leads DEL to what is left")
+	}
+	if err := b.Del(b.args(web, "")); err != nil {
+		t.Fatal(err)
+	}
+	b.wantIn(web)
+}
+
+// A failed ADD of a container that is added again leaves what its first one made.
+func TestAddAgainIsUndone(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	b.mustAdd(web, 80, "")
+	before, _ := b.store.Load(web.key())
+	b.in(place.NFTables).fail = errBroken
+	if err := b.add(web, 81, ""); err == nil {
+		t.Fatal("ADD works")
+	}
+	after, err := b.store.Load(web.key())
+	if err != nil || !slices.Equal(after.Attachment.Mappings, before.Attachment.Mappings) {
+		t.Errorf("the record is %+v, %v", after, err)
+	}
+	if have := b.in(place.NFTables).now.has[web.key()]; have.Mappings[0].HostPort != 80 {
+		t.Errorf("the mapping is %v", have.Mappings)
+	}
+}
+
+// A kernel that turns out to lack nf_tables is no failure of the ADD, and counts once.
+func TestFallBackToIptables(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	b.in(place.NFTables).fail = fmt.Errorf("%w: no module", backend.ErrUnavailable)
+	b.mustAdd(web, 80, "")
+	b.wantIn(web, "localnet", place.IptablesNFT)
+	if !strings.Contains(b.errs.String(), "iptables is used instead") {
+		t.Errorf("no warning: %q", b.errs.String())
+	}
+	if c := b.store.Counters("boot"); len(c.Refusals) > 0 {
+		t.Errorf("an ADD that worked counts as refused: %v", c.Refusals)
+	}
+	b = newBench(t)
+	b.in(place.NFTables).fail = fmt.Errorf("%w: no module", backend.ErrUnavailable)
+	if err := b.add(b.pod("web"), 80, `,"backend":"nftables"`); code(err) != CodeApply {
+		t.Errorf("with a backend that was asked for: %v", err)
+	}
+	if c := b.store.Counters("boot"); c.Refusals["apply"] != 1 {
+		t.Errorf("counted %v", c.Refusals)
+	}
+}
+
+// Where an attachment belongs depends on the node, and it follows: from nftables when
+// kube-proxy turns out to be in ipvs mode, and back.
+func TestAttachmentsFollowTheNode(t *testing.T) {
+	b := newBench(t)
+	auto, named, dead, last := b.pod("auto"), b.pod("named"), b.pod("dead"), b.pod("last")
+	b.mustAdd(auto, 80, "")
+	b.mustAdd(named, 81, `,"backend":"nftables"`)
+	b.mustAdd(dead, 82, "")
+	b.dies(dead)
+	b.node.facts.IPVS = true
+	b.mustAdd(last, 83, "")
+	b.wantIn(auto, "localnet", place.IptablesNFT)
+	b.wantIn(last, "localnet", place.IptablesNFT)
+	b.wantIn(named, "localnet", place.NFTables)
+	b.wantIn(dead, "localnet", place.NFTables)
+	if !strings.Contains(b.errs.String(), "stay in nftables") {
+		t.Errorf("nobody is told of those that stay: %q", b.errs.String())
+	}
+	if rec, err := b.store.Load(auto.key()); err != nil || rec.Backend != place.IptablesNFT {
+		t.Errorf("record: %+v, %v", rec, err)
+	}
+	b.node.facts.IPVS = false
+	if _, err := b.Restore(b.dataDir, 1e9); err != nil {
+		t.Fatal(err)
+	}
+	b.wantIn(auto, "localnet", place.NFTables)
+	b.wantIn(last, "localnet", place.NFTables)
+}
+
+// Restore puts back what lives and is missing, and refuses what somebody else has.
+func TestRestore(t *testing.T) {
+	b := newBench(t)
+	fine, lost, taken, dead := b.pod("fine"), b.pod("lost"), b.pod("taken"), b.pod("dead")
+	for i, p := range []pod{fine, lost, taken, dead} {
+		b.mustAdd(p, 80+i, "")
+	}
+	b.dies(dead)
+	nft := b.in(place.NFTables)
+	for _, p := range []pod{lost, taken, dead} {
+		delete(nft.now.has, p.key())
+	}
+	squatter := hostport.Attachment{Owner: hostport.Owner{Network: "x", ContainerID: "squatter", IfName: "eth0"}, Mappings: []hostport.Mapping{{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: 82}}}
+	nft.now.has[squatter.Owner.Key()] = squatter
+	done, err := b.Restore(b.dataDir, 1e9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, r := range done {
+		s, _, _ := strings.Cut(r.String(), ":")
+		said = append(said, s)
+	}
+	want := []string{"ok container fine (network net, eth0)", "restored container lost (network net, eth0)", "refused container taken (network net, eth0)"}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	b.wantIn(lost, "localnet", place.NFTables)
+	b.wantIn(taken, "localnet")
+}
+
+func TestCheck(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	b.mustAdd(web, 80, "")
+	s, err := b.Begin(b.store, 1e9)
+	if err == nil {
+		err = s.Load("", "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost, err := s.check(b.request(web, 80, "")); err != nil || len(lost) > 0 {
+		t.Errorf("lost %v, %v", lost, err)
+	}
+	if lost, _ := s.check(b.request(web, 81, "")); len(lost) != 1 || !strings.Contains(lost[0], "other ports") {
+		t.Errorf("with other ports: %v", lost)
+	}
+	delete(b.in(place.NFTables).now.has, web.key())
+	if lost, _ := s.check(b.request(web, 80, "")); len(lost) != 1 || !strings.HasPrefix(lost[0], "nftables lacks") {
+		t.Errorf("without its rules: %v", lost)
+	}
+	if err := b.store.Delete(web.key()); err != nil {
+		t.Fatal(err)
+	}
+	delete(s.records, web.key())
+	if lost, _ := s.check(b.request(web, 80, "")); len(lost) == 0 {
+		t.Error("without a record and rules nothing is lost")
+	}
+}
+
+// GC removes what the runtime does not know, of this network only.
+func TestGC(t *testing.T) {
+	b := newBench(t)
+	stays, goes, lost := b.pod("stays"), b.pod("goes"), b.pod("lost")
+	for i, p := range []pod{stays, goes, lost} {
+		b.mustAdd(p, 80+i, "")
+	}
+	if err := b.store.Delete(lost.key()); err != nil { // known by its rules
+		t.Fatal(err)
+	}
+	other := hostport.Attachment{Owner: hostport.Owner{Network: "other", ContainerID: "x", IfName: "eth0"}, Mappings: []hostport.Mapping{{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: 90}}}
+	b.in(place.NFTables).now.has[other.Owner.Key()] = other
+	if err := b.GC(b.args(stays, `,"cni.dev/valid-attachments":[{"containerID":"stays","ifname":"eth0"}]`)); err != nil {
+		t.Fatal(err)
+	}
+	b.wantIn(stays, "localnet", place.NFTables)
+	b.wantIn(goes)
+	b.wantIn(lost)
+	if _, ok := b.in(place.NFTables).now.has[other.Owner.Key()]; !ok {
+		t.Error("another network's attachment is gone")
+	}
+}
+
+// Sweep removes the dead, and only lists them when it is asked to.
+func TestSweep(t *testing.T) {
+	b := newBench(t)
+	live, dead, unknown := b.pod("live"), b.pod("dead"), b.pod("unknown")
+	for i, p := range []pod{live, dead, unknown} {
+		b.mustAdd(p, 80+i, "")
+	}
+	b.dies(dead)
+	b.dies(unknown)
+	if err := b.store.Delete(unknown.key()); err != nil { // its namespace is in its comment
+		t.Fatal(err)
+	}
+	for _, dry := range []bool{true, false} {
+		done, err := b.Sweep(b.dataDir, b.dir, 1e9, dry)
+		if err != nil || len(done) != 1 || done[0].Owner.ContainerID != "dead" || len(done[0].Mappings) != 1 {
+			t.Errorf("dry %v: %+v, %v", dry, done, err)
+		}
+	}
+	b.wantIn(live, "localnet", place.NFTables)
+	b.wantIn(dead)
+	b.wantIn(unknown, "localnet", place.NFTables)
+	b.node.gone[unknown.netns.Inode] = true
+	if _, err := b.Sweep(b.dataDir, b.dir, 1e9, false); err != nil {
+		t.Fatal(err)
+	}
+	b.wantIn(unknown)
+}
+
+// With the policy "warn" a live owner keeps what it has.
+func TestWarnPolicy(t *testing.T) {
+	b := newBench(t)
+	first, second := b.pod("first"), b.pod("second")
+	b.mustAdd(first, 80, "")
+	b.mustAdd(second, 80, `,"conflictPolicy":"warn"`)
+	if have := b.in(place.NFTables).now.has[second.key()]; len(have.Mappings) > 0 {
+		t.Errorf("the newcomer has %v", have.Mappings)
+	}
+	if rec, err := b.store.Load(second.key()); err != nil || len(rec.Left) != 1 {
+		t.Errorf("record: %+v, %v", rec, err)
+	}
+	if !strings.Contains(b.errs.String(), "is taken") {
+		t.Errorf("no warning: %q", b.errs.String())
+	}
+}
+
+// What cannot be read is not free, and DEL says that it could not remove anything.
+func TestUnreadable(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	b.node.lookErr = errBroken
+	if err := b.add(web, 80, ""); code(err) != CodeUnreadable {
+		t.Errorf("ADD: %v", err)
+	}
+	b.node.lookErr = nil
+	b.mustAdd(web, 80, "")
+	b.in(place.NFTables).unloaded = errBroken
+	if err := b.add(b.pod("other"), 81, ""); code(err) != CodeUnreadable {
+		t.Errorf("ADD: %v", err)
+	}
+	if err := b.Del(b.args(web, "")); code(err) != CodeApply {
+		t.Errorf("DEL: %v", err)
+	}
+}
+
+func TestUDPFlowsAreDropped(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	req := b.request(web, 53, "")
+	req.Attachment.Mappings[0].Proto = hostport.UDP
+	if err := b.addLocked(req, b.store, web.netns, argsOf("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Del(b.args(web, "")); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.node.dropped) != 2 || b.node.dropped[0].Gone || !b.node.dropped[1].Gone {
+		t.Errorf("dropped %+v", b.node.dropped)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	b := newBench(t)
+	capable := `,"capabilities":{"portMappings":true}`
+	if err := b.Status(b.args(pod{}, capable)); err != nil {
+		t.Error(err)
+	}
+	b.node.ready = errBroken
+	if err := b.Status(b.args(pod{}, capable)); code(err) != types.ErrPluginNotAvailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+func same(a, b hostport.Mapping) bool { return a == b }
