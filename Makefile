@@ -14,6 +14,7 @@ SEEDS ?= 1000
 TRIES ?= 500
 # A limit is for what hangs. A slow machine must not run into it.
 TIMEOUT ?= 3h
+RUNS = $(if $(RUN),-run '$(RUN)')
 # The root that debian-test makes and uses.
 SUITE ?= trixie
 
@@ -73,13 +74,13 @@ test: root go-version deps
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory integration
 
-# The packages, with the race detector.
+# The packages, with the race detector. RUN names tests, as go test -run does.
 unit: go-version deps
-	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./pkg/... ./plugins/...
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(RUNS) ./pkg/... ./plugins/...
 
 # The real plugin on nodes made of network namespaces.
 integration: root go-version deps promtool
-	$(GO) test -count=1 -timeout $(TIMEOUT) ./integration/...
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) ./integration/...
 
 # Everything there is: test, lint, each fuzz target for a short time, and the slow suites.
 check-all: root
