@@ -17,7 +17,7 @@ root=${CACHE:-$cache}/debian-$suite
 go=${GO:-go}
 
 mkdir -p "$(dirname "$root")"
-# One run at a time: the next one replaces the tree.
+# One run at a time, until the last process has ended: the next one replaces the tree.
 exec 9>"$root.lock"
 flock 9
 sh scripts/debian-root.sh "$suite" "$root"
@@ -33,7 +33,6 @@ mkdir -p "$root/usr/local/go" "$root/root/go/pkg/mod"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 
 export root goroot="$("$go" env GOROOT)" modules="$("$go" env GOMODCACHE)"
-exec 9>&-
 exec unshare --mount --pid --fork --kill-child sh -euc '
 	mount --bind "$root" "$root"
 	mount --bind -o ro "$goroot" "$root/usr/local/go"
