@@ -2,10 +2,21 @@
 
 GO ?= go
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd
-FUZZTIME ?= 20s
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
+# Programs that the tests and the demo start, and the Debian packages that have them.
+COMMANDS = iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze
+PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd
+
+# How long each fuzz target runs, how many random rule sets the kernel is asked about, how often a verb is killed.
+FUZZTIME ?= 20s
 SEEDS ?= 1000
+TRIES ?= 500
+# A limit is for what hangs. A slow machine must not run into it.
+TIMEOUT ?= 3h
+RUNS = $(if $(RUN),-run '$(RUN)')
+# The root that debian-test makes and uses.
+SUITE ?= trixie
 
 # Tarballs: for what, and where.
 ARCHES ?= amd64 arm64 arm ppc64le riscv64 s390x
@@ -13,88 +24,117 @@ DISTDIR ?= dist
 # Where the container runtime looks for plugins.
 BINDIR ?= /opt/cni/bin
 
-.PHONY: build install dist dist-check deps promtool demo test unit integration oracle faults bench fuzz golden lint clean help
+# Users have no sbin on their PATH, and sudo has no Go.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
+# Programs that are built for one run start from here. /tmp may be mounted noexec.
+export TMPDIR := $(shell sh scripts/tmpdir.sh)
+ifeq ($(TMPDIR),)
+$(error there is no folder for temporary files)
+endif
+
+.PHONY: build install dist dist-check deps promtool demo test unit integration check-all oracle faults bench fuzz \
+	golden lint vuln debian-test clean help root go-version
 
 # The plugin, static, in bin/.
-build:
+build: go-version
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/portguard ./plugins/meta/portguard
-
-bin/portguard:
-	$(MAKE) --no-print-directory build
 
 # bin/portguard into DESTDIR and BINDIR; conflists are left to you.
 # A runtime may start the plugin at any moment: the new one is renamed over the old.
-install: bin/portguard
+install: build
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 755 bin/portguard $(DESTDIR)$(BINDIR)/.portguard.new
 	mv -f $(DESTDIR)$(BINDIR)/.portguard.new $(DESTDIR)$(BINDIR)/portguard
 
 # A tarball for each of ARCHES, and SHA256SUMS, in dist/; VERSION is from git.
-dist:
-	@GO="$(GO)" ARCHES="$(ARCHES)" DISTDIR="$(DISTDIR)" VERSION="$(VERSION)" scripts/dist.sh
+dist: go-version
+	@GO="$(GO)" ARCHES="$(ARCHES)" DISTDIR="$(DISTDIR)" VERSION="$(VERSION)" sh scripts/dist.sh
 
 # Builds the tarballs twice, in two places, and compares.
-dist-check: deps
-	DIST_ARCHES="$(ARCHES)" $(GO) test -count=1 -timeout 1h -v ./integration/dist
+dist-check: go-version deps
+	DIST_ARCHES="$(ARCHES)" $(GO) test -count=1 -timeout $(TIMEOUT) -v ./integration/dist
 
 # System packages that the demo and the tests use; nothing to do if all are there.
 deps:
-	@for c in iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze; do command -v $$c >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PACKAGES); fi
+	@COMMANDS="$(COMMANDS)" PACKAGES="$(PACKAGES)" sh scripts/deps.sh
 
 # promtool, for the tests of monitoring/, into bin/tools if there is none on PATH.
 promtool:
-	@scripts/promtool.sh
+	@sh scripts/promtool.sh
 
 # The main job on a node made of network namespaces.
-demo: deps
+demo: root go-version deps
 	$(GO) run ./integration/demo
 
-# Everything.
-test: deps
-	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+# Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes.
+test: root go-version deps
+	@fmt="$$("$$($(GO) env GOROOT)/bin/gofmt" -l .)" && test -z "$$fmt" || { echo "not gofmt-ed: $$fmt" >&2; exit 1; }
 	$(GO) vet ./...
-	$(MAKE) --no-print-directory unit integration
+	$(GO) tool staticcheck ./...
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory integration
 
-# The packages, with the race detector.
-unit:
-	CGO_ENABLED=1 $(GO) test -race ./pkg/... ./plugins/...
+# The packages, with the race detector. RUN names tests, as go test -run does.
+unit: go-version deps
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(RUNS) ./pkg/... ./plugins/...
 
 # The real plugin on nodes made of network namespaces.
-integration: promtool
-	$(GO) test -count=1 -timeout 8m ./integration/...
+integration: root go-version deps promtool
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) ./integration/...
+
+# Everything there is: test, lint, each fuzz target for a short time, and the slow suites.
+check-all: root
+	$(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory fuzz
+	$(MAKE) --no-print-directory faults
+	$(MAKE) --no-print-directory oracle
 
 # SEEDS random rule sets against the kernel.
-oracle: deps
-	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 12h -v -run TestOracle ./integration/oracle
+oracle: root go-version deps
+	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 24h -v -run TestOracle ./integration/oracle
 
 # kill -9 at random moments, TRIES times for each verb and backend.
-TRIES ?= 500
-faults: deps
-	TRIES=$(TRIES) $(GO) test -count=1 -timeout 2h -v -run TestKill ./integration/faults
+faults: root go-version deps
+	TRIES=$(TRIES) $(GO) test -count=1 -timeout 24h -v -run TestKill ./integration/faults
 
 # Everything that costs, side by side with portmap and with a plugin that does nothing. Flags go into BENCH: -quick
 # only tries it, -only runs single scenarios, -docs docs/benchmarks.md writes the results there.
-bench: deps
+bench: root go-version deps
 	$(GO) run ./integration/bench $(BENCH)
 
 # Each fuzz target for FUZZTIME.
-fuzz:
-	@for p in $$($(GO) list ./pkg/...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
-	echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+fuzz: go-version
+	@set -e; packages=$$($(GO) list ./pkg/...); for p in $$packages; do \
+	targets=$$($(GO) test -list '^Fuzz' $$p); for f in $$(echo "$$targets" | grep '^Fuzz'); do \
+	echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -timeout $(TIMEOUT) $$p; done; done
 
 # Rewrites the golden files from what the code does now.
-golden:
-	$(GO) test ./pkg/conflict ./pkg/listener ./pkg/nft ./pkg/nfttable ./pkg/ruleset -update
-	$(GO) test ./pkg/plugin -update
+golden: go-version
+	$(GO) test -timeout $(TIMEOUT) ./pkg/conflict ./pkg/listener ./pkg/nft ./pkg/nfttable ./pkg/ruleset -update
+	$(GO) test -timeout $(TIMEOUT) ./pkg/plugin -update
 
-# golangci-lint, as in .golangci.yml.
-lint:
+# golangci-lint, as in .golangci.yml. The first time it builds for minutes.
+lint: go-version
 	$(GO) run $(GOLANGCI) run ./...
+
+# Known vulnerabilities in what the code calls. It asks vuln.go.dev.
+vuln: go-version
+	$(GO) run $(GOVULNCHECK) ./...
+
+# "make test" in a root of another Debian: SUITE=bookworm, trixie or sid, TARGET=unit for another target.
+debian-test: root
+	@PACKAGES="$(PACKAGES)" GO="$(GO)" sh scripts/debian-test.sh "$(SUITE)" $(TARGET)
 
 # Removes bin/ and dist/.
 clean:
 	rm -rf bin dist
+
+root:
+	@test "$$(id -u)" = 0 || { echo "\"make $(MAKECMDGOALS)\" needs root: it makes network namespaces; try sudo" >&2; exit 1; }
+
+go-version:
+	@GO="$(GO)" sh scripts/go-version.sh
 
 # This list.
 help:
