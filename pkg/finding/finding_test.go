@@ -32,8 +32,8 @@ func TestCodesAndNamesAreUnique(t *testing.T) {
 // Who is told of a finding is told what to do.
 func TestEveryFindingHasARemedy(t *testing.T) {
 	for _, r := range Table() {
-		if r.Remedy == "" || r.Severity == Note {
-			t.Errorf("%s: remedy %q, severity %d", r.Name, r.Remedy, r.Severity)
+		if r.Remedy == "" {
+			t.Errorf("%s has no remedy", r.Name)
 		}
 	}
 }
