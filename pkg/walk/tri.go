@@ -2,11 +2,6 @@
 
 package walk
 
-import (
-	"github.com/portguard/portguard/pkg/addrset"
-	"github.com/portguard/portguard/pkg/iptsave"
-)
-
 // A Tri says how many packets of the set match.
 type Tri uint8
 
@@ -39,59 +34,4 @@ func yesIf(b bool) Tri {
 		return Yes
 	}
 	return No
-}
-
-func overlap(a, b addrset.Set) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if !x.Hi.Less(y.Lo) && !y.Hi.Less(x.Lo) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// optionTest says what o means for p, negation included. Limited means that addrtype
-// asks for one interface only, which the walk does not know.
-func optionTest(o iptsave.Option, p Packet, limited bool) test {
-	if c, ok := srcType(o, p); ok && !limited {
-		return test{cond: &c}
-	}
-	t := matchOption(o, p)
-	if limited && o.Module == "addrtype" {
-		t = Some
-	}
-	if o.Not {
-		t = t.not()
-	}
-	return test{always: t}
-}
-
-// matchOption answers for o without its negation.
-func matchOption(o iptsave.Option, p Packet) Tri {
-	switch o.Name {
-	case "-m":
-		return knownModule(o.Module)
-	case "-p":
-		return matchProto(o.Value(), p.Proto)
-	case "-o":
-		return matchOut(o.Value(), p)
-	case "-f":
-		return Some
-	}
-	switch o.Module {
-	case "tcp", "udp", "sctp", "multiport":
-		return matchPorts(o, p)
-	case "addrtype":
-		return matchAddrType(o, p)
-	case "conntrack", "state":
-		return matchConntrack(o, p)
-	case "comment":
-		return Yes
-	}
-	if freeModule(o.Module) {
-		return Some
-	}
-	return Unknown
 }
