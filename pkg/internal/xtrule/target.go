@@ -51,8 +51,8 @@ func (m *maker) target(s iptsave.Spec) []nft.Expr {
 	case "TPROXY":
 		i.Rev = 1
 		w.tproxy(s)
-	case "REJECT":
-		w.u32(0)
+	case "REJECT": // with icmp-port-unreachable
+		w.u32(map[bool]uint32{false: 3, true: 4}[m.ipv6])
 	default:
 		for _, o := range s.TargetOptions {
 			w.b = append(w.b, o.String()+" "...)
