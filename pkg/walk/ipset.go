@@ -29,10 +29,13 @@ type Sets interface {
 func (x *run) matchSet(o iptsave.Option) (test, error) {
 	open := test{always: Unknown}
 	name, typ, err := x.ipset(o)
-	if err != nil || name == "" {
+	if err != nil {
 		return open, err
 	}
 	x.hop.IPSets = append(x.hop.IPSets, name)
+	if name == "" {
+		return open, nil
+	}
 	dims := strings.Split(o.Values[1], ",")
 	_, fields, _ := strings.Cut(typ, ":")
 	known := slices.Contains([]string{"bitmap:port", "bitmap:ip", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, typ)

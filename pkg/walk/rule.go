@@ -44,7 +44,10 @@ func (w *Walker) rules(chain string) ([]rule, error) {
 }
 
 // ours reports whether the rule jumps to our chains.
-func (r *rule) ours() bool { return r.skips(r.rule.Target()) }
+func (r *rule) ours() bool {
+	to := r.rule.Target()
+	return to != "" && r.skips(to)
+}
 
 // A thread is a set of packets on its way through the expressions, with what
 // the registers hold for them. Open is Some or Unknown if it is not certain that

@@ -94,7 +94,7 @@ type Hop struct {
 	// Specific means that the rule is for single destinations.
 	Specific bool
 	// Sets are the sets of nf_tables in which the rule looks something up, IPSets the
-	// ipsets.
+	// ipsets. One of which the name is not known is "".
 	Sets, IPSets []string
 }
 
