@@ -83,14 +83,15 @@ func (x *run) apply(th thread, t test) []thread {
 		x.hop.Specific = true
 	}
 	f := x.p.Family()
+	b, some, sure := t.cond.apply(th.b, false, f)
+	if !some { // as nearly all rules of a large node, which are for other destinations
+		x.misses(th)
+		return nil
+	}
 	if b, some, _ := t.cond.apply(th.b, true, f); some {
 		miss := th
 		miss.b = b
 		x.misses(miss)
-	}
-	b, some, sure := t.cond.apply(th.b, false, f)
-	if !some {
-		return nil
 	}
 	th.b = b
 	if !sure {
