@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -47,8 +48,13 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			return test{cond: &c}
 		}
 	case ofIn:
-		if op == cmpEQ || op == cmpNEQ {
-			return test{cond: &cond{kind: onIn, in: ifPattern(data), not: op == cmpNEQ}}
+		name := ifPattern(data)
+		switch {
+		case op != cmpEQ && op != cmpNEQ:
+		case strings.Contains(name, "/"): // no name has that; iptables-nft writes "! -i +" so
+			return test{always: yesIf(op == cmpNEQ)}
+		default:
+			return test{cond: &cond{kind: onIn, in: name, not: op == cmpNEQ}}
 		}
 	case ofMark:
 		if c, ok := markCond(slots[0], op, data); ok {

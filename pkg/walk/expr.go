@@ -54,9 +54,9 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		th.regs = registers{}
 		return x.maybe(th, Some), nil
 	case "match":
-		return x.xtMatch(th, e.Attrs)
+		return x.xtMatch(th, e)
 	case "target":
-		return x.xtTarget(th, e.Attrs), nil
+		return x.xtTarget(th, e), nil
 	}
 	x.anything(th, e.Name)
 	th.regs, th.open = registers{}, Unknown

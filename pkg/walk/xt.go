@@ -6,23 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// info reads the attributes of a "match" or "target" expression
-// (NFTA_MATCH_NAME, _REV, _INFO; those of a target have the same numbers).
-func (x *run) info(a nft.Attrs) xt.Info {
-	rev, _ := a.Num(2)
-	data, _ := a.Get(3)
-	return xt.Info{Name: a.Text(1), Rev: rev, Data: data, IPv6: x.p.Family() == hostport.IPv6}
-}
-
 // xtMatch answers for a match of xtables.
-func (x *run) xtMatch(th thread, a nft.Attrs) ([]thread, error) {
-	i := x.info(a)
+func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
+	i := xt.InfoOf(e, !x.r.is4)
 	opts, ok := xt.Match(i)
 	if !ok {
 		if slices.Contains([]string{"multiport", "tcp", "udp", "sctp", "set"}, i.Name) {
@@ -71,10 +62,10 @@ func (x *run) option(o iptsave.Option, limited bool) (test, error) {
 	return optionTest(o, x.p, limited), nil
 }
 
-// xtTarget does what a target of xtables does. One that is not known is for the packets
-// that the rule's matches ask for.
-func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
-	i := x.info(a)
+// xtTarget does what a target of xtables does. One that is not known may do anything,
+// but only to the ports that the matches of the rule ask for.
+func (x *run) xtTarget(th thread, e nft.Expr) []thread {
+	i := xt.InfoOf(e, !x.r.is4)
 	k, ok := targetKind(i.Name)
 	switch {
 	case !ok:
