@@ -77,7 +77,7 @@ func sctp(w *writer, g group) {
 	var set, not uint32
 	for i, name := range []string{"--dport", "--sport"} {
 		o, ok := g.option(name)
-		lo, hi := uint16(0), uint16(math.MaxUint16)
+		var lo, hi uint16
 		if ok {
 			lo, hi = w.ports(o.Value())
 			set |= 2 >> i

@@ -16,6 +16,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/legacy"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/xt"
 )
@@ -69,21 +70,14 @@ func (t *Tables) add(name nft.Table, table *iptsave.Table) {
 	}
 }
 
-// baseChain knows the base chains of iptables, with the priorities of iptables-nft.
+// baseChain knows the base chains of iptables.
 func baseChain(t nft.Table, chain string) (nft.Chain, bool) {
-	c := nft.Chain{Table: t, Name: chain, Type: "filter"}
-	hooks := map[string]uint32{"PREROUTING": nft.Prerouting, "INPUT": nft.Input, "FORWARD": nft.Forward, "OUTPUT": nft.Output, "POSTROUTING": nft.Postrouting}
-	hook, ok := hooks[chain]
-	c.Hook, c.Priority = hook, map[string]int32{"raw": -300, "mangle": -150, "nat": -100, "security": 50}[t.Name]
-	switch {
-	case t.Name == "nat":
-		if c.Type = "nat"; hook == nft.Input || hook == nft.Postrouting {
-			c.Priority = 100
+	for _, hook := range []uint32{nft.Prerouting, nft.Input, nft.Forward, nft.Output, nft.Postrouting} {
+		if c := legacy.Base(t, hook); c.Name == chain {
+			return c, true
 		}
-	case t.Name == "mangle" && hook == nft.Output:
-		c.Type = "route"
 	}
-	return c, ok
+	return nft.Chain{}, false
 }
 
 // BaseChains are the base chains that nftconn.Reader lists, in the order of priorities.
