@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -116,7 +117,7 @@ func check(t *testing.T, cases []findCase) {
 	t.Helper()
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := Find(tt.a, tt.s, ours)
+			r, err := Find(tt.a, tt.s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +143,7 @@ func TestClaims(t *testing.T) { check(t, claimCases()) }
 
 func TestTakeOverNamesTheKey(t *testing.T) {
 	s := node().claimed("x", true, mapTo(v4, ""))
-	r, err := Find(attach(mapTo(v4, "")), s, ours)
+	r, err := Find(attach(mapTo(v4, "")), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,9 +155,9 @@ func TestTakeOverNamesTheKey(t *testing.T) {
 // Each kind is produced by some case: a constant that nothing produces would
 // be a promise that nothing keeps.
 func TestEveryKindOccurs(t *testing.T) {
-	seen := map[Kind]bool{}
+	seen := map[finding.Kind]bool{}
 	for _, tt := range every(t) {
-		r, err := Find(tt.a, tt.s, ours)
+		r, err := Find(tt.a, tt.s)
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
@@ -164,9 +165,9 @@ func TestEveryKindOccurs(t *testing.T) {
 			seen[f.Kind] = true
 		}
 	}
-	want := map[Kind]bool{}
-	for _, k := range []Kind{Listener, Claimed, NodePort, NATRule, Undecodable, Hidden, ServiceIP, Ephemeral, CatchAll} {
-		want[k] = true
+	want := map[finding.Kind]bool{}
+	for _, row := range finding.Table() {
+		want[row.Kind] = true
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

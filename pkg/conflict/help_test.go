@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 
 var me = hostport.Owner{Network: "n", ContainerID: "me", IfName: "eth0"}
 
-func ours(chain string) bool { return strings.HasPrefix(chain, "PORTGUARD-") }
+func ours(_ nft.Table, chain string) bool { return strings.HasPrefix(chain, "PORTGUARD-") }
 
 // mapTo maps port 80 of an address, "" for all, of the family.
 func mapTo(f hostport.Family, ip string) hostport.Mapping {
@@ -42,7 +44,7 @@ func attach(ms ...hostport.Mapping) hostport.Attachment {
 
 // node is a node with two addresses a family and the usual others.
 func node() Snapshot {
-	s := Snapshot{EphemeralFrom: 32768, EphemeralTo: 60999}
+	s := Snapshot{EphemeralFrom: 32768, EphemeralTo: 60999, Owns: ours}
 	for _, l := range []struct{ prefix, infra string }{
 		{"127.0.0.0/8", ""}, {nodeIP + "/32", ""}, {other + "/32", ""}, {"169.254.7.7/32", ""},
 		{"10.96.0.10/32", "kube-ipvs0"}, {"169.254.20.10/32", "nodelocaldns"},
@@ -70,7 +72,8 @@ func (s Snapshot) claimed(id string, dead bool, m hostport.Mapping) Snapshot {
 	return s
 }
 
-// rules adds a flavour with table nat of the given rules, as "CHAIN rule".
+// rules adds rules of iptables-nft in table nat, as "CHAIN rule". The mapping would
+// stand there too, or in iptables-legacy.
 func (s Snapshot) rules(t testing.TB, f hostport.Family, target bool, rules ...string) Snapshot {
 	t.Helper()
 	return s.dump(t, f, target, "*nat\n"+table(rules)+"COMMIT\n")
@@ -98,12 +101,32 @@ func table(rules []string) string {
 
 func (s Snapshot) dump(t testing.TB, f hostport.Family, target bool, text string) Snapshot {
 	t.Helper()
+	src, err := xtrule.Parse(text, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Rulesets = append(s.Rulesets[:len(s.Rulesets):len(s.Rulesets)], Ruleset{Holder: Nftables, Chains: src.BaseChains(), Source: src})
+	s.Place.Flavour = map[bool]string{true: "nft", false: "legacy"}[target]
+	s.Print = printer(t, f, text, s.Print)
+	return s
+}
+
+// printer prints the rules of a text of iptables-save, where a handle is a rule's number.
+func printer(t testing.TB, f hostport.Family, text string, others func(Rule) string) func(Rule) string {
 	d, err := iptsave.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Rules = append(s.Rules[:len(s.Rules):len(s.Rules)], Rules{Flavour: "nft", Family: f, Dump: d, Target: target})
-	return s
+	return func(r Rule) string {
+		c := d.Table(r.Table).Chain(r.Chain)
+		switch {
+		case r.Family == f && c != nil:
+			return c.Rules[r.Handle-1].Text
+		case others != nil:
+			return others(r)
+		}
+		return ""
+	}
 }
 
 func kubeProxy(t testing.TB) string {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -16,26 +17,26 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.Runtime {
 			continue
 		}
-		f := Finding{Kind: Listener, Mapping: m, Who: l.Who(), Where: netip.AddrPortFrom(l.Addr, l.Port).String(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
+		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: netip.AddrPortFrom(l.Addr, l.Port).String(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
 		if !l.Addr.IsUnspecified() {
 			if !m.Wildcard() && l.Addr != m.HostIP {
 				continue
 			}
 			if m.Wildcard() && spared(r, a, s, l) {
-				f.Message = fmt.Sprintf("hostPort %s leaves this alone: %s", m, l)
-				r.note(f)
+				f.Spared, f.Message = true, fmt.Sprintf("hostPort %s leaves this alone: %s", m, l)
+				r.add(f)
 				continue
 			}
 		}
 		if l.Proto == hostport.UDP && s.EphemeralFrom <= l.Port && l.Port <= s.EphemeralTo {
-			f.Kind = Ephemeral
+			f.Kind = finding.Ephemeral
 			f.Message = fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
-				"what it receives unasked now goes to the pod; if it is a server, stop it or choose another hostPort", m, l, s.EphemeralFrom, s.EphemeralTo)
-			r.warn(f)
+				"what it receives unasked now goes to the pod; %s", m, l, s.EphemeralFrom, s.EphemeralTo, f.Kind.Remedy())
+			r.add(f)
 			continue
 		}
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s; stop it or choose another hostPort", m, l)
-		r.refuse(f)
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, l, f.Kind.Remedy())
+		r.add(f)
 	}
 }
 
@@ -75,26 +76,4 @@ func spared(r *Report, a hostport.Attachment, s Snapshot, l hostport.Listener) b
 		r.Carves = append(r.Carves, c)
 	}
 	return true
-}
-
-func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping) {
-	for _, c := range s.Claims {
-		if c.Key == a.Owner.Key() || !c.Mapping.Overlaps(m) {
-			continue
-		}
-		f := Finding{Kind: Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where(), At: both(Translation, c.Priority), Dst: c.Dst, Part: c.Part, Dead: c.Dead}
-		if c.Key == "" {
-			f.Who = "an element in portguard's table without the name of an owner"
-		}
-		if c.Dead {
-			if !slices.Contains(r.TakeOver, c.Key) {
-				r.TakeOver = append(r.TakeOver, c.Key)
-			}
-			f.Message = fmt.Sprintf("hostPort %s is of %s, which is gone; the next one takes it over", c.Mapping, f.Who)
-			r.note(f)
-			continue
-		}
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; delete it or choose another hostPort", m, f.Who, c.Mapping)
-		r.refuse(f)
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/golden"
 	"github.com/portguard/portguard/pkg/nft"
@@ -19,18 +20,18 @@ var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
 
 // What all cases of this package find, by kind and by whether it refuses.
 func TestMessages(t *testing.T) {
-	said := map[string]map[string]Kind{} // by title and message
+	said := map[string]map[string]finding.Kind{} // by title and message
 	found := func(label string, fs []Finding) {
 		for _, f := range fs {
 			title := fmt.Sprintf("%d %s, %s", f.Kind, f.Kind, label)
 			if said[title] == nil {
-				said[title] = map[string]Kind{}
+				said[title] = map[string]finding.Kind{}
 			}
 			said[title][f.Message] = f.Kind
 		}
 	}
 	for _, tt := range slices.Concat(every(t), nativeCases(t), mangleCases(t), ipvsCases(t)) {
-		r, err := Find(tt.a, tt.s, ours)
+		r, err := Find(tt.a, tt.s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +66,7 @@ func endless(t *testing.T) (out []error) {
 	src := &table4{chains: map[string][]nft.Rule{"pre": {{Exprs: []nft.Expr{verdict(nft.Jump, "pre")}}}}}
 	native := node().native(src, base(nft.IPv4, "t", "pre", "nat", nft.Prerouting))
 	for _, s := range []Snapshot{loop, many, filter, native} {
-		_, err := Find(attach(mapTo(v4, "")), s, ours)
+		_, err := Find(attach(mapTo(v4, "")), s)
 		if err == nil {
 			t.Error("rules without an end were followed")
 			continue
@@ -86,7 +87,7 @@ func TestMessagesArePlain(t *testing.T) {
 	src := &table4{chains: map[string][]nft.Rule{}}
 	src.rule(evil, evil, append(dportIs(80), ex(evil))...)
 	s = s.native(src, base(nft.IPv4, evil, evil, "nat", nft.Prerouting))
-	r, err := Find(attach(mapTo(v4, "")), s, ours)
+	r, err := Find(attach(mapTo(v4, "")), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func TestMessagesArePlain(t *testing.T) {
 // A rule may be as long as it likes.
 func TestMessagesHaveAnEnd(t *testing.T) {
 	s := node().rules(t, v4, true, "PREROUTING -p tcp -m tcp --dport 80 -m comment --comment "+strings.Repeat("x", 3000)+" -j DNAT --to-destination 10.0.0.2:80")
-	r, err := Find(attach(mapTo(v4, "")), s, ours)
+	r, err := Find(attach(mapTo(v4, "")), s)
 	if err != nil || len(r.Conflicts) != 1 {
 		t.Fatal(err, r)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -131,7 +132,7 @@ func proxy() *table4 {
 }
 
 func (s Snapshot) native(src walk.Source, chains ...nft.Chain) Snapshot {
-	s.NFT, s.Native = src, chains
+	s.Rulesets = append(s.Rulesets[:len(s.Rulesets):len(s.Rulesets)], Ruleset{Holder: Nftables, Chains: chains, Source: src})
 	return s
 }
 
@@ -140,12 +141,21 @@ func base(family uint8, table, name, typ string, hook uint32) nft.Chain {
 }
 
 // fakeSets are ipsets by name: the type, then the members "port" or "ip,port".
+// Rules tell their indexes.
 type fakeSets struct {
+	rules   *xtrule.Tables
 	members map[string][]string
 	err     error
 }
 
 var _ walk.Sets = fakeSets{}
+
+func (s fakeSets) SetName(index uint16) (string, error) {
+	if s.err != nil {
+		return "", s.err
+	}
+	return s.rules.SetName(index)
+}
 
 func (s fakeSets) SetType(name string) (string, error) {
 	if m, ok := s.members[name]; ok {

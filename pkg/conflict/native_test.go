@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -37,7 +38,7 @@ func nativeCases(t testing.TB) []findCase {
 		{"a NodePort of another protocol does not", attach(mapPort(v4, "", udp, 30080)), kube, "", ""},
 		{"a NodePort of another family does not", attach(mapPort(v6, "", tcp, 30080)), kube, "", ""},
 		{"a NodePort without endpoints refuses", port(30082), kube, "refuse 102", "it is a NodePort of Service default/empty (without endpoints now)"},
-		{"another version of kube-proxy has no such chain", port(30082), node().native(older, kube.Native...), "", ""},
+		{"another version of kube-proxy has no such chain", port(30082), node().native(older, kube.Rulesets[0].Chains...), "", ""},
 		{"a Service's address on the node warns", port(443), kube, "warn 106", "Service default/lb has the same port on the node address 192.0.2.1; there the Service wins"},
 		{"a Service's address elsewhere does not", attach(mapPort(v4, other, tcp, 443)), kube, "", ""},
 		{"a free port beside kube-proxy is free", port(81), kube, "", ""},
@@ -54,10 +55,9 @@ func nativeCases(t testing.TB) []findCase {
 		{"in a chain of filter nothing else can", any4, filter(ex("frob"), verdict(nft.Drop, "")), "", ""},
 		{"an accept in a native table hides nothing", any4, pre(nft.IPv4, "t", verdict(nft.Accept, "")), "", ""},
 
-		{"a table that was read as text is not read again", any4, pre(nft.IPv4, "nat", dnat).rules(t, v4, true), "", ""},
-		{"the same of IPv6 that was not is", any4, pre(nft.IPv4, "nat", dnat).rules(t, v6, true), "refuse 103", ""},
-		{"a table that the text lacks is", any4, pre(nft.IPv4, "mangle", dnat).rules(t, v4, true), "refuse 103", ""},
-		{"an inet table of that name is", any4, pre(nft.Inet, "nat", dnat).rules(t, v4, true), "refuse 103", ""},
+		{"a native chain in a table of iptables refuses", any4, pre(nft.IPv4, "nat", dnat).rules(t, v6, true), "refuse 103", ""},
+		{"be it in table mangle", any4, pre(nft.IPv4, "mangle", dnat).rules(t, v4, true), "refuse 103", ""},
+		{"an inet table of that name does too", any4, pre(nft.Inet, "nat", dnat).rules(t, v4, true), "refuse 103", ""},
 	}
 }
 
@@ -90,6 +90,7 @@ func ipvsCases(t testing.TB) []findCase {
 	way := []string{"PREROUTING -j KUBE-SERVICES", "KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT"}
 	at := func(f hostport.Family, rules ...string) Snapshot {
 		s := node().rules(t, f, true, rules...)
+		sets.rules = s.Rulesets[0].Source.(*xtrule.Tables)
 		s.Sets = sets
 		return s
 	}
@@ -143,7 +144,7 @@ func TestNativeFailsClosed(t *testing.T) {
 		"too many jumps": {node().native(deep, chain), nil},
 		"an ipset":       {ipvs, errNo},
 	} {
-		_, err := Find(attach(mapTo(v4, "")), tt.s, ours)
+		_, err := Find(attach(mapTo(v4, "")), tt.s)
 		if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 			t.Errorf("%s: error is %v, want %v", name, err, tt.want)
 		}

@@ -8,13 +8,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
 )
 
 // What one listener does to a mapping of both families is said once.
 func TestMessagesSayThingsOnce(t *testing.T) {
-	r, err := Find(attach(mapTo(v4, ""), mapTo(v6, "")), node().with(listens(tcp, "::", 80)), ours)
+	r, err := Find(attach(mapTo(v4, ""), mapTo(v6, "")), node().with(listens(tcp, "::", 80)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,15 +38,15 @@ func TestPointsAreInTheOrderOfTheKernel(t *testing.T) {
 // What an ADD leaves alone is not lost: somebody may ask who else has the port.
 func TestBeside(t *testing.T) {
 	s := node().with(listens(tcp, "127.0.0.1", 80)).claimed("x", true, mapTo(v4, ""))
-	r, err := Find(attach(mapTo(v4, "")), s, ours)
+	r, err := Find(attach(mapTo(v4, "")), s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var kinds []Kind
+	var kinds []finding.Kind
 	for _, f := range r.Beside {
 		kinds = append(kinds, f.Kind)
 	}
-	if diff := cmp.Diff([]Kind{Listener, Claimed}, kinds); diff != "" || len(r.Conflicts) > 0 {
+	if diff := cmp.Diff([]finding.Kind{finding.Listener, finding.Claimed}, kinds); diff != "" || len(r.Conflicts) > 0 {
 		t.Errorf("conflicts %v (-want +got)\n%s", r.Conflicts, diff)
 	}
 }
@@ -55,7 +56,7 @@ func TestFrom(t *testing.T) {
 	s := node().rules(t, v4, true, "OUTPUT -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1")
 	for hook, want := range map[walk.Hook]int{"": 1, walk.Output: 1, walk.Prerouting: 0} {
 		s.From = From{Hook: hook}
-		r, err := Find(attach(hostport.Mapping{Family: v4, Proto: tcp, HostPort: 80}), s, ours)
+		r, err := Find(attach(hostport.Mapping{Family: v4, Proto: tcp, HostPort: 80}), s)
 		if err != nil || len(r.Conflicts) != want {
 			t.Errorf("hook %q: got %v, %v", hook, r.Conflicts, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -73,7 +74,7 @@ func (r random) node(t testing.TB, rules []string) Snapshot {
 
 func conflicts(t *testing.T, a hostport.Attachment, s Snapshot) []string {
 	t.Helper()
-	r, err := Find(a, s, ours)
+	r, err := Find(a, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,16 +144,16 @@ func TestTheWildcardAbsorbsTheSpecific(t *testing.T) {
 		}
 		wild := m
 		wild.HostIP = netip.Addr{}
-		one, err := Find(attach(m), s, ours)
+		one, err := Find(attach(m), s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := Find(attach(wild), s, ours)
+		all, err := Find(attach(wild), s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range one.Conflicts {
-			if f.Kind == Hidden {
+			if f.Kind == finding.Hidden {
 				continue
 			}
 			met++
@@ -179,7 +180,7 @@ func TestTheOwnerNeverConflictsWithItself(t *testing.T) {
 			s = s.claimed("me", r.IntN(2) == 0, m)
 		}
 		s = s.rules(t, v4, true, "PREROUTING -j PORTGUARD-HOSTPORTS", "PORTGUARD-HOSTPORTS -j DNAT --to-destination 10.0.0.2")
-		rep, err := Find(a, s, ours)
+		rep, err := Find(a, s)
 		if err != nil || say(rep) != "" {
 			t.Fatalf("%v: %s, %v", a.Mappings, say(rep), err)
 		}

@@ -3,101 +3,122 @@
 package conflict
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/walk"
 )
 
-// noEndpoints is the chain of table filter in which kube-proxy rejects traffic
-// for NodePorts that have no endpoints and therefore no rule in nat
-// (kubernetes pkg/proxy/iptables/proxier.go).
-const noEndpoints = "KUBE-EXTERNAL-SERVICES"
-
-type ruleWalk struct {
-	s      Snapshot
-	isOurs func(string) bool
-	nat    []*walk.Walker
-	filter []*walk.Walker
-	mangle []*walk.Walker
-	native map[string]*walk.Walker
-	local  map[hostport.Family]addrset.Set
+// A ruleset is a Ruleset with the walkers that were needed of it.
+type ruleset struct {
+	Ruleset
+	walkers map[string]*walk.Walker
 }
 
-func newRuleWalk(s Snapshot, isOurs func(string) bool) *ruleWalk {
-	w := &ruleWalk{s: s, isOurs: isOurs, native: map[string]*walk.Walker{}, local: map[hostport.Family]addrset.Set{}}
-	for _, l := range s.Local {
-		f := hostport.FamilyOf(l.Prefix.Addr())
-		w.local[f] = w.local[f].Or(addrset.Of(l.Prefix))
-	}
-	for _, rs := range s.Rules {
-		o := walk.Options{Family: rs.Family, NFT: rs.Flavour == "nft", Skip: isOurs, Sets: s.Sets}
-		w.nat = append(w.nat, walk.New(rs.Dump.Table("nat"), o))
-		w.filter = append(w.filter, walk.New(rs.Dump.Table("filter"), o))
-		w.mangle = append(w.mangle, walk.New(rs.Dump.Table("mangle"), o))
-	}
-	return w
+// A query asks one ruleset about one mapping.
+type query struct {
+	*Finder
+	*ruleset
+	r *Report
+	a hostport.Attachment
+	m hostport.Mapping
 }
 
-// find walks all tables of m's family for the addresses m covers.
-func (w *ruleWalk) find(r *Report, a hostport.Attachment, m hostport.Mapping) error {
-	for i, rs := range w.s.Rules {
-		if rs.Family != m.Family || rs.Part {
+// find walks the base chains for the addresses that m covers, and asks kube-proxy's
+// other chains.
+func (q query) find() error {
+	kubeProxy := false
+	for _, c := range q.Chains {
+		if c.Hook != nft.Prerouting && c.Hook != nft.Output || !Carries(c.Table, q.m.Family) || q.owns(c.Table, c.Name) {
 			continue
 		}
-		for _, h := range []walk.Hook{walk.Prerouting, walk.Output} {
-			if err := w.hook(r, a, m, i, h); err != nil {
-				return fmt.Errorf("iptables-%s %s nat %s: %w", rs.Flavour, rs.Family, h, err)
-			}
-		}
-		if err := w.findIPVS(r, a, m, i); err != nil {
+		kubeProxy = kubeProxy || c.Table.Name == kubeProxyTable
+		if err := q.base(c); err != nil {
 			return err
 		}
-		if reachable(rs, noEndpoints) {
-			if err := w.withoutEndpoints(r, a, m, i); err != nil {
-				return fmt.Errorf("iptables-%s %s filter: %w", rs.Flavour, rs.Family, err)
-			}
+	}
+	if err := q.findIPVS(); err != nil {
+		return err
+	}
+	if kubeProxy {
+		if err := q.nativeWithoutEndpoints(); err != nil {
+			return err
 		}
 	}
-	return nil
+	return q.withoutEndpoints()
 }
 
-// hook asks one base chain.
-func (w *ruleWalk) hook(r *Report, a hostport.Attachment, m hostport.Mapping, i int, h walk.Hook) error {
-	p, ok := w.packets(r, a, m, h)
+// Carries reports whether packets of family f pass tables of t's family.
+func Carries(t nft.Table, f hostport.Family) bool {
+	return t.Family == nft.Inet || t.Family == f.NFProto()
+}
+
+func (q query) owns(t nft.Table, chain string) bool { return q.s.Owns != nil && q.s.Owns(t, chain) }
+
+// own is the table of iptables of that name.
+func (q query) own(name string) nft.Table {
+	return nft.Table{Family: q.m.Family.NFProto(), Name: name}
+}
+
+func (q query) walker(t nft.Table) *walk.Walker {
+	key := fmt.Sprint(t, q.m.Family)
+	if q.walkers[key] == nil {
+		skip := func(chain string) bool { return q.owns(t, chain) }
+		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets})
+	}
+	return q.walkers[key]
+}
+
+// walk sends packets through a chain. The error of rules that cannot be followed says
+// where they are.
+func (q query) walk(t nft.Table, chain string, p walk.Packet) (walk.Result, error) {
+	res, err := q.walker(t).Walk(chain, p)
+	if errors.Is(err, walk.ErrTooComplex) {
+		err = fmt.Errorf("%s: %w", q.what(t, chain), err)
+	}
+	return res, err
+}
+
+// base asks one base chain.
+func (q query) base(c nft.Chain) error {
+	h := walk.Prerouting
+	if c.Hook == nft.Output {
+		h = walk.Output
+	}
+	p, ok := q.packets(h)
 	if !ok {
 		return nil
 	}
-	res, err := w.nat[i].Walk(string(h), p)
+	res, err := q.walk(c.Table, c.Name, p)
 	if err != nil {
 		return err
 	}
-	if h == walk.Prerouting {
-		tproxy, err := w.mangle[i].Walk(string(h), p)
-		if err != nil {
-			return err
-		}
-		res.NAT = append(res.NAT, onlyTproxy(tproxy.NAT)...)
+	if c.Type != "nat" {
+		res.NAT = onlyTproxy(res.NAT)
 	}
-	at := site{at: Point{h, Translation, PrioIptables}, passes: res.Passed, target: w.s.Rules[i].Target || w.s.Last,
-		where: func(path walk.Path) string { return w.where(i, path) }}
+	here := q.here(c)
+	at := site{at: Point{h, Translation, c.Priority}, passes: res.Passed, behind: here || q.s.Place.Flavour == "" || c.Table.Name == kubeProxyTable}
 	for _, path := range res.NAT {
-		here := at
-		if strings.EqualFold(path.Last().Target, "tproxy") {
-			here.at.Priority = prioMangle
-		}
-		judge(r, m, path, here)
+		q.judge(path, at)
 	}
 	// An ACCEPT in one table does not keep other tables from translating, so
 	// only the table in which ours would stand counts.
-	if w.s.Rules[i].Target && len(res.NAT) == 0 {
-		reached(r, m, p, res, at)
+	if here && len(res.NAT) == 0 {
+		q.reached(p, res, at)
 	}
 	return nil
+}
+
+// here reports whether the mapping would stand in the base chain.
+func (q query) here(c nft.Chain) bool {
+	return c.Table.Name == "nat" && q.s.Place.Flavour != "" && q.s.Place.Flavour == q.flavour(c.Table) && slices.Contains([]string{"PREROUTING", "OUTPUT"}, c.Name)
 }
 
 // onlyTproxy drops what a table of type filter cannot do.
@@ -106,83 +127,36 @@ func onlyTproxy(paths []walk.Path) []walk.Path {
 }
 
 // reached looks whether the packets get to where our jump is or would be.
-func reached(r *Report, m hostport.Mapping, p walk.Packet, res walk.Result, s site) {
+func (q query) reached(p walk.Packet, res walk.Result, s site) {
 	certain := slices.DeleteFunc(res.End, func(path walk.Path) bool { return path.Match == walk.Unknown })
 	if len(certain) == 0 {
 		return
 	}
-	f := Finding{Kind: Hidden, Mapping: m, Who: "a rule that ends the walk", Where: s.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
+	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: q.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
 	// Only the node itself gets to a loopback address.
-	if len(res.Reached) == 0 && (p.Hook == walk.Prerouting || m.HostIP.IsLoopback()) {
-		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; remove that rule or restrict it", m, f.Where)
-		r.refuse(f)
-		return
+	f.Conditional = len(res.Reached) > 0 || p.Hook != walk.Prerouting && !q.m.HostIP.IsLoopback()
+	if f.Conditional {
+		f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s; %s", q.m, f.Where, f.Kind.Remedy())
+	} else {
+		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; %s", q.m, f.Where, f.Kind.Remedy())
 	}
-	f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s; remove that rule or restrict it", m, f.Where)
-	r.warn(f)
+	q.r.add(f)
 }
 
 // packets is the set to follow: to the local addresses that m covers. Nothing
 // that arrives from the wire for 127.0.0.0/8 gets to nat.
-func (w *ruleWalk) packets(r *Report, a hostport.Attachment, m hostport.Mapping, h walk.Hook) (walk.Packet, bool) {
-	a.Carves = r.Carves
-	from := w.s.From
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(w.s.Local, m), Local: w.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), NotIn: from.NotIn}
+func (q query) packets(h walk.Hook) (walk.Packet, bool) {
+	a, m, from := q.a, q.m, q.s.From
+	a.Carves = q.r.Carves
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(q.s.Local, m), Local: q.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), NotIn: from.NotIn}
 	if from.Hook != "" && from.Hook != h {
 		return p, false
 	}
 	if !m.Wildcard() {
-		p.Absent = !slices.ContainsFunc(w.s.Local, func(l hostport.Local) bool { return l.Prefix.Contains(m.HostIP) })
+		p.Absent = !slices.ContainsFunc(q.s.Local, func(l hostport.Local) bool { return l.Prefix.Contains(m.HostIP) })
 	}
 	if h == walk.Prerouting && m.Family == hostport.IPv4 {
 		p.Dst = p.Dst.And(addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true))
 	}
 	return p, len(p.Dst) > 0
-}
-
-// withoutEndpoints looks for NodePorts that kube-proxy only rejects so far.
-func (w *ruleWalk) withoutEndpoints(r *Report, a hostport.Attachment, m hostport.Mapping, i int) error {
-	p, ok := w.packets(r, a, m, walk.Prerouting)
-	if !ok {
-		return nil
-	}
-	res, err := w.filter[i].Walk(noEndpoints, p)
-	if err == nil {
-		rejected(r, m, res)
-	}
-	return err
-}
-
-// rejected reports the Services whose traffic kube-proxy rejects.
-func rejected(r *Report, m hostport.Mapping, res walk.Result) {
-	for _, path := range res.End {
-		svc := serviceName(path.Last().Comment)
-		if path.Last().Specific {
-			r.warn(Finding{Kind: ServiceIP, Mapping: m, Who: "Service " + svc + " (without endpoints)", At: both(Rejection, 0), Dst: path.Dst,
-				Message: fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some; choose another hostPort if it should not", m, svc, path.Dst)})
-			continue
-		}
-		withoutEndpoints(r, m, path, svc)
-	}
-}
-
-func withoutEndpoints(r *Report, m hostport.Mapping, path walk.Path, svc string) {
-	r.refuse(Finding{Kind: NodePort, Mapping: m, Who: "Service " + svc + " (NodePort without endpoints)", At: both(Rejection, 0), Dst: path.Dst,
-		Message: fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); change the Service's nodePort or choose another hostPort", m, svc)})
-}
-
-// reachable reports whether any chain of table filter jumps to name: a switch
-// of kube-proxy's mode leaves unused chains behind.
-func reachable(rs Rules, name string) bool {
-	for _, c := range rs.Dump.Table("filter").Chains() {
-		if c.Policy == "" {
-			continue
-		}
-		for _, ru := range c.Rules {
-			if ru.Spec().Target == name {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -49,7 +50,7 @@ type Answer struct {
 
 // A Claimant is somebody who has a claim on the port.
 type Claimant struct {
-	// Kind is that of the finding (conflict.Kind).
+	// Kind is that of the finding (finding.Kind).
 	Kind string `json:"kind"`
 	Who  string `json:"who"`
 	// Where is its rule, or what it listens on.
@@ -160,7 +161,7 @@ func sorted(found []conflict.Finding, hook walk.Hook) []conflict.Finding {
 	}
 	rank := func(f conflict.Finding) int {
 		switch {
-		case f.Kind != conflict.Claimed:
+		case f.Kind != finding.Claimed:
 			return 0
 		case len(f.Dst) == 1 && f.Dst[0].Lo == f.Dst[0].Hi:
 			return 1

@@ -11,6 +11,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -28,20 +29,20 @@ func tcp80() hostport.Mapping {
 }
 
 // somebody is a finding about all IPv4 addresses.
-func somebody(k conflict.Kind, who string, points []conflict.Point) conflict.Finding {
+func somebody(k finding.Kind, who string, points []conflict.Point) conflict.Finding {
 	return conflict.Finding{Kind: k, Who: who, Mapping: tcp80(), Message: who, At: points, Dst: all4()}
 }
 
 func nginx() conflict.Finding {
-	return somebody(conflict.Listener, "nginx", at(conflict.Socket, 0))
+	return somebody(finding.Listener, "nginx", at(conflict.Socket, 0))
 }
 
 func pod() conflict.Finding {
-	return somebody(conflict.Claimed, "pod default/web", at(conflict.Translation, -95))
+	return somebody(finding.Claimed, "pod default/web", at(conflict.Translation, -95))
 }
 
 func service() conflict.Finding {
-	return somebody(conflict.NodePort, "Service default/s", at(conflict.Translation, -100))
+	return somebody(finding.NodePort, "Service default/s", at(conflict.Translation, -100))
 }
 
 func with(f conflict.Finding, change func(*conflict.Finding)) conflict.Finding {
@@ -60,8 +61,8 @@ func TestOutcome(t *testing.T) {
 	six := func(f *conflict.Finding) { f.Mapping.Family = hostport.IPv6 }
 	output := func(f *conflict.Finding) { f.At = f.At[1:] }
 	iptables := func(f *conflict.Finding) { f.At = at(conflict.Translation, -100) }
-	unclear := somebody(conflict.Undecodable, "a rule", at(conflict.Translation, -100))
-	ends := somebody(conflict.Hidden, "nobody by a rule", at(conflict.Translation, -100))
+	unclear := somebody(finding.Undecodable, "a rule", at(conflict.Translation, -100))
+	ends := somebody(finding.Hidden, "nobody by a rule", at(conflict.Translation, -100))
 	for _, tt := range []struct {
 		name   string
 		found  []conflict.Finding
@@ -80,8 +81,8 @@ func TestOutcome(t *testing.T) {
 		{"an ACCEPT hides what is behind it in its table", []conflict.Finding{ends, with(pod(), iptables), nginx()}, "nginx", 0},
 		{"and nothing in another table", []conflict.Finding{ends, pod(), nginx()}, "pod default/web (hostPort)", 0},
 		{"the dead swallow packets", []conflict.Finding{with(pod(), dead), nginx()}, "nobody (the rules of pod default/web, which is gone, lead nowhere)", 0},
-		{"a Service without endpoints rejects", []conflict.Finding{somebody(conflict.NodePort, "Service x", at(conflict.Rejection, 0)), nginx()}, "nobody (kube-proxy rejects it for Service x)", 0},
-		{"but not what was translated before", []conflict.Finding{somebody(conflict.NodePort, "Service x", at(conflict.Rejection, 0)), pod()}, "pod default/web (hostPort)", 0},
+		{"a Service without endpoints rejects", []conflict.Finding{somebody(finding.NodePort, "Service x", at(conflict.Rejection, 0)), nginx()}, "nobody (kube-proxy rejects it for Service x)", 0},
+		{"but not what was translated before", []conflict.Finding{somebody(finding.NodePort, "Service x", at(conflict.Rejection, 0)), pod()}, "pod default/web (hostPort)", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if o := gets(tt.found...); o.Gets != tt.gets || len(o.Unless) != tt.unless {
@@ -94,7 +95,7 @@ func TestOutcome(t *testing.T) {
 func TestNew(t *testing.T) {
 	own, loopback := []netip.Addr{addr("192.0.2.1"), addr("192.0.2.9"), addr("2001:db8::1")}, []netip.Addr{addr("127.0.0.1"), addr("::1")}
 	only := with(pod(), func(f *conflict.Finding) { f.Dst = addrset.Between(addr("192.0.2.1"), addr("192.0.2.1")) })
-	r := conflict.Report{Conflicts: []conflict.Finding{nginx(), only}, Warnings: []conflict.Finding{somebody(conflict.ServiceIP, "Service lb", at(conflict.Translation, -100))}}
+	r := conflict.Report{Conflicts: []conflict.Finding{nginx(), only}, Warnings: []conflict.Finding{somebody(finding.ServiceIP, "Service lb", at(conflict.Translation, -100))}}
 	a := New(Question{Port: 80, Proto: hostport.TCP}, Reports{All: r, Outside: conflict.Report{Conflicts: r.Conflicts}, Localhost: r}, own, loopback)
 	var order []string
 	for _, c := range a.Claimants {

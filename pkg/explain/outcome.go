@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -43,12 +44,12 @@ func outcome(found []conflict.Finding, hook walk.Hook, to netip.Addr) Outcome {
 			continue
 		}
 		switch {
-		case f.Kind == conflict.Hidden:
+		case f.Kind == finding.Hidden:
 			ended = &found[i]
 			continue
-		case ended != nil && f.Kind == conflict.Claimed && slices.Contains(ended.At, f.At[at]):
+		case ended != nil && f.Kind == finding.Claimed && slices.Contains(ended.At, f.At[at]):
 			continue // an ACCEPT ends the walk of its own table
-		case f.Part, f.Kind == conflict.Undecodable, f.Kind == conflict.CatchAll:
+		case f.Part, f.Kind == finding.Undecodable, f.Kind == finding.CatchAll:
 			o.Unless = append(o.Unless, claimant(f))
 			continue
 		}
@@ -67,11 +68,11 @@ func outcome(found []conflict.Finding, hook walk.Hook, to netip.Addr) Outcome {
 // claimant names a claimant, and the rule of one that is not clear.
 func claimant(f conflict.Finding) string {
 	switch f.Kind {
-	case conflict.Claimed:
+	case finding.Claimed:
 		return f.Who + " (hostPort)"
-	case conflict.Undecodable, conflict.CatchAll:
+	case finding.Undecodable, finding.CatchAll:
 		return fmt.Sprintf("%s (%s)", f.Who, f.Where)
-	case conflict.NATRule, conflict.Listener, conflict.NodePort, conflict.Hidden, conflict.ServiceIP, conflict.Ephemeral:
+	case finding.NATRule, finding.Listener, finding.NodePort, finding.Hidden, finding.ServiceIP, finding.Ephemeral:
 	}
 	return f.Who
 }

@@ -33,14 +33,14 @@ const (
 	onMark
 )
 
-// condition reads o as a cond, if it is one. An address of the other family
-// stays undecided: iptables would have refused it.
+// condition reads o as a cond, if it is one. An address of the other family stays
+// undecided: iptables would have refused it.
 func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
 	c.not = o.Not
 	switch {
-	case o.Name == "-d", o.Name == "--ctorigdst":
+	case o.Name == "--ctorigdst":
 		c.addrs, ok = parseNet(o.Value(), is4)
-	case o.Name == "-s", o.Name == "--ctorigsrc":
+	case o.Name == "--ctorigsrc":
 		c.kind = onSrc
 		c.addrs, ok = parseNet(o.Value(), is4)
 	case o.Name == "--dst-range":
@@ -48,8 +48,6 @@ func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
 	case o.Name == "--src-range":
 		c.kind = onSrc
 		c.addrs, ok = parseRange(o.Value(), is4)
-	case o.Name == "-i":
-		c.kind, c.in, ok = onIn, o.Value(), true
 	case o.Module == "mark" && o.Name == "--mark":
 		c.kind = onMark
 		c.value, c.mask, ok = parseMark(o.Value())
@@ -78,38 +76,14 @@ func srcType(o iptsave.Option, p Packet) (c cond, ok bool) {
 	return c, true
 }
 
-// parseNet reads "10.0.0.0/8", "10.0.0.1" and "10.0.0.0/255.0.0.0". A mask with
-// holes (10.0.0.1/255.0.0.255) is no interval and stays unknown.
+// parseNet reads "10.0.0.0/8". A mask with holes (10.0.0.1/255.0.0.255) is no interval
+// and stays unknown.
 func parseNet(s string, is4 bool) (addrset.Set, bool) {
 	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		host, mask, masked := strings.Cut(s, "/")
-		a, err := netip.ParseAddr(host)
-		if err != nil {
-			return nil, false
-		}
-		ones, ok := a.BitLen(), true
-		if masked {
-			ones, ok = maskLen(mask, a.BitLen())
-		}
-		if !ok {
-			return nil, false
-		}
-		p = netip.PrefixFrom(a, ones)
-	}
-	if p.Addr().Is4() != is4 {
+	if err != nil || p.Addr().Is4() != is4 {
 		return nil, false
 	}
 	return addrset.Of(p), true
-}
-
-// maskLen returns the length of a mask written as an address.
-func maskLen(mask string, bitLen int) (int, bool) {
-	m, err := netip.ParseAddr(mask)
-	if err != nil || m.BitLen() != bitLen {
-		return 0, false
-	}
-	return prefixLen(m.AsSlice())
 }
 
 func parseRange(s string, is4 bool) (addrset.Set, bool) {
@@ -123,12 +97,9 @@ func parseRange(s string, is4 bool) (addrset.Set, bool) {
 	return set, len(set) > 0
 }
 
-// parseMark reads "0x4000/0x4000" and "0x1".
+// parseMark reads "0x4000/0x4000".
 func parseMark(s string) (value, mask uint32, ok bool) {
-	v, m, masked := strings.Cut(s, "/")
-	if !masked {
-		m = "0xffffffff"
-	}
+	v, m, _ := strings.Cut(s, "/")
 	n1, err1 := strconv.ParseUint(v, 0, 32)
 	n2, err2 := strconv.ParseUint(m, 0, 32)
 	return uint32(n1), uint32(n2), err1 == nil && err2 == nil
@@ -159,22 +130,4 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 		b.mark, some, sure = b.mark.with(c.value, c.mask, not)
 	}
 	return b, some, sure
-}
-
-// split divides a box into the packets that fulfil all conditions and the rest.
-// The pieces of the rest do not overlap: the first fail the first condition, the
-// next fulfil that one and fail the second, and so on.
-func split(b box, conds []cond, f hostport.Family) (hit, miss space, sure bool) {
-	sure = true
-	for _, c := range conds {
-		if fails, some, _ := c.apply(b, true, f); some {
-			miss = append(miss, fails)
-		}
-		var some, known bool
-		if b, some, known = c.apply(b, false, f); !some {
-			return nil, miss, sure
-		}
-		sure = sure && known
-	}
-	return space{b}, miss, sure
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // A translated packet at FORWARD is for the pod, in state DNAT and leaves by the
@@ -36,11 +36,8 @@ func TestForward(t *testing.T) {
 		"-m conntrack --ctstate INVALID -j DROP":                 "passes",
 		"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j X": "passes",
 	} {
-		d, err := iptsave.Parse("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD " + strings.Replace(rule, "-j X", "-j DROP", 1) + "\nCOMMIT\n")
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := New(d.Table("filter"), Options{Family: hostport.IPv4, Forward: true})
+		filter := parsed(t, hostport.IPv4, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD "+strings.Replace(rule, "-j X", "-j DROP", 1)+"\nCOMMIT\n")
+		w := New(filter, nft.Table{Family: nft.IPv4, Name: "filter"}, hostport.IPv4, Options{})
 		r, err := w.Walk("FORWARD", Packet{Hook: Forward, Proto: hostport.TCP, Port: 80, Dst: addrset.Between(pod, pod), Out: "cni0"})
 		got := "passes"
 		switch {

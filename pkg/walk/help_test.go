@@ -11,11 +11,12 @@ import (
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/internal/xtrule"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // nat makes table nat of rules without "-A "; their chains are declared.
-func nat(t testing.TB, rules ...string) *iptsave.Table {
+func nat(t testing.TB, f hostport.Family, rules ...string) *xtrule.Tables {
 	t.Helper()
 	text := "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
 	declared := map[string]bool{"PREROUTING": true, "OUTPUT": true}
@@ -28,24 +29,34 @@ func nat(t testing.TB, rules ...string) *iptsave.Table {
 	for _, r := range rules {
 		text += "-A " + r + "\n"
 	}
-	d, err := iptsave.Parse(text + "COMMIT\n")
+	return parsed(t, f, text+"COMMIT\n")
+}
+
+func parsed(t testing.TB, f hostport.Family, text string) *xtrule.Tables {
+	t.Helper()
+	out, err := xtrule.Parse(text, f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.Table("nat")
+	return out
 }
 
-func fixture(t testing.TB, name string) *iptsave.Dump {
+// walker walks table nat of IPv4.
+func walker(t testing.TB, o Options, rules ...string) *Walker {
+	t.Helper()
+	return New(nat(t, hostport.IPv4, rules...), natTable(hostport.IPv4), hostport.IPv4, o)
+}
+
+func natTable(f hostport.Family) nft.Table { return nft.Table{Family: f.NFProto(), Name: "nat"} }
+
+// fixture walks table nat of a file of iptables-save.
+func fixture(t testing.TB, name string) *Walker {
 	t.Helper()
 	b, err := os.ReadFile("../iptsave/testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := iptsave.Parse(string(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return New(parsed(t, hostport.IPv4, string(b)), natTable(hostport.IPv4), hostport.IPv4, Options{})
 }
 
 func packet(h Hook, dst string, port uint16) Packet {

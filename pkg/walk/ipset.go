@@ -5,6 +5,7 @@ package walk
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -14,49 +15,80 @@ import (
 
 // Sets asks for members of the node's ipsets.
 type Sets interface {
+	// SetName returns the name of the set with an index, which is how a rule refers to
+	// it, "" if there is none.
+	SetName(index uint16) (string, error)
 	// SetType returns the type of a set, "" if there is none of that name.
 	SetType(name string) (string, error)
 	SetHas(name, typ string, addr netip.Addr, proto hostport.Proto, port uint16) (bool, error)
 }
 
-// matchSet answers "--match-set NAME dst[,dst]" for sets of ports and of
-// addresses by asking for the members that matter. What has a source among its
-// dimensions, or is of another type, stays open.
-func (x *xtables) matchSet(o iptsave.Option, p Packet) (Tri, *cond, error) {
-	if x.sets == nil || len(o.Values) != 2 {
-		return Unknown, nil, nil
+// matchSet answers "--match-set INDEX dst[,dst]" for sets of ports and of addresses by
+// asking for the members that matter. What has a source among its dimensions, or is of
+// another type, stays open.
+func (x *run) matchSet(o iptsave.Option) (test, error) {
+	open := test{always: Unknown}
+	name, typ, err := x.ipset(o)
+	if err != nil {
+		return open, err
 	}
-	name := o.Values[0]
+	x.hop.IPSets = append(x.hop.IPSets, name)
+	if name == "" {
+		return open, nil
+	}
 	dims := strings.Split(o.Values[1], ",")
-	typ, err := x.sets.SetType(name)
 	_, fields, _ := strings.Cut(typ, ":")
 	known := slices.Contains([]string{"bitmap:port", "bitmap:ip", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, typ)
-	if err != nil || !known || len(dims) != strings.Count(fields, ",")+1 ||
-		slices.ContainsFunc(dims, func(d string) bool { return d != "dst" }) {
-		return Unknown, nil, err
+	if !known || len(dims) != strings.Count(fields, ",")+1 || slices.ContainsFunc(dims, func(d string) bool { return d != "dst" }) {
+		return open, nil
 	}
 	if typ == "bitmap:port" {
-		ok, err := x.sets.SetHas(name, typ, p.Dst[0].Lo, p.Proto, p.Port)
-		return yesIf(ok), nil, err
+		ok, err := x.r.Sets.SetHas(name, typ, x.p.Dst[0].Lo, x.p.Proto, x.p.Port)
+		return test{always: yesIf(ok != o.Not)}, err
 	}
-	var members addrset.Set
+	members, ok, err := x.inSet(name, typ)
+	if err != nil || !ok {
+		return open, err
+	}
+	return test{cond: &cond{kind: onDst, addrs: members, not: o.Not}}, nil
+}
+
+// ipset finds the set that o is about. Its name is "" if that is not known.
+func (x *run) ipset(o iptsave.Option) (name, typ string, err error) {
+	if x.r.Sets == nil || len(o.Values) != 2 {
+		return "", "", nil
+	}
+	index, err := strconv.ParseUint(o.Values[0], 10, 16)
+	if err != nil {
+		return "", "", nil //nolint:nilerr // what cannot be read stays open
+	}
+	if name, err = x.r.Sets.SetName(uint16(index)); err != nil || name == "" {
+		return "", "", err
+	}
+	typ, err = x.r.Sets.SetType(name)
+	return name, typ, err
+}
+
+// inSet are the destinations that a set holds with the protocol and the port. It is
+// not ok if they are too many to ask for.
+func (x *run) inSet(name, typ string) (out addrset.Set, ok bool, err error) {
 	n := 0
-	for _, sp := range p.Dst {
+	for _, sp := range x.p.Dst {
 		for a := sp.Lo; ; a = a.Next() {
 			if n++; n > maxSingles {
-				return Unknown, nil, nil
+				return nil, false, nil
 			}
-			ok, err := x.sets.SetHas(name, typ, a, p.Proto, p.Port)
+			has, err := x.r.Sets.SetHas(name, typ, a, x.p.Proto, x.p.Port)
 			if err != nil {
-				return Unknown, nil, err
+				return nil, false, err
 			}
-			if ok {
-				members = members.Or(addrset.Between(a, a))
+			if has {
+				out = out.Or(addrset.Between(a, a))
 			}
 			if a == sp.Hi {
 				break
 			}
 		}
 	}
-	return Yes, &cond{kind: onDst, addrs: members}, nil
+	return out, true, nil
 }

@@ -3,95 +3,193 @@
 package walk
 
 import (
-	"github.com/portguard/portguard/pkg/addrset"
-	"github.com/portguard/portguard/pkg/iptsave"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/nft"
 )
 
-// A Tri says how many packets of the set match.
-type Tri uint8
-
-// Some and Unknown both leave the question open. Some means that the rule was
-// understood and depends on what the set leaves free (the source, a counter);
-// Unknown means that it was not understood, or hangs on a mark set elsewhere.
-const (
-	No Tri = iota
-	Yes
-	Some
-	Unknown
-)
-
-// weaker returns the less certain of two answers that are not No.
-func weaker(a, b Tri) Tri { return max(a, b) }
-
-func (t Tri) not() Tri {
-	switch t {
-	case No:
-		return Yes
-	case Yes:
-		return No
-	case Some, Unknown:
+// cmp keeps the packets for which the comparison holds.
+func (x *run) cmp(th thread, a nft.Attrs) ([]thread, error) {
+	sreg, _ := a.Num(1)
+	op, _ := a.Num(2)
+	data, err := a.Nested(3)
+	if err != nil {
+		return nil, err
 	}
-	return t
+	v := nft.Value(data)
+	slots := th.regs.take(sreg, len(v))
+	x.asks(slots, op == cmpNEQ)
+	return x.apply(th, compare(slots, op, v, x.p)), nil
 }
 
-func yesIf(b bool) Tri {
-	if b {
-		return Yes
-	}
-	return No
+// asks notes that the rule asks for what is in slots. Who asks for all ports but one
+// does not name ours.
+func (x *run) asks(slots []slot, not bool) {
+	x.hop.NamesPort = x.hop.NamesPort || !not && port(slots)
 }
 
-func overlap(a, b addrset.Set) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if !x.Hi.Less(y.Lo) && !y.Hi.Less(x.Lo) {
-				return true
-			}
+// between keeps the packets whose value is in a range, or not in it.
+func (x *run) between(th thread, a nft.Attrs) ([]thread, error) {
+	sreg, _ := a.Num(1)
+	op, _ := a.Num(2)
+	from, err1 := a.Nested(3)
+	to, err2 := a.Nested(4)
+	if err1 != nil || err2 != nil {
+		return nil, errAttrs(err1, err2)
+	}
+	lo, hi := nft.Value(from), nft.Value(to)
+	slots := th.regs.take(sreg, len(lo))
+	not := op == cmpNEQ
+	x.asks(slots, not)
+	t1, t2 := compare(slots, cmpGTE, lo, x.p), compare(slots, cmpLTE, hi, x.p)
+	switch {
+	case t1.cond != nil && t2.cond != nil && t1.cond.kind == t2.cond.kind:
+		c := cond{kind: t1.cond.kind, addrs: t1.cond.addrs.And(t2.cond.addrs), not: not}
+		return x.apply(th, test{cond: &c}), nil
+	case t1.cond != nil || t2.cond != nil:
+		return x.apply(th, test{always: Some}), nil
+	}
+	both := weaker(t1.always, t2.always)
+	if t1.always == No || t2.always == No {
+		both = No
+	}
+	if not {
+		both = both.not()
+	}
+	return x.apply(th, test{always: both}), nil
+}
+
+func errAttrs(errs ...error) error {
+	i := slices.IndexFunc(errs, func(e error) bool { return e != nil })
+	return errs[i]
+}
+
+// apply splits a thread by the answer of a comparison.
+func (x *run) apply(th thread, t test) []thread {
+	if t.cond == nil {
+		switch t.always {
+		case Yes:
+			return x.stay(th)
+		case No:
+			x.misses(th)
+			return nil
+		case Some, Unknown:
 		}
+		return x.maybe(th, t.always)
 	}
-	return false
+	if t.cond.kind == onDst && !t.cond.not {
+		x.hop.Specific = true
+	}
+	f := x.p.Family()
+	b, some, sure := t.cond.apply(th.b, false, f)
+	if !some { // as nearly all rules of a large node, which are for other destinations
+		x.misses(th)
+		return nil
+	}
+	if b, some, _ := t.cond.apply(th.b, true, f); some {
+		miss := th
+		miss.b = b
+		x.misses(miss)
+	}
+	th.b = b
+	if !sure {
+		th.open = Unknown
+	}
+	return x.stay(th)
 }
 
-// optionTest says what o means for p, negation included. Limited means that addrtype
-// asks for one interface only, which the walk does not know.
-func optionTest(o iptsave.Option, p Packet, limited bool) test {
-	if c, ok := srcType(o, p); ok && !limited {
-		return test{cond: &c}
+// bitwise masks and flips: value&mask ^ xor.
+func bitwise(th thread, a nft.Attrs) ([]thread, error) {
+	sreg, _ := a.Num(1)
+	dreg, _ := a.Num(2)
+	n, _ := a.Num(3)
+	op, shifted := a.Num(6)
+	mask, err1 := a.Nested(4)
+	xor, err2 := a.Nested(5)
+	if err1 != nil || err2 != nil {
+		return nil, errAttrs(err1, err2)
 	}
-	t := matchOption(o, p)
-	if limited && o.Module == "addrtype" {
-		t = Some
+	slots := slices.Clone(th.regs.take(sreg, int(n)))
+	of := port(slots)
+	th.regs.load(dreg, unclear, 0, int(n))
+	i, ok := index(dreg)
+	if ok {
+		th.regs[i].port = of
 	}
-	if o.Not {
-		t = t.not()
+	m, f := nft.Value(mask), nft.Value(xor)
+	if !ok || shifted && op != 0 || len(m) != int(n) || len(f) != int(n) || len(slots) == 0 || i+len(slots) > len(th.regs) {
+		return []thread{th}, nil
 	}
-	return test{always: t}
+	for k, s := range slots {
+		for j := range min(4, int(n)-4*k) {
+			s.data[j] = s.data[j]&m[4*k+j] ^ f[4*k+j]
+			s.mask[j] &= m[4*k+j]
+		}
+		th.regs[i+k] = s
+	}
+	return []thread{th}, nil
 }
 
-// matchOption answers for o without its negation.
-func matchOption(o iptsave.Option, p Packet) Tri {
-	switch o.Name {
-	case "-m":
-		return knownModule(o.Module)
-	case "-p":
-		return matchProto(o.Value(), p.Proto)
-	case "-o":
-		return matchOut(o.Value(), p)
-	case "-f":
-		return Some
+// byteorder swaps the bytes of numbers of a size (nft_byteorder_eval).
+func byteorder(th thread, a nft.Attrs) []thread {
+	sreg, _ := a.Num(1)
+	dreg, _ := a.Num(2)
+	n, _ := a.Num(4)
+	size, _ := a.Num(5)
+	slots := th.regs.take(sreg, int(n))
+	b, ok := bytesOf(slots, len(slots)*4)
+	if !ok || size == 0 || len(b) < int(n) {
+		of := openSource(slots)
+		th.regs.load(dreg, of, 0, int(n))
+		return []thread{th}
 	}
-	switch o.Module {
-	case "tcp", "udp", "sctp", "multiport":
-		return matchPorts(o, p)
-	case "addrtype":
-		return matchAddrType(o, p)
-	case "conntrack", "state":
-		return matchConntrack(o, p)
-	case "comment":
-		return Yes
+	b = slices.Clone(b)
+	for i := 0; i < int(n)/int(size); i++ {
+		slices.Reverse(b[i*int(size) : (i+1)*int(size)])
 	}
-	if freeModule(o.Module) {
-		return Some
+	of := port(slots)
+	th.regs.store(dreg, b)
+	if i, ok := index(dreg); ok {
+		th.regs[i].port = of
 	}
-	return Unknown
+	return []thread{th}
+}
+
+// openSource is what a transformed value is: open, or not understood.
+func openSource(slots []slot) source {
+	if openness(slots) == Unknown {
+		return unclear
+	}
+	return ofAnything
+}
+
+// tproxy leads to a socket of one family, or of both (nft_tproxy_eval).
+func (x *run) tproxy(th thread, a nft.Attrs) []thread {
+	family, _ := a.Num(1)
+	if f := uint8(family); (f == nft.IPv4 || f == nft.IPv6) && f != x.family() {
+		return x.stay(th)
+	}
+	x.out(th, translates, "tproxy", "", false)
+	return nil
+}
+
+// natTarget is where a dnat leads, "" if that is not known.
+func natTarget(th thread, a nft.Attrs, family uint8) string {
+	size := 16
+	if family == nft.IPv4 {
+		size = 4
+	}
+	addrReg, ok1 := a.Num(3)
+	portReg, ok2 := a.Num(5)
+	b, known := bytesOf(th.regs.take(addrReg, size), size)
+	ip, ok := netip.AddrFromSlice(b)
+	if !ok1 || !known || !ok {
+		return ""
+	}
+	if p, ok := bytesOf(th.regs.take(portReg, 2), 2); ok && ok2 {
+		return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(p)).String()
+	}
+	return ip.String()
 }

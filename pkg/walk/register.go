@@ -2,6 +2,11 @@
 
 package walk
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // registers are the 16 registers of four bytes that nf_tables has.
 type registers [16]slot
 
@@ -12,6 +17,8 @@ type slot struct {
 	off uint8 // which bytes of an address or a name
 	// data are the bytes if known; otherwise the value is x&mask ^ data.
 	data, mask [4]byte
+	// port is set for the destination port.
+	port bool
 }
 
 type source uint8
@@ -50,6 +57,19 @@ func (r *registers) store(reg uint32, b []byte) {
 		r[i] = s
 		i++
 	}
+}
+
+// storePort puts the destination port into a slot.
+func (r *registers) storePort(reg uint32, port uint16) {
+	r.store(reg, binary.BigEndian.AppendUint16(nil, port))
+	if i, ok := index(reg); ok {
+		r[i].port = true
+	}
+}
+
+// port reports whether the destination port is in some of the slots.
+func port(slots []slot) bool {
+	return slices.ContainsFunc(slots, func(s slot) bool { return s.port })
 }
 
 // load puts something open of n bytes, from byte off on, into slots.

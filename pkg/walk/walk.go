@@ -10,6 +10,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // A Hook is a base chain: of table nat where a destination can be translated, or
@@ -75,22 +76,26 @@ func (p Packet) start() space {
 
 // A Hop is one rule that the packets matched, or may have.
 type Hop struct {
-	// Table is set for native nftables.
-	Table string
+	Table nft.Table
 	Chain string
-	// Text is the rule as its tool prints it, or where to find it.
+	// Handle is the rule's number in nf_tables. Index is its place among the rules that
+	// the Source has of the chain.
+	Handle uint64
+	Index  int
+	// Text names the rule's expressions.
 	Text    string
 	Comment string
 	// Target is the verdict, To where a translation leads, as far as known.
 	Target, To string
 	Match      Tri
-	// NamesPort means that the rule matches the destination port by number, or
-	// through a set, which may hold ports; or that not all of it is shown.
+	// NamesPort means that the rule asks for the destination port by number, or
+	// through a set, which may hold ports; or that it has an expression that is not known.
 	NamesPort bool
 	// Specific means that the rule is for single destinations.
 	Specific bool
-	// Sets are the nftables sets that the rule looks something up in.
-	Sets []string
+	// Sets are the sets of nf_tables in which the rule looks something up, IPSets the
+	// ipsets. One of which the name is not known is "".
+	Sets, IPSets []string
 }
 
 // A Path is the way from the base chain to a verdict. Match is the weakest
@@ -134,27 +139,32 @@ const maxPaths = 10_000
 // (NFT_JUMP_STACK_SIZE is 16).
 const maxDepth = 64
 
-// A Walker walks the chains of one table.
+// A Walker walks the chains of one table. It reads each chain once.
 type Walker struct {
-	prog program
-	is4  bool
+	src   Source
+	table nft.Table
+	is4   bool
+	Options
+	cache map[string][]rule
+	// run is used for one rule after the other: there may be many.
+	run run
 }
 
-// A program is a set of chains. A chain that is not there has no rules.
-type program interface {
-	rules(chain string) ([]rule, error)
+// Options are what a walk may need besides the rules.
+type Options struct {
+	// Skip tells chains to which jumps are not followed: our own.
+	Skip func(chain string) bool
+	// Sets are the node's ipsets; nil leaves matches on them open.
+	Sets Sets
 }
 
-// A rule splits packets by what becomes of them.
-type rule interface {
-	// eval returns what happens to the packets that match and those that go
-	// on with the next rule. Packets can be in both, or in several outcomes,
-	// if it is open what they do. Altered means that some mark was changed;
-	// without outcomes and alteration all go on as they are.
-	eval(p Packet, s space) (outs []outcome, rest space, altered bool, err error)
-	// ours reports whether the rule jumps to our chains.
-	ours() bool
+// New returns a Walker for a table and packets of family f. What the walk comes across
+// is read from src.
+func New(src Source, t nft.Table, f hostport.Family, o Options) *Walker {
+	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}}
 }
+
+func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain) }
 
 // An outcome is what becomes of some packets.
 type outcome struct {
@@ -168,7 +178,7 @@ type outcome struct {
 type kind uint8
 
 const (
-	keepsOn kind = iota
+	keepsOn kind = iota // a target of xtables that lets the rule go on
 	translates
 	ends
 	returns
@@ -185,7 +195,7 @@ type trip struct {
 	steps int
 }
 
-// Walk follows p through the named chain, which usually is p.Hook. Place, the
+// Walk follows p through the named chain, which usually is a base chain. Place, the
 // point behind which nothing that ends the walk matters, is the first jump to
 // our chains, or the end.
 func (w *Walker) Walk(chain string, p Packet) (Result, error) {
@@ -204,12 +214,13 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 	if len(path) > maxDepth {
 		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep; remove jumps", ErrTooComplex, name, maxDepth)
 	}
-	rules, err := t.prog.rules(name)
+	rules, err := t.rules(name)
 	if err != nil {
 		return nil, false, err
 	}
 	var returned space
-	for _, ru := range rules {
+	for i := range rules {
+		ru := &rules[i]
 		if t.steps++; t.steps > maxSteps || len(t.r.NAT)+len(t.r.End) > maxPaths {
 			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)
 		}
@@ -222,7 +233,7 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 		}
 		next = next[:len(next):len(next)]
 		for _, o := range outs {
-			after, f, err := t.follow(o, name, path, so)
+			after, f, err := t.follow(o, path, so)
 			if err != nil {
 				return nil, false, err
 			}
@@ -257,13 +268,30 @@ const (
 	left              // those returned go on behind the jump to this chain
 )
 
+// Matches are the rules of one chain that some of p match, or may, each asked as if it
+// were the only one. A rule that does nothing is not among them.
+func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
+	rules, err := w.rules(chain)
+	if err != nil {
+		return nil, err
+	}
+	var out []Hop
+	for i := range rules {
+		outs, _, _, err := rules[i].eval(p, p.start())
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range outs {
+			out = append(out, o.hop)
+		}
+	}
+	return out, nil
+}
+
 // follow sends the packets of an outcome where they go.
-func (t *trip) follow(o outcome, chain string, path []Hop, so Tri) (after space, f fate, err error) {
-	o.hop.Chain = chain
+func (t *trip) follow(o outcome, path []Hop, so Tri) (after space, f fate, err error) {
 	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.dst()}
 	switch o.kind {
-	case keepsOn:
-		return nil, same, nil
 	case translates:
 		t.r.NAT = append(t.r.NAT, full)
 		return nil, stays, nil
@@ -278,7 +306,7 @@ func (t *trip) follow(o outcome, chain string, path []Hop, so Tri) (after space,
 		return nil, same, nil
 	case returns:
 		return o.in, left, nil
-	case jumps:
+	case jumps, keepsOn: // the latter is no outcome
 	}
 	after, changed, err := t.chain(o.chain, o.in, full.Hops, full.Match)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -47,8 +48,13 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			return test{cond: &c}
 		}
 	case ofIn:
-		if op == cmpEQ || op == cmpNEQ {
-			return test{cond: &cond{kind: onIn, in: ifPattern(data), not: op == cmpNEQ}}
+		name := ifPattern(data)
+		switch {
+		case op != cmpEQ && op != cmpNEQ:
+		case strings.Contains(name, "/"): // no name has that; iptables-nft writes "! -i +" so
+			return test{always: yesIf(op == cmpNEQ)}
+		default:
+			return test{cond: &cond{kind: onIn, in: name, not: op == cmpNEQ}}
 		}
 	case ofMark:
 		if c, ok := markCond(slots[0], op, data); ok {
@@ -159,22 +165,10 @@ func addrCond(slots []slot, op uint32, data []byte, is4 bool) (cond, bool) {
 	if len(data) > size {
 		return cond{}, false
 	}
-	var mask, flip []byte
-	for _, s := range slots {
-		mask, flip = append(mask, s.mask[:]...), append(flip, s.data[:]...)
-	}
-	mask, flip = mask[:len(data)], flip[:len(data)]
-	ones, ok := prefixLen(mask)
-	if !ok || !bytes.Equal(flip, make([]byte, len(flip))) {
+	a, ones, ok := prefix(slots, data, size)
+	if !ok {
 		return cond{}, false
 	}
-	for i := range data {
-		if data[i]&^mask[i] != 0 {
-			return cond{}, false
-		}
-	}
-	full := append(bytes.Clone(data), make([]byte, size-len(data))...)
-	a, _ := netip.AddrFromSlice(full)
 	set := addrset.Of(netip.PrefixFrom(a, ones))
 	if op == cmpEQ || op == cmpNEQ {
 		return cond{addrs: set, not: op == cmpNEQ}, true
@@ -192,6 +186,30 @@ func addrCond(slots []slot, op uint32, data []byte, is4 bool) (cond, bool) {
 		return cond{addrs: addrset.Between(a, all.Hi)}, true
 	}
 	return cond{addrs: addrset.Between(a, all.Hi), not: true}, true // cmpLT
+}
+
+// prefix is what the address has to begin with to equal data.
+func prefix(slots []slot, data []byte, size int) (a netip.Addr, ones int, ok bool) {
+	if len(data) == size && whole(slots) {
+		a, ok = netip.AddrFromSlice(data)
+		return a, size * 8, ok
+	}
+	var mask, flip []byte
+	for _, s := range slots {
+		mask, flip = append(mask, s.mask[:]...), append(flip, s.data[:]...)
+	}
+	mask, flip = mask[:len(data)], flip[:len(data)]
+	ones, ok = prefixLen(mask)
+	if !ok || !bytes.Equal(flip, make([]byte, len(flip))) {
+		return a, 0, false
+	}
+	for i := range data {
+		if data[i]&^mask[i] != 0 {
+			return a, 0, false
+		}
+	}
+	a, ok = netip.AddrFromSlice(append(bytes.Clone(data), make([]byte, size-len(data))...))
+	return a, ones, ok
 }
 
 // prefixLen counts the leading ones of a mask that has no other.

@@ -144,7 +144,7 @@ func TestNativeMaps(t *testing.T) {
 	}
 	src := &ruleset{family: nft.IPv4, sets: sets, chains: map[string][]nft.Rule{"pre": rulesOf(and(dport(), lookMap("found", 1), dnat4()))}}
 	hop := src.walk(t, packet4(Prerouting)).NAT[0].Last()
-	want := Hop{Table: "ip t", Chain: "pre", Text: "handle 1: payload, lookup @found, nat", Comment: "from the map", Target: "dnat", To: "10.0.0.9",
+	want := Hop{Table: nft.Table{Family: nft.IPv4, Name: "t"}, Chain: "pre", Handle: 1, Text: "payload, lookup @found, nat", Comment: "from the map", Target: "dnat", To: "10.0.0.9",
 		Match: Yes, NamesPort: true, Sets: []string{"found"}}
 	if diff := cmp.Diff(want, hop); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -199,7 +199,7 @@ func TestNativeErrorsAreTold(t *testing.T) {
 		"no such set":             {chains: map[string][]nft.Rule{"pre": rulesOf(and(dport(), lookIn("gone", 0)))}},
 		"no such set after other": {chains: map[string][]nft.Rule{"pre": rulesOf(and(dport(), is(0, 80), lookIn("gone", 0), ends1(nft.Drop, "")))}},
 	} {
-		if _, err := NewNFT(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, nil).Walk("pre", packet4(Prerouting)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := New(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, Options{}).Walk("pre", packet4(Prerouting)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
@@ -208,7 +208,7 @@ func TestNativeErrorsAreTold(t *testing.T) {
 		"immediate": with(ends1(0, ""), 2, []byte{1}), "verdict": with(ends1(0, ""), 2, attr(2, []byte{1})),
 	} {
 		src := &ruleset{chains: map[string][]nft.Rule{"pre": rulesOf(e)}}
-		if _, err := NewNFT(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, nil).Walk("pre", packet4(Prerouting)); err == nil {
+		if _, err := New(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, Options{}).Walk("pre", packet4(Prerouting)); err == nil {
 			t.Errorf("%s with cut attributes is no error", name)
 		}
 	}

@@ -54,11 +54,11 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		th.regs = registers{}
 		return x.maybe(th, Some), nil
 	case "match":
-		return x.xtMatch(th, e.Attrs), nil
+		return x.xtMatch(th, e)
 	case "target":
-		return x.xtTarget(th, e.Attrs), nil
+		return x.xtTarget(th, e), nil
 	}
-	x.out(th, mayDoAnything, e.Name, "", false)
+	x.anything(th, e.Name)
 	th.regs, th.open = registers{}, Unknown
 	return x.stay(th), nil
 }
@@ -130,7 +130,7 @@ func (x *run) family() uint8 { return x.p.Family().NFProto() }
 // the rest is open. Writing into the packet is not understood.
 func (x *run) payload(th thread, a nft.Attrs) []thread {
 	if _, set := a.Get(5); set {
-		x.out(th, mayDoAnything, "payload set", "", false)
+		x.anything(th, "payload set")
 		return x.stay(th)
 	}
 	dreg, _ := a.Num(1)
@@ -153,8 +153,7 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
 		th.regs.load(dreg, ofNextHdr, 0, 1)
 	case base == 2 && at == 2 && n == 2:
-		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
-		x.hop.NamesPort = true
+		th.regs.storePort(dreg, x.p.Port)
 	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load
 		th.regs.load(dreg, ofPorts, 0, 4)
 		x.hop.NamesPort = true
@@ -202,8 +201,7 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 	case !original:
 	case x.p.Hook == Forward: // what it was before the translation
 	case key == ctProtoDst:
-		th.regs.store(dreg, binary.BigEndian.AppendUint16(nil, x.p.Port))
-		x.hop.NamesPort = true
+		th.regs.storePort(dreg, x.p.Port)
 	case key == ctSrc:
 		th.regs.load(dreg, ofSrc, 0, size)
 	case key == ctDst:
@@ -269,8 +267,7 @@ func (x *run) nat(th thread, a nft.Attrs) []thread {
 	return nil
 }
 
-// describe names the expressions of a rule with their numbers; "nft -a list
-// chain" shows its text beside the handle.
+// describe names the expressions of a rule with their numbers.
 func describe(r nft.Rule) string {
 	var names []string
 	for _, e := range r.Exprs {

@@ -10,21 +10,6 @@ import (
 	"github.com/portguard/portguard/pkg/iptsave"
 )
 
-// knownModule answers for the mere presence of a module. Without an option a
-// module that is not understood may still match or not (socket, rpfilter).
-func knownModule(name string) Tri {
-	switch name {
-	case "icmp", "icmp6", "multiport", "addrtype", "conntrack", "state", "iprange", "comment", "mark", "set":
-		return Yes
-	case "tcp", "udp", "sctp":
-		return Yes
-	}
-	if freeModule(name) {
-		return Some
-	}
-	return Unknown
-}
-
 // freeModule lists the matches on what the packet set leaves free: time,
 // chance, counters, the source's link layer, the packet's other fields.
 func freeModule(name string) bool {
@@ -37,21 +22,33 @@ func freeModule(name string) bool {
 	return false
 }
 
-func matchProto(name string, proto hostport.Proto) Tri {
-	return yesIf(name == "all" || name == "0" || name == proto.String() || name == strconv.Itoa(int(proto)))
+// optionTest says what o means for p, negation included. Limited means that addrtype
+// asks for one interface only, which the walk does not know.
+func optionTest(o iptsave.Option, p Packet, limited bool) test {
+	if c, ok := srcType(o, p); ok && !limited {
+		return test{cond: &c}
+	}
+	t := matchOption(o, p)
+	if limited && o.Module == "addrtype" {
+		t = Some
+	}
+	if o.Not {
+		t = t.not()
+	}
+	return test{always: t}
 }
 
-// matchOut: a local process reaches a local address through lo.
-func matchOut(name string, p Packet) Tri {
-	switch {
-	case name == "+":
-		return Yes
-	case p.Absent, p.Hook == Forward && p.Out == "":
-		return Some
-	case p.Hook == Forward:
-		return yesIf(nameMatches(name, p.Out))
+// matchOption answers for o without its negation.
+func matchOption(o iptsave.Option, p Packet) Tri {
+	switch o.Module {
+	case "tcp", "udp", "sctp", "multiport":
+		return matchPorts(o, p)
+	case "addrtype":
+		return matchAddrType(o, p)
+	case "conntrack":
+		return matchConntrack(o, p)
 	}
-	return yesIf(p.Hook == Output && nameMatches(name, "lo"))
+	return Unknown
 }
 
 func matchPorts(o iptsave.Option, p Packet) Tri {
@@ -67,31 +64,23 @@ func matchPorts(o iptsave.Option, p Packet) Tri {
 	return Some
 }
 
-// inPorts reads "80", "80:90", ":90", "80:" and comma lists of them.
+// inPorts reads "80", "80:90" and comma lists of them.
 func inPorts(list string, port uint16) Tri {
 	for part := range strings.SplitSeq(list, ",") {
 		lo, hi, ranged := strings.Cut(part, ":")
 		if !ranged {
 			hi = lo
 		}
-		from, err1 := portNumber(lo, 0)
-		to, err2 := portNumber(hi, 65535)
+		from, err1 := strconv.ParseUint(lo, 10, 16)
+		to, err2 := strconv.ParseUint(hi, 10, 16)
 		if err1 != nil || err2 != nil {
 			return Unknown
 		}
-		if from <= port && port <= to {
+		if from <= uint64(port) && uint64(port) <= to {
 			return Yes
 		}
 	}
 	return No
-}
-
-func portNumber(s string, empty uint16) (uint16, error) {
-	if s == "" {
-		return empty, nil
-	}
-	n, err := strconv.ParseUint(s, 10, 16)
-	return uint16(n), err
 }
 
 // matchAddrType: the destinations are local and no multicast. For IPv4 the
@@ -142,7 +131,7 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 		return Some
 	}
 	switch o.Name {
-	case "--ctstate", "--state":
+	case "--ctstate":
 		for s := range strings.SplitSeq(o.Value(), ",") {
 			if s == "NEW" || s == "DNAT" && p.Hook == Forward {
 				return Yes
@@ -150,7 +139,7 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 		}
 		return No
 	case "--ctproto":
-		return matchProto(o.Value(), p.Proto)
+		return yesIf(o.Value() == strconv.Itoa(int(p.Proto)))
 	case "--ctorigdstport":
 		return inPorts(o.Value(), p.Port)
 	case "--ctdir":

@@ -158,8 +158,13 @@ func TestNativeNamesPort(t *testing.T) {
 		"an ipset":             {xtables1("match", "set"), true},
 		"a match without port": {xtables1("match", "mac"), false},
 		"what is not known":    {and(ex("frob", nil)), true},
+		"all ports but one":    {and(dport(), isNot(0, 22), meta(metaMark), is(native(1)...)), false},
+		"all but some ports":   {and(dport(), lookIn("others", 1), meta(metaMark), is(native(1)...)), false},
+		"all but a range":      {and(dport(), within(cmpNEQ, be16(22), be16(23)), meta(metaMark), is(native(1)...)), false},
+		"bits of the port":     {and(dport(), masked(be16(0xfff0), be16(0)), is(0, 80)), true},
+		"a target of iptables": {xtables1("target", "FROB"), false},
 	} {
-		src := &ruleset{family: nft.IPv4, sets: map[string]fakeSet{"ports": {fields: []int{2}, elems: keys(be16(80))}},
+		src := &ruleset{family: nft.IPv4, sets: map[string]fakeSet{"ports": {fields: []int{2}, elems: keys(be16(80))}, "others": {fields: []int{2}, elems: keys(be16(22))}},
 			chains: map[string][]nft.Rule{"pre": rulesOf(and(tt.rule, redir()))}}
 		r := src.walk(t, packet4(Prerouting))
 		if len(r.NAT) == 0 || r.NAT[0].NamesPort() != tt.want {

@@ -9,7 +9,8 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// A Source reads native nftables, one chain and one element at a time.
+// A Source reads rules, one chain and one element at a time. For a chain that is not
+// there the error is fs.ErrNotExist.
 type Source interface {
 	Rules(t nft.Table, chain string) ([]nft.Rule, error)
 	Set(t nft.Table, name string) (nft.Set, error)
@@ -18,50 +19,35 @@ type Source interface {
 	Elements(s nft.Set) (elems []nft.Element, whole bool, err error)
 }
 
-// nftables is a table of nf_tables as a program.
-type nftables struct {
-	src   Source
-	table nft.Table
-	skip  func(chain string) bool
-	cache map[string][]rule
-	is4   bool
-	// run is used for one rule after the other: there may be many.
-	run run
+// A rule is one rule with its place.
+type rule struct {
+	*Walker
+	rule  nft.Rule
+	chain string
+	index int
 }
 
-// NewNFT returns a Walker for a table and packets of family f. What the walk
-// comes across is read from src. Jumps to chains that skip names are not
-// followed.
-func NewNFT(src Source, t nft.Table, f hostport.Family, skip func(chain string) bool) *Walker {
-	is4 := f == hostport.IPv4
-	return &Walker{is4: is4, prog: &nftables{src: src, table: t, is4: is4, skip: skip, cache: map[string][]rule{}}}
-}
-
-func (n *nftables) rules(chain string) ([]rule, error) {
-	if rs, ok := n.cache[chain]; ok {
+func (w *Walker) rules(chain string) ([]rule, error) {
+	if rs, ok := w.cache[chain]; ok {
 		return rs, nil
 	}
-	list, err := n.src.Rules(n.table, chain)
+	list, err := w.src.Rules(w.table, chain)
 	if err != nil {
 		return nil, err
 	}
-	rs := make([]nftRule, len(list))
-	out := make([]rule, len(list))
+	rs := make([]rule, len(list))
 	for i, r := range list {
-		rs[i] = nftRule{nftables: n, rule: r}
-		out[i] = &rs[i]
+		rs[i] = rule{Walker: w, rule: r, chain: chain, index: i}
 	}
-	n.cache[chain] = out
-	return out, nil
+	w.cache[chain] = rs
+	return rs, nil
 }
 
-// An nftRule evaluates the expressions of one rule.
-type nftRule struct {
-	*nftables
-	rule nft.Rule
+// ours reports whether the rule jumps to our chains.
+func (r *rule) ours() bool {
+	to := r.rule.Target()
+	return to != "" && r.skips(to)
 }
-
-func (r *nftRule) ours() bool { return r.skip != nil && r.skip(r.rule.Target()) }
 
 // A thread is a set of packets on its way through the expressions, with what
 // the registers hold for them. Open is Some or Unknown if it is not certain that
@@ -76,7 +62,7 @@ type thread struct {
 
 // A run collects what comes out of one rule.
 type run struct {
-	r    *nftRule
+	r    *rule
 	p    Packet
 	outs []outcome
 	rest space
@@ -88,7 +74,11 @@ type run struct {
 	one           [1]thread
 }
 
-func (r *nftRule) eval(p Packet, s space) ([]outcome, space, bool, error) {
+// eval splits packets by what becomes of them: what happens to those that match, and
+// those that go on with the next rule. Packets can be in both, or in several outcomes,
+// if it is open what they do. Altered means that some mark was changed; without
+// outcomes and alteration all go on as they are.
+func (r *rule) eval(p Packet, s space) ([]outcome, space, bool, error) {
 	x := &r.run
 	*x = run{r: r, p: p, threads: x.threads[:0], next: x.next, rest: x.rest[:0]}
 	for _, b := range s {
@@ -169,13 +159,10 @@ func (x *run) maybe(th thread, open Tri) []thread {
 func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
-	hop.Table, hop.Text = x.r.table.String(), fmt.Sprintf("handle %d: %s", x.r.rule.Handle, describe(x.r.rule))
+	hop.Table, hop.Chain, hop.Handle, hop.Index, hop.Text = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index, describe(x.r.rule)
 	hop.Match, hop.Target = th.open, target
 	if hop.Comment = th.comment; hop.Comment == "" {
 		hop.Comment = x.r.rule.Comment
-	}
-	if k == mayDoAnything {
-		hop.NamesPort = true
 	}
 	for i := range x.outs {
 		o := &x.outs[i]
@@ -185,6 +172,12 @@ func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 		}
 	}
 	x.outs = append(x.outs, outcome{in: space{th.b}, kind: k, chain: chain, leave: leave, hop: hop})
+}
+
+// anything is what an expression may do that is not known: translate, for any port.
+func (x *run) anything(th thread, name string) {
+	x.hop.NamesPort = true
+	x.out(th, mayDoAnything, name, "", false)
 }
 
 // verdict ends a thread with what an immediate or a verdict map says. It returns
@@ -204,7 +197,7 @@ func (x *run) verdict(th thread, v nft.Verdict) []thread {
 	case nft.Return:
 		x.out(th, returns, "return", "", false)
 	case nft.Jump, nft.Goto:
-		if x.r.skip != nil && x.r.skip(v.Chain) {
+		if x.r.skips(v.Chain) {
 			x.misses(th)
 			break
 		}
@@ -214,7 +207,7 @@ func (x *run) verdict(th thread, v nft.Verdict) []thread {
 		}
 		x.out(th, jumps, verb+v.Chain, v.Chain, leave)
 	default:
-		x.out(th, mayDoAnything, fmt.Sprintf("verdict %d", v.Code), "", false)
+		x.anything(th, fmt.Sprintf("verdict %d", v.Code))
 	}
 	return nil
 }

@@ -167,7 +167,7 @@ func everyPacket() []concrete {
 func handles(paths []Path) map[string]addrset.Set {
 	out := map[string]addrset.Set{}
 	for _, p := range paths {
-		h, _, _ := strings.Cut(p.Last().Text, ":")
+		h := fmt.Sprint("handle ", p.Last().Handle)
 		out[h] = out[h].Or(p.Dst)
 	}
 	return out

@@ -67,6 +67,7 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"a wildcard and another interface", and(meta(metaIifName), is([]byte("eth")...), meta(metaIifName), is(name16("docker0")...)), No, No},
 		{"a wildcard and not one of its interfaces", and(meta(metaIifName), is([]byte("eth")...), meta(metaIifName), isNot(name16("eth0")...)), Some, No},
 		{"an interface and not its wildcard", and(meta(metaIifName), is(name16("eth0")...), meta(metaIifName), isNot([]byte("eth")...)), No, No},
+		{"what iptables-nft writes for no interface", and(meta(metaIifName), is([]byte("INVAL/D\x00")...)), No, No},
 		{"what comes through lo is not new", and(meta(metaIifName), is(name16("lo")...)), No, No},
 		{"local packets leave through lo", and(meta(metaOifName), is(name16("lo")...)), No, Yes},
 		{"local packets leave through no other", and(meta(metaOifName), is(name16("eth0")...)), No, No},

@@ -22,6 +22,7 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 	}
 	x.hop.Sets = append(x.hop.Sets, name)
 	slots := slices.Clone(th.regs.take(sreg, set.KeyLen))
+	x.asks(slots, flags&inverted != 0)
 	var out []thread
 	for _, one := range x.singles(th, slots) {
 		key, ok := one.key(slots, set.KeyLen)
@@ -73,7 +74,7 @@ func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMa
 	}
 	if !whole {
 		if isMap && set.Verdicts {
-			x.out(th.thread, mayDoAnything, "vmap @"+set.Name, "", false)
+			x.anything(th.thread, "vmap @"+set.Name)
 		}
 		th.regs.load(dreg, ofAnything, 0, 16)
 		return x.maybe(th.thread, open), nil

@@ -6,32 +6,23 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// info reads the attributes of a "match" or "target" expression
-// (NFTA_MATCH_NAME, _REV, _INFO; those of a target have the same numbers).
-func (x *run) info(a nft.Attrs) xt.Info {
-	rev, _ := a.Num(2)
-	data, _ := a.Get(3)
-	return xt.Info{Name: a.Text(1), Rev: rev, Data: data, IPv6: x.p.Family() == hostport.IPv6}
-}
-
-// xtMatch answers for a match that iptables-nft keeps in the form of xtables.
-func (x *run) xtMatch(th thread, a nft.Attrs) []thread {
-	i := x.info(a)
+// xtMatch answers for a match of xtables.
+func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
+	i := xt.InfoOf(e, !x.r.is4)
 	opts, ok := xt.Match(i)
 	if !ok {
 		if slices.Contains([]string{"multiport", "tcp", "udp", "sctp", "set"}, i.Name) {
 			x.hop.NamesPort = true
 		}
 		if freeModule(i.Name) {
-			return x.maybe(th, Some)
+			return x.maybe(th, Some), nil
 		}
-		return x.maybe(th, Unknown)
+		return x.maybe(th, Unknown), nil
 	}
 	limited := slices.ContainsFunc(opts, func(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") })
 	threads := []thread{th}
@@ -42,32 +33,39 @@ func (x *run) xtMatch(th thread, a nft.Attrs) []thread {
 			}
 			continue
 		}
-		t := x.option(o, limited)
+		t, err := x.option(o, limited)
+		if err != nil {
+			return nil, err
+		}
 		var next []thread
 		for _, th := range threads {
 			next = append(next, x.apply(th, t)...)
 		}
 		threads = next
 	}
-	return threads
+	return threads, nil
 }
 
 // option answers for one option of iptables. Limited means that addrtype asks
 // for one interface only, which the walk does not know.
-func (x *run) option(o iptsave.Option, limited bool) test {
+func (x *run) option(o iptsave.Option, limited bool) (test, error) {
 	switch o.Name {
-	case "--dport", "--dports", "--ports", "--ctorigdstport":
+	case "--dport", "--dports", "--ports", "--ctorigdstport", "--match-set":
 		x.hop.NamesPort = x.hop.NamesPort || !o.Not
 	}
-	if c, ok := condition(o, x.r.is4); ok && !original(o, x.p.Hook == Forward) {
-		return test{cond: &c}
+	if o.Name == "--match-set" {
+		return x.matchSet(o)
 	}
-	return optionTest(o, x.p, limited)
+	if c, ok := condition(o, x.r.is4); ok && !original(o, x.p.Hook == Forward) {
+		return test{cond: &c}, nil
+	}
+	return optionTest(o, x.p, limited), nil
 }
 
-// xtTarget does what a target of xtables does.
-func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
-	i := x.info(a)
+// xtTarget does what a target of xtables does. One that is not known may do anything,
+// but only to the ports that the matches of the rule ask for.
+func (x *run) xtTarget(th thread, e nft.Expr) []thread {
+	i := xt.InfoOf(e, !x.r.is4)
 	k, ok := targetKind(i.Name)
 	switch {
 	case !ok:
@@ -85,4 +83,22 @@ func (x *run) xtTarget(th thread, a nft.Attrs) []thread {
 	x.hop.To = xt.Destination(i)
 	x.out(th, k, i.Name, "", false)
 	return nil
+}
+
+// targetKind knows the targets of xtables by name (the kernel's net/netfilter and
+// net/ipv4/netfilter).
+func targetKind(name string) (kind, bool) {
+	switch name {
+	case "LOG", "NFLOG", "ULOG", "MARK", "CONNMARK", "SECMARK", "CONNSECMARK", "CLASSIFY",
+		"TRACE", "SET", "TOS", "DSCP", "ECN", "TTL", "HL", "TCPMSS", "TCPOPTSTRIP", "CHECKSUM",
+		"AUDIT", "IDLETIMER", "LED", "RATEEST", "TEE", "CT", "NOTRACK", "HMARK":
+		return keepsOn, true
+	case "DNAT", "REDIRECT", "NETMAP", "TPROXY":
+		return translates, true
+	case "ACCEPT", "DROP", "REJECT", "QUEUE", "NFQUEUE", "SNAT", "MASQUERADE":
+		return ends, true
+	case "RETURN":
+		return returns, true
+	}
+	return keepsOn, false
 }

@@ -241,7 +241,7 @@ func end(key []byte) nft.Element { return nft.Element{Key: key, Flags: endFlag} 
 
 func (r *ruleset) walk(t testing.TB, p Packet) Result {
 	t.Helper()
-	res, err := NewNFT(r, nft.Table{Family: r.family, Name: "t"}, p.Family(), nil).Walk("pre", p)
+	res, err := New(r, nft.Table{Family: r.family, Name: "t"}, p.Family(), Options{}).Walk("pre", p)
 	if err != nil {
 		t.Fatal(err)
 	}

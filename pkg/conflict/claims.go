@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/finding"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// findServiceAddr refuses a hostIP that belongs to a Service in ipvs mode: the
+// rules spare those addresses, so the mapping could never work.
+func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {
+	if m.Wildcard() {
+		return
+	}
+	for _, l := range s.Local {
+		if l.Infrastructure == hostport.IPVSLink && l.Prefix.Contains(m.HostIP) {
+			r.add(Finding{Kind: finding.Hidden, Mapping: m, Who: "a Service with the address " + m.HostIP.String(), At: both(Translation, PrioIptables), Dst: addrset.Between(m.HostIP, m.HostIP),
+				Message: fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, hostport.IPVSLink)})
+		}
+	}
+}
+
+// findClaims looks for portguard's own mappings. Those of other plugins are found by
+// their rules.
+func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping) {
+	for _, c := range s.Claims {
+		if c.Foreign || c.Key == a.Owner.Key() || !c.Mapping.Overlaps(m) {
+			continue
+		}
+		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Dst: c.Dst, Part: c.Part, Dead: c.Dead}
+		if c.Key == "" {
+			f.Who = "an element in portguard's table without the name of an owner"
+		}
+		if c.Dead {
+			r.takeOver(c.Key)
+			f.Message = fmt.Sprintf("hostPort %s is of %s, which is gone; the next one takes it over", c.Mapping, f.Who)
+			r.add(f)
+			continue
+		}
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; %s", m, f.Who, c.Mapping, f.Kind.Remedy())
+		r.add(f)
+	}
+}
+
+func (r *Report) takeOver(key hostport.Key) {
+	if !slices.Contains(r.TakeOver, key) {
+		r.TakeOver = append(r.TakeOver, key)
+	}
+}
+
+// deadOf are the keys of the claims of a container that another plugin made, if it has
+// some and all are dead. A rule may not tell the network of its container.
+func deadOf(claims []hostport.Claim, o hostport.Owner) (keys []hostport.Key) {
+	for _, c := range claims {
+		known := c.Owner.Network != "" && o.Network != ""
+		if !c.Foreign || o.ContainerID == "" || c.Owner.ContainerID != o.ContainerID || known && c.Owner.Network != o.Network {
+			continue
+		}
+		if !c.Dead {
+			return nil
+		}
+		keys = append(keys, c.Key)
+	}
+	return keys
+}

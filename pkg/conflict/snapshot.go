@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"net/netip"
+	"sort"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/walk"
+)
+
+// A Snapshot is what the node looked like under the lock.
+type Snapshot struct {
+	Local []hostport.Local
+	// Broadcasts are the broadcast addresses of the node's networks.
+	Broadcasts []netip.Addr
+	Listeners  []hostport.Listener
+	// Rulesets are all rules on the node but our own.
+	Rulesets []Ruleset
+	// Sets are the node's ipsets, nil if it has none.
+	Sets walk.Sets
+	// Claims are the mappings in place, portguard's and those of other plugins.
+	Claims []hostport.Claim
+	// EphemeralFrom and EphemeralTo are ip_local_port_range.
+	EphemeralFrom, EphemeralTo uint16
+	// From narrows the question to some packets; an ADD asks for all.
+	From From
+	// Place is where the mapping would stand.
+	Place Place
+	// Print, if set, prints a rule of iptables as its tool would, "" if it cannot. It is
+	// asked for those that are reported.
+	Print func(Rule) string
+	// Owns, if set, tells our own chains; an empty table asks for any.
+	Owns func(t nft.Table, chain string) bool
+}
+
+// A Ruleset is the rules that one part of the kernel holds.
+type Ruleset struct {
+	// Holder is Nftables or Legacy.
+	Holder string
+	// Chains are the base chains, in the order in which the kernel asks them.
+	Chains []nft.Chain
+	Source walk.Source
+}
+
+// The holders of rules. The rules of iptables-nft are in nf_tables.
+const (
+	Nftables = "nftables"
+	Legacy   = "iptables-legacy"
+)
+
+// A Place is where the mapping would stand, among the rules of others.
+type Place struct {
+	// Flavour is that of the iptables in which it would be at the end of PREROUTING and
+	// OUTPUT of table nat, "nft" or "legacy". Without one it would be behind every other
+	// base chain: then a Service's own address is safe by order, wherever its rule is.
+	Flavour string
+}
+
+// A Rule is one rule of iptables, by its place.
+type Rule struct {
+	// Flavour is "nft" or "legacy".
+	Flavour      string
+	Family       hostport.Family
+	Table, Chain string
+	// Index is the rule's place among those that were read of the chain, from 0. Of
+	// nf_tables not all may have been read: there Handle tells the rule.
+	Index  int
+	Handle uint64
+}
+
+// From tells where packets come from; the zero value is anywhere.
+type From struct {
+	// Hook is the one they pass first, "" for any.
+	Hook walk.Hook
+	// Src are their sources, of both families; none of a family are any.
+	Src addrset.Set
+	// NotIn are links that they do not come by.
+	NotIn []string
+}
+
+// A Finder decides for any number of attachments on one snapshot.
+type Finder struct {
+	s        Snapshot
+	rulesets []*ruleset
+	local    map[hostport.Family]addrset.Set
+}
+
+// NewFinder prepares the walk.
+func NewFinder(s Snapshot) *Finder {
+	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}}
+	for _, l := range s.Local {
+		f := hostport.FamilyOf(l.Prefix.Addr())
+		d.local[f] = d.local[f].Or(addrset.Of(l.Prefix))
+	}
+	for _, rs := range s.Rulesets {
+		d.rulesets = append(d.rulesets, &ruleset{Ruleset: rs, walkers: map[string]*walk.Walker{}})
+	}
+	return d
+}
+
+// Find is NewFinder for one attachment.
+func Find(a hostport.Attachment, s Snapshot) (Report, error) { return NewFinder(s).Find(a) }
+
+// Find decides for every mapping of a.
+func (d *Finder) Find(a hostport.Attachment) (Report, error) {
+	var r Report
+	for _, m := range a.Mappings {
+		findServiceAddr(&r, d.s, m)
+		findListeners(&r, a, d.s, m)
+		findClaims(&r, a, d.s, m)
+	}
+	for _, m := range a.Mappings {
+		for _, rs := range d.rulesets {
+			q := query{Finder: d, ruleset: rs, r: &r, a: a, m: m}
+			if err := q.find(); err != nil {
+				return r, err
+			}
+		}
+	}
+	sort.SliceStable(r.Conflicts, func(i, j int) bool { return r.Conflicts[i].Kind < r.Conflicts[j].Kind })
+	return r, nil
+}
