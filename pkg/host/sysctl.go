@@ -3,40 +3,42 @@
 package host
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/containernetworking/plugins/pkg/utils/sysctl"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// sysctlDir is where the IPv4 settings of links are. Paths are used rather than
-// dotted names, because a link may be called eth0.100.
+// sysctlDir is where the IPv4 settings of links are.
 const sysctlDir = "/proc/sys/net/ipv4/conf"
 
-func routeLocalnet(link string) string { return filepath.Join(sysctlDir, link, "route_localnet") }
+// Sysctls are those of links in the calling thread's network namespace. The error of a
+// link that is gone is fs.ErrNotExist.
+type Sysctls struct{}
+
+// routeLocalnet names the sysctl with slashes, because a link may be called eth0.100.
+func routeLocalnet(link string) string { return "net/ipv4/conf/" + link + "/route_localnet" }
 
 // RouteLocalnet reports whether link forwards packets of 127.0.0.0/8.
-func RouteLocalnet(link string) (bool, error) {
-	b, err := os.ReadFile(routeLocalnet(link))
+func (Sysctls) RouteLocalnet(link string) (bool, error) {
+	v, err := sysctl.Sysctl(routeLocalnet(link))
 	if err != nil {
 		return false, fmt.Errorf("could not read route_localnet of %s: %w", link, err)
 	}
-	return strings.TrimSpace(string(b)) != "0", nil
+	return v != "0", nil
 }
 
-// SetRouteLocalnet switches it. A link that is gone needs no switching off.
-func SetRouteLocalnet(link string, on bool) error {
+// SetRouteLocalnet switches it.
+func (Sysctls) SetRouteLocalnet(link string, on bool) error {
 	v := "0"
 	if on {
 		v = "1"
 	}
-	err := os.WriteFile(routeLocalnet(link), []byte(v), 0)
-	if err != nil && (on || !errors.Is(err, fs.ErrNotExist)) {
+	if _, err := sysctl.Sysctl(routeLocalnet(link), v); err != nil {
 		return fmt.Errorf("could not set route_localnet of %s to %s: %w", link, v, err)
 	}
 	return nil
@@ -44,9 +46,9 @@ func SetRouteLocalnet(link string, on bool) error {
 
 // EphemeralPorts returns ip_local_port_range.
 func EphemeralPorts() (from, to uint16, err error) {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	v, err := sysctl.Sysctl("net/ipv4/ip_local_port_range")
 	if err == nil {
-		_, err = fmt.Sscan(string(b), &from, &to)
+		_, err = fmt.Sscan(v, &from, &to)
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("could not read ip_local_port_range: %w", err)
@@ -56,11 +58,11 @@ func EphemeralPorts() (from, to uint16, err error) {
 
 // ReservedPorts returns the ranges of ip_local_reserved_ports.
 func ReservedPorts() (out [][2]uint16, err error) {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+	v, err := sysctl.Sysctl("net/ipv4/ip_local_reserved_ports")
 	if err != nil {
 		return nil, fmt.Errorf("could not read ip_local_reserved_ports: %w", err)
 	}
-	for r := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
+	for r := range strings.SplitSeq(v, ",") {
 		from, to, ranged := strings.Cut(r, "-")
 		if !ranged {
 			to = from
@@ -76,15 +78,15 @@ func ReservedPorts() (out [][2]uint16, err error) {
 
 // Forwarding reports whether the node forwards packets of family f.
 func Forwarding(f hostport.Family) (bool, error) {
-	path := "/proc/sys/net/ipv4/ip_forward"
+	name := "net/ipv4/ip_forward"
 	if f == hostport.IPv6 {
-		path = "/proc/sys/net/ipv6/conf/all/forwarding"
+		name = "net/ipv6/conf/all/forwarding"
 	}
-	b, err := os.ReadFile(path)
+	v, err := sysctl.Sysctl(name)
 	if err != nil {
 		return false, fmt.Errorf("could not read whether %s is forwarded: %w", f, err)
 	}
-	return strings.TrimSpace(string(b)) != "0", nil
+	return v != "0", nil
 }
 
 // HasIPv6 reports whether the kernel has IPv6 in this network namespace.

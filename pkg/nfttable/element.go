@@ -14,7 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// An Element is one element of one of our sets.
+// An Element is one element of one set.
 type Element struct {
 	Set string
 	// From and To are the key, or the two ends of an interval in each part of
@@ -28,15 +28,15 @@ type Element struct {
 // key tells elements that cannot be in a set together, intervals aside.
 func (e Element) key() string { return e.Set + "\x00" + e.From + "\x00" + e.To }
 
-// owner returns the key of the attachment that e belongs to, "" for a shared one.
-func (e Element) owner() string {
+// Owner returns the key of the attachment that e belongs to, "" for a shared one.
+func (e Element) Owner() hostport.Key {
 	_, key, _ := hostport.ParseTag(e.Comment)
 	return key
 }
 
 // raw is e as nf_tables has it.
-func (e Element) raw() nft.Element {
-	out := nft.Element{Key: []byte(e.From), Comment: e.Comment, Text: e.String()}
+func (s Spec) raw(e Element) nft.Element {
+	out := nft.Element{Key: []byte(e.From), Comment: e.Comment, Text: s.Text(e)}
 	if e.To != "" {
 		out.KeyEnd = []byte(e.To)
 	}
@@ -53,21 +53,32 @@ func fromRaw(set string, r nft.Element) Element {
 	return Element{Set: set, From: string(r.Key), To: string(r.KeyEnd), Value: string(r.Data), Goto: r.Verdict.Chain, Comment: r.Comment}
 }
 
-// pad fills a part of a key up to whole registers.
+// Join makes a key or a value of its parts.
+func Join(parts ...[]byte) string { return string(bytes.Join(parts, nil)) }
+
+// pad fills a part up to whole registers.
 func pad(b []byte) []byte { return append(b, make([]byte, (4-len(b)%4)%4)...) }
 
-func addrKey(a netip.Addr) []byte { return a.AsSlice() }
+// AddrKey is an address as a part of a key or value.
+func AddrKey(a netip.Addr) []byte { return a.AsSlice() }
 
-func protoKey(p hostport.Proto) []byte { return pad([]byte{byte(p)}) }
+// ProtoKey is a protocol as a part.
+func ProtoKey(p hostport.Proto) []byte { return pad([]byte{byte(p)}) }
 
-func portKey(n uint16) []byte { return pad(binary.BigEndian.AppendUint16(nil, n)) }
+// PortKey is a port as a part.
+func PortKey(n uint16) []byte { return pad(binary.BigEndian.AppendUint16(nil, n)) }
 
-func linkKey(name string) []byte { return append([]byte(name), make([]byte, 16-len(name))...) }
+// LinkKey is the name of a link as a part.
+func LinkKey(name string) []byte { return append([]byte(name), make([]byte, max(0, 16-len(name)))...) }
 
-func join(parts ...[]byte) string { return string(bytes.Join(parts, nil)) }
+// LinkOf is the link that a part names.
+func LinkOf(part []byte) string { return strings.TrimRight(string(part), "\x00") }
 
-// ends are the first and last address of a network.
-func ends(p netip.Prefix) (first, last []byte) {
+// PortOf is the port in a part.
+func PortOf(part []byte) uint16 { return binary.BigEndian.Uint16(part) }
+
+// Ends are the first and last address of a network, as parts.
+func Ends(p netip.Prefix) (first, last []byte) {
 	first = p.Masked().Addr().AsSlice()
 	last = slices.Clone(first)
 	for i := p.Bits(); i < len(last)*8; i++ {
@@ -76,85 +87,92 @@ func ends(p netip.Prefix) (first, last []byte) {
 	return first, last
 }
 
-// parts cuts a key into the parts that its set has.
-func (s setSpec) parts(key string) ([][]byte, bool) {
+// Network is the network between two ends, and false where it is none.
+func Network(from, to []byte) (netip.Prefix, bool) {
+	a, _ := netip.AddrFromSlice(from)
+	for bits := range a.BitLen() + 1 {
+		p := netip.PrefixFrom(a, bits)
+		if _, last := Ends(p); p.Masked() == p && bytes.Equal(last, to) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// Parts cuts a key into its parts. It is not ok if it is not a key of s.
+func (s Set) Parts(key string) ([][]byte, bool) { return cut(s.Key, key) }
+
+// Values cuts a value.
+func (s Set) Values(value string) ([][]byte, bool) { return cut(s.Value, value) }
+
+func cut(types []Type, key string) ([][]byte, bool) {
 	var out [][]byte
-	for _, k := range s.key {
-		n := (k.size() + 3) &^ 3
-		if len(key) < n {
+	for _, k := range types {
+		if len(key) < k.padded() {
 			return nil, false
 		}
-		out, key = append(out, []byte(key[:k.size()])), key[n:]
+		out, key = append(out, []byte(key[:k.size()])), key[k.padded():]
 	}
-	return out, key == ""
+	return out, key == "" && len(out) > 0
 }
 
-// text writes one part of a key or value as nft does.
-func (k keyType) text(b []byte) string {
-	switch k {
-	case addr4, addr6:
-		a, _ := netip.AddrFromSlice(b)
-		return a.String()
-	case proto:
-		return hostport.Proto(b[0]).String()
-	case service:
-		return fmt.Sprint(binary.BigEndian.Uint16(b))
-	case ifname:
-		return fmt.Sprintf("%q", strings.TrimRight(string(b), "\x00"))
-	}
-	return fmt.Sprintf("%x", b)
-}
-
-// text writes an interval of one part: a network where it is one.
-func (k keyType) interval(from, to []byte) string {
-	if bytes.Equal(from, to) || to == nil {
-		return k.text(from)
-	}
-	a, _ := netip.AddrFromSlice(from)
-	if k == addr4 || k == addr6 {
-		for bits := range a.BitLen() {
-			if p := netip.PrefixFrom(a, bits); p.Masked() == p {
-				if _, last := ends(p); bytes.Equal(last, to) {
-					return p.String()
-				}
-			}
-		}
-	}
-	return k.text(from) + "-" + k.text(to)
-}
-
-// String writes e as nft does in a list of elements.
-func (e Element) String() string {
-	s, _ := spec(e.Set)
-	from, _ := s.parts(e.From)
-	to, _ := s.parts(e.To)
+// Text writes e as nft does in a list of elements.
+func (s Spec) Text(e Element) string {
+	set := s.Set(e.Set)
+	from, _ := set.Parts(e.From)
+	to, _ := set.Parts(e.To)
 	var words []string
-	for i, k := range s.key {
+	for i := range from {
 		var end []byte
 		if i < len(to) {
 			end = to[i]
 		}
-		if i < len(from) {
-			words = append(words, k.interval(from[i], end))
-		}
+		words = append(words, set.Key[i].interval(from[i], end))
 	}
 	out := strings.Join(words, " . ")
-	if s.isMap() {
+	if set.Map() {
 		out += " counter"
 	}
 	if e.Comment != "" {
 		out += fmt.Sprintf(" comment %q", e.Comment)
 	}
-	switch {
-	case e.Goto != "":
-		out += " : goto " + e.Goto
-	case e.Value != "":
-		values, _ := setSpec{key: s.value}.parts(e.Value)
-		words = nil
-		for i, v := range values {
-			words = append(words, s.value[i].text(v))
-		}
+	if e.Goto != "" {
+		return out + " : goto " + e.Goto
+	}
+	values, _ := set.Values(e.Value)
+	words = nil
+	for i, v := range values {
+		words = append(words, set.Value[i].text(v))
+	}
+	if len(words) > 0 {
 		out += " : " + strings.Join(words, " . ")
 	}
 	return out
+}
+
+// text writes one part as nft does.
+func (k Type) text(b []byte) string {
+	switch k {
+	case Addr4, Addr6:
+		a, _ := netip.AddrFromSlice(b)
+		return a.String()
+	case Proto:
+		return hostport.Proto(b[0]).String()
+	case Service:
+		return fmt.Sprint(PortOf(b))
+	case IfName:
+		return fmt.Sprintf("%q", LinkOf(b))
+	}
+	return fmt.Sprintf("%x", b)
+}
+
+// interval writes an interval of one part: a network where it is one.
+func (k Type) interval(from, to []byte) string {
+	if bytes.Equal(from, to) || to == nil {
+		return k.text(from)
+	}
+	if p, ok := Network(from, to); ok && (k == Addr4 || k == Addr6) {
+		return p.String()
+	}
+	return k.text(from) + "-" + k.text(to)
 }

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portguard/portguard/pkg/hostport"
+	"golang.org/x/sys/unix"
+
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -19,199 +20,130 @@ type Source interface {
 	AllRules(t nft.Table) (map[string][]nft.Rule, error)
 	Sets(t nft.Table) ([]nft.Set, error)
 	AllElements(s nft.Set) ([]nft.Element, error)
-	Lookup(s nft.Set, key []byte) (nft.Element, bool, error)
-}
-
-// Read reads the whole table.
-func Read(src Source) (*Table, error) {
-	t, err := readShared(src)
-	if err != nil || !t.There {
-		return t, err
-	}
-	for _, s := range sets() {
-		if err := t.list(src, s.name); err != nil {
-			return nil, err
-		}
-	}
-	t.Whole = true
-	return t, nil
-}
-
-// Probe reads what an ADD of a must know, by look-ups: who has its ports, and the
-// guard of its link. Of mappings with a hostIP, which a look-up by port alone does
-// not find, and of those with conditions all are read: they are few.
-func Probe(src Source, a hostport.Attachment) (*Table, error) {
-	t, err := readShared(src)
-	if err != nil || !t.There {
-		return t, err
-	}
-	if len(t.Broken) > 0 { // the elements tell which rules must be made anew
-		return Read(src)
-	}
-	list := []string{"conditions4", "conditions6"}
-	for _, m := range a.Mappings {
-		f := info(m.Family)
-		if m.Wildcard() {
-			list = append(list, f.name("addresses"))
-		}
-		port := append(protoKey(m.Proto), portKey(m.HostPort)...)
-		if err := t.lookup(src, f.name("ports"), port); err != nil {
-			return nil, err
-		}
-		if m.Family == hostport.IPv4 {
-			if err := t.lookup(src, setLocalhost, port); err != nil {
-				return nil, err
-			}
-		}
-		if !m.Wildcard() {
-			if err := t.lookup(src, f.name("addresses"), append(addrKey(m.HostIP), port...)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if a.Localhost && len(a.Link) > 0 {
-		if err := t.lookup(src, setGuarded, linkKey(a.Link)); err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(list)
-	for _, name := range slices.Compact(list) {
-		if err := t.list(src, name); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
-func (t *Table) usable(name string) (nft.Set, bool) {
-	s, _ := spec(name)
-	set, _, _, _, _ := s.set()
-	return set, !slices.Contains(t.Broken, "set "+name)
-}
-
-func (t *Table) lookup(src Source, name string, key []byte) error {
-	set, ok := t.usable(name)
-	if !ok {
-		return nil
-	}
-	r, found, err := src.Lookup(set, key)
-	if found {
-		t.keep(name, r)
-	}
-	return err
-}
-
-func (t *Table) list(src Source, name string) error {
-	set, ok := t.usable(name)
-	if !ok {
-		return nil
-	}
-	elems, err := src.AllElements(set)
-	for _, r := range elems {
-		t.keep(name, r)
-	}
-	return err
-}
-
-func (t *Table) keep(set string, r nft.Element) {
-	e := fromRaw(set, r)
-	t.elements[e.key()] = e
-	if _, known := t.chains[e.Goto]; !known && e.Goto != "" { // somebody emptied it
-		t.chains[e.Goto] = Chain{Name: e.Goto}
-	}
-	if r.Counted {
-		t.packets[e.key()] = r.Packets
-	}
 }
 
 // ErrVersion means that the table is another version's, or a stranger's.
 var ErrVersion = errors.New("the nftables table is not of this version of portguard")
 
-func shapesOf(rules []nft.Rule) []string {
-	var out []string
-	for _, r := range rules {
-		nat := slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return e.Name == "nat" })
-		out = append(out, shape(nat, r.Comment))
-	}
-	return out
-}
+// dormant is what Table.Broken says of a table that is switched off.
+const dormant = "flag dormant"
 
-// readShared reads what attachments share, and which chains with conditions
-// there are.
-func readShared(src Source) (*Table, error) {
-	t := empty()
-	flags, there, err := src.TableFlags(Name())
+// Read reads the whole table. Of one that is not portguard's it reads nothing more.
+func (s Spec) Read(src Source) (*Table, error) {
+	t := s.Absent()
+	flags, there, err := src.TableFlags(s.Table)
 	if t.There = there; err != nil || !there {
-		t.Whole = err == nil
 		return t, err
 	}
 	if flags&nft.TableDormant != 0 {
 		t.Broken = append(t.Broken, dormant)
 	}
-	have, err := src.Sets(Name())
+	have, err := src.Sets(s.Table)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range sets() {
-		want, _, _, _, _ := s.set()
-		i := slices.IndexFunc(have, func(o nft.Set) bool { return o.Name == s.name })
-		switch {
-		case i < 0:
-			t.Broken = append(t.Broken, "set "+s.name)
-		case have[i].KeyLen != want.KeyLen || have[i].Flags&^nft.SetConcat != want.Flags&^nft.SetConcat:
-			return nil, fmt.Errorf("%w: set %s of table %s; remove the table (nft delete table %s) and restart the pods with hostPorts",
-				ErrVersion, s.name, Name(), Name())
+	sound, err := t.judge(have)
+	if err != nil {
+		t.Stranger = fmt.Errorf("%w: %w of table %s; remove the table (nft delete table %s) and restart the pods with hostPorts", ErrVersion, err, s.Table, s.Table)
+		return t, nil
+	}
+	if err := t.readChains(src); err != nil {
+		return nil, err
+	}
+	for _, set := range sound {
+		if err := t.list(src, set); err != nil {
+			return nil, err
 		}
 	}
-	return t, t.readChains(src)
+	return t, nil
 }
 
-// readChains compares the shared chains with what they must be.
+// judge compares the sets that are there with what they must be. The error says which
+// is another's.
+func (t *Table) judge(have []nft.Set) (sound []Set, err error) {
+	for _, s := range t.Spec.Sets {
+		want := s.in(t.Spec.Table)
+		i := slices.IndexFunc(have, func(o nft.Set) bool { return o.Name == s.Name })
+		switch {
+		case i < 0:
+			t.Broken = append(t.Broken, "set "+s.Name)
+		case have[i].KeyLen != want.KeyLen || have[i].Flags&^nft.SetConcat != want.Flags&^nft.SetConcat || have[i].Verdicts != want.Verdicts:
+			return nil, fmt.Errorf("set %s", s.Name)
+		default:
+			sound = append(sound, s)
+		}
+	}
+	if len(sound) == 0 {
+		return nil, errors.New("the sets")
+	}
+	return sound, nil
+}
+
+func (t *Table) list(src Source, s Set) error {
+	elems, err := src.AllElements(s.in(t.Spec.Table))
+	for _, r := range elems {
+		e := fromRaw(s.Name, r)
+		t.elements[e.key()] = e
+		if _, known := t.chains[e.Goto]; !known && e.Goto != "" { // somebody emptied it
+			t.chains[e.Goto] = Conditions{Name: e.Goto}
+		}
+		if r.Counted {
+			t.packets[e.key()] = r.Packets
+		}
+	}
+	return err
+}
+
+// readChains compares the chains of the skeleton with what they must be, and notes
+// those with conditions.
 func (t *Table) readChains(src Source) error {
-	have, err := src.AllRules(Name())
+	have, err := src.AllRules(t.Spec.Table)
 	if err != nil {
 		return err
 	}
-	t.options = options{}
-	for _, c := range chains() {
-		for _, r := range have[c.Name] {
-			if o := optionOf(r); o != "" {
-				t.options[o] = true
-			}
-		}
-	}
-	all := rules(t.options)
-	for _, c := range chains() {
-		is, there, err := src.Chain(Name(), c.Name)
+	for _, c := range t.Spec.Chains {
+		is, there, err := src.Chain(t.Spec.Table, c.Name)
 		if err != nil {
 			return err
 		}
 		if there {
-			t.shared = append(t.shared, c.Name)
+			t.made = append(t.made, c.Name)
 		}
-		sound := there && is == c && slices.EqualFunc(have[c.Name], all[c.Name], sameRule)
-		if !sound {
+		if !there || is != c.Chain || !slices.EqualFunc(have[c.Name], c.Rules, sameRule) {
 			t.Broken = append(t.Broken, "chain "+c.Name)
 		}
 	}
-	for n := range have {
-		if strings.HasPrefix(n, chainPrefix("")) {
-			t.chains[n] = Chain{Name: n, Shape: shapesOf(have[n])}
+	for n, rules := range have {
+		if t.Spec.Prefix != "" && strings.HasPrefix(n, t.Spec.Prefix) {
+			t.chains[n] = Conditions{Name: n, Shape: shapesOf(rules)}
 		}
 	}
 	return nil
 }
 
+// Shape says of a rule what the kernel tells of it: whether it translates, and the
+// comment.
+func Shape(translates bool, comment string) string { return fmt.Sprint(translates, " ", comment) }
+
+func shapesOf(rules []nft.Rule) []string {
+	var out []string
+	for _, r := range rules {
+		nat := slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return e.Name == "nat" })
+		out = append(out, Shape(nat, r.Comment))
+	}
+	return out
+}
+
 // sameRule compares a rule of the kernel with the expressions it was made from.
 // The kernel adds attributes that were left out, and nft, when it loads what it
 // printed, a swap of no bytes.
-func sameRule(have, want nft.Rule) bool {
+func sameRule(have nft.Rule, want []nft.Expr) bool {
 	exprs := slices.DeleteFunc(slices.Clone(have.Exprs), func(e nft.Expr) bool {
-		n, _ := e.Attrs.Num(4)
-		size, _ := e.Attrs.Num(5)
+		n, _ := e.Attrs.Num(unix.NFTA_BYTEORDER_LEN)
+		size, _ := e.Attrs.Num(unix.NFTA_BYTEORDER_SIZE)
 		return e.Name == "byteorder" && n < size
 	})
-	return have.Comment == want.Comment && slices.EqualFunc(exprs, want.Exprs, func(h, w nft.Expr) bool {
+	return have.Comment == "" && slices.EqualFunc(exprs, want, func(h, w nft.Expr) bool {
 		return h.Name == w.Name && nft.Contains(h.Attrs, w.Attrs)
 	})
 }

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package localnet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Name is the backend's.
+const Name = "localnet"
+
+// A Backend keeps route_localnet of links.
+type Backend struct {
+	sys    Sysctls
+	into   Guard
+	guards []Guard
+	// Records, if set, are the attachments that records tell of.
+	Records func() []hostport.Attachment
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New returns the backend of the sysctls sys. What needs one is guarded by into; all
+// are the guards in which something may be.
+func New(sys Sysctls, into Guard, all ...Guard) *Backend {
+	if !slices.ContainsFunc(all, func(g Guard) bool { return g.Name() == into.Name() }) {
+		all = append(all, into)
+	}
+	return &Backend{sys: sys, into: into, guards: all}
+}
+
+// Name implements backend.Backend.
+func (b *Backend) Name() string { return Name }
+
+// Owns implements backend.Backend. The chains of the guards are those of the backends
+// that they are written with.
+func (b *Backend) Owns(nft.Table, string) bool { return false }
+
+// Load implements backend.Backend.
+func (b *Backend) Load() (backend.State, error) {
+	s := State{into: b.into.Name(), guards: map[string]map[string]Link{}, was: map[string]bool{}, on: map[string]bool{}, records: map[string]Link{}}
+	for _, g := range b.guards {
+		links, err := g.Load()
+		if err != nil {
+			return nil, err
+		}
+		s.guards[g.Name()] = links
+		for name, l := range links {
+			sortUsers(l.Users)
+			s.was[name] = s.was[name] || l.Was
+		}
+	}
+	b.remember(&s)
+	for name := range s.was {
+		on, err := b.sys.RouteLocalnet(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		s.on[name] = on
+	}
+	return s, nil
+}
+
+// remember adds the users that only records tell of. What the link was, a guard knows
+// better.
+func (b *Backend) remember(s *State) {
+	if b.Records == nil {
+		return
+	}
+	guarded := maps.Clone(s.was)
+	for _, a := range b.Records() {
+		u, ok := userOf(a)
+		if _, guarded := s.Recover(u.Key()); !ok || guarded {
+			continue
+		}
+		l := s.records[a.Link]
+		l.Was, l.Users = l.Was || a.LocalnetWas, append(l.Users, u)
+		s.records[a.Link] = l
+		if _, known := guarded[a.Link]; !known {
+			s.was[a.Link] = l.Was
+		}
+	}
+}
+
+// Apply implements backend.Backend.
+func (b *Backend) Apply(have, want backend.State) error {
+	h, ok1 := have.(State)
+	w, ok2 := want.(State)
+	if !ok1 || !ok2 {
+		return fmt.Errorf("localnet: states of another backend: %T, %T", have, want)
+	}
+	var undo []func() error
+	err := b.switchOff(w, &undo)
+	if err == nil {
+		err = b.applyGuards(h, w, &undo)
+	}
+	if err == nil {
+		err = b.switchOn(h, w, &undo)
+	}
+	if err == nil {
+		return nil
+	}
+	for _, back := range slices.Backward(undo) {
+		if undoErr := back(); undoErr != nil {
+			err = errors.Join(err, fmt.Errorf("%w: %w", backend.ErrNotUndone, undoErr))
+		}
+	}
+	return err
+}
+
+// switchOff switches route_localnet off where portguard switched it on and nobody needs
+// it any more.
+func (b *Backend) switchOff(w State, undo *[]func() error) error {
+	for _, link := range slices.Sorted(maps.Keys(w.was)) {
+		if w.was[link] || w.known(link) {
+			continue
+		}
+		if err := b.set(link, false, undo); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Backend) applyGuards(h, w State, undo *[]func() error) error {
+	for _, g := range b.guards {
+		from, to := h.guards[g.Name()], w.guards[g.Name()]
+		if equal(from, to) {
+			continue
+		}
+		if err := g.Apply(from, to); err != nil {
+			return err
+		}
+		*undo = append(*undo, func() error { return g.Apply(to, from) })
+	}
+	return nil
+}
+
+// switchOn switches it on where somebody needs it.
+func (b *Backend) switchOn(h, w State, undo *[]func() error) error {
+	for _, link := range slices.Sorted(maps.Keys(w.on)) {
+		if !w.on[link] || h.on[link] {
+			continue
+		}
+		if err := b.set(link, true, undo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set switches it, unless it is so.
+func (b *Backend) set(link string, on bool, undo *[]func() error) error {
+	is, err := b.sys.RouteLocalnet(link)
+	if err != nil || is == on {
+		return err
+	}
+	if err := b.sys.SetRouteLocalnet(link, on); err != nil {
+		return err
+	}
+	*undo = append(*undo, func() error {
+		if err := b.sys.SetRouteLocalnet(link, is); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil // with the link its sysctl is gone
+	})
+	return nil
+}

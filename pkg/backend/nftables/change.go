@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// change brings a table from have to want. When it fails the table is brought back to
+// what it was, by looking again: the skeleton may have been made before, and chains
+// with conditions.
+func change(k kernel, have, want *nfttable.Table) error {
+	plan := nfttable.Diff(have, want)
+	if plan.Empty() {
+		return nil
+	}
+	if have.Stranger != nil {
+		return have.Stranger
+	}
+	err := k.apply(plan.Prepare)
+	if err == nil && plan.Script != "" {
+		err = k.runScript(plan.Script)
+	}
+	if err == nil {
+		err = k.apply(plan.Commit)
+	}
+	if err == nil {
+		_ = k.apply(plan.Cleanup) // nothing leads to what it removes
+		return nil
+	}
+	return errors.Join(lacking(have, err), undo(k, have, want))
+}
+
+// undo brings a table back, as far as a change of it got.
+func undo(k kernel, have, want *nfttable.Table) error {
+	now, err := have.Spec.Read(k.reader())
+	if err == nil {
+		back := nfttable.Diff(now, nfttable.Revert(now, have, want))
+		if err = k.apply(back.Commit); err == nil {
+			err = k.apply(back.Cleanup)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", backend.ErrNotUndone, err)
+	}
+	return nil
+}
+
+// lacking says of a table that could not be made that the kernel cannot do it.
+func lacking(have *nfttable.Table, err error) error {
+	if !have.There && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)) {
+		return unavailable{fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, err)}
+	}
+	return err
+}
+
+// unavailable is backend.ErrUnavailable, and says more.
+type unavailable struct{ error }
+
+func (e unavailable) Is(target error) bool { return target == backend.ErrUnavailable }
+
+func (e unavailable) Unwrap() error { return e.error }

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// Claims implements backend.State. The pod's port of a mapping with conditions is not
+// known.
+func (s *State) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, e := range s.t.Elements(func(e nfttable.Element) bool { return e.Set != setLocalhost }) { // that is a part of a wildcard mapping
+		m, to, ok := mapping(s.t.Spec, e)
+		if !ok {
+			continue
+		}
+		owner, key, _ := hostport.ParseTag(e.Comment)
+		out = append(out, hostport.Claim{Owner: owner, Key: key, Backend: Name, Where: "nftables table " + s.t.Spec.Table.String(), Priority: Priority,
+			Mapping: m, Part: e.Goto != "", Target: to, Packets: s.counted(e)})
+	}
+	return out
+}
+
+// counted is how many packets found e, those to 127.0.0.1 among them.
+func (s *State) counted(e nfttable.Element) int64 {
+	n, ok := s.t.Packets(e)
+	if !ok {
+		return -1
+	}
+	if at, has := s.localhostOf(e); has {
+		more, _ := s.t.Packets(at)
+		n += more
+	}
+	return int64(n)
+}
+
+// localhostOf is the element that maps 127.0.0.1 beside the one of a wildcard mapping.
+func (s *State) localhostOf(e nfttable.Element) (at nfttable.Element, ok bool) {
+	at, ok = s.t.Same(nfttable.Element{Set: setLocalhost, From: e.From})
+	return at, ok && e.Set == "ports4" && at.Owner() == e.Owner()
+}
+
+// mapping reads an element that leads to a pod, and where it leads.
+func mapping(spec nfttable.Spec, e nfttable.Element) (m hostport.Mapping, to netip.AddrPort, ok bool) {
+	s := spec.Set(e.Set)
+	parts, whole := s.Parts(e.From)
+	if !whole || !s.Map() {
+		return m, to, false
+	}
+	m.Family = hostport.IPv4
+	if strings.HasSuffix(e.Set, "6") {
+		m.Family = hostport.IPv6
+	}
+	if len(parts) == 3 { // address, protocol, port
+		if e.To == "" || e.To == e.From {
+			m.HostIP, _ = netip.AddrFromSlice(parts[0])
+		}
+		parts = parts[1:]
+	}
+	m.Proto, m.HostPort = hostport.Proto(parts[0][0]), nfttable.PortOf(parts[1])
+	if v, ok := s.Values(e.Value); ok {
+		pod, _ := netip.AddrFromSlice(v[0])
+		to = netip.AddrPortFrom(pod, nfttable.PortOf(v[1]))
+		m.ContainerPort = to.Port()
+	}
+	return m, to, true
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"fmt"
+	"hash/crc32"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// chainPrefix begins the names of the chains of an attachment with conditions. The
+// rest is a digest of the rules: other conditions are another chain, so that the
+// old one need not be touched before the new one is in use.
+func chainPrefix(key hostport.Key) string { return "if-" + key }
+
+// conditions is a's chain. It is not ok for an attachment without conditions.
+func conditions(a hostport.Attachment) (c nfttable.Conditions, ok bool) {
+	for _, fam := range hostport.Families() {
+		if pod, has := a.Pod(fam); has && len(a.Conditions(fam)) > 0 {
+			c.Rules = append(c.Rules, conditionsOf(a, fam, pod.Addr())...)
+		}
+	}
+	for _, r := range c.Rules {
+		if strings.Contains(r, " comment ") {
+			c.Shape = append(c.Shape, nfttable.Shape(true, a.Owner.Tag()))
+		} else {
+			c.Shape = append(c.Shape, nfttable.Shape(false, ""))
+		}
+	}
+	c.Name = fmt.Sprintf("%s-%08x", chainPrefix(a.Owner.Key()), crc32.ChecksumIEEE([]byte(strings.Join(c.Rules, "\n"))))
+	return c, len(c.Rules) > 0
+}
+
+// conditionsOf are the rules of one family: those for one address come first.
+func conditionsOf(a hostport.Attachment, fam hostport.Family, pod netip.Addr) []string {
+	word := map[hostport.Family]string{hostport.IPv4: "ip", hostport.IPv6: "ip6"}[fam]
+	var specific, wildcard []string
+	for _, m := range a.Of(fam) {
+		tail := fmt.Sprintf("%s dport %d %s dnat %s to %s comment %q", m.Proto, m.HostPort, strings.Join(a.Conditions(fam), " "), word,
+			netip.AddrPortFrom(pod, m.ContainerPort), a.Owner.Tag())
+		if !m.Wildcard() {
+			specific = append(specific, fmt.Sprintf("%s daddr %s %s", word, m.HostIP, tail))
+			continue
+		}
+		if fam == hostport.IPv4 && mapsLocalhost(a) && slices.Contains(a.Carves, localhostCarve(m)) {
+			wildcard = append(wildcard, fmt.Sprintf("ip daddr 127.0.0.1 %s dport %d return", m.Proto, m.HostPort))
+		}
+		nfproto := map[hostport.Family]string{hostport.IPv4: "ipv4", hostport.IPv6: "ipv6"}[fam]
+		wildcard = append(wildcard, "meta nfproto "+nfproto+" "+tail)
+	}
+	if len(wildcard) == 0 {
+		return specific
+	}
+	for _, never := range wildcardReturns(a, fam) {
+		specific = append(specific, fmt.Sprintf("%s daddr %s return", word, never))
+	}
+	specific = append(specific, fmt.Sprintf("meta l4proto . th dport . %s daddr @%s return", word, info(fam).name("spared")))
+	return append(specific, wildcard...)
+}
+
+// wildcardReturns are the destinations that a's chain leaves alone.
+func wildcardReturns(a hostport.Attachment, f hostport.Family) []string {
+	if f == hostport.IPv4 && mapsLocalhost(a) {
+		return []string{"127.0.0.2-127.255.255.255"}
+	}
+	return neverWildcard(f)
+}

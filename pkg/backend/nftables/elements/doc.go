@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package elements knows what attachments have in portguard's tables of nftables, and
+// what is always there.
+//
+//	table inet portguard {
+//		map ports4        { inet_proto . inet_service : ipv4_addr . inet_service }              wildcard mappings
+//		map addresses4    { ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }  mappings with a hostIP
+//		map localhost     { inet_proto . inet_service : ipv4_addr . inet_service }              127.0.0.1 of wildcards
+//		map conditions4   { ipv4_addr . inet_proto . inet_service : verdict }                   those with conditions
+//		set spared4       { inet_proto . inet_service . ipv4_addr }   what a wildcard leaves alone
+//		set masquerade4   { pod, protocol, hostPort }
+//		set neighbours4   { original destination, source, pod }       whose connections are masqueraded
+//		set links         { link, original destination, pod, protocol, hostPort }   where localhost leads
+//		... and the same for IPv6
+//		chain prerouting, output        at -95, behind every dstnat
+//		chain hostports4, hostports6, loopback4
+//		chain postrouting, masquerading at 90, before every srcnat
+//		chain if-KEY-DIGEST             one for each attachment with conditions
+//	}
+//	table inet portguard-localnet {
+//		set guarded       { ifname }             links on which portguard needs route_localnet
+//		set users         { ifname . ipv4_addr } the pods that need it
+//		chain gate                      at -199, before every translation
+//		chain guard                     at -150
+//	}
+//
+// One look-up finds a hostPort, however many there are. Owners are in the
+// comments of the elements, so that the kernel alone tells whose they are. The rules
+// are constant.
+//
+// The package is pure: package nftables reads the tables and changes them.
+package elements

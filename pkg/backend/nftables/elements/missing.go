@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// Missing implements backend.State. Elements of others do not matter.
+func (s *State) Missing(a hostport.Attachment) []string {
+	want := NewState(s.t.Spec.Absent()).With(a).(*State).t
+	name := "table " + s.t.Spec.Table.String()
+	switch {
+	case !want.There: // all it asked for stays with others
+		return nil
+	case s.Stranger():
+		return []string{s.t.Stranger.Error()}
+	case !s.t.There:
+		return []string{name + " is missing"}
+	}
+	var lost []string
+	for i, what := range s.Broken() {
+		if f, one := familyOf(s.t.Broken[i]); one && len(a.Of(f)) == 0 {
+			continue // of the other family only
+		}
+		lost = append(lost, what)
+	}
+	for _, e := range want.Elements(all) {
+		switch have, ok := s.t.Same(e); {
+		case !ok:
+			lost = append(lost, fmt.Sprintf("%s: set %s lacks the element %q", name, e.Set, want.Spec.Text(e)))
+		case have != e:
+			lost = append(lost, fmt.Sprintf("%s: set %s has the element %q, not %q", name, e.Set, want.Spec.Text(have), want.Spec.Text(e)))
+		}
+	}
+	for _, chain := range want.Chains() {
+		c, _ := want.Conditions(chain)
+		switch have, ok := s.t.Conditions(chain); {
+		case !ok:
+			lost = append(lost, fmt.Sprintf("%s: chain %s is missing", name, chain))
+		case !slices.Equal(have.Shape, c.Shape):
+			lost = append(lost, fmt.Sprintf("%s: chain %s does not have the rules of ADD", name, chain))
+		}
+	}
+	return lost
+}
+
+func all(nfttable.Element) bool { return true }
+
+// familyOf is that of a shared part whose name ends with it.
+func familyOf(part string) (hostport.Family, bool) {
+	switch part[len(part)-1] {
+	case '4':
+		return hostport.IPv4, true
+	case '6':
+		return hostport.IPv6, true
+	}
+	return 0, false
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// masqueraded are the elements for connections that would be answered past the
+// node: hairpin and neighbours on the pod's network, or all with masqAll. The
+// original destination tells a hostPort from a Service with the same port. Its
+// intervals are few for a pod, however many ports it has: they cost a look-up each
+// connection, and the kernel copies them for every change.
+func masqueraded(a hostport.Attachment, f familyInfo, pod netip.Prefix) []nfttable.Element {
+	var src netip.Prefix
+	switch {
+	case a.MasqAll:
+		src = netip.PrefixFrom(f.family.Wildcard(), 0)
+	case a.SNAT:
+		src = pod.Masked()
+	default:
+		return nil
+	}
+	var out []nfttable.Element
+	var dst []netip.Prefix
+	wildcard := false
+	for _, m := range a.Of(f.family) {
+		out = append(out, nfttable.Element{Set: f.name("masquerade"), From: nfttable.Join(nfttable.AddrKey(pod.Addr()), portOf(m))})
+		if wildcard = wildcard || m.Wildcard(); !m.Wildcard() {
+			dst = append(dst, netip.PrefixFrom(m.HostIP, m.HostIP.BitLen()))
+		}
+	}
+	for _, p := range a.Networks {
+		if wildcard && hostport.FamilyOf(p.Addr()) == f.family {
+			dst = append(dst, p.Masked())
+		}
+	}
+	srcFrom, srcTo := nfttable.Ends(src)
+	for _, d := range widest(dst) {
+		from, to := nfttable.Ends(d)
+		out = append(out, nfttable.Element{Set: f.name("neighbours"), From: nfttable.Join(from, srcFrom, nfttable.AddrKey(pod.Addr())),
+			To: nfttable.Join(to, srcTo, nfttable.AddrKey(pod.Addr())), Comment: neighboursComment})
+	}
+	return out
+}
+
+// neighboursComment marks what all that is mapped to a pod's address shares: the
+// address is one pod's, whoever had it before.
+const neighboursComment = "portguard: neighbours"
+
+// A neighbourhood is what an element of the set neighbours says: the source network for
+// which a pod is masqueraded, and one original destination.
+type neighbourhood struct {
+	pod      netip.Addr
+	src, dst netip.Prefix
+}
+
+// neighbours reads such an element.
+func neighbours(s nfttable.Spec, e nfttable.Element) (n neighbourhood, ok bool) {
+	if !strings.HasPrefix(e.Set, "neighbours") {
+		return n, false
+	}
+	set := s.Set(e.Set)
+	from, ok1 := set.Parts(e.From)
+	to, ok2 := set.Parts(e.To)
+	if !ok1 || !ok2 {
+		return n, false
+	}
+	n.pod, _ = netip.AddrFromSlice(from[2])
+	n.dst, ok1 = nfttable.Network(from[0], to[0])
+	n.src, ok2 = nfttable.Network(from[1], to[1])
+	return n, ok1 && ok2
+}
+
+// withoutNeighbours drops the intervals of those pods.
+func withoutNeighbours(t *nfttable.Table, drop func(pod netip.Addr) bool) *nfttable.Table {
+	return t.Without(func(e nfttable.Element) bool {
+		n, ok := neighbours(t.Spec, e)
+		return ok && drop(n.pod)
+	})
+}
+
+// needed drops the intervals of pods that nothing is mapped to any more.
+func needed(t *nfttable.Table) *nfttable.Table {
+	used := map[netip.Addr]bool{}
+	for e := range t.All() {
+		if pod, ok := masqueradedPod(t.Spec, e); ok {
+			used[pod] = true
+		}
+	}
+	return withoutNeighbours(t, func(pod netip.Addr) bool { return !used[pod] })
+}
+
+// masqueradedPod reads an element of the set masquerade.
+func masqueradedPod(s nfttable.Spec, e nfttable.Element) (pod netip.Addr, ok bool) {
+	if !strings.HasPrefix(e.Set, "masquerade") {
+		return pod, false
+	}
+	parts, ok := s.Set(e.Set).Parts(e.From)
+	if ok {
+		pod, _ = netip.AddrFromSlice(parts[0])
+	}
+	return pod, ok
+}

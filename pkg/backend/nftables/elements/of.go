@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// Of are the elements that an attachment has in the table of the mappings, with those
+// that it shares.
+func Of(a hostport.Attachment) []nfttable.Element {
+	var out []nfttable.Element
+	seen := map[nfttable.Element]bool{}
+	add := func(list ...nfttable.Element) {
+		for _, e := range list {
+			e.Comment = cmp.Or(e.Comment, a.Owner.Tag())
+			if !seen[e] {
+				seen[e] = true
+				out = append(out, e)
+			}
+		}
+	}
+	chain, _ := conditions(a)
+	for _, fam := range hostport.Families() {
+		pod, ok := a.Pod(fam)
+		if !ok {
+			continue
+		}
+		f := info(fam)
+		add(masqueraded(a, f, pod)...)
+		for _, m := range a.Of(fam) {
+			add(mapped(a, f, m, pod.Addr(), chain.Name)...)
+			add(linked(a, m, pod.Addr())...)
+			if m.Wildcard() {
+				add(left(a, f, m)...)
+			}
+		}
+	}
+	return out
+}
+
+// mapped are the elements that lead to the pod.
+func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Addr, chain string) []nfttable.Element {
+	value := nfttable.Join(nfttable.AddrKey(pod), nfttable.PortKey(m.ContainerPort))
+	port := portOf(m)
+	switch {
+	case len(a.Conditions(f.family)) > 0:
+		from, to := m.HostIP, m.HostIP
+		if m.Wildcard() {
+			first, last := nfttable.Ends(netip.PrefixFrom(f.family.Wildcard(), 0))
+			from, _ = netip.AddrFromSlice(first)
+			to, _ = netip.AddrFromSlice(last)
+		} else if wildcardToo(a, m) {
+			return nil // its rule stands in the same chain
+		}
+		return []nfttable.Element{{Set: f.name("conditions"), Goto: chain,
+			From: nfttable.Join(nfttable.AddrKey(from), port), To: nfttable.Join(nfttable.AddrKey(to), port)}}
+	case !m.Wildcard():
+		return []nfttable.Element{{Set: f.name("addresses"), From: nfttable.Join(nfttable.AddrKey(m.HostIP), port), Value: value}}
+	}
+	out := []nfttable.Element{{Set: f.name("ports"), From: string(port), Value: value}}
+	if f.family == hostport.IPv4 && mapsLocalhost(a) && !slices.Contains(a.Carves, localhostCarve(m)) {
+		out = append(out, nfttable.Element{Set: setLocalhost, From: string(port), Value: value})
+	}
+	return out
+}
+
+// linked is the element by which connections from localhost are masqueraded.
+func linked(a hostport.Attachment, m hostport.Mapping, pod netip.Addr) []nfttable.Element {
+	to := m.HostIP
+	if m.Wildcard() {
+		to = localhost()
+	}
+	if m.Family != hostport.IPv4 || !a.Localhost || !to.IsLoopback() {
+		return nil
+	}
+	return []nfttable.Element{{Set: setLinks, From: nfttable.Join(nfttable.LinkKey(a.Link), nfttable.AddrKey(to), nfttable.AddrKey(pod), portOf(m))}}
+}
+
+// left are the elements for what a wildcard mapping leaves alone.
+func left(a hostport.Attachment, f familyInfo, m hostport.Mapping) []nfttable.Element {
+	var out []nfttable.Element
+	for _, p := range spared(a, f, m) {
+		from, to := nfttable.Ends(p)
+		out = append(out, nfttable.Element{Set: f.name("spared"), From: nfttable.Join(portOf(m), from), To: nfttable.Join(portOf(m), to)})
+	}
+	return out
+}
+
+// portOf is the protocol and the hostPort of m as parts of a key.
+func portOf(m hostport.Mapping) []byte {
+	return append(nfttable.ProtoKey(m.Proto), nfttable.PortKey(m.HostPort)...)
+}
+
+func localhost() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
+
+func localhostCarve(m hostport.Mapping) hostport.Carve {
+	return hostport.Carve{Addr: localhost(), Proto: m.Proto, Port: m.HostPort}
+}
+
+// mapsLocalhost reports whether a's wildcard mappings match 127.0.0.1.
+func mapsLocalhost(a hostport.Attachment) bool {
+	return a.Localhost && !slices.ContainsFunc(a.Excludes, func(p netip.Prefix) bool { return p.Contains(localhost()) })
+}
+
+// wildcardToo reports whether a also maps m's port on all addresses.
+func wildcardToo(a hostport.Attachment, m hostport.Mapping) bool {
+	return slices.ContainsFunc(a.Mappings, func(o hostport.Mapping) bool { return o.Wildcard() && o.Overlaps(m) })
+}
+
+// spared are the destinations that a wildcard mapping leaves alone, besides those
+// that all do (neverWildcard) and those that another one covers.
+func spared(a hostport.Attachment, f familyInfo, m hostport.Mapping) []netip.Prefix {
+	var all []netip.Prefix
+	for _, p := range a.Excludes {
+		if hostport.FamilyOf(p.Addr()) == f.family {
+			all = append(all, p.Masked())
+		}
+	}
+	for _, c := range a.Carves {
+		if hostport.FamilyOf(c.Addr) == f.family && c.Proto == m.Proto && c.Port == m.HostPort {
+			all = append(all, netip.PrefixFrom(c.Addr, c.Addr.BitLen()))
+		}
+	}
+	for _, s := range neverWildcard(f.family) {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return slices.DeleteFunc(widest(all), func(p netip.Prefix) bool { return slices.Contains(neverWildcard(f.family), p.String()) })
+}
+
+// widest drops networks that another one holds: intervals of a set must not
+// overlap.
+func widest(all []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(all, func(p, q netip.Prefix) int {
+		return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))
+	})
+	var out []netip.Prefix
+	for _, p := range all {
+		if len(out) == 0 || !out[len(out)-1].Contains(p.Addr()) {
+			out = append(out, p)
+		}
+	}
+	return out
+}

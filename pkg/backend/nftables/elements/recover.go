@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// Recover implements backend.State. What conditions say and where their mappings lead
+// is not known; nor are excluded networks told from carves where they are one address.
+func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
+	for _, e := range s.t.Elements(func(e nfttable.Element) bool { return e.Owner() == key && key != "" }) {
+		a.Owner, _, ok = hostport.ParseTag(e.Comment)
+		s.recover(&a, e)
+	}
+	for _, name := range s.t.Chains() {
+		ok = ok || key != "" && strings.HasPrefix(name, chainPrefix(key))
+	}
+	for i := range a.Pods {
+		s.recoverNetworks(&a, &a.Pods[i])
+	}
+	slices.SortFunc(a.Pods, func(p, q netip.Prefix) int { return p.Addr().Compare(q.Addr()) })
+	return a, ok
+}
+
+// recover adds what one of the attachment's elements says.
+func (s *State) recover(a *hostport.Attachment, e nfttable.Element) {
+	parts, whole := s.t.Spec.Set(e.Set).Parts(e.From)
+	if !whole {
+		return
+	}
+	switch {
+	case strings.HasPrefix(e.Set, "masquerade"):
+		a.SNAT = true
+		addPod(a, parts[0])
+	case strings.HasPrefix(e.Set, "spared"):
+		s.recoverSpared(a, e, parts)
+	case e.Set == setLinks:
+		a.Localhost, a.Link = true, nfttable.LinkOf(parts[0])
+		addPod(a, parts[2])
+	case e.Set == setLocalhost:
+	default:
+		m, to, ok := mapping(s.t.Spec, e)
+		if !ok {
+			return
+		}
+		a.Mappings = append(a.Mappings, m)
+		if to.IsValid() {
+			addPod(a, to.Addr().AsSlice())
+		}
+		if _, mapped := s.localhostOf(e); e.Set == "ports4" && !mapped {
+			// Without localhost it says nothing.
+			a.Carves = append(a.Carves, localhostCarve(m))
+		}
+	}
+}
+
+func (s *State) recoverSpared(a *hostport.Attachment, e nfttable.Element, from [][]byte) {
+	if e.To == e.From || e.To == "" {
+		addr, _ := netip.AddrFromSlice(from[2])
+		a.Carves = append(a.Carves, hostport.Carve{Addr: addr, Proto: hostport.Proto(from[0][0]), Port: nfttable.PortOf(from[1])})
+		return
+	}
+	if to, ok := s.t.Spec.Set(e.Set).Parts(e.To); ok {
+		if p, ok := nfttable.Network(from[2], to[2]); ok && !slices.Contains(a.Excludes, p) {
+			a.Excludes = append(a.Excludes, p)
+		}
+	}
+}
+
+func addPod(a *hostport.Attachment, addr []byte) {
+	pod, _ := netip.AddrFromSlice(addr)
+	if p := netip.PrefixFrom(pod, pod.BitLen()); !slices.Contains(a.Pods, p) {
+		a.Pods = append(a.Pods, p)
+	}
+}
+
+// recoverNetworks adds what the shared elements for a pod say: its network, and those
+// of the node.
+func (s *State) recoverNetworks(a *hostport.Attachment, pod *netip.Prefix) {
+	addr := pod.Addr()
+	for _, e := range s.t.Elements(func(e nfttable.Element) bool { return strings.HasPrefix(e.Set, "neighbours") }) {
+		n, ok := neighbours(s.t.Spec, e)
+		if !ok || n.pod != addr {
+			continue
+		}
+		if n.src.Bits() == 0 {
+			a.MasqAll = true
+		} else if n.src.Contains(addr) {
+			*pod = netip.PrefixFrom(addr, n.src.Bits())
+		}
+		if !slices.Contains(a.Networks, n.dst) {
+			a.Networks = append(a.Networks, n.dst)
+		}
+	}
+}

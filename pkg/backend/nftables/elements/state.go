@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package elements
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// A State is what attachments have in the table of the mappings, or should have.
+type State struct{ t *nfttable.Table }
+
+var _ backend.State = (*State)(nil)
+
+// NewState says what a table holds.
+func NewState(t *nfttable.Table) *State { return &State{t} }
+
+// Table is the table.
+func (s *State) Table() *nfttable.Table { return s.t }
+
+// Stranger reports whether somebody else's table has the place, or that of another
+// version.
+func (s *State) Stranger() bool { return s.t.Stranger != nil }
+
+// Broken lists, in words, what of the shared part is not as it must be.
+func (s *State) Broken() []string {
+	if s.Stranger() {
+		return nil
+	}
+	return broken(s.t)
+}
+
+func broken(t *nfttable.Table) []string {
+	var out []string
+	for _, part := range t.Broken {
+		out = append(out, "table "+t.Spec.Table.String()+": "+part+" is not as installed")
+	}
+	return out
+}
+
+// With implements backend.State. An element that somebody else has stays with them.
+func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
+	mine := Of(a)
+	t := remove(s.t, append(instead, a.Owner.Key()))
+	// Of a pod that had the address when the node had other networks.
+	t = withoutNeighbours(t, func(pod netip.Addr) bool {
+		return slices.ContainsFunc(mine, func(e nfttable.Element) bool {
+			n, ok := neighbours(t.Spec, e)
+			return ok && n.pod == pod
+		})
+	})
+	mine = slices.DeleteFunc(mine, func(e nfttable.Element) bool {
+		_, taken := t.Same(e)
+		return taken
+	})
+	if len(mine) == 0 {
+		return NewState(needed(t))
+	}
+	if c, ok := conditions(a); ok && slices.ContainsFunc(mine, func(e nfttable.Element) bool { return e.Goto == c.Name }) {
+		return NewState(needed(t.With(mine, c)))
+	}
+	return NewState(needed(t.With(mine)))
+}
+
+// Without implements backend.State.
+func (s *State) Without(keys ...hostport.Key) backend.State {
+	return NewState(needed(remove(s.t, keys)))
+}
+
+func remove(t *nfttable.Table, keys []hostport.Key) *nfttable.Table {
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k hostport.Key) bool { return k == "" }) // what is shared has none
+	var prefixes []string
+	for _, k := range keys {
+		prefixes = append(prefixes, chainPrefix(k))
+	}
+	return t.Without(func(e nfttable.Element) bool {
+		return strings.HasPrefix(e.Comment, ownerPrefix) && slices.Contains(keys, e.Owner())
+	}, prefixes...)
+}
+
+// ownerPrefix begins the comment of each element that has an owner.
+const ownerPrefix = "portguard "
+
+// Revert returns now without what led from one state to another.
+func Revert(now, from, to *State) *State {
+	return NewState(nfttable.Revert(now.t, from.t, to.t))
+}
+
+// Owns reports whether a chain is one of our two tables. Without a table none is: the
+// names are common words.
+func Owns(t nft.Table, chain string) bool {
+	for _, s := range []nfttable.Spec{Spec(), GuardSpec()} {
+		if t != s.Table {
+			continue
+		}
+		return s.Prefix != "" && strings.HasPrefix(chain, s.Prefix) ||
+			slices.ContainsFunc(s.Chains, func(c nfttable.Chain) bool { return c.Name == chain })
+	}
+	return false
+}

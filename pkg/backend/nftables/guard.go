@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/backend/nftables/elements"
+)
+
+// A Guard is the guard of route_localnet in table inet portguard-localnet.
+type Guard struct{ kernel kernel }
+
+var _ localnet.Guard = (*Guard)(nil)
+
+// NewGuard returns the guard in the calling thread's network namespace.
+func NewGuard() *Guard { return &Guard{netlink{}} }
+
+// Name implements localnet.Guard.
+func (g *Guard) Name() string { return Name }
+
+// Load implements localnet.Guard.
+func (g *Guard) Load() (map[string]localnet.Link, error) {
+	t, err := elements.GuardSpec().Read(g.kernel.reader())
+	if err != nil {
+		return nil, err
+	}
+	return elements.Links(t), nil
+}
+
+// Apply implements localnet.Guard. The table is read again: a few links, and what is
+// broken shows.
+func (g *Guard) Apply(_, want map[string]localnet.Link) error {
+	t, err := elements.GuardSpec().Read(g.kernel.reader())
+	if err != nil {
+		return err
+	}
+	return change(g.kernel, t, elements.WithLinks(t, want))
+}

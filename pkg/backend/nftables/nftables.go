@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nftables is the backend that keeps mappings in a table of nftables of
+// portguard's own, and the guard of route_localnet in another. What is in them is
+// package elements' to know; here they are read and changed.
+package nftables
+
+import (
+	"fmt"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/backend/nftables/elements"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// Name is the backend's.
+const Name = elements.Name
+
+// A Backend keeps mappings in table inet portguard.
+type Backend struct{ kernel kernel }
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New returns the backend for the calling thread's network namespace.
+func New() *Backend { return &Backend{netlink{}} }
+
+// Name implements backend.Backend.
+func (b *Backend) Name() string { return Name }
+
+// Owns implements backend.Backend: the chains of the guard too.
+func (b *Backend) Owns(t nft.Table, chain string) bool { return elements.Owns(t, chain) }
+
+// Load implements backend.Backend. The State is an *elements.State.
+func (b *Backend) Load() (backend.State, error) { return b.load() }
+
+func (b *Backend) load() (*elements.State, error) {
+	t, err := elements.Spec().Read(b.kernel.reader())
+	if err != nil {
+		return nil, err
+	}
+	return elements.NewState(t), nil
+}
+
+// Apply implements backend.Backend. A table of that name that is not ours is an error
+// (nfttable.ErrVersion) if there is anything to change.
+func (b *Backend) Apply(have, want backend.State) error {
+	h, ok1 := have.(*elements.State)
+	w, ok2 := want.(*elements.State)
+	if !ok1 || !ok2 {
+		return fmt.Errorf("nftables: states of another backend: %T, %T", have, want)
+	}
+	return change(b.kernel, h.Table(), w.Table())
+}
+
+// A kernel is what changes need of nf_tables.
+type kernel interface {
+	reader() nfttable.Source
+	apply(b *nft.Batch) error
+	runScript(script string) error
+}
+
+// netlink is the real one.
+type netlink struct{}
+
+func (netlink) reader() nfttable.Source { return nftconn.NewReader() }
+
+func (netlink) apply(b *nft.Batch) error { return nftconn.Apply(b) }
+
+func (netlink) runScript(script string) error { return nftconn.RunScript(script) }
