@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tool
+package run
 
 import (
 	"os"
@@ -16,10 +16,10 @@ func TestRun(t *testing.T) {
 	if err != nil || r.Stdout != "inout\n" || r.Stderr != "err\n" {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if said := r.Said(time.Minute); said != "exit status 3: err" {
+	if said := r.Said(); said != "exit status 3: err" {
 		t.Errorf("it said %q", said)
 	}
-	if r, err = Run(sh, "", time.Minute, "-c", ":"); err != nil || r.Said(time.Minute) != "" {
+	if r, err = Run(sh, "", time.Minute, "-c", ":"); err != nil || r.Said() != "" {
 		t.Errorf("success is %+v, %v", r, err)
 	}
 	if _, err = Run("/does/not/exist", "", time.Minute); err == nil {
@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 
 func TestRunEndsWhatHangs(t *testing.T) {
 	r, err := Run(sh, "", 50*time.Millisecond, "-c", "exec sleep 60")
-	if err != nil || !strings.HasPrefix(r.Said(time.Second), "ended by a signal (killed;") {
+	if err != nil || !strings.HasPrefix(r.Said(), "ended by a signal (killed;") {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
