@@ -11,9 +11,9 @@ import (
 	"github.com/portguard/portguard/pkg/iptsave"
 )
 
-// A base is a base chain of ours: where our jumps to chain go.
+// A base is a base chain of nat: where our jumps to chain go.
 type base struct {
-	table, name, chain string
+	name, chain string
 	// ways are the packets that must get to the chain, each with a jump of its own.
 	ways []way
 	// first asks for the head of the chain, otherwise for the end.
@@ -32,20 +32,20 @@ type way struct {
 // those that are masqueraded.
 func bases(f hostport.Family, sources, from []netip.Prefix) []base {
 	const local = "-m addrtype --dst-type LOCAL"
-	post := base{table: "nat", name: "POSTROUTING", chain: masq, first: true, from: from}
+	in := local
+	if f == hostport.IPv4 {
+		// Only the node itself reaches what is mapped at 127.0.0.1. The kernel drops
+		// what comes in for it when it routes: too late for what has been translated.
+		in = "! -d 127.0.0.0/8 " + local
+	}
+	post := base{name: "POSTROUTING", chain: masq, first: true, from: from}
 	for _, s := range sources {
 		post.ways = append(post.ways, way{s, "-m conntrack --ctstate DNAT"})
 	}
-	out := base{table: "nat", name: "OUTPUT", chain: hostports, ways: []way{{match: local}}}
-	if f == hostport.IPv6 {
-		return []base{{table: "nat", name: "PREROUTING", chain: hostports, ways: []way{{match: local}}}, out, post}
-	}
 	return []base{
-		// Only the node itself reaches what is mapped at 127.0.0.1. The kernel drops
-		// what comes in for it when it routes: too late for what has been translated.
-		{table: "nat", name: "PREROUTING", chain: hostports, ways: []way{{match: "! -d 127.0.0.0/8 " + local}}}, out, post,
-		// route_localnet lets in packets to 127.0.0.0/8, and from there.
-		{table: "mangle", name: "PREROUTING", chain: guard, ways: []way{{match: "-d 127.0.0.0/8"}, {match: "-s 127.0.0.0/8"}}, first: true},
+		{name: "PREROUTING", chain: hostports, ways: []way{{match: in}}},
+		{name: "OUTPUT", chain: hostports, ways: []way{{match: local}}},
+		post,
 	}
 }
 
@@ -97,42 +97,23 @@ func endsBeforeUs(s iptsave.Spec, sources []netip.Prefix) bool {
 	return !ok || src.Not || err != nil || slices.ContainsFunc(sources, p.Overlaps)
 }
 
-// settle makes base chain b hold exactly its jumps, in their place, if their target
+// settleBase makes base chain b hold exactly its jumps, in their place, if their target
 // exists, and none otherwise. A jump that is right is left alone.
-func (t *table) settle(b base) {
-	js := t.jumps[b.name]
-	delete(t.jumps, b.name)
-	if _, ok := t.chains[b.chain]; !ok && !t.unread[b.chain] {
+func (l *Layout) settleBase(b base) {
+	js := l.jumps[b.name]
+	delete(l.jumps, b.name)
+	if _, ok := l.chains[b.chain]; !ok {
 		return
 	}
 	var kept, fresh []jump
 	for _, w := range b.ways {
-		if there := b.find(js, w); len(there) == 1 && !b.misplaced(t.foreign[b.name], there[0].index, w) {
+		if there := b.find(js, w); len(there) == 1 && !b.misplaced(l.foreign[b.name], there[0].index, w) {
 			kept = append(kept, there[0])
 		} else {
 			fresh = append(fresh, jump{text: b.rule(w), index: -1})
 		}
 	}
-	t.jumps[b.name] = append(kept, fresh...)
+	l.jumps[b.name] = append(kept, fresh...)
 }
 
-// mostNear is the most jumps that single networks get in POSTROUTING.
-const mostNear = 4
-
-// near are the sources of packets that may have to be masqueraded: the pods'
-// networks and 127.0.0.0/8. Connections from elsewhere need not ask the rules of
-// every pod. Many networks are one of all addresses.
-func (l *Layout) near() []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range append(l.masqueraded(), l.leading()...) {
-		covers := func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }
-		if slices.ContainsFunc(out, covers) {
-			continue
-		}
-		out = append(slices.DeleteFunc(out, func(o netip.Prefix) bool { return p.Bits() <= o.Bits() && p.Contains(o.Addr()) }), p)
-	}
-	if len(out) > mostNear {
-		return []netip.Prefix{netip.PrefixFrom(l.Family.Wildcard(), 0)}
-	}
-	return out
-}
+func canonical(rule string) string { return iptsave.Rule{Text: rule}.Canonical() }

@@ -3,10 +3,8 @@
 package ruleset
 
 import (
-	"iter"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -16,19 +14,21 @@ import (
 // Claims returns the mappings that are in place, read from the rules alone.
 func (l *Layout) Claims() []hostport.Claim {
 	var out []hostport.Claim
-	nat := l.tables["nat"]
-	for _, name := range nat.sortedChains() {
-		if !strings.HasPrefix(name, dnatPrefix) {
-			continue
-		}
-		for i, r := range nat.chains[name] {
-			c, ok := claim(l.spec(r), l.Family)
+	for _, name := range l.named(isDNAT) {
+		for _, r := range l.chains[name] {
+			if !strings.Contains(r.text, " DNAT ") { // many rules leave something alone
+				continue
+			}
+			s := r.decoded()
+			m, to, ok := s.Mapping(l.Family)
 			if !ok {
 				continue
 			}
-			c.Key, c.Packets = keyOf(name), -1
-			if counts := nat.packets[name]; i < len(counts) && counts[i] != nil {
-				c.Packets = int64(*counts[i])
+			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: -1}
+			c.Owner, _ = hostport.ParseComment(s.Comment())
+			_, c.Part = l.chains[condPrefix+c.Key]
+			if r.packets != nil {
+				c.Packets = int64(*r.packets)
 			}
 			out = append(out, c)
 		}
@@ -36,104 +36,91 @@ func (l *Layout) Claims() []hostport.Claim {
 	return out
 }
 
-// natRules are the rules of nat in chains whose name begins with prefix, in
-// order, each with its chain.
-func (l *Layout) natRules(prefix string) iter.Seq2[string, iptsave.Spec] {
-	return func(yield func(string, iptsave.Spec) bool) {
-		nat := l.tables["nat"]
-		for _, name := range nat.sortedChains() {
-			if !strings.HasPrefix(name, prefix) {
-				continue
-			}
-			for _, r := range nat.chains[name] {
-				if !yield(name, l.spec(r)) {
-					return
-				}
-			}
+// Recover rebuilds as much of an attachment as its rules tell: all but the words of its
+// conditions. It is not ok if none of them is there.
+func (l *Layout) Recover(key string) (a hostport.Attachment, ok bool) {
+	var pod netip.Addr
+	for _, r := range l.chains[dnatPrefix+key] {
+		s := r.decoded()
+		if o, ours := hostport.ParseComment(s.Comment()); ours {
+			a.Owner = o
+		}
+		if m, to, maps := s.Mapping(l.Family); maps {
+			pod = to.Addr()
+			a.Mappings = append(a.Mappings, m)
+		} else if s.Target == "RETURN" {
+			recoverSpared(&a, s)
 		}
 	}
-}
-
-// claim reads one DNAT rule of ours.
-func claim(s iptsave.Spec, f hostport.Family) (hostport.Claim, bool) {
-	m, to, ok := s.Mapping(f)
-	owner, _ := hostport.ParseComment(s.Comment())
-	return hostport.Claim{Owner: owner, Mapping: m, Target: to}, ok
-}
-
-// Target returns the pod address that the attachment's rules lead to.
-func (l *Layout) Target(key string) netip.Addr {
-	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
-		if to, err := netip.ParseAddrPort(l.spec(r).ToDestination()); err == nil {
-			return to.Addr()
-		}
-	}
-	return netip.Addr{}
-}
-
-// Carves returns what the attachment's wildcard mappings leave alone.
-func (l *Layout) Carves(key string) []hostport.Carve {
-	var out []hostport.Carve
-	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
-		s := l.spec(r)
-		d, _ := s.Option("-d")
-		dport, ported := s.Option("--dport")
-		proto, _ := s.Option("-p")
-		n, err := netip.ParsePrefix(d.Value())
-		port, perr := strconv.ParseUint(dport.Value(), 10, 16)
-		p, protoErr := hostport.ParseProto(proto.Value())
-		if s.Target == "RETURN" && ported && err == nil && perr == nil && protoErr == nil {
-			out = append(out, hostport.Carve{Addr: n.Addr(), Proto: p, Port: uint16(port)})
-		}
-	}
-	return slices.Compact(out)
-}
-
-// Excludes returns the whole addresses that the attachment's wildcard mappings
-// leave alone, besides those known and those that all attachments spare: what
-// ADD found on links of infrastructure.
-func (l *Layout) Excludes(key string, known []netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
-	for _, r := range l.tables["nat"].chains[dnatPrefix+key] {
-		s := l.spec(r)
-		d, ok := s.Option("-d")
-		n, err := netip.ParsePrefix(d.Value())
-		_, ported := s.Option("--dport")
-		if s.Target != "RETURN" || !ok || ported || err != nil || !n.IsSingleIP() || n.Addr().IsLoopback() || slices.Contains(known, n) {
+	bits := pod.BitLen()
+	for _, r := range l.chains[masqPrefix+key] {
+		s := r.decoded()
+		if s.Target != "MASQUERADE" {
 			continue
 		}
-		out = append(out, n)
+		out, onLink := s.Option("-o")
+		src := r.source(l.Family)
+		switch {
+		case onLink:
+			a.Localhost, a.Link = true, out.Value()
+		case src.Bits() == 0:
+			a.MasqAll = true
+		case src.Contains(pod):
+			a.SNAT, bits = true, src.Bits()
+		}
 	}
-	return out
+	if pod.IsValid() {
+		a.Pods = []netip.Prefix{netip.PrefixFrom(pod, bits)}
+	}
+	a.Networks = l.networks(key)
+	return a, l.Has(key)
 }
 
-// Networks returns the destinations for which the attachment's connections are
-// masqueraded, as far as they are not its own hostIPs or loopback.
-func (l *Layout) Networks(a hostport.Attachment) []netip.Prefix {
+// recoverSpared adds what a rule leaves alone to carves and excludes, but for what all
+// attachments leave alone.
+func recoverSpared(a *hostport.Attachment, s iptsave.Spec) {
+	d, _ := s.Option("-d")
+	n, err := netip.ParsePrefix(d.Value())
+	switch dport, ported := s.Option("--dport"); {
+	case err != nil:
+	case ported:
+		proto, _ := s.Option("-p")
+		if port, p, ok := portAndProto(dport.Value(), proto.Value()); ok {
+			if c := (hostport.Carve{Addr: n.Addr(), Proto: p, Port: port}); !slices.Contains(a.Carves, c) {
+				a.Carves = append(a.Carves, c)
+			}
+		}
+	case n.Bits() == 8 && n.Addr().IsLoopback(), n.IsSingleIP() && n.Addr() == netip.IPv6Loopback(), n.Bits() == 10 && n.Addr().IsLinkLocalUnicast():
+	default:
+		a.Excludes = append(a.Excludes, n)
+	}
+}
+
+// networks are the destinations for which the attachment's connections are
+// masqueraded, as far as they are not loopback.
+func (l *Layout) networks(key string) []netip.Prefix {
 	var out []netip.Prefix
-	add := func(rule string, not bool) {
-		for _, o := range l.spec(rule).Matches {
-			p, err := netip.ParsePrefix(canonicalPrefix(o.Value()))
-			if o.Name == "--ctorigdst" && o.Not == not && err == nil && !p.Addr().IsLoopback() {
+	add := func(r *rule, not bool) {
+		for _, o := range r.decoded().Matches {
+			if p, ok := prefix(o.Value()); ok && o.Name == "--ctorigdst" && o.Not == not && !p.Addr().IsLoopback() {
 				out = append(out, p)
 			}
 		}
 	}
-	for _, r := range l.tables["nat"].chains[masqPrefix+a.Owner.Key()] {
+	for _, r := range l.chains[masqPrefix+key] {
 		add(r, true)
 	}
-	for _, r := range l.tables["nat"].chains[masq] {
-		if keyOf(l.targetOf(r)) == a.Owner.Key() {
-			add(r, false)
-		}
+	for _, r := range l.shared(masq).of[key] {
+		add(r, false)
 	}
 	return out
 }
 
-// canonicalPrefix gives a single address its length.
-func canonicalPrefix(s string) string {
+// prefix reads a network, or a single address.
+func prefix(s string) (netip.Prefix, bool) {
 	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()).String()
+		return netip.PrefixFrom(a, a.BitLen()), true
 	}
-	return s
+	p, err := netip.ParsePrefix(s)
+	return p, err == nil
 }

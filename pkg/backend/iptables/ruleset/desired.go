@@ -3,45 +3,32 @@
 package ruleset
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
 )
-
-// Node is what the desired rules need to know of the node besides the
-// attachments.
-type Node struct {
-	// Sets are those of ServiceSets that exist.
-	Sets []Set
-	// RouteLocalnet tells, for the links that attachments map localhost on,
-	// whether the sysctl was on before.
-	RouteLocalnet map[string]bool
-}
 
 // Put returns l with the attachment's rules as they must be, replacing those it
 // has and those of the keys in instead, and with everything they share in its
-// place.
-func (l *Layout) Put(a hostport.Attachment, n Node, instead ...string) *Layout {
-	d := l.clone()
-	key := a.Owner.Key()
-	for _, k := range append(instead, key) {
-		d.remove(k)
-	}
-	if _, ok := a.Pod(l.Family); ok && len(a.Of(l.Family)) > 0 {
-		nat := d.tables["nat"]
-		nat.chains[dnatPrefix+key] = dnatRules(a, l.Family)
-		d.enter(a)
-		if rules, jumps := masqRules(a, l.Family), masqJumps(a, l.Family); len(rules) > 0 && len(jumps) > 0 {
-			nat.chains[masqPrefix+key] = rules
-			nat.chains[masq] = append(nat.chains[masq], jumps...)
+// place. Sets are those of ServiceSets that exist.
+func (l *Layout) Put(a hostport.Attachment, sets []Set, instead ...string) *Layout {
+	d, key := l.clone(), a.Owner.Key()
+	d.remove(slices.DeleteFunc(slices.Clone(instead), func(k string) bool { return k == key })...)
+	own := ownChains(a, l.Family)
+	maps.DeleteFunc(d.chains, func(name string, _ []*rule) bool { return keyOf(name) == key && own[name] == nil })
+	for name, rules := range own {
+		if !sameRules(d.chains[name], rules) {
+			d.chains[name] = rules
 		}
 	}
-	d.services(n.Sets)
-	d.finish(n)
+	d.lead(hostports, key, entries(a, l.Family))
+	d.lead(masq, key, masqJumps(a, l.Family))
+	d.services(sets)
+	d.settle()
 	return d
 }
 
@@ -49,119 +36,109 @@ func (l *Layout) Put(a hostport.Attachment, n Node, instead ...string) *Layout {
 // nobody shares any more.
 func (l *Layout) Remove(keys ...string) *Layout {
 	d := l.clone()
-	for _, k := range keys {
-		d.remove(k)
-	}
-	d.finish(Node{})
+	d.remove(keys...)
+	d.settle()
 	return d
 }
 
-func (l *Layout) remove(key string) {
-	if key == "" {
+func (l *Layout) remove(keys ...string) {
+	if len(keys) == 0 {
 		return
 	}
-	for _, t := range l.tables {
-		maps.DeleteFunc(t.chains, func(name string, _ []string) bool { return keyOf(name) == key })
-		for name, rules := range t.chains {
-			if keyOf(name) == "" { // nothing else leads to attachments
-				t.chains[name] = slices.DeleteFunc(rules, func(r string) bool { return keyOf(l.targetOf(r)) == key })
-			}
+	gone := func(chain string) bool { return slices.Contains(keys, keyOf(chain)) && keyOf(chain) != "" }
+	maps.DeleteFunc(l.chains, func(name string, _ []*rule) bool { return gone(name) })
+	for _, chain := range []string{hostports, masq} {
+		if rules, ok := l.chains[chain]; ok {
+			l.chains[chain] = slices.DeleteFunc(slices.Clone(rules), func(r *rule) bool { return gone(r.target()) })
 		}
 	}
+}
+
+// lead makes a shared chain lead to an attachment with exactly those rules. If they are
+// there they keep their place.
+func (l *Layout) lead(chain, key string, want []*rule) {
+	have := slices.DeleteFunc(slices.Clone(l.chains[chain]), func(r *rule) bool { return keyOf(r.target()) != key })
+	if sameRules(have, want) {
+		return
+	}
+	rest := slices.DeleteFunc(slices.Clone(l.chains[chain]), func(r *rule) bool { return keyOf(r.target()) == key })
+	l.chains[chain] = append(rest, want...)
 }
 
 // services puts the rules that spare Services first and drops old ones.
 func (l *Layout) services(sets []Set) {
-	nat := l.tables["nat"]
-	if rules, ok := nat.chains[hostports]; ok {
-		keep := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return l.targetOf(r) == "RETURN" })
-		want := serviceRules(sets)
-		if len(rules)-len(keep) == len(want) && l.equalRules(rules[:len(want)], want) {
-			return
-		}
-		nat.chains[hostports] = append(want, keep...)
-	}
-}
-
-func (l *Layout) equalRules(a, b []string) bool {
-	return slices.EqualFunc(a, b, func(x, y string) bool { return l.canonical(x) == l.canonical(y) })
-}
-
-func canonical(rule string) string { return iptsave.Rule{Text: rule}.Canonical() }
-
-// finish drops shared chains without a user, keeps the guard for the links that
-// need it, and makes the jumps fit.
-func (l *Layout) finish(n Node) {
-	nat, mangle := l.tables["nat"], l.tables["mangle"]
-	l.prune()
-	for _, chain := range []string{hostports, masq} {
-		if !l.kept(chain) {
-			delete(nat.chains, chain)
-		}
-	}
-	l.guards(mangle, n)
-	for _, b := range bases(l.Family, l.near(), l.masqueraded()) {
-		l.tables[b.table].settle(b)
-	}
-}
-
-// guards keeps one rule for each link that some attachment maps localhost on.
-func (l *Layout) guards(mangle *table, n Node) {
-	links := l.Links()
-	var rules []string
-	for _, r := range mangle.chains[guard] {
-		o, _ := l.spec(r).Option("-i")
-		if i := slices.Index(links, o.Value()); i >= 0 {
-			rules = append(rules, r)
-			links = slices.Delete(links, i, i+1)
-		}
-	}
-	for _, link := range links {
-		rules = append(rules, guardRule(link, n.RouteLocalnet[link]))
-	}
-	if len(rules) == 0 {
-		delete(mangle.chains, guard)
+	rules, ok := l.chains[hostports]
+	if !ok {
 		return
 	}
-	mangle.chains[guard] = rules
+	keep := slices.DeleteFunc(slices.Clone(rules), func(r *rule) bool { return r.target() == "RETURN" })
+	want := serviceRules(sets)
+	if len(rules)-len(keep) != len(want) || !sameRules(rules[:len(want)], want) {
+		l.chains[hostports] = append(want, keep...)
+	}
 }
 
-// Links returns the links over which localhost is mapped, in a fixed order. The
-// masquerade rules for 127.0.0.0/8 name them.
-func (l *Layout) Links() []string {
-	var out []string
-	for _, link := range l.linksBeside() {
-		if !slices.Contains(out, link) {
-			out = append(out, link)
+// settle drops shared chains that lead to nobody, and makes the jumps fit.
+func (l *Layout) settle() {
+	for _, chain := range []string{hostports, masq} {
+		if !slices.ContainsFunc(l.chains[chain], func(r *rule) bool { return keyOf(r.target()) != "" }) {
+			delete(l.chains, chain)
 		}
 	}
-	for _, spec := range l.natRules(masqPrefix) {
-		if o, ok := spec.Option("-o"); ok && !slices.Contains(out, o.Value()) {
-			out = append(out, o.Value())
-		}
+	from := l.masqueraded()
+	for _, b := range bases(l.Family, l.near(from), from) {
+		l.settleBase(b)
 	}
-	return out
 }
 
 // masqueraded are the sources that the attachments masquerade.
 func (l *Layout) masqueraded() []netip.Prefix {
-	out := l.sourcesBeside()
-	for _, spec := range l.natRules(masqPrefix) {
-		if p := l.source(spec); spec.Target == "MASQUERADE" && p.IsValid() && !slices.Contains(out, p) {
-			out = append(out, p)
+	var out []netip.Prefix
+	seen := map[netip.Prefix]bool{}
+	for _, chain := range l.named(func(c string) bool { return strings.HasPrefix(c, masqPrefix) }) {
+		for _, r := range l.chains[chain] {
+			if r.target() != "MASQUERADE" {
+				continue
+			}
+			if p := r.source(l.Family); p.IsValid() && !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+			}
 		}
 	}
 	return out
 }
 
-// Guarded returns the links that have a guard, with whether route_localnet was
-// on before it.
-func (l *Layout) Guarded() map[string]bool {
-	out := map[string]bool{}
-	for _, r := range l.tables["mangle"].chains[guard] {
-		s := l.spec(r)
-		if o, ok := s.Option("-i"); ok {
-			out[o.Value()] = !strings.HasSuffix(s.Comment(), " 0")
+// source is what a rule compares the source with, all addresses if it does not.
+func (r *rule) source(f hostport.Family) netip.Prefix {
+	if text, ok := strings.CutPrefix(r.text, "-s "); ok {
+		text, _, _ = strings.Cut(text, " ")
+		p, _ := netip.ParsePrefix(text)
+		return p
+	}
+	if o, ok := r.decoded().Option("-s"); ok {
+		p, _ := netip.ParsePrefix(o.Value())
+		return p
+	}
+	return netip.PrefixFrom(f.Wildcard(), 0)
+}
+
+// mostNear is the most jumps that single networks get in POSTROUTING.
+const mostNear = 4
+
+// near are the sources of packets that may have to be masqueraded: the pods'
+// networks and 127.0.0.0/8. Connections from elsewhere need not ask the rules of
+// every pod. Many networks are one of all addresses.
+func (l *Layout) near(masqueraded []netip.Prefix) []netip.Prefix {
+	widest := slices.Clone(masqueraded)
+	slices.SortStableFunc(widest, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) })
+	var out []netip.Prefix
+	for _, p := range widest {
+		if slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Contains(p.Addr()) }) {
+			continue
+		}
+		if out = append(out, p); len(out) > mostNear {
+			return []netip.Prefix{netip.PrefixFrom(l.Family.Wildcard(), 0)}
 		}
 	}
 	return out

@@ -4,64 +4,71 @@ package ruleset
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 )
 
 // Diff returns what iptables-restore --noflush must read to get from have to
-// want, "" if they are the same. Each table is one commit.
+// want, "" if they are the same. It is one commit. Nothing in it refers to a chain that
+// is not there: it declares chains, deletes rules, appends rules, drops chains.
 func Diff(have, want *Layout) string {
-	var b strings.Builder
-	for _, name := range tableNames() {
-		lines := diffTable(have.tables[name], want.tables[name], want)
-		if len(lines) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "*%s\n%s\nCOMMIT\n", name, strings.Join(lines, "\n"))
-	}
-	return b.String()
-}
-
-// diffTable orders its lines so that nothing refers to a chain that is not
-// there: declare, delete, append, drop. A declaration empties a chain.
-func diffTable(have, want *table, l *Layout) []string {
-	var declare, del, add, drop []string
-	for _, name := range want.sortedChains() {
+	var declare, del, add []string
+	for _, name := range want.changed(have) {
 		old, there := have.chains[name]
-		there = there || have.unread[name]
 		rules := want.chains[name]
 		gone, fresh, ok := edit(old, rules)
-		whole := keyOf(name) != "" && len(gone)+len(fresh) > 0 || !have.unread[name] && slices.ContainsFunc(gone, l.conditional)
-		if there && ok && !whole {
-			del = appendRules(del, "-D "+name, gone)
-			add = appendRules(add, "-A "+name, fresh)
+		if there && ok && keyOf(name) == "" {
+			del, add = appendRules(del, "-D "+name, gone), appendRules(add, "-A "+name, fresh)
 			continue
 		}
+		// A declaration empties a chain. Those of an attachment are always written as a
+		// whole: iptables does not find some of a user's conditions again by their text
+		// (recent, connlimit), so rules with them cannot be deleted.
 		declare = append(declare, ":"+name+" - [0:0]")
 		add = appendRules(add, "-A "+name, rules)
 	}
-	for _, name := range have.sortedChains() {
-		if _, keep := want.chains[name]; !keep {
-			drop = append(drop, "-F "+name, "-X "+name)
+	jumpsOut, jumpsIn := diffJumps(have, want)
+	lines := slices.Concat(declare, del, jumpsOut, add, jumpsIn, drop(have, want))
+	if len(lines) == 0 {
+		return ""
+	}
+	return "*nat\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
+}
+
+// changed are the chains of l that have not the same rules in another Layout.
+func (l *Layout) changed(have *Layout) []string {
+	return l.named(func(name string) bool {
+		old, there := have.chains[name]
+		return !there || !slices.EqualFunc(old, l.chains[name], func(a, b *rule) bool { return a == b || a.text == b.text })
+	})
+}
+
+// drop removes chains that are not wanted. Their jumps to each other must be gone before.
+func drop(have, want *Layout) (lines []string) {
+	gone := have.named(func(name string) bool { _, keep := want.chains[name]; return !keep })
+	for _, verb := range []string{"-F ", "-X "} {
+		for _, name := range gone {
+			lines = append(lines, verb+name)
 		}
 	}
-	// Jumps of chains that go away must be gone before "-X".
-	sort.SliceStable(drop, func(i, j int) bool { return drop[i][:2] < drop[j][:2] })
-	for _, name := range baseNames(have, want) {
-		js, ws := have.jumps[name], want.jumps[name]
-		if slices.Equal(js, ws) {
-			continue
-		}
-		gone, fresh := editJumps(js, ws)
+	return lines
+}
+
+// diffJumps deletes and inserts jumps in base chains.
+func diffJumps(have, want *Layout) (del, add []string) {
+	names := maps.Clone(have.jumps)
+	maps.Copy(names, want.jumps)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		gone, fresh := editJumps(have.jumps[name], want.jumps[name])
 		for _, j := range gone {
 			del = append(del, "-D "+name+" "+j.text)
 		}
 		for _, j := range fresh {
-			add = append(add, insert(name, j, l))
+			add = append(add, insert(name, j))
 		}
 	}
-	return slices.Concat(declare, del, add, drop)
+	return del, add
 }
 
 // editJumps returns what to delete and what to insert. On the way back to what was
@@ -75,62 +82,39 @@ func editJumps(have, want []jump) (gone, fresh []jump) {
 	return slices.DeleteFunc(slices.Clone(have), in(want)), fresh
 }
 
-// insert writes a jump at its index, or where its base wants it.
-func insert(name string, j jump, l *Layout) string {
-	if j.index >= 0 {
+// insert writes a jump at its index, or where its base wants it: those to the
+// masquerading first, those to the mappings last, behind KUBE-SERVICES.
+func insert(name string, j jump) string {
+	switch {
+	case j.index >= 0:
 		return fmt.Sprintf("-I %s %d %s", name, j.index+1, j.text)
-	}
-	for _, b := range bases(l.Family, nil, nil) {
-		if b.first && b.name == name && b.chain == l.targetOf(j.text) {
-			return fmt.Sprintf("-I %s 1 %s", name, j.text)
-		}
+	case strings.HasSuffix(j.text, " "+masq):
+		return fmt.Sprintf("-I %s 1 %s", name, j.text)
 	}
 	return "-A " + name + " " + j.text
 }
 
-func baseNames(a, b *table) []string {
-	var out []string
-	for _, m := range []map[string][]jump{a.jumps, b.jumps} {
-		for n := range m {
-			if !slices.Contains(out, n) {
-				out = append(out, n)
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 // edit returns what to delete from have and to append to it to get want. It
-// fails if appending is not enough.
-func edit(have, want []string) (gone, fresh []string, ok bool) {
-	var kept []string
-	left := slices.Clone(want)
+// fails if that is not enough.
+func edit(have, want []*rule) (gone, fresh []*rule, ok bool) {
+	kept := 0
 	for _, r := range have {
-		if i := slices.Index(left, r); i >= 0 {
-			kept = append(kept, r)
-			left = slices.Delete(left, i, i+1)
-			continue
+		if kept < len(want) && r.text == want[kept].text {
+			kept++
+		} else {
+			gone = append(gone, r)
 		}
-		gone = append(gone, r)
 	}
-	if len(kept) > len(want) || !slices.Equal(kept, want[:len(kept)]) {
-		return nil, nil, false
-	}
-	return gone, want[len(kept):], true
+	// A rule is deleted where its text stands first.
+	twice := slices.ContainsFunc(gone, func(g *rule) bool {
+		return slices.ContainsFunc(want[:kept], func(w *rule) bool { return w.text == g.text })
+	})
+	return gone, want[kept:], !twice
 }
 
-func appendRules(lines []string, verb string, rules []string) []string {
+func appendRules(lines []string, verb string, rules []*rule) []string {
 	for _, r := range rules {
-		lines = append(lines, verb+" "+r)
+		lines = append(lines, verb+" "+r.text)
 	}
 	return lines
-}
-
-// conditional reports whether a rule holds a user's conditions: iptables does not find
-// some of them again by their text (recent, connlimit), so they cannot be deleted by it.
-func (l *Layout) conditional(rule string) bool {
-	s := l.spec(rule)
-	ports := l.ports(rule)
-	return keyOf(s.Target) != "" && len(ports) > 0 && l.canonical(entryRule(l.protoOf(rule), ports, s.Comment(), nil, keyOf(s.Target))) != l.canonical(rule)
 }

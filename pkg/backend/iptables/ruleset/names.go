@@ -2,16 +2,19 @@
 
 package ruleset
 
-import "strings"
+import (
+	"strings"
+)
 
 // Chains of portguard. Changing a name orphans the rules of running pods.
 const (
-	hostports = "PORTGUARD-HOSTPORTS" // nat: jumps for attachments and protocols, or for ranges of ports
+	hostports = "PORTGUARD-HOSTPORTS" // nat: jumps for attachments and protocols
 	masq      = "PORTGUARD-MASQ"      // nat: one jump for each attachment
 	guard     = "PORTGUARD-GUARD"     // mangle: one rule for each link with route_localnet
 
 	// The rest of the name is Owner.Key; 28 characters are the most that
 	// xtables allows (XT_EXTENSION_MAXNAMELEN is 29 with the NUL).
+	condPrefix = "PGC-" // the user's conditions, if there are any
 	dnatPrefix = "PGD-"
 	masqPrefix = "PGM-"
 	keyLen     = 24
@@ -20,17 +23,28 @@ const (
 // sharedComment marks the rules that belong to no single attachment.
 const sharedComment = "portguard"
 
-// IsOurs reports whether a chain is portguard's.
-func IsOurs(chain string) bool {
-	return strings.HasPrefix(chain, "PORTGUARD-") || keyOf(chain) != ""
+// IsOurs reports whether a chain of a table is portguard's.
+func IsOurs(table, chain string) bool {
+	switch table {
+	case "nat":
+		return chain == hostports || chain == masq || keyOf(chain) != ""
+	case "mangle":
+		return chain == guard
+	}
+	return false
 }
 
 // keyOf returns the owner's key in the name of an attachment's chain.
 func keyOf(chain string) string {
-	for _, p := range []string{dnatPrefix, masqPrefix} {
-		if k, ok := strings.CutPrefix(chain, p); ok && len(k) == keyLen {
-			return k
-		}
+	if len(chain) != len(dnatPrefix)+keyLen {
+		return ""
+	}
+	switch chain[:len(dnatPrefix)] {
+	case condPrefix, dnatPrefix, masqPrefix:
+		return chain[len(dnatPrefix):]
 	}
 	return ""
 }
+
+// isDNAT reports whether a chain translates for an attachment.
+func isDNAT(chain string) bool { return strings.HasPrefix(chain, dnatPrefix) && keyOf(chain) != "" }

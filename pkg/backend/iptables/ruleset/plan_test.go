@@ -36,10 +36,10 @@ func golden(t *testing.T, file, got string) {
 func TestPlanOfADualStackAttachment(t *testing.T) {
 	for _, f := range hostport.Families() {
 		k := newFake()
-		node := Node{Sets: ServiceSets(f)[:2], RouteLocalnet: map[string]bool{"veth1": true}}
-		plan := k.put(t, f, dualStack(), node)
+		sets := ServiceSets(f)[:2]
+		plan := k.put(t, f, dualStack(), sets)
 		golden(t, "testdata/add-"+strings.ToLower(f.String())+".golden", plan)
-		if again := k.put(t, f, dualStack(), node); again != "" {
+		if again := k.put(t, f, dualStack(), sets); again != "" {
 			t.Errorf("%s: putting it again changes\n%s", f, again)
 		}
 	}
@@ -47,7 +47,7 @@ func TestPlanOfADualStackAttachment(t *testing.T) {
 
 func TestPlanOfARemoval(t *testing.T) {
 	k := newFake()
-	k.put(t, hostport.IPv4, dualStack(), Node{})
+	k.put(t, hostport.IPv4, dualStack(), nil)
 	have := k.layout(t, hostport.IPv4)
 	golden(t, "testdata/del.golden", Diff(have, have.Remove(dualStack().Owner.Key())))
 }
@@ -68,7 +68,7 @@ func TestRemovalRestoresWhatWasBefore(t *testing.T) {
 	for _, f := range hostport.Families() {
 		k := foreign()
 		before := k.save()
-		k.put(t, f, dualStack(), Node{Sets: ServiceSets(f)})
+		k.put(t, f, dualStack(), ServiceSets(f))
 		if k.save() == before {
 			t.Fatalf("%s: nothing was put", f)
 		}
@@ -85,10 +85,10 @@ func TestRemovalRestoresWhatWasBefore(t *testing.T) {
 
 func TestPutThenRemoveIsNoDifference(t *testing.T) {
 	k := foreign()
-	k.put(t, hostport.IPv4, simple("other", "veth9", 90), Node{})
+	k.put(t, hostport.IPv4, simple("other", "veth9", 90), nil)
 	have := k.layout(t, hostport.IPv4)
 	a := dualStack()
-	if diff := Diff(have, have.Put(a, Node{}).Remove(a.Owner.Key())); diff != "" {
+	if diff := Diff(have, have.Put(a, nil).Remove(a.Owner.Key())); diff != "" {
 		t.Errorf("plan is not empty:\n%s", diff)
 	}
 }
@@ -96,10 +96,10 @@ func TestPutThenRemoveIsNoDifference(t *testing.T) {
 // A plan backwards undoes it, to the place of every rule.
 func TestTheWayBackRestoresWhatWasBefore(t *testing.T) {
 	k := foreign()
-	k.put(t, hostport.IPv4, simple("other", "veth9", 90), Node{})
+	k.put(t, hostport.IPv4, simple("other", "veth9", 90), nil)
 	k["nat"]["PREROUTING"] = append(k["nat"]["PREROUTING"], "-p udp -j ACCEPT")
 	before, have := k.save(), k.layout(t, hostport.IPv4)
-	k.put(t, hostport.IPv4, dualStack(), Node{})
+	k.put(t, hostport.IPv4, dualStack(), nil)
 	k.apply(t, Diff(k.layout(t, hostport.IPv4), have))
 	if diff := cmp.Diff(before, k.save()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -134,7 +134,7 @@ func TestRandomPlansArrive(t *testing.T) {
 				delete(live, key)
 				k.remove(t, hostport.IPv4, key)
 			default:
-				k.put(t, hostport.IPv4, a, Node{Sets: ServiceSets(hostport.IPv4)[:r.IntN(3)]})
+				k.put(t, hostport.IPv4, a, ServiceSets(hostport.IPv4)[:r.IntN(3)])
 				live[key] = a
 			}
 			l := k.layout(t, hostport.IPv4)
@@ -158,13 +158,13 @@ func TestRandomPlansArrive(t *testing.T) {
 
 func TestNamesFitTheKernel(t *testing.T) {
 	a := dualStack()
-	for _, n := range []string{hostports, masq, guard, dnatPrefix + a.Owner.Key(), masqPrefix + a.Owner.Key()} {
-		if len(n) > 28 || !IsOurs(n) {
-			t.Errorf("chain %s has %d characters, ours: %v", n, len(n), IsOurs(n))
+	for _, n := range []string{hostports, masq, condPrefix + a.Owner.Key(), dnatPrefix + a.Owner.Key(), masqPrefix + a.Owner.Key()} {
+		if len(n) > 28 || !IsOurs("nat", n) || IsOurs("filter", n) || IsOurs("mangle", n) {
+			t.Errorf("chain %s has %d characters, ours: %v", n, len(n), IsOurs("nat", n))
 		}
 	}
-	for _, n := range []string{"", "KUBE-SERVICES", "PGD-SHORT", "PORTGUARD", "PREROUTING", "DNAT"} {
-		if IsOurs(n) {
+	for _, n := range []string{"", "KUBE-SERVICES", "PGD-SHORT", "PORTGUARD", "PREROUTING", "DNAT", guard, "PORTGUARD-OTHER"} {
+		if IsOurs("nat", n) {
 			t.Errorf("%q is not ours", n)
 		}
 	}
@@ -184,7 +184,7 @@ func TestManyPortsAreCutIntoMultiports(t *testing.T) {
 		a.Mappings = append(a.Mappings, mapping(4, "", hostport.TCP, 100+p, p+1))
 	}
 	k := newFake()
-	k.put(t, hostport.IPv4, a, Node{})
+	k.put(t, hostport.IPv4, a, nil)
 	var sizes []int
 	for _, r := range k["nat"][hostports] {
 		sizes = append(sizes, strings.Count(r, ",")+1)

@@ -21,7 +21,7 @@ type fake map[string]map[string][]string
 
 func newFake() fake {
 	return fake{
-		"mangle": {"PREROUTING": nil, "POSTROUTING": nil},
+		"mangle": {"PREROUTING": nil},
 		"nat":    {"PREROUTING": nil, "OUTPUT": nil, "POSTROUTING": nil},
 	}
 }
@@ -63,9 +63,21 @@ func (k fake) layout(t testing.TB, f hostport.Family) *Layout {
 	return FromDump(d, f)
 }
 
+func (k fake) parse() (*Layout, error) {
+	d, err := iptsave.Parse(k.save())
+	return FromDump(d, v4), err
+}
+
 // apply runs a plan.
 func (k fake) apply(t testing.TB, script string) {
 	t.Helper()
+	if err := k.run(script); err != nil {
+		t.Fatalf("%v\nof plan\n%s", err, script)
+	}
+}
+
+// run runs a plan, after which no rule leads to a chain that is not there.
+func (k fake) run(script string) error {
 	var chains map[string][]string
 	for line := range strings.Lines(script) {
 		line = strings.TrimSuffix(line, "\n")
@@ -77,20 +89,20 @@ func (k fake) apply(t testing.TB, script string) {
 			continue
 		}
 		if err := run(chains, line); err != nil {
-			t.Fatalf("line %q: %v\nof plan\n%s", line, err, script)
+			return fmt.Errorf("line %q: %w", line, err)
 		}
 	}
 	for _, chains := range k {
 		for c, rules := range chains {
 			for _, r := range rules {
-				if to := targetOf(r); strings.HasPrefix(to, "P") && chains[to] == nil {
-					if _, ok := chains[to]; !ok {
-						t.Fatalf("rule %q of %s leads to no chain\nof plan\n%s", r, c, script)
-					}
+				to := targetOf(r)
+				if _, ok := chains[to]; !ok && strings.HasPrefix(to, "P") {
+					return fmt.Errorf("rule %q of %s leads to no chain", r, c)
 				}
 			}
 		}
 	}
+	return nil
 }
 
 func run(chains map[string][]string, line string) error {
@@ -145,10 +157,10 @@ func run(chains map[string][]string, line string) error {
 }
 
 // put applies an attachment and returns the plan.
-func (k fake) put(t testing.TB, f hostport.Family, a hostport.Attachment, n Node, instead ...string) string {
+func (k fake) put(t testing.TB, f hostport.Family, a hostport.Attachment, sets []Set, instead ...string) string {
 	t.Helper()
 	have := k.layout(t, f)
-	plan := Diff(have, have.Put(a, n, instead...))
+	plan := Diff(have, have.Put(a, sets, instead...))
 	k.apply(t, plan)
 	return plan
 }

@@ -3,31 +3,90 @@
 package ruleset
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
 )
 
 // maxMultiport is XT_MULTI_PORTS, the most ports one multiport match takes.
 const maxMultiport = 15
 
-// dnatRules are the attachment's chain: specific addresses first, then what
+// ownChains are the chains of an attachment alone.
+func ownChains(a hostport.Attachment, f hostport.Family) map[string][]*rule {
+	out, key := map[string][]*rule{}, a.Owner.Key()
+	if !present(a, f) {
+		return out
+	}
+	out[dnatPrefix+key] = dnatRules(a, f)
+	if len(a.Conditions(f)) > 0 {
+		out[condPrefix+key] = portRules(a, f, a.Conditions(f), dnatPrefix+key)
+	}
+	if len(masqJumps(a, f)) > 0 {
+		out[masqPrefix+key] = masqRules(a, f)
+	}
+	return out
+}
+
+// present reports whether an attachment has anything in the rules of a family.
+func present(a hostport.Attachment, f hostport.Family) bool {
+	_, ok := a.Pod(f)
+	return ok && len(a.Of(f)) > 0
+}
+
+// entries are the rules of the shared chain that lead to an attachment, or to its
+// conditions.
+func entries(a hostport.Attachment, f hostport.Family) []*rule {
+	switch key := a.Owner.Key(); {
+	case !present(a, f):
+		return nil
+	case len(a.Conditions(f)) > 0:
+		return portRules(a, f, nil, condPrefix+key)
+	default:
+		return portRules(a, f, nil, dnatPrefix+key)
+	}
+}
+
+// portRules lead to a chain: one rule a protocol and 15 ports. A packet that does not
+// meet the conditions goes on to the next attachment.
+func portRules(a hostport.Attachment, f hostport.Family, conditions []string, chain string) []*rule {
+	var out []*rule
+	for _, proto := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
+		var ports []string
+		for _, m := range a.Of(f) {
+			if port := strconv.Itoa(int(m.HostPort)); m.Proto == proto && !slices.Contains(ports, port) {
+				ports = append(ports, port)
+			}
+		}
+		for chunk := range slices.Chunk(ports, maxMultiport) {
+			args := []string{"-p", proto.String(), "-m", "multiport", "--dports", strings.Join(chunk, ",")}
+			if len(chunk) == 1 && len(conditions) == 0 { // iptables-nft has an expression for it
+				args = []string{"-p", proto.String(), "-m", proto.String(), "--dport", chunk[0]}
+			}
+			// The comment, which is a match too, stands behind the ports: most packets
+			// get no further.
+			args = append(append(args, "-m", "comment", "--comment", a.Owner.Comment()), conditions...)
+			out = append(out, newRule(append(args, "-j", chain)...))
+		}
+	}
+	return out
+}
+
+// dnatRules are the attachment's mappings: specific addresses first, then what
 // wildcard mappings leave alone, then the wildcards.
-func dnatRules(a hostport.Attachment, f hostport.Family) []string {
+func dnatRules(a hostport.Attachment, f hostport.Family) []*rule {
 	pod, _ := a.Pod(f)
-	var specific, wildcard []string
+	var specific, wildcard []*rule
 	for _, m := range a.Of(f) {
 		args := []string{"-p", m.Proto.String(), "-m", m.Proto.String(), "--dport", strconv.Itoa(int(m.HostPort)),
 			"-m", "comment", "--comment", a.Owner.Comment(),
 			"-j", "DNAT", "--to-destination", netip.AddrPortFrom(pod.Addr(), m.ContainerPort).String()}
 		if m.Wildcard() {
-			wildcard = append(wildcard, iptsave.Join(args...))
+			wildcard = append(wildcard, newRule(args...))
 		} else {
-			specific = append(specific, iptsave.Join(append([]string{"-d", host(m.HostIP)}, args...)...))
+			specific = append(specific, newRule(append([]string{"-d", host(m.HostIP)}, args...)...))
 		}
 	}
 	if len(wildcard) == 0 {
@@ -37,10 +96,10 @@ func dnatRules(a hostport.Attachment, f hostport.Family) []string {
 }
 
 // spareRules return before the wildcard mappings. Attachment.Spared says the same.
-func spareRules(a hostport.Attachment, f hostport.Family) []string {
+func spareRules(a hostport.Attachment, f hostport.Family) []*rule {
 	tail := []string{"-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN"}
-	var out []string
-	spare := func(match ...string) { out = append(out, iptsave.Join(append(match, tail...)...)) }
+	var out []*rule
+	spare := func(match ...string) { out = append(out, newRule(append(match, tail...)...)) }
 	switch {
 	case f == hostport.IPv6:
 		spare("-d", "::1/128")
@@ -67,7 +126,7 @@ func spareRules(a hostport.Attachment, f hostport.Family) []string {
 // and neighbours on the pod's network, and 127.0.0.1. They match only
 // connections that were translated from this hostPort to this pod, so they need
 // no packet marks.
-func masqRules(a hostport.Attachment, f hostport.Family) []string {
+func masqRules(a hostport.Attachment, f hostport.Family) []*rule {
 	sources := masqSources(a, f)
 	if len(sources) == 0 {
 		return nil
@@ -81,7 +140,7 @@ func masqRules(a hostport.Attachment, f hostport.Family) []string {
 			}
 			args = append(args, "--ctorigdstport", strconv.Itoa(int(m.HostPort)),
 				"-m", "comment", "--comment", a.Owner.Comment(), "-j", "MASQUERADE")
-			out = append(out, iptsave.Join(args...))
+			out = append(out, newRule(args...))
 		}
 	}
 	return out
@@ -98,8 +157,7 @@ func masqSources(a hostport.Attachment, f hostport.Family) [][]string {
 		out = append(out, []string{"-s", pod.Masked().String()})
 	}
 	if f == hostport.IPv4 && a.Localhost {
-		// Also with masqAll: the link named here is how the guard is known to
-		// be in use.
+		// Also with masqAll, so that the rules tell the link.
 		out = append(out, []string{"-s", "127.0.0.0/8", "-o", a.Link})
 	}
 	return out
@@ -114,7 +172,7 @@ const mostNetworks = 16
 // node's. One to a Service may have the same port and lead to the same pod; its
 // destination tells it from one to the hostPort. One rule, because the kernel
 // validates a chain for each rule that leads to it.
-func elsewhere(a hostport.Attachment, f hostport.Family) []string {
+func elsewhere(a hostport.Attachment, f hostport.Family) []*rule {
 	nets := masqNetworks(a, f)
 	if len(nets) == 0 || len(nets) > mostNetworks {
 		return nil
@@ -123,22 +181,25 @@ func elsewhere(a hostport.Attachment, f hostport.Family) []string {
 	for _, n := range nets {
 		args = append(args, "-m", "conntrack", "!", "--ctorigdst", n.String())
 	}
-	return []string{iptsave.Join(append(args, "-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN")...)}
+	return []*rule{newRule(append(args, "-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN")...)}
 }
 
 // masqJumps lead from the shared chain to the attachment's masquerade rules: for
 // everything to the pod, or each of so many networks that one rule could not.
-func masqJumps(a hostport.Attachment, f hostport.Family) []string {
+func masqJumps(a hostport.Attachment, f hostport.Family) []*rule {
+	if !present(a, f) || len(masqSources(a, f)) == 0 {
+		return nil
+	}
 	pod, _ := a.Pod(f)
 	nets := masqNetworks(a, f)
 	args := []string{"-d", host(pod.Addr())}
 	tail := []string{"-m", "comment", "--comment", a.Owner.Comment(), "-j", masqPrefix + a.Owner.Key()}
 	if len(nets) > 0 && len(nets) <= mostNetworks {
-		return []string{iptsave.Join(slices.Concat(args, tail)...)}
+		return []*rule{newRule(slices.Concat(args, tail)...)}
 	}
-	var out []string
+	var out []*rule
 	for _, n := range nets {
-		out = append(out, iptsave.Join(slices.Concat(args, []string{"-m", "conntrack", "--ctorigdst", n.String()}, tail)...))
+		out = append(out, newRule(slices.Concat(args, []string{"-m", "conntrack", "--ctorigdst", n.String()}, tail)...))
 	}
 	return out
 }
@@ -165,64 +226,12 @@ func masqNetworks(a hostport.Attachment, f hostport.Family) []netip.Prefix {
 	return out
 }
 
-// guardRule drops what other hosts send to 127.0.0.0/8 over a link on which
-// route_localnet lets it in (CVE-2020-8558). The comment remembers whether the
-// sysctl was on before us.
-func guardRule(link string, was bool) string {
-	n := 0
-	if was {
-		n = 1
-	}
-	return iptsave.Join("-i", link, "-m", "comment", "--comment", fmt.Sprintf("%s route_localnet was %d", sharedComment, n), "-j", "DROP")
-}
-
-// serviceRules leave the Services of kube-proxy's ipvs mode alone. There every
-// ClusterIP is a local address and a NodePort rule only sets a mark, so the
-// order of the jumps protects neither.
-func serviceRules(sets []Set) []string {
-	var out []string
-	for _, s := range sets {
-		var args []string
-		if s.Proto != 0 {
-			args = append(args, "-p", s.Proto.String())
-		}
-		args = append(args, "-m", "set", "--match-set", s.Name, s.Dims, "-m", "comment", "--comment", sharedComment, "-j", "RETURN")
-		out = append(out, iptsave.Join(args...))
-	}
-	return out
-}
-
-// A Set is one of kube-proxy's ipsets: its name, the protocol it is for (0 for
-// any) and the dimensions to match ("dst" or "dst,dst").
-type Set struct {
-	Name  string
-	Proto hostport.Proto
-	Dims  string
-}
-
-// Addresses reports whether s holds the addresses of Services (KUBE-IPVS-IPS),
-// not ports.
-func (s Set) Addresses() bool { return s.Proto == 0 }
-
-// ServiceSets are the ipsets of kube-proxy's ipvs mode whose members no
-// hostPort may take (kubernetes pkg/proxy/ipvs/ipset.go). IPv6 names are cut at
-// 31 characters.
-func ServiceSets(f hostport.Family) []Set {
-	sets := []Set{
-		{"IPVS-IPS", 0, "dst"},
-		{"NODE-PORT-TCP", hostport.TCP, "dst"},
-		{"NODE-PORT-UDP", hostport.UDP, "dst"},
-		{"NODE-PORT-SCTP-HASH", hostport.SCTP, "dst,dst"},
-	}
-	for i := range sets {
-		prefix := "KUBE-"
-		if f == hostport.IPv6 {
-			prefix = "KUBE-6-"
-		}
-		sets[i].Name = (prefix + sets[i].Name)[:min(31, len(prefix+sets[i].Name))]
-	}
-	return sets
-}
-
 // host writes an address as the prefix that iptables-save prints.
 func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
+
+// portAndProto reads a port and a protocol.
+func portAndProto(port, proto string) (uint16, hostport.Proto, bool) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	p, protoErr := hostport.ParseProto(proto)
+	return uint16(n), p, err == nil && protoErr == nil
+}

@@ -13,56 +13,12 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// Two attachments share a link: the guard lives as long as either, and
-// remembers what route_localnet was before the first.
-func TestTheGuardOutlivesOneOfTwo(t *testing.T) {
-	k := newFake()
-	a, b, c := simple("a", "veth1", 80), simple("b", "veth1", 81), simple("c", "veth2", 82)
-	k.put(t, v4, a, Node{RouteLocalnet: map[string]bool{"veth1": false}})
-	k.put(t, v4, b, Node{RouteLocalnet: map[string]bool{"veth1": true}})
-	k.put(t, v4, c, Node{RouteLocalnet: map[string]bool{"veth2": true}})
-	for _, step := range []struct {
-		gone []string
-		want map[string]bool
-	}{
-		{nil, map[string]bool{"veth1": false, "veth2": true}},
-		{[]string{a.Owner.Key()}, map[string]bool{"veth1": false, "veth2": true}},
-		{[]string{c.Owner.Key()}, map[string]bool{"veth1": false}},
-		{[]string{b.Owner.Key()}, map[string]bool{}},
-	} {
-		k.remove(t, v4, step.gone...)
-		l := k.layout(t, v4)
-		if diff := cmp.Diff(step.want, l.Guarded()); diff != "" {
-			t.Errorf("guarded (-want +got)\n%s", diff)
-		}
-		if len(l.Links()) != len(step.want) {
-			t.Errorf("links are %q, want %v", l.Links(), step.want)
-		}
-	}
-	if !k.layout(t, v4).Empty() {
-		t.Errorf("left over:\n%s", k.save())
-	}
-}
-
-func TestTheGuardFollowsTheLink(t *testing.T) {
-	k := newFake()
-	k.put(t, v4, simple("a", "veth1", 80), Node{})
-	k.put(t, v4, simple("a", "veth2", 80), Node{})
-	if diff := cmp.Diff(map[string]bool{"veth2": false}, k.layout(t, v4).Guarded()); diff != "" {
-		t.Errorf("moved (-want +got)\n%s", diff)
-	}
-	k.put(t, v4, simple("a", "", 80), Node{})
-	if got := k.layout(t, v4).Guarded(); len(got) != 0 || len(k["mangle"]["PREROUTING"]) != 0 {
-		t.Errorf("without localhost: %v\n%s", got, k.save())
-	}
-}
-
 func TestTakeOver(t *testing.T) {
 	k := newFake()
 	dead, other, heir := simple("dead", "veth1", 80), simple("other", "veth2", 81), simple("heir", "veth3", 80)
-	k.put(t, v4, dead, Node{})
-	k.put(t, v4, other, Node{})
-	k.put(t, v4, heir, Node{}, dead.Owner.Key())
+	k.put(t, v4, dead, nil)
+	k.put(t, v4, other, nil)
+	k.put(t, v4, heir, nil, dead.Owner.Key())
 	l := k.layout(t, v4)
 	if l.Has(dead.Owner.Key()) {
 		t.Errorf("the dead owner's rules are there:\n%s", k.save())
@@ -74,9 +30,6 @@ func TestTakeOver(t *testing.T) {
 	if len(got) != 2 || strings.Contains(strings.Join(got, "\n"), "dead") {
 		t.Errorf("claims are %q", got)
 	}
-	if diff := cmp.Diff(map[string]bool{"veth2": false, "veth3": false}, l.Guarded()); diff != "" {
-		t.Errorf("guarded (-want +got)\n%s", diff)
-	}
 	for _, a := range []hostport.Attachment{other, heir} {
 		if lost := l.Check(a, nil); len(lost) > 0 {
 			t.Errorf("%s lost %q", a.Owner, lost)
@@ -87,10 +40,10 @@ func TestTakeOver(t *testing.T) {
 func TestPutReplacesTheSameOwner(t *testing.T) {
 	k := newFake()
 	a := simple("a", "veth1", 80)
-	k.put(t, v4, simple("b", "veth1", 90), Node{})
-	k.put(t, v4, a, Node{})
+	k.put(t, v4, simple("b", "veth1", 90), nil)
+	k.put(t, v4, a, nil)
 	a.Mappings[0].HostPort = 8000
-	k.put(t, v4, a, Node{})
+	k.put(t, v4, a, nil)
 	var got []string
 	for _, c := range k.layout(t, v4).Claims() {
 		if c.Key == a.Owner.Key() {
@@ -101,7 +54,7 @@ func TestPutReplacesTheSameOwner(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	a.Mappings = nil
-	k.put(t, v4, a, Node{})
+	k.put(t, v4, a, nil)
 	if k.layout(t, v4).Has(a.Owner.Key()) {
 		t.Error("an attachment without mappings has rules")
 	}
@@ -109,9 +62,9 @@ func TestPutReplacesTheSameOwner(t *testing.T) {
 
 func TestPutLeavesItsReceiverAlone(t *testing.T) {
 	k := foreign()
-	k.put(t, v4, simple("a", "veth1", 80), Node{})
+	k.put(t, v4, simple("a", "veth1", 80), nil)
 	l, same := k.layout(t, v4), k.layout(t, v4)
-	l.Put(dualStack(), Node{Sets: ServiceSets(v4)})
+	l.Put(dualStack(), ServiceSets(v4))
 	l.Remove(simple("a", "veth1", 80).Owner.Key())
 	if diff := Diff(same, l); diff != "" {
 		t.Errorf("receiver changed:\n%s", diff)
@@ -134,7 +87,7 @@ func TestServiceSetsFollowTheNode(t *testing.T) {
 		{"c", 82, 4, []string{"RETURN", "RETURN", "RETURN", "RETURN", "PGD-", "PGD-", "PGD-"}},
 		{"c", 82, 0, []string{"PGD-", "PGD-", "PGD-"}},
 	} {
-		k.put(t, v4, simple(step.id, "", step.port), Node{Sets: ServiceSets(v4)[:step.sets]})
+		k.put(t, v4, simple(step.id, "", step.port), ServiceSets(v4)[:step.sets])
 		var got []string
 		for _, r := range k["nat"][hostports] {
 			to := targetOf(r)
@@ -166,7 +119,7 @@ func TestMasqueradeSources(t *testing.T) {
 			a.SNAT, a.MasqAll, a.Localhost = tt.snat, tt.all, tt.host
 			var got []string
 			for i, r := range masqRules(a, v4) {
-				head, _, _ := strings.Cut(r, " -m ")
+				head, _, _ := strings.Cut(r.text, " -m ")
 				if i > 0 { // behind the one for connections to elsewhere
 					got = append(got, head)
 				}
@@ -188,7 +141,7 @@ func TestMasqueradedNetworks(t *testing.T) {
 			a.Networks = append(a.Networks, p.Masked())
 		}
 		k := newFake()
-		k.put(t, v4, a, Node{})
+		k.put(t, v4, a, nil)
 		for _, rules := range k["nat"] {
 			for _, r := range rules {
 				if strings.Count(r, "--ctorigdst ") > mostNetworks {
@@ -197,7 +150,7 @@ func TestMasqueradedNetworks(t *testing.T) {
 			}
 		}
 		b := a
-		b.Networks = k.layout(t, v4).Networks(a)
+		b.Networks = k.layout(t, v4).networks(a.Owner.Key())
 		if lost := k.layout(t, v4).Check(b, nil); len(lost) > 0 || len(b.Networks) < n {
 			t.Errorf("%d networks: read %d, lost %q", n, len(b.Networks), lost)
 		}
@@ -223,7 +176,7 @@ func TestJumpsFollowThePodsNetworks(t *testing.T) {
 		a := simple(fmt.Sprint(i), "", uint16(80+i))
 		a.Pods = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 2}), 24)}
 		pods = append(pods, a)
-		k.put(t, v4, a, Node{})
+		k.put(t, v4, a, nil)
 		got := strings.Join(jumps(), " ")
 		if strings.HasPrefix(got, "-m ") {
 			got = "-m"
@@ -244,7 +197,7 @@ func TestJumpsFollowThePodsNetworks(t *testing.T) {
 	// One network in another needs none of its own.
 	wide := pods[0]
 	wide.Pods = []netip.Prefix{netip.MustParsePrefix("10.1.0.2/16")}
-	k.put(t, v4, wide, Node{})
+	k.put(t, v4, wide, nil)
 	if got := strings.Join(jumps(), " "); got != "-s 10.1.0.0/16" {
 		t.Errorf("with a wide one: %q", got)
 	}
