@@ -183,8 +183,10 @@ func (s Spec) ToDestination() string {
 // Canonical returns a text that is equal for two rules that say the same:
 // iptables prints options in an order of its own, which differs between
 // versions and flavours, adds -m NAME, and writes addresses with a mask.
-func (r Rule) Canonical() string {
-	s := r.Spec()
+func (r Rule) Canonical() string { return r.Spec().Canonical() }
+
+// Canonical is Rule.Canonical of a decoded rule.
+func (s Spec) Canonical() string {
 	words := []string{}
 	for _, o := range s.Matches {
 		if o.Name == "-m" {

@@ -19,16 +19,6 @@ import (
 
 const v4 = hostport.IPv4
 
-// targetOf is quick, for rules without a comment that looks like it.
-func targetOf(rule string) string {
-	i := strings.LastIndex(" "+rule, " -j ")
-	if i < 0 {
-		return ""
-	}
-	to, _, _ := strings.Cut(rule[i+3:], " ")
-	return to
-}
-
 func compare() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}) }
 
 func TestClaimsAreTheMappings(t *testing.T) {

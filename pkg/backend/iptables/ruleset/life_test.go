@@ -125,9 +125,9 @@ func TestLives(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			l := &life{t, foreign(), rand.New(rand.NewPCG(seed, 99)), map[string]hostport.Attachment{}}
-			for i := range 70 {
+			for i := range 50 {
 				l.step()
-				if i%20 == 19 {
+				if i%25 == 24 {
 					l.whole()
 				}
 			}

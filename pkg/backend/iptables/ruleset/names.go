@@ -10,7 +10,6 @@ import (
 const (
 	hostports = "PORTGUARD-HOSTPORTS" // nat: jumps for attachments and protocols
 	masq      = "PORTGUARD-MASQ"      // nat: one jump for each attachment
-	guard     = "PORTGUARD-GUARD"     // mangle: one rule for each link with route_localnet
 
 	// The rest of the name is Owner.Key; 28 characters are the most that
 	// xtables allows (XT_EXTENSION_MAXNAMELEN is 29 with the NUL).
@@ -19,6 +18,9 @@ const (
 	masqPrefix = "PGM-"
 	keyLen     = 24
 )
+
+// Guard is the chain of table mangle with one rule for each link with route_localnet.
+const Guard = "PORTGUARD-GUARD"
 
 // sharedComment marks the rules that belong to no single attachment.
 const sharedComment = "portguard"
@@ -29,7 +31,7 @@ func IsOurs(table, chain string) bool {
 	case "nat":
 		return chain == hostports || chain == masq || keyOf(chain) != ""
 	case "mangle":
-		return chain == guard
+		return chain == Guard
 	}
 	return false
 }

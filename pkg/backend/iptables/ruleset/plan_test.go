@@ -163,7 +163,7 @@ func TestNamesFitTheKernel(t *testing.T) {
 			t.Errorf("chain %s has %d characters, ours: %v", n, len(n), IsOurs("nat", n))
 		}
 	}
-	for _, n := range []string{"", "KUBE-SERVICES", "PGD-SHORT", "PORTGUARD", "PREROUTING", "DNAT", guard, "PORTGUARD-OTHER"} {
+	for _, n := range []string{"", "KUBE-SERVICES", "PGD-SHORT", "PORTGUARD", "PREROUTING", "DNAT", Guard, "PORTGUARD-OTHER"} {
 		if IsOurs("nat", n) {
 			t.Errorf("%q is not ours", n)
 		}

@@ -3,55 +3,26 @@
 package ruleset
 
 import (
-	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/fakeiptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 )
 
-// fake is a kernel that knows as much of iptables-restore --noflush as a plan
-// needs, and as little forgiveness as the real one has.
-type fake map[string]map[string][]string
+// fake is a kernel.
+type fake fakeiptables.Kernel
 
-func newFake() fake {
-	return fake{
-		"mangle": {"PREROUTING": nil},
-		"nat":    {"PREROUTING": nil, "OUTPUT": nil, "POSTROUTING": nil},
-	}
-}
+func newFake() fake { return fake(fakeiptables.New()) }
 
-func isBase(chain string) bool {
-	return slices.Contains([]string{"PREROUTING", "OUTPUT", "POSTROUTING"}, chain)
-}
+func isBase(chain string) bool { return fakeiptables.IsBase(chain) }
 
-// save prints as iptables-save does.
-func (k fake) save() string {
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(k)) {
-		b.WriteString("*" + name + "\n")
-		chains := slices.Sorted(maps.Keys(k[name]))
-		for _, c := range chains {
-			policy := "-"
-			if isBase(c) {
-				policy = "ACCEPT"
-			}
-			fmt.Fprintf(&b, ":%s %s [0:0]\n", c, policy)
-		}
-		for _, c := range chains {
-			for _, r := range k[name][c] {
-				fmt.Fprintf(&b, "-A %s %s\n", c, r)
-			}
-		}
-		b.WriteString("COMMIT\n")
-	}
-	return b.String()
-}
+func targetOf(rule string) string { return fakeiptables.TargetOf(rule) }
+
+func (k fake) save() string { return fakeiptables.Kernel(k).Save() }
+
+func (k fake) run(script string) error { return fakeiptables.Kernel(k).Restore(script) }
 
 // layout reads what is ours.
 func (k fake) layout(t testing.TB, f hostport.Family) *Layout {
@@ -74,86 +45,6 @@ func (k fake) apply(t testing.TB, script string) {
 	if err := k.run(script); err != nil {
 		t.Fatalf("%v\nof plan\n%s", err, script)
 	}
-}
-
-// run runs a plan, after which no rule leads to a chain that is not there.
-func (k fake) run(script string) error {
-	var chains map[string][]string
-	for line := range strings.Lines(script) {
-		line = strings.TrimSuffix(line, "\n")
-		if name, ok := strings.CutPrefix(line, "*"); ok {
-			chains = k[name]
-			continue
-		}
-		if line == "COMMIT" {
-			continue
-		}
-		if err := run(chains, line); err != nil {
-			return fmt.Errorf("line %q: %w", line, err)
-		}
-	}
-	for _, chains := range k {
-		for c, rules := range chains {
-			for _, r := range rules {
-				to := targetOf(r)
-				if _, ok := chains[to]; !ok && strings.HasPrefix(to, "P") {
-					return fmt.Errorf("rule %q of %s leads to no chain", r, c)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func run(chains map[string][]string, line string) error {
-	if name, ok := strings.CutPrefix(line, ":"); ok {
-		name, _, _ = strings.Cut(name, " ")
-		chains[name] = nil
-		return nil
-	}
-	verb, rest, _ := strings.Cut(line, " ")
-	name, rule, _ := strings.Cut(rest, " ")
-	rules, ok := chains[name]
-	if !ok {
-		return fmt.Errorf("no chain %s", name)
-	}
-	if to := targetOf(rule); verb != "-D" && strings.HasPrefix(to, "P") {
-		if _, ok := chains[to]; !ok {
-			return fmt.Errorf("no target %s", to)
-		}
-	}
-	switch verb {
-	case "-A":
-		chains[name] = append(rules, rule)
-	case "-I":
-		at, rule, _ := strings.Cut(rule, " ")
-		n, err := strconv.Atoi(at)
-		if err != nil || n < 1 || n > len(rules)+1 {
-			return fmt.Errorf("no place %q in %d rules", at, len(rules))
-		}
-		chains[name] = slices.Insert(slices.Clone(rules), n-1, rule)
-	case "-D":
-		i := slices.Index(rules, rule)
-		if i < 0 || strings.Contains(rule, "-m recent") { // of which the kernel has more than the text
-			return fmt.Errorf("no such rule")
-		}
-		chains[name] = slices.Delete(slices.Clone(rules), i, i+1)
-	case "-F":
-		chains[name] = nil
-	case "-X":
-		for c, rs := range chains {
-			if slices.ContainsFunc(rs, func(r string) bool { return targetOf(r) == name }) {
-				return fmt.Errorf("%s is in use by %s", name, c)
-			}
-		}
-		if len(rules) > 0 || isBase(name) {
-			return fmt.Errorf("%s cannot be deleted", name)
-		}
-		delete(chains, name)
-	default:
-		return fmt.Errorf("unknown command")
-	}
-	return nil
 }
 
 // put applies an attachment and returns the plan.

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package localnet
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// Sysctls are those of links. The error of a link that is gone is fs.ErrNotExist.
+type Sysctls interface {
+	RouteLocalnet(link string) (bool, error)
+	SetRouteLocalnet(link string, on bool) error
+}
+
+// A Guard keeps others from 127.0.0.0/8 over links on which route_localnet lets them in.
+type Guard interface {
+	// Name is stable. Each Guard has its own.
+	Name() string
+	// Load reads the links that are guarded. There are none where there cannot be
+	// any.
+	Load() (map[string]Link, error)
+	// Apply brings the guard from have, which Load has returned, to want, in one
+	// transaction, and mends what is broken. When it fails everything is as it was, or
+	// the error is backend.ErrNotUndone.
+	Apply(have, want map[string]Link) error
+}
+
+// A Link is what a guard knows of a link.
+type Link struct {
+	// Was is what route_localnet was before portguard needed it.
+	Was bool
+	// Users are the attachments that need it, one for each address of a pod.
+	Users []User
+	// Broken says, in words, what of the guard is not as it must be. Apply ignores it
+	// in what is wanted.
+	Broken []string
+}
+
+// A User is an attachment that needs route_localnet.
+type User struct {
+	// Tag is hostport.Owner.Tag.
+	Tag string
+	Pod netip.Addr
+}
+
+// Key is the attachment's.
+func (u User) Key() hostport.Key {
+	_, key, _ := hostport.ParseTag(u.Tag)
+	return key
+}
+
+func equal(a, b map[string]Link) bool {
+	return maps.EqualFunc(a, b, func(x, y Link) bool {
+		return x.Was == y.Was && slices.Equal(x.Users, y.Users) && slices.Equal(x.Broken, y.Broken)
+	})
+}
