@@ -11,10 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
-
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 )
 
 // A Flavour is one of the two implementations of iptables, which hold rules of
@@ -38,9 +37,9 @@ var ErrNoTool = errors.New("the tool is not installed")
 func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
 	if fl == Legacy {
 		names, err := t.legacyTables(f)
-		return slices.ContainsFunc(names, func(n string) bool { return n == "nat" || n == "filter" || n == "mangle" }), err
+		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(tables(), n) }), err
 	}
-	for _, name := range []string{"nat", "filter", "mangle"} {
+	for _, name := range tables() {
 		ok, err := t.has(fl, name, f)
 		if ok || err != nil {
 			return ok, err
@@ -49,9 +48,13 @@ func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
 	return false, nil
 }
 
+// tables are those that iptables must show.
+func tables() []string { return []string{"nat", "filter", "mangle"} }
+
 func (t *Tools) has(fl Flavour, table string, f hostport.Family) (bool, error) {
 	if fl == NFT {
-		return nftTable(table, f)
+		_, there, err := nftconn.NewReader().TableFlags(nft.Table{Family: f.NFProto(), Name: table})
+		return there, err
 	}
 	names, err := t.legacyTables(f)
 	return slices.Contains(names, table), err
@@ -72,59 +75,6 @@ func (t *Tools) legacyTables(f hostport.Family) ([]string, error) {
 		return nil, fmt.Errorf("could not read the names of the %s tables of iptables-legacy: %w", f, err)
 	}
 	return strings.Fields(string(b)), nil
-}
-
-// Message numbers of include/uapi/linux/netfilter: nf_tables' subsystem and its
-// requests for a table and its sets.
-const (
-	subsysNftables = 10
-	nftMsgGetTable = 1
-	nftMsgGetSet   = 10
-	nftaTableName  = 1 // also NFTA_SET_TABLE
-)
-
-// maxTries is how often an interrupted dump is asked for again.
-const maxTries = 5
-
-// nftTable asks nf_tables for one table. No such table is ENOENT; a kernel
-// without nf_tables answers EINVAL (nfnetlink_rcv_msg).
-func nftTable(name string, f hostport.Family) (bool, error) {
-	_, err := nftAsk(nftMsgGetTable, unix.NLM_F_ACK, name, f)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL),
-		errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
-		return false, nil
-	}
-	return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, name, err)
-}
-
-// nftHasSets reports whether a table holds any set, named or anonymous.
-func nftHasSets(table string, f hostport.Family) (bool, error) {
-	for range maxTries {
-		sets, err := nftAsk(nftMsgGetSet, unix.NLM_F_DUMP, table, f)
-		if errors.Is(err, nl.ErrDumpInterrupted) {
-			continue
-		}
-		if err != nil {
-			return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, table, err)
-		}
-		return len(sets) > 0, nil
-	}
-	return false, fmt.Errorf("could not ask nf_tables for %s table %s: %w", f, table, nl.ErrDumpInterrupted)
-}
-
-// nftAsk sends one request about a table.
-func nftAsk(msg, flags int, table string, f hostport.Family) ([][]byte, error) {
-	family := uint8(unix.AF_INET)
-	if f == hostport.IPv6 {
-		family = unix.AF_INET6
-	}
-	req := nl.NewNetlinkRequest(subsysNftables<<8|msg, flags)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
-	req.AddData(nl.NewRtAttr(nftaTableName, nl.ZeroTerminated(table)))
-	return req.Execute(unix.NETLINK_NETFILTER, 0)
 }
 
 // Default returns the flavour that plain "iptables" is.

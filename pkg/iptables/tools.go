@@ -13,7 +13,9 @@ import (
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
-	"github.com/portguard/portguard/pkg/tool"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/run"
 )
 
 // Tools runs the iptables commands on PATH in the network namespace of the
@@ -39,7 +41,7 @@ func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 	return t.StartSave(fl, f)()
 }
 
-// StartSave begins a Save, which the result ends; it must be called.
+// StartSave begins a Save. What it returns ends it and must be called.
 func (t *Tools) StartSave(fl Flavour, f hostport.Family) func() (*iptsave.Dump, error) {
 	fail := func(err error) func() (*iptsave.Dump, error) {
 		return func() (*iptsave.Dump, error) {
@@ -98,15 +100,15 @@ func (t *Tools) parse(fl Flavour, f hostport.Family, out, stderr string) (*iptsa
 // that looks one up is native, and iptables-nft-save prints it without the
 // look-up, as if it matched every packet.
 func hideNative(d *iptsave.Dump, f hostport.Family) error {
-	for _, name := range []string{"nat", "filter", "mangle"} {
+	for _, name := range tables() {
 		if d.Table(name) == nil {
 			continue
 		}
-		sets, err := nftHasSets(name, f)
+		sets, err := nftconn.NewReader().Sets(nft.Table{Family: f.NFProto(), Name: name})
 		if err != nil {
 			return err
 		}
-		if sets {
+		if len(sets) > 0 {
 			d.Hide(name)
 		}
 	}
@@ -121,11 +123,14 @@ func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
 	}
 	args := []string{"--noflush"}
 	if fl == Legacy { // iptables-nft has no lock: the kernel's transactions do
-		args = append(args, "--wait", strconv.Itoa(max(1, int(math.Ceil(t.Wait.Seconds())))))
+		args = append(args, "--wait", t.seconds())
 	}
 	_, _, err = t.run(p, script, args...)
 	return err
 }
+
+// seconds is how long to wait for the xtables lock.
+func (t *Tools) seconds() string { return strconv.Itoa(max(1, int(math.Ceil(t.Wait.Seconds())))) }
 
 // run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
@@ -134,21 +139,20 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 
 // start is run up to the start of the tool; what it returns must be called.
 func (t *Tools) start(path, stdin string, args ...string) func() (stdout, stderr string, err error) {
-	limit := killAfter + t.Wait
-	job, err := tool.Start(path, stdin, limit, args...)
+	job, err := run.Start(path, stdin, killAfter+t.Wait, args...)
 	name := filepath.Base(path)
 	return func() (stdout, stderr string, _ error) {
-		var res tool.Result
+		var res run.Result
 		if err == nil {
 			res, err = job.Wait()
 		}
 		if err != nil {
 			return "", "", fmt.Errorf("%s: %w", name, err)
 		}
-		switch said := res.Said(limit); {
+		switch said := res.Said(); {
 		case said == "":
 			return res.Stdout, res.Stderr, nil
-		case res.Status.Exited() && res.Status.ExitStatus() == 4 && busy(said):
+		case res.Code == 4 && busy(said):
 			return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
 		default:
 			return "", "", fmt.Errorf("%s: %s", name, said)

@@ -119,44 +119,6 @@ func Parse(text string) (*Dump, error) {
 	return d, nil
 }
 
-// ParseListing reads what "iptables -S CHAIN" prints for a number of chains of
-// one table, and adds them to d. A chain that was asked for and is missing is an
-// error.
-func (d *Dump) ParseListing(table, text string, asked []string) error {
-	t := &Table{Name: table, chains: map[string]*Chain{}}
-	all, err := Lines(text)
-	if err != nil {
-		return err
-	}
-	for _, line := range all {
-		line = strings.TrimRight(line, "\r\n")
-		f := strings.Fields(line)
-		var err error
-		switch {
-		case len(f) == 0 || f[0][0] == '#':
-		case f[0] == "-P" && len(f) == 3:
-			err = t.parseLine(":" + f[1] + " " + f[2])
-		case f[0] == "-N" && len(f) == 2:
-			err = t.parseLine(":" + f[1] + " -")
-		default:
-			err = t.parseLine(line)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %q", err, line)
-		}
-	}
-	for _, name := range asked {
-		if t.chains[name] == nil {
-			return fmt.Errorf("chain %s was not listed", name)
-		}
-	}
-	d.tables[table] = t
-	return nil
-}
-
-// NewDump returns a Dump without tables, for ParseListing.
-func NewDump() *Dump { return &Dump{tables: map[string]*Table{}} }
-
 // hiddenTable reads "# Table `nat' is incompatible, use 'nft' tool.".
 func hiddenTable(line string) (string, bool) {
 	head, ok := strings.CutSuffix(line, "' is incompatible, use 'nft' tool.")

@@ -59,46 +59,50 @@ func (o Option) String() string {
 // Spec decodes the rule. A module named with -m stays in Matches as an option
 // of that name, because some modules match without any option of their own.
 func (r Rule) Spec() Spec {
-	var s Spec
+	all := options(r.Text)
 	module := ""
-	for _, o := range options(r.Text) {
-		switch {
-		case s.Target != "":
-			s.TargetOptions = append(s.TargetOptions, o)
-		case o.Name == "-j" || o.Name == "-g":
-			s.Target, s.Goto = o.Value(), o.Name == "-g"
+	for i := range all {
+		o := &all[i]
+		if o.Name == "-j" || o.Name == "-g" {
+			return Spec{Matches: all[:i:i], Target: o.Value(), Goto: o.Name == "-g", TargetOptions: all[i+1:]}
+		}
+		if o.Name == "-m" {
+			module = o.Value()
+		}
+		switch o.Name {
+		case "-s", "-d", "-p", "-i", "-o", "-f":
 		default:
-			if o.Name == "-m" {
-				module = o.Value()
-			}
-			if !slices.Contains([]string{"-s", "-d", "-p", "-i", "-o", "-f"}, o.Name) {
-				o.Module = module
-			}
-			s.Matches = append(s.Matches, o)
+			o.Module = module
 		}
 	}
-	return s
+	return Spec{Matches: all}
 }
 
 // options groups the arguments of a rule: an option, its "!" and its values.
 func options(text string) []Option {
-	var out []Option
-	not := false
-	for _, w := range Split(text) {
+	words := Split(text)
+	texts := make([]string, len(words)) // of which the values of an option are a part
+	out := make([]Option, 0, len(words)/2+1)
+	not, end := false, 0 // end is where the values of the last option end
+	for i, w := range words {
+		texts[i] = w.text
+		wanted := len(out) > 0 && out[len(out)-1].wantsValue() && !not
 		switch {
-		case len(out) > 0 && out[len(out)-1].wantsValue() && !not:
-			last := &out[len(out)-1]
-			last.Values = append(last.Values, w.text)
-		case w.quoted || w.text != "!" && !strings.HasPrefix(w.text, "-"):
+		case wanted, w.quoted, w.text != "!" && !strings.HasPrefix(w.text, "-"):
 			if len(out) > 0 {
 				last := &out[len(out)-1]
-				last.Values = append(last.Values, w.text)
+				if n := len(last.Values); end == i {
+					last.Values = texts[i-n : i+1 : i+1]
+				} else {
+					last.Values = append(last.Values, w.text)
+				}
+				end = i + 1
 			}
 		case w.text == "!":
 			not = true
 		default:
 			out = append(out, Option{Not: not, Name: alias(w.text)})
-			not = false
+			not, end = false, i+1
 		}
 	}
 	return out
@@ -179,8 +183,10 @@ func (s Spec) ToDestination() string {
 // Canonical returns a text that is equal for two rules that say the same:
 // iptables prints options in an order of its own, which differs between
 // versions and flavours, adds -m NAME, and writes addresses with a mask.
-func (r Rule) Canonical() string {
-	s := r.Spec()
+func (r Rule) Canonical() string { return r.Spec().Canonical() }
+
+// Canonical is Rule.Canonical of a decoded rule.
+func (s Spec) Canonical() string {
 	words := []string{}
 	for _, o := range s.Matches {
 		if o.Name == "-m" {

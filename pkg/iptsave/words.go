@@ -20,37 +20,52 @@ func (w Word) String() string { return w.text }
 // xshared.c does with what iptables-save writes: blanks separate, double quotes join, a backslash within
 // quotes takes the next character as it is.
 func Split(text string) []Word {
-	var out []Word
-	var b strings.Builder
-	quoted, inQuote, escaped, some := false, false, false, false
-	flush := func() {
-		if some {
-			out = append(out, Word{text: b.String(), quoted: quoted})
-		}
-		b.Reset()
-		quoted, some = false, false
-	}
+	out := make([]Word, 0, strings.Count(text, " ")+1)
 	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
+		if blank(text[i]) {
+			continue
+		}
+		n := i
+		for n < len(text) && !blank(text[n]) && text[n] != '"' {
+			n++
+		}
+		if n == len(text) || blank(text[n]) { // most are plain
+			out = append(out, Word{text: text[i:n]})
+			i = n
+			continue
+		}
+		w, end := quotedWord(text, i)
+		out, i = append(out, w), end
+	}
+	return out
+}
+
+// quotedWord reads the argument that begins at i, with quotes in it, and tells where it
+// ends.
+func quotedWord(text string, i int) (w Word, end int) {
+	var b strings.Builder
+	inQuote, escaped := false, false
+	for ; i < len(text); i++ {
+		switch c := text[i]; {
 		case escaped:
 			b.WriteByte(c)
 			escaped = false
 		case inQuote && c == '\\':
 			escaped = true
 		case c == '"':
-			inQuote = !inQuote
-			quoted, some = true, true
-		case !inQuote && (c == ' ' || c == '\t' || c == '\n'):
-			flush()
+			inQuote, w.quoted = !inQuote, true
+		case !inQuote && blank(c):
+			w.text = b.String()
+			return w, i
 		default:
 			b.WriteByte(c)
-			some = true
 		}
 	}
-	flush()
-	return out
+	w.text = b.String()
+	return w, i
 }
+
+func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' }
 
 // Lines cuts text into lines as add_param_to_argv sees them: a line break within
 // quotes belongs to the argument, such as a comment.
@@ -90,7 +105,17 @@ func Quote(s string) string {
 	if s != "" && !strings.ContainsAny(s, " \t\"'\\") {
 		return s
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`).Replace(s) + `"`
+	var b strings.Builder
+	b.Grow(len(s) + 2)
+	b.WriteByte('"')
+	for i := range len(s) {
+		if strings.IndexByte("\\\"'", s[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // Join writes arguments as one rule.

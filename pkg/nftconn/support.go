@@ -12,9 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/portguard/portguard/pkg/tool"
-
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/run"
 )
 
 // ErrNoKernel means that the kernel lacks what our table needs.
@@ -73,11 +72,11 @@ func RunScript(script string) error {
 	if err != nil {
 		return ErrNoTool
 	}
-	res, err := tool.Run(path, script, limit, "-f", "-")
+	res, err := run.Run(path, script, limit, "-f", "-")
 	if err != nil {
 		return fmt.Errorf("could not have nft load the rules: %w", err)
 	}
-	if said := res.Said(limit); said != "" {
+	if said := res.Said(); said != "" {
 		return fmt.Errorf("could not have nft load the rules: %s", said)
 	}
 	return nil

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+)
+
+// links are two that three pods use.
+func links() map[string]localnet.Link {
+	user := func(n int) localnet.User {
+		return localnet.User{Tag: web(n).Owner.Tag(), Pod: netip.AddrFrom4([4]byte{10, 1, 0, byte(n)})}
+	}
+	return map[string]localnet.Link{
+		"cni0":  {Was: true, Users: []localnet.User{user(1), user(2)}},
+		"veth3": {Users: []localnet.User{user(3)}},
+	}
+}
+
+// TestGuard brings the guard from nothing to something and back.
+func TestGuard(t *testing.T) {
+	n := newNode()
+	g, before := NewGuard(iptables.Legacy, n.options()), n.save()
+	get := func() map[string]localnet.Link {
+		t.Helper()
+		got, err := g.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := get(); len(got) > 0 || n.saves > 0 {
+		t.Fatalf("at first %v, %d tools ran", got, n.saves)
+	}
+	fewer := links()
+	delete(fewer, "veth3")
+	fewer["cni0"] = localnet.Link{Was: true, Users: fewer["cni0"].Users[1:]}
+	for _, want := range []map[string]localnet.Link{links(), links(), fewer} {
+		if err := g.Apply(get(), want); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, get(), opts()); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+		if head := n.kernels[hostport.IPv4]["mangle"]["PREROUTING"]; len(head) != 2 || !strings.Contains(head[0], "! -i lo") {
+			t.Errorf("PREROUTING is %q", head)
+		}
+	}
+	if err := g.Apply(get(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, n.save()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// What is broken is told, and mended by Apply.
+func TestGuardIsMended(t *testing.T) {
+	for says, damage := range map[string]func(mangle map[string][]string){
+		"iptables-legacy: IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing": func(m map[string][]string) { m["PREROUTING"] = m["PREROUTING"][1:] },
+		"stands behind a rule that ends the walk":                                                    func(m map[string][]string) { m["PREROUTING"] = append([]string{"-j ACCEPT"}, m["PREROUTING"]...) },
+		`lacks the rule "-i cni0`:                                                                    func(m map[string][]string) { m[ruleset.Guard] = m[ruleset.Guard][1:] },
+		"in another order":                                                                           func(m map[string][]string) { slices.Reverse(m[ruleset.Guard]) },
+	} {
+		n := newNode()
+		g := NewGuard(iptables.Legacy, n.options())
+		if err := g.Apply(nil, links()); err != nil {
+			t.Fatal(err)
+		}
+		damage(n.kernels[hostport.IPv4]["mangle"])
+		got, err := g.Load()
+		if err != nil || len(got["cni0"].Broken) == 0 || !strings.Contains(got["cni0"].Broken[0], says) {
+			t.Errorf("%s: %+v, %v", says, got["cni0"], err)
+		}
+		if err := g.Apply(got, links()); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := g.Load(); len(got["cni0"].Broken)+len(got["veth3"].Broken) > 0 || len(got["cni0"].Users) != 2 {
+			t.Errorf("%s: mended it is %+v", says, got)
+		}
+	}
+}
+
+// Where iptables cannot show the table, the guard can go, but nobody comes.
+func TestGuardBesideNativeRules(t *testing.T) {
+	n := newNode()
+	g := NewGuard(iptables.NFT, n.options())
+	if err := g.Apply(nil, links()); err != nil {
+		t.Fatal(err)
+	}
+	n.hidden[hostport.IPv4] = "mangle"
+	if err := g.Apply(nil, links()); err == nil || len(n.batches) > 0 {
+		t.Errorf("error %v", err)
+	}
+	if err := g.Apply(nil, nil); err != nil || len(n.batches) != 1 {
+		t.Errorf("error %v, %d batches", err, len(n.batches))
+	}
+}

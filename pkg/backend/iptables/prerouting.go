@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// A prerouting is chain PREROUTING of table mangle, and the guard's, which it leads to.
+// The guard's drops what comes in over each of its links (CVE-2020-8558) and remembers
+// whether the sysctl was on before. Behind all drops, which let nothing of those links
+// reach it, is one rule for each user.
+type prerouting struct {
+	// there is set if the guard's chain is.
+	there       bool
+	head, guard []line
+	// native is why iptables cannot show them.
+	native error
+}
+
+// wasPrefix begins the comment that remembers what the sysctl was.
+const wasPrefix = "portguard route_localnet was "
+
+// jumps lead to the guard. What the node sends to itself need not pass it.
+func jumps() []string {
+	const tail = " ! -i lo -m comment --comment portguard -j " + ruleset.Guard
+	return []string{"-d 127.0.0.0/8" + tail, "-s 127.0.0.0/8" + tail}
+}
+
+// rules are those of the guard's chain.
+func rules(want map[string]localnet.Link) []string {
+	var drops, users []string
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		was := 0
+		if want[name].Was {
+			was = 1
+		}
+		drops = append(drops, iptsave.Join("-i", name, "-m", "comment", "--comment", fmt.Sprint(wasPrefix, was), "-j", "DROP"))
+		for _, u := range want[name].Users {
+			users = append(users, iptsave.Join("-s", netip.PrefixFrom(u.Pod, u.Pod.BitLen()).String(), "-i", name, "-m", "comment", "--comment", u.Tag, "-j", "DROP"))
+		}
+	}
+	return append(drops, users...)
+}
+
+// link reads a rule of the guard's chain: one that drops for a link, or a user's.
+func (l line) link() (name string, was bool, u localnet.User, ok bool) {
+	in, _ := l.Option("-i")
+	src, isUser := l.Option("-s")
+	if l.Target != "DROP" || in.Value() == "" || in.Not {
+		return "", false, u, false
+	}
+	if !isUser {
+		n, ours := strings.CutPrefix(l.Comment(), wasPrefix)
+		return in.Value(), n != "0", u, ours
+	}
+	p, err := netip.ParsePrefix(src.Value())
+	_, _, tagged := hostport.ParseTag(l.Comment())
+	return in.Value(), false, localnet.User{Tag: l.Comment(), Pod: p.Addr()}, err == nil && tagged
+}
+
+// links are those that are guarded, or used.
+func (p prerouting) links() map[string]localnet.Link {
+	out := map[string]localnet.Link{}
+	for _, r := range p.guard {
+		name, was, u, ok := r.link()
+		if !ok {
+			continue
+		}
+		l := out[name]
+		if l.Was = l.Was || was; u.Pod.IsValid() {
+			l.Users = append(l.Users, u)
+		}
+		out[name] = l
+	}
+	return out
+}
+
+// broken says what is not as it must be.
+func (p prerouting) broken() []string {
+	var out []string
+	have := p.links()
+	want := rules(have)
+	for i, w := range want {
+		switch {
+		case !slices.ContainsFunc(p.guard, says(w)):
+			out = append(out, fmt.Sprintf("chain %s lacks the rule %q", ruleset.Guard, w))
+		case i < len(have) && p.native == nil && !slices.ContainsFunc(p.guard[:min(len(have), len(p.guard))], says(w)):
+			out = append(out, fmt.Sprintf("chain %s has its rules in another order", ruleset.Guard))
+		}
+	}
+	for _, j := range jumps() {
+		switch at := slices.IndexFunc(p.head, says(j)); {
+		case at < 0:
+			out = append(out, "the jump from PREROUTING to "+ruleset.Guard+" is missing")
+		case slices.ContainsFunc(p.head[:at], func(l line) bool { return l.Target != ruleset.Guard && ends(l.Target) }):
+			out = append(out, "the jump from PREROUTING to "+ruleset.Guard+" stands behind a rule that ends the walk")
+		}
+	}
+	return slices.Compact(out)
+}
+
+// says finds a rule by what it says.
+func says(rule string) func(line) bool {
+	want := iptsave.Rule{Text: rule}.Canonical()
+	return func(l line) bool { return l.Canonical() == want }
+}
+
+// ends reports whether a verdict keeps packets from what comes behind.
+func ends(target string) bool { return target == "ACCEPT" || target == "RETURN" }
+
+// script makes the chain what is wanted, "" if it is.
+func (p prerouting) script(want map[string]localnet.Link) string {
+	out := []string{"*mangle"}
+	for _, l := range p.head {
+		if l.Target == ruleset.Guard {
+			out = append(out, "-D PREROUTING "+l.text)
+		}
+	}
+	switch {
+	case len(want) == 0 && !p.there:
+		return ""
+	case len(want) == 0:
+		out = append(out, "-F "+ruleset.Guard, "-X "+ruleset.Guard)
+	default:
+		out = append(out, ":"+ruleset.Guard+" - [0:0]")
+		for _, r := range rules(want) {
+			out = append(out, "-A "+ruleset.Guard+" "+r)
+		}
+		for _, j := range jumps() {
+			out = append(out, "-I PREROUTING 1 "+j)
+		}
+	}
+	return strings.Join(append(out, "COMMIT\n"), "\n")
+}
+
+// shrink removes from a table that iptables cannot show what is not wanted any more.
+func (p prerouting) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
+	b, t := &nft.Batch{}, mangle()
+	for name, l := range want {
+		have, ok := p.links()[name]
+		if more := func(u localnet.User) bool { return !slices.Contains(have.Users, u) }; !ok || slices.ContainsFunc(l.Users, more) {
+			return nil, p.native
+		}
+	}
+	if len(want) == 0 {
+		for _, l := range p.head {
+			if l.Target == ruleset.Guard {
+				b.DeleteRule(t, "PREROUTING", l.handle)
+			}
+		}
+		b.DeleteChain(t, ruleset.Guard)
+		return b, nil
+	}
+	for _, r := range p.guard {
+		name, _, u, ok := r.link()
+		l, keep := want[name]
+		if ok && (!keep || u.Pod.IsValid() && !slices.Contains(l.Users, u)) {
+			b.DeleteRule(t, ruleset.Guard, r.handle)
+		}
+	}
+	return b, nil
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// Check compares what the attachment must have with what is there, by content
+// and order, and returns one line for each thing that is lost. Rules of other
+// attachments do not matter. Sets are those of ServiceSets that exist.
+func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
+	want := empty(l.Family).Put(a, sets)
+	var lost []string
+	for _, chain := range want.named(func(string) bool { return true }) {
+		if keyOf(chain) == "" {
+			lost = append(lost, l.checkShared(chain, a.Owner.Key(), want.chains[chain])...)
+		} else {
+			lost = append(lost, l.checkOwn(chain, want.chains[chain])...)
+		}
+	}
+	from := want.masqueraded()
+	for _, b := range bases(l.Family, want.near(from), from) {
+		if len(want.jumps[b.name]) == 0 {
+			continue
+		}
+		if p := l.checkBase(b); p != "" {
+			lost = append(lost, p)
+		}
+	}
+	for i := range lost {
+		lost[i] = fmt.Sprintf("%s table nat: %s", l.Family, lost[i])
+	}
+	return lost
+}
+
+// Misplaced returns one line for each jump of ours that is lost or in the wrong
+// place.
+func (l *Layout) Misplaced() []string {
+	var out []string
+	from := l.masqueraded()
+	for _, b := range bases(l.Family, l.near(from), from) {
+		if _, used := l.chains[b.chain]; !used {
+			continue
+		}
+		if p := l.checkBase(b); p != "" {
+			out = append(out, "table nat: "+p)
+		}
+	}
+	return out
+}
+
+// checkBase says what is wrong with our jumps in a base chain.
+func (l *Layout) checkBase(b base) (problem string) {
+	for _, w := range b.ways {
+		place := b.place(l.jumps[b.name], w)
+		switch {
+		case place < 0:
+			return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain)
+		case !b.misplaced(l.foreign[b.name], place, w):
+		case b.first:
+			problem = fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain)
+		default:
+			problem = fmt.Sprintf("the jump from %s to %s stands before KUBE-SERVICES", b.name, b.chain)
+		}
+	}
+	return problem
+}
+
+// place is where the first jump of w stands, -1 if there is none. One from a network
+// that holds w's source does too.
+func (b base) place(js []jump, w way) int {
+	for _, j := range js {
+		if j.text == b.rule(w) {
+			return j.index
+		}
+		o, _ := iptsave.Rule{Text: j.text}.Spec().Option("-s")
+		p, _ := netip.ParsePrefix(o.Value())
+		wider := !p.IsValid() || p.Bits() <= w.source.Bits() && p.Contains(w.source.Addr())
+		if text := canonical(j.text); text == canonical(b.rule(w)) || wider && text == canonical(b.rule(way{p, w.match})) {
+			return j.index
+		}
+	}
+	return -1
+}
+
+// checkOwn wants the whole content of an attachment's chain.
+func (l *Layout) checkOwn(name string, want []*rule) (lost []string) {
+	have, ok := l.chains[name]
+	if !ok {
+		return []string{fmt.Sprintf("chain %s is missing", name)}
+	}
+	same := (*rule).same
+	if strings.HasPrefix(name, condPrefix) {
+		same = sameButConditions
+	}
+	if slices.EqualFunc(have, want, same) {
+		return nil
+	}
+	for _, w := range want {
+		if !slices.ContainsFunc(have, func(h *rule) bool { return same(h, w) }) {
+			lost = append(lost, lacks(name, w))
+		}
+	}
+	switch {
+	case len(lost) > 0:
+		return lost
+	case len(have) != len(want):
+		return []string{fmt.Sprintf("chain %s has %d rules, not %d", name, len(have), len(want))}
+	}
+	return []string{fmt.Sprintf("chain %s has its rules in another order", name)}
+}
+
+func lacks(chain string, r *rule) string {
+	return fmt.Sprintf("chain %s lacks the rule %q", chain, r.text)
+}
+
+// checkShared wants of a shared chain the rules that lead to an attachment and those
+// that spare Services, and none of a stranger.
+func (l *Layout) checkShared(name, key string, want []*rule) (lost []string) {
+	if _, ok := l.chains[name]; !ok {
+		return []string{fmt.Sprintf("chain %s is missing", name)}
+	}
+	s := l.shared(name)
+	for _, w := range want {
+		have := s.rest
+		if keyOf(w.target()) == key {
+			have = s.of[key]
+		}
+		if !slices.ContainsFunc(have, w.same) {
+			lost = append(lost, lacks(name, w))
+		}
+	}
+	if len(lost) > 0 {
+		return lost
+	}
+	for _, h := range s.rest {
+		if !strings.HasPrefix(h.decoded().Comment(), sharedComment) {
+			lost = append(lost, fmt.Sprintf("chain %s holds somebody else's rule %q", name, h.text))
+		}
+	}
+	return lost
+}
+
+// sameButConditions compares two rules with conditions. iptables may print these in
+// other words (a host name, a port by name), so only our own part must be equal.
+func sameButConditions(have, want *rule) bool {
+	if have.same(want) {
+		return true
+	}
+	h, w := have.decoded(), want.decoded()
+	if h.Target != w.Target || len(h.Matches) < len(w.Matches) {
+		return false
+	}
+	for _, name := range []string{"-p", "--dports", "--comment"} {
+		ho, _ := h.Option(name)
+		wo, _ := w.Option(name)
+		if ho.String() != wo.String() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+)
+
+// Claims returns the mappings that are in place, read from the rules alone.
+func (l *Layout) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, name := range l.named(isDNAT) {
+		for _, r := range l.chains[name] {
+			if !strings.Contains(r.text, " DNAT ") { // many rules leave something alone
+				continue
+			}
+			s := r.decoded()
+			m, to, ok := s.Mapping(l.Family)
+			if !ok {
+				continue
+			}
+			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: -1}
+			c.Owner, _ = hostport.ParseComment(s.Comment())
+			_, c.Part = l.chains[condPrefix+c.Key]
+			if r.packets != nil {
+				c.Packets = int64(*r.packets)
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Recover rebuilds as much of an attachment as its rules tell: all but the words of its
+// conditions. It is not ok if none of them is there.
+func (l *Layout) Recover(key string) (a hostport.Attachment, ok bool) {
+	var pod netip.Addr
+	for _, r := range l.chains[dnatPrefix+key] {
+		s := r.decoded()
+		if o, ours := hostport.ParseComment(s.Comment()); ours {
+			a.Owner = o
+		}
+		if m, to, maps := s.Mapping(l.Family); maps {
+			pod = to.Addr()
+			a.Mappings = append(a.Mappings, m)
+		} else if s.Target == "RETURN" {
+			recoverSpared(&a, s)
+		}
+	}
+	bits := pod.BitLen()
+	for _, r := range l.chains[masqPrefix+key] {
+		s := r.decoded()
+		if s.Target != "MASQUERADE" {
+			continue
+		}
+		out, onLink := s.Option("-o")
+		src := r.source(l.Family)
+		switch {
+		case onLink:
+			a.Localhost, a.Link = true, out.Value()
+		case src.Bits() == 0:
+			a.MasqAll = true
+		case src.Contains(pod):
+			a.SNAT, bits = true, src.Bits()
+		}
+	}
+	if pod.IsValid() {
+		a.Pods = []netip.Prefix{netip.PrefixFrom(pod, bits)}
+	}
+	a.Networks = l.networks(key)
+	return a, l.Has(key)
+}
+
+// recoverSpared adds what a rule leaves alone to carves and excludes, but for what all
+// attachments leave alone.
+func recoverSpared(a *hostport.Attachment, s iptsave.Spec) {
+	d, _ := s.Option("-d")
+	n, err := netip.ParsePrefix(d.Value())
+	switch dport, ported := s.Option("--dport"); {
+	case err != nil:
+	case ported:
+		proto, _ := s.Option("-p")
+		if port, p, ok := portAndProto(dport.Value(), proto.Value()); ok {
+			if c := (hostport.Carve{Addr: n.Addr(), Proto: p, Port: port}); !slices.Contains(a.Carves, c) {
+				a.Carves = append(a.Carves, c)
+			}
+		}
+	case n.Bits() == 8 && n.Addr().IsLoopback(), n.IsSingleIP() && n.Addr() == netip.IPv6Loopback(), n.Bits() == 10 && n.Addr().IsLinkLocalUnicast():
+	default:
+		a.Excludes = append(a.Excludes, n)
+	}
+}
+
+// networks are the destinations for which the attachment's connections are
+// masqueraded, as far as they are not loopback.
+func (l *Layout) networks(key string) []netip.Prefix {
+	var out []netip.Prefix
+	add := func(r *rule, not bool) {
+		for _, o := range r.decoded().Matches {
+			if p, ok := prefix(o.Value()); ok && o.Name == "--ctorigdst" && o.Not == not && !p.Addr().IsLoopback() {
+				out = append(out, p)
+			}
+		}
+	}
+	for _, r := range l.chains[masqPrefix+key] {
+		add(r, true)
+	}
+	for _, r := range l.shared(masq).of[key] {
+		add(r, false)
+	}
+	return out
+}
+
+// prefix reads a network, or a single address.
+func prefix(s string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return p, err == nil
+}

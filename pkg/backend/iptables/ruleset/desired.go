@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// Put returns l with the attachment's rules as they must be, replacing those it
+// has and those of the keys in instead, and with everything they share in its
+// place. Sets are those of ServiceSets that exist.
+func (l *Layout) Put(a hostport.Attachment, sets []Set, instead ...string) *Layout {
+	d, key := l.clone(), a.Owner.Key()
+	d.remove(slices.DeleteFunc(slices.Clone(instead), func(k string) bool { return k == key })...)
+	own := ownChains(a, l.Family)
+	maps.DeleteFunc(d.chains, func(name string, _ []*rule) bool { return keyOf(name) == key && own[name] == nil })
+	for name, rules := range own {
+		if !sameRules(d.chains[name], rules) {
+			d.chains[name] = rules
+		}
+	}
+	d.lead(hostports, key, entries(a, l.Family))
+	d.lead(masq, key, masqJumps(a, l.Family))
+	d.services(sets)
+	d.settle()
+	return d
+}
+
+// Remove returns l without the attachments with those keys, and without what
+// nobody shares any more.
+func (l *Layout) Remove(keys ...string) *Layout {
+	d := l.clone()
+	d.remove(keys...)
+	d.settle()
+	return d
+}
+
+func (l *Layout) remove(keys ...string) {
+	if len(keys) == 0 {
+		return
+	}
+	gone := func(chain string) bool { return slices.Contains(keys, keyOf(chain)) && keyOf(chain) != "" }
+	maps.DeleteFunc(l.chains, func(name string, _ []*rule) bool { return gone(name) })
+	for _, chain := range []string{hostports, masq} {
+		if rules, ok := l.chains[chain]; ok {
+			l.chains[chain] = slices.DeleteFunc(slices.Clone(rules), func(r *rule) bool { return gone(r.target()) })
+		}
+	}
+}
+
+// lead makes a shared chain lead to an attachment with exactly those rules. If they are
+// there they keep their place.
+func (l *Layout) lead(chain, key string, want []*rule) {
+	have := slices.DeleteFunc(slices.Clone(l.chains[chain]), func(r *rule) bool { return keyOf(r.target()) != key })
+	if sameRules(have, want) {
+		return
+	}
+	rest := slices.DeleteFunc(slices.Clone(l.chains[chain]), func(r *rule) bool { return keyOf(r.target()) == key })
+	l.chains[chain] = append(rest, want...)
+}
+
+// services puts the rules that spare Services first and drops old ones.
+func (l *Layout) services(sets []Set) {
+	rules, ok := l.chains[hostports]
+	if !ok {
+		return
+	}
+	keep := slices.DeleteFunc(slices.Clone(rules), func(r *rule) bool { return r.target() == "RETURN" })
+	want := serviceRules(sets)
+	if len(rules)-len(keep) != len(want) || !sameRules(rules[:len(want)], want) {
+		l.chains[hostports] = append(want, keep...)
+	}
+}
+
+// settle drops shared chains that lead to nobody, and makes the jumps fit.
+func (l *Layout) settle() {
+	for _, chain := range []string{hostports, masq} {
+		if !slices.ContainsFunc(l.chains[chain], func(r *rule) bool { return keyOf(r.target()) != "" }) {
+			delete(l.chains, chain)
+		}
+	}
+	from := l.masqueraded()
+	for _, b := range bases(l.Family, l.near(from), from) {
+		l.settleBase(b)
+	}
+}
+
+// masqueraded are the sources that the attachments masquerade.
+func (l *Layout) masqueraded() []netip.Prefix {
+	var out []netip.Prefix
+	seen := map[netip.Prefix]bool{}
+	for _, chain := range l.named(func(c string) bool { return strings.HasPrefix(c, masqPrefix) }) {
+		for _, r := range l.chains[chain] {
+			if r.target() != "MASQUERADE" {
+				continue
+			}
+			if p := r.source(l.Family); p.IsValid() && !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// source is what a rule compares the source with, all addresses if it does not.
+func (r *rule) source(f hostport.Family) netip.Prefix {
+	if text, ok := strings.CutPrefix(r.text, "-s "); ok {
+		text, _, _ = strings.Cut(text, " ")
+		p, _ := netip.ParsePrefix(text)
+		return p
+	}
+	if o, ok := r.decoded().Option("-s"); ok {
+		p, _ := netip.ParsePrefix(o.Value())
+		return p
+	}
+	return netip.PrefixFrom(f.Wildcard(), 0)
+}
+
+// mostNear is the most jumps that single networks get in POSTROUTING.
+const mostNear = 4
+
+// near are the sources of packets that may have to be masqueraded: the pods'
+// networks and 127.0.0.0/8. Connections from elsewhere need not ask the rules of
+// every pod. Many networks are one of all addresses.
+func (l *Layout) near(masqueraded []netip.Prefix) []netip.Prefix {
+	widest := slices.Clone(masqueraded)
+	slices.SortStableFunc(widest, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) })
+	var out []netip.Prefix
+	for _, p := range widest {
+		if slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Contains(p.Addr()) }) {
+			continue
+		}
+		if out = append(out, p); len(out) > mostNear {
+			return []netip.Prefix{netip.PrefixFrom(l.Family.Wildcard(), 0)}
+		}
+	}
+	return out
+}

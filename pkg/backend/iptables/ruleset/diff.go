@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Diff returns what iptables-restore --noflush must read to get from have to
+// want, "" if they are the same. It is one commit. Nothing in it refers to a chain that
+// is not there: it declares chains, deletes rules, appends rules, drops chains.
+func Diff(have, want *Layout) string {
+	var declare, del, add []string
+	for _, name := range want.changed(have) {
+		old, there := have.chains[name]
+		rules := want.chains[name]
+		gone, fresh, ok := edit(old, rules)
+		if there && ok && keyOf(name) == "" {
+			del, add = appendRules(del, "-D "+name, gone), appendRules(add, "-A "+name, fresh)
+			continue
+		}
+		// A declaration empties a chain. Those of an attachment are always written as a
+		// whole: iptables does not find some of a user's conditions again by their text
+		// (recent, connlimit), so rules with them cannot be deleted.
+		declare = append(declare, ":"+name+" - [0:0]")
+		add = appendRules(add, "-A "+name, rules)
+	}
+	jumpsOut, jumpsIn := diffJumps(have, want)
+	lines := slices.Concat(declare, del, jumpsOut, add, jumpsIn, drop(have, want))
+	if len(lines) == 0 {
+		return ""
+	}
+	return "*nat\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
+}
+
+// changed are the chains of l that have not the same rules in another Layout.
+func (l *Layout) changed(have *Layout) []string {
+	return l.named(func(name string) bool {
+		old, there := have.chains[name]
+		return !there || !slices.EqualFunc(old, l.chains[name], func(a, b *rule) bool { return a == b || a.text == b.text })
+	})
+}
+
+// drop removes chains that are not wanted. Their jumps to each other must be gone before.
+func drop(have, want *Layout) (lines []string) {
+	gone := have.named(func(name string) bool { _, keep := want.chains[name]; return !keep })
+	for _, verb := range []string{"-F ", "-X "} {
+		for _, name := range gone {
+			lines = append(lines, verb+name)
+		}
+	}
+	return lines
+}
+
+// diffJumps deletes and inserts jumps in base chains.
+func diffJumps(have, want *Layout) (del, add []string) {
+	names := maps.Clone(have.jumps)
+	maps.Copy(names, want.jumps)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		gone, fresh := editJumps(have.jumps[name], want.jumps[name])
+		for _, j := range gone {
+			del = append(del, "-D "+name+" "+j.text)
+		}
+		for _, j := range fresh {
+			add = append(add, insert(name, j))
+		}
+	}
+	return del, add
+}
+
+// editJumps returns what to delete and what to insert. On the way back to what was
+// before that is all: places count from a chain without any of ours.
+func editJumps(have, want []jump) (gone, fresh []jump) {
+	in := func(js []jump) func(jump) bool { return func(j jump) bool { return slices.Contains(js, j) } }
+	fresh = slices.DeleteFunc(slices.Clone(want), in(have))
+	if slices.ContainsFunc(fresh, func(j jump) bool { return j.index >= 0 }) {
+		return have, want
+	}
+	return slices.DeleteFunc(slices.Clone(have), in(want)), fresh
+}
+
+// insert writes a jump at its index, or where its base wants it: those to the
+// masquerading first, those to the mappings last, behind KUBE-SERVICES.
+func insert(name string, j jump) string {
+	switch {
+	case j.index >= 0:
+		return fmt.Sprintf("-I %s %d %s", name, j.index+1, j.text)
+	case strings.HasSuffix(j.text, " "+masq):
+		return fmt.Sprintf("-I %s 1 %s", name, j.text)
+	}
+	return "-A " + name + " " + j.text
+}
+
+// edit returns what to delete from have and to append to it to get want. It
+// fails if that is not enough.
+func edit(have, want []*rule) (gone, fresh []*rule, ok bool) {
+	kept := 0
+	for _, r := range have {
+		if kept < len(want) && r.text == want[kept].text {
+			kept++
+		} else {
+			gone = append(gone, r)
+		}
+	}
+	// A rule is deleted where its text stands first.
+	twice := slices.ContainsFunc(gone, func(g *rule) bool {
+		return slices.ContainsFunc(want[:kept], func(w *rule) bool { return w.text == g.text })
+	})
+	return gone, want[kept:], !twice
+}
+
+func appendRules(lines []string, verb string, rules []*rule) []string {
+	for _, r := range rules {
+		lines = append(lines, verb+" "+r.text)
+	}
+	return lines
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// priority is that of the chains of table nat before the routing (NF_IP_PRI_NAT_DST).
+const priority = -100
+
+// A State is what is, or should be, in one flavour.
+type State struct {
+	name  string
+	parts []part
+}
+
+var _ backend.State = (*State)(nil)
+
+// A part is one family of a State.
+type part struct {
+	family hostport.Family
+	layout *ruleset.Layout
+	sets   []ruleset.Set
+	// there is set if the rules were read.
+	there bool
+	// native has what is there instead of layout if iptables cannot show it.
+	native *native
+}
+
+// Claims are the mappings of both families.
+func (s *State) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, p := range s.parts {
+		claims := p.layout.Claims()
+		if p.native != nil {
+			claims = p.native.claims()
+		}
+		for _, c := range claims {
+			c.Backend, c.Where = s.name, s.name+" table nat"
+			c.Priority, c.SparesServices = priority, true
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// With has the attachment's rules in the families that it has mappings of.
+func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
+	return s.each(func(p *part) {
+		if p.native != nil {
+			p.native = p.native.with(a, instead)
+			return
+		}
+		p.layout = p.layout.Put(a, p.sets, instead...)
+	})
+}
+
+// Without has none of the attachments with those keys.
+func (s *State) Without(keys ...hostport.Key) backend.State {
+	return s.each(func(p *part) {
+		if p.native != nil {
+			p.native = p.native.without(keys)
+			return
+		}
+		p.layout = p.layout.Remove(keys...)
+	})
+}
+
+// each is a copy of s with its parts changed.
+func (s *State) each(change func(*part)) *State {
+	out := &State{s.name, slices.Clone(s.parts)}
+	for i := range out.parts {
+		change(&out.parts[i])
+	}
+	return out
+}
+
+// Missing lists what the attachment lacks.
+func (s *State) Missing(a hostport.Attachment) []string {
+	var out []string
+	for _, p := range s.parts {
+		lost := p.layout.Check(a, p.sets)
+		if p.native != nil && len(a.Of(p.family)) > 0 {
+			lost = []string{p.native.err.Error()}
+		}
+		for _, what := range lost {
+			out = append(out, fmt.Sprintf("%s: %s", s.name, what))
+		}
+	}
+	return out
+}
+
+// Misplaced lists jumps of ours that are lost or in the wrong place.
+func (s *State) Misplaced() []string {
+	var out []string
+	for _, p := range s.parts {
+		for _, what := range p.layout.Misplaced() {
+			out = append(out, fmt.Sprintf("%s (%s) %s", s.name, p.family, what))
+		}
+	}
+	return out
+}
+
+// Recover rebuilds an attachment from its rules: all but its conditions.
+func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
+	for _, p := range s.parts {
+		r, there := p.layout.Recover(key)
+		if p.native != nil {
+			r, there = p.native.recover(key)
+		}
+		if !there {
+			continue
+		}
+		if ok = true; r.Owner.ContainerID != "" {
+			a.Owner = r.Owner
+		}
+		a.Pods = append(a.Pods, r.Pods...)
+		a.Mappings = append(a.Mappings, r.Mappings...)
+		a.Carves, a.Excludes, a.Networks = append(a.Carves, r.Carves...), append(a.Excludes, r.Excludes...), append(a.Networks, r.Networks...)
+		a.SNAT, a.MasqAll = a.SNAT || r.SNAT, a.MasqAll || r.MasqAll
+		if r.Localhost {
+			a.Localhost, a.Link = true, r.Link
+		}
+	}
+	return a, ok
+}

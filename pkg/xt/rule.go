@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package xt
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Spec decodes a rule of nf_tables into the words of iptables, as far as it says whose
+// it is, which packets it is about and where it leads. Ok is false if it does more.
+func Spec(r nft.Rule, f hostport.Family) (s iptsave.Spec, ok bool) {
+	d := decoder{family: f, ok: true, regs: map[uint32][]byte{}}
+	for _, e := range r.Exprs {
+		d.expr(e)
+	}
+	if r.Comment != "" {
+		d.spec.Matches = append(d.spec.Matches, option(false, "--comment", r.Comment))
+	}
+	return d.spec, d.ok
+}
+
+type decoder struct {
+	family hostport.Family
+	spec   iptsave.Spec
+	ok     bool
+	// loaded is the option that asks for what was loaded last, with its mask.
+	loaded string
+	mask   []byte
+	regs   map[uint32][]byte
+}
+
+func (d *decoder) expr(e nft.Expr) {
+	loaded, mask := d.loaded, d.mask
+	d.loaded, d.mask = "", nil
+	switch e.Name {
+	case "counter":
+		d.loaded, d.mask = loaded, mask
+	case "meta":
+		key, _ := e.Attrs.Num(unix.NFTA_META_KEY)
+		d.loaded = map[uint32]string{unix.NFT_META_L4PROTO: "-p", unix.NFT_META_IIFNAME: "-i", unix.NFT_META_OIFNAME: "-o"}[key]
+	case "payload":
+		d.loaded = d.payload(e.Attrs)
+	case "bitwise":
+		m, _ := e.Attrs.Nested(unix.NFTA_BITWISE_MASK)
+		d.loaded, d.mask = loaded, nft.Value(m)
+	case "cmp":
+		d.compare(loaded, mask, e.Attrs)
+	case "match":
+		opts, known := Match(d.info(e.Attrs))
+		d.spec.Matches, d.ok = append(d.spec.Matches, opts...), d.ok && known
+	case "target":
+		i := d.info(e.Attrs)
+		if d.spec.Target = i.Name; i.Name == "DNAT" {
+			d.leads(Destination(i))
+		}
+	case "immediate":
+		d.immediate(e.Attrs)
+	case "nat":
+		d.nat(e.Attrs)
+	default:
+		d.ok = false
+	}
+}
+
+// info reads the attributes of a "match" or a "target".
+func (d *decoder) info(a nft.Attrs) Info {
+	rev, _ := a.Num(unix.NFTA_MATCH_REV)
+	data, _ := a.Get(unix.NFTA_MATCH_INFO)
+	return Info{Name: a.Text(unix.NFTA_MATCH_NAME), Rev: rev, Data: data, IPv6: d.family == hostport.IPv6}
+}
+
+// payload names the option that is about a part of a packet, "" if there is none.
+func (d *decoder) payload(a nft.Attrs) string {
+	base, _ := a.Num(unix.NFTA_PAYLOAD_BASE)
+	off, _ := a.Num(unix.NFTA_PAYLOAD_OFFSET)
+	size, _ := a.Num(unix.NFTA_PAYLOAD_LEN)
+	source, dest, proto := uint32(12), uint32(16), uint32(9)
+	if d.family == hostport.IPv6 {
+		source, dest, proto = 8, 24, 6
+	}
+	switch {
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 2 && off == 0:
+		return "--sport"
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 2 && off == 2:
+		return "--dport"
+	case base != unix.NFT_PAYLOAD_NETWORK_HEADER:
+		return ""
+	case off == source && size <= uint32(d.family.Bits()/8):
+		return "-s"
+	case off == dest && size <= uint32(d.family.Bits()/8):
+		return "-d"
+	case off == proto && size == 1:
+		return "-p"
+	}
+	return ""
+}
+
+// compare adds the option for a comparison with one value.
+func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
+	op, _ := a.Num(unix.NFTA_CMP_OP)
+	data, _ := a.Nested(unix.NFTA_CMP_DATA)
+	v := nft.Value(data)
+	var text string
+	switch {
+	case op != unix.NFT_CMP_EQ && op != unix.NFT_CMP_NEQ:
+	case name == "-s" || name == "-d":
+		text = network(v, mask, d.family)
+	case name == "-i" || name == "-o":
+		if text = nft.Text(v); len(v) == 0 || v[len(v)-1] != 0 {
+			text += "+"
+		}
+	case name == "-p" && len(v) == 1:
+		text = hostport.Proto(v[0]).String()
+	case (name == "--dport" || name == "--sport") && len(v) == 2 && mask == nil:
+		text = strconv.Itoa(int(binary.BigEndian.Uint16(v)))
+	}
+	if text == "" {
+		d.ok = false
+		return
+	}
+	d.spec.Matches = append(d.spec.Matches, option(op == unix.NFT_CMP_NEQ, name, text))
+}
+
+// network writes the first bytes of an address, or a masked one, as a network.
+func network(v, mask []byte, f hostport.Family) string {
+	bits := 8 * len(v)
+	if mask != nil {
+		bits = 0
+		for _, b := range mask {
+			for ; b&0x80 != 0; b <<= 1 {
+				bits++
+			}
+			if b != 0 {
+				return ""
+			}
+		}
+	}
+	whole := make([]byte, f.Bits()/8)
+	copy(whole, v)
+	a, _ := netip.AddrFromSlice(whole)
+	p := netip.PrefixFrom(a, bits)
+	if len(v) > len(whole) || !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+// immediate is a verdict, or a value for nat.
+func (d *decoder) immediate(a nft.Attrs) {
+	reg, _ := a.Num(unix.NFTA_IMMEDIATE_DREG)
+	data, _ := a.Nested(unix.NFTA_IMMEDIATE_DATA)
+	if reg != unix.NFT_REG_VERDICT {
+		d.regs[reg] = nft.Value(data)
+		return
+	}
+	v, err := nft.DecodeVerdict(data)
+	d.ok = d.ok && err == nil
+	d.spec.Goto = v.Code == unix.NFT_GOTO
+	switch {
+	case v.Chain != "":
+		d.spec.Target = v.Chain
+	case v.Code == nft.Accept:
+		d.spec.Target = "ACCEPT"
+	case v.Code == nft.Drop:
+		d.spec.Target = "DROP"
+	case v.Code == unix.NFT_RETURN:
+		d.spec.Target = "RETURN"
+	default:
+		d.ok = false
+	}
+}
+
+// nat translates the destination to an address and a port.
+func (d *decoder) nat(a nft.Attrs) {
+	typ, _ := a.Num(unix.NFTA_NAT_TYPE)
+	addr, _ := a.Num(unix.NFTA_NAT_REG_ADDR_MIN)
+	port, _ := a.Num(unix.NFTA_NAT_REG_PROTO_MIN)
+	to, valid := netip.AddrFromSlice(d.regs[addr])
+	if p := d.regs[port]; typ == unix.NFT_NAT_DNAT && valid && len(p) >= 2 {
+		d.spec.Target = "DNAT"
+		d.leads(netip.AddrPortFrom(to, binary.BigEndian.Uint16(p)).String())
+		return
+	}
+	d.ok = false
+}
+
+func (d *decoder) leads(to string) {
+	d.ok = d.ok && to != ""
+	d.spec.TargetOptions = append(d.spec.TargetOptions, option(false, "--to-destination", to))
+}
