@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
-	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/rules"
 )
 
 // script is table nat with rules, one a line, in chain PREROUTING.
@@ -57,56 +58,81 @@ func everyRule(f hostport.Family) []string {
 		"-p tcp -j DNAT --to-destination 10.0.0.1:80", "-j DNAT --to-destination 10.0.0.1", "-p udp -j DNAT --to-destination 10.0.0.1-10.0.0.9:80-90 --random", "-j NETMAP --to 10.1.0.0/16")
 }
 
-// What is written is what iptables-nft writes.
-func TestHelperWritesAsIptables(t *testing.T) {
+// What is written is what iptables-nft and iptables-legacy write, so those are read alike.
+func TestWrittenAsIptables(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
 	for _, f := range hostport.Families() {
 		n := lab.NewNetns(t, "xtrule")
-		texts := map[string]string{"every match and target": script(everyRule(f)...)}
-		files, err := filepath.Glob("../../iptsave/testdata/*" + map[hostport.Family]string{hostport.IPv4: ".iptables-", hostport.IPv6: ".ip6tables-"}[f] + "*save")
-		if err != nil || len(files) == 0 {
-			t.Fatal(files, err)
-		}
-		for _, file := range files {
-			b, err := os.ReadFile(file)
+		for name, text := range saved(t, f) {
+			want, err := xtrule.Parse(text, f)
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Objects of nfacct are not here, and what they count does not matter.
-			texts[file] = regexp.MustCompile(`-m nfacct \S+ +\S+`).ReplaceAllString(string(b), "")
-		}
-		for name, text := range texts {
-			t.Run(f.String()+" "+name, func(t *testing.T) {
-				n.Feed(text, tool(f, "nft")+"-restore")
-				want, err := xtrule.Parse(text, f)
-				if err != nil {
-					t.Fatal(err)
-				}
-				n.Do(func() { compare(t, f, want, nftconn.NewReader()) })
-			})
+			for flavour, holder := range map[string]string{rules.NFT: rules.Nftables, rules.Legacy: rules.IptablesLegacy} {
+				t.Run(flavour+" "+f.String()+" "+name, func(t *testing.T) {
+					n.Feed(text, map[hostport.Family]string{hostport.IPv4: "iptables-", hostport.IPv6: "ip6tables-"}[f]+flavour+"-restore")
+					n.Do(func() {
+						r := rules.New(rules.Options{Proc: "/proc"})
+						compare(t, f, want, source(t, r, holder), func(table string) ([]string, error) { return r.Chains(flavour, f, table) })
+					})
+				})
+			}
 		}
 	}
 }
 
-func tool(f hostport.Family, flavour string) string {
-	return map[hostport.Family]string{hostport.IPv4: "iptables-", hostport.IPv6: "ip6tables-"}[f] + flavour
+func source(t *testing.T, r *rules.Reader, holder string) rules.Source {
+	t.Helper()
+	holders, err := r.Holders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range holders {
+		if h.Name == holder {
+			return h.Source
+		}
+	}
+	t.Fatalf("%s holds nothing", holder)
+	return nil
 }
 
-// A source has rules.
-type source interface {
-	Rules(t nft.Table, chain string) ([]nft.Rule, error)
+// saved are texts to load: every match and target, and kube-proxy's.
+func saved(t *testing.T, f hostport.Family) map[string]string {
+	t.Helper()
+	out := map[string]string{"every match and target": script(everyRule(f)...)}
+	files, err := filepath.Glob("../../iptsave/testdata/*" + map[hostport.Family]string{hostport.IPv4: ".iptables-", hostport.IPv6: ".ip6tables-"}[f] + "*save")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Objects of nfacct are not here, and what they count does not matter.
+		out[filepath.Base(file)] = regexp.MustCompile(`-m nfacct \S+ +\S+`).ReplaceAllString(string(b), "")
+	}
+	return out
 }
 
-// compare expects the rules of all tables in got.
-func compare(t *testing.T, f hostport.Family, want *xtrule.Tables, got source) {
+// compare expects the rules of all tables in got, and no other chains.
+func compare(t *testing.T, f hostport.Family, want *xtrule.Tables, got rules.Source, chains func(table string) ([]string, error)) {
 	t.Helper()
 	some := false
 	for _, table := range []string{"raw", "mangle", "nat", "filter"} {
 		at := nft.Table{Family: f.NFProto(), Name: table}
+		if len(want.Chains(at)) == 0 {
+			continue
+		}
+		some = true
+		names, err := chains(table)
+		slices.Sort(names)
+		if d := cmp.Diff(want.Chains(at), names); d != "" || err != nil {
+			t.Errorf("%s: chains (-want +got): %v\n%s", at, err, d)
+		}
 		for _, chain := range want.Chains(at) {
-			some = true
 			same(t, at, chain, want, got)
 		}
 	}
@@ -115,7 +141,7 @@ func compare(t *testing.T, f hostport.Family, want *xtrule.Tables, got source) {
 	}
 }
 
-func same(t *testing.T, at nft.Table, chain string, want, got source) {
+func same(t *testing.T, at nft.Table, chain string, want, got rules.Source) {
 	t.Helper()
 	w, err1 := want.Rules(at, chain)
 	g, err2 := got.Rules(at, chain)
