@@ -27,7 +27,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	}
 	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, s.Facts)
 	if err == nil {
-		err = s.Load(choice.Backend, c.CacheDir)
+		err = s.Load(plugin.BackendOptions{CacheDir: c.CacheDir})
 	}
 	if err != nil {
 		return explain.Answer{}, err

@@ -73,7 +73,7 @@ func (i *Inspector) look(dataDir, cacheDir string) (*view, error) {
 		return nil, err
 	}
 	v := &view{Inspector: i, Session: s, departed: map[hostport.Key]bool{}, lost: map[hostport.Key][]string{}}
-	for _, err := range s.LoadSome(cacheDir) {
+	for _, err := range s.LoadSome(plugin.BackendOptions{CacheDir: cacheDir}) {
 		v.notes = append(v.notes, err.Error())
 	}
 	v.claims = s.Claims()

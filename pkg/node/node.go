@@ -60,10 +60,12 @@ func (n *Node) Addresses() (*host.Addressing, error) { return host.Addresses() }
 func (n *Node) LinkTo(pod netip.Addr) (string, error) { return host.LinkTo(pod) }
 
 // RouteLocalnet reports whether a link forwards packets of 127.0.0.0/8.
-func (n *Node) RouteLocalnet(link string) (bool, error) { return host.RouteLocalnet(link) }
+func (n *Node) RouteLocalnet(link string) (bool, error) { return host.Sysctls{}.RouteLocalnet(link) }
 
 // ConnectedUDP are the peers of the node's own connected sockets on a port.
-func (n *Node) ConnectedUDP(port uint16) ([]netip.AddrPort, error) { return listener.ConnectedUDP(port) }
+func (n *Node) ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
+	return listener.ConnectedUDP(port)
+}
 
 // DropUDP forgets UDP flows of a family.
 func (n *Node) DropUDP(f hostport.Family, stale []host.Stale) error { return host.DropUDP(f, stale) }

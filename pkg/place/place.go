@@ -40,7 +40,7 @@ type Facts struct {
 	// NFTables is why the kernel cannot hold our table, nil if it can. NFTProgram
 	// tells whether the nft program is there, which alone can read conditions.
 	NFTables   error
-	NFTProgram bool
+	NFTProgram func() bool
 	// Iptables is asked only where iptables is needed.
 	Iptables func() (Iptables, error)
 	// Followed are the families in which an ipset holds the addresses of Services.
@@ -114,7 +114,7 @@ func nftables(w Wish, f Facts, why string) (Choice, error) {
 		return Choice{}, configErrorf(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, f.NFTables)
 	case f.NFTables != nil:
 		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", f.NFTables)
-	case w.Syntax == netconf.NFTables && !f.NFTProgram:
+	case w.Syntax == netconf.NFTables && !f.NFTProgram():
 		return Choice{}, configErrorf("conditions in the syntax of nftables: nft is not installed, and nobody else can read them; install it or write them for iptables")
 	}
 	return Choice{Backend: NFTables, Why: why}, nil

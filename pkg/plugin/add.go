@@ -38,7 +38,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 			return err
 		}
 		if err := p.addLocked(req, store, netns, args); err != nil {
-			return cniError(err, CodeApply)
+			return err
 		}
 	}
 	p.warn(req.Warnings...)
@@ -67,7 +67,7 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 		report, err = p.add(req, store, netns)
 	}
 	p.count(store, report, err)
-	return err
+	return cniError(err, CodeApply)
 }
 
 // insteadOf warns that nftables does not work although it was chosen.
@@ -79,7 +79,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err := store.MarkUsed(); err != nil {
 		return report, cniError(err, types.ErrIOFailure)
 	}
-	s, choice, err := p.open(store, place.Wish{Backend: req.Backend, Syntax: req.Syntax}, req.CacheDir, req.LockTimeout)
+	s, choice, err := p.open(req, store)
 	if err == nil {
 		err = s.settle(req)
 	}
@@ -107,18 +107,24 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	return report, nil
 }
 
-// open begins a session for an attachment and loads all backends.
-func (p *Plugin) open(store *state.Store, w place.Wish, cacheDir string, wait time.Duration) (*Session, place.Choice, error) {
-	s, err := p.Begin(store, wait)
+// open begins a session for a request and loads all backends.
+func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place.Choice, error) {
+	s, err := p.Begin(store, req.LockTimeout)
 	if err != nil {
 		return nil, place.Choice{}, err
 	}
-	choice, err := place.Of(w, s.Facts)
+	choice, err := place.Of(place.Wish{Backend: req.Backend, Syntax: req.Syntax}, s.Facts)
 	if err != nil {
 		return nil, choice, err
 	}
 	p.debug("backend %s: %s", choice.Backend, choice.Why)
-	return s, choice, s.Load(choice.Backend, cacheDir)
+	own := func() (out []hostport.Attachment) { // the records of others are not read
+		if rec := s.Record(req.Attachment.Owner.Key()); rec != nil {
+			out = append(out, rec.Attachment)
+		}
+		return out
+	}
+	return s, choice, s.Load(BackendOptions{Into: choice.Backend, CacheDir: req.CacheDir, Records: own})
 }
 
 // decide refuses the request for its conflicts. With conflictPolicy "warn" they are

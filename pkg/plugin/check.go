@@ -34,7 +34,7 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	}
 	s, err := p.Begin(state.Open(c.DataDir), c.LockTimeout)
 	if err == nil {
-		err = s.Load("", c.CacheDir)
+		err = s.Load(BackendOptions{CacheDir: c.CacheDir})
 	}
 	var lost []string
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/portmap"
+	"github.com/portguard/portguard/pkg/backend/portmap"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -30,7 +30,7 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 	defer unlock()
 	s, err := p.Begin(store, t.LockTimeout)
 	if err == nil {
-		err = s.Load("", netconf.DefaultCacheDir)
+		err = s.Load(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
 	}
 	if err == nil {
 		// Perhaps it was added when the conflist named portmap.

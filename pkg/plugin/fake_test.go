@@ -124,11 +124,11 @@ func (n *fakeNode) Gone(inode uint64) bool                        { return n.gon
 func (n *fakeNode) Addresses() (*host.Addressing, error)          { return &n.on, nil }
 func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.link, nil }
 func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
-func (n *fakeNode) Facts(*host.Addressing) place.Facts            { return n.facts }
+func (n *fakeNode) Facts(*host.Addressing) (place.Facts, error)   { return n.facts, nil }
 func (n *fakeNode) Ready(string) error                            { return n.ready }
 func (n *fakeNode) ConnectedUDP(uint16) ([]netip.AddrPort, error) { return nil, nil }
 
-func (n *fakeNode) Backends(*host.Addressing, string, string, time.Duration) (out []backend.Backend) {
+func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {
 	for _, b := range n.backends {
 		out = append(out, b)
 	}

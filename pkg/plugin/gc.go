@@ -31,7 +31,7 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	defer unlock()
 	s, err := p.Begin(store, g.LockTimeout)
 	if err == nil {
-		err = s.Load("", netconf.DefaultCacheDir)
+		err = s.Load(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
 	}
 	if err != nil {
 		return cniError(err, CodeUnreadable)

@@ -48,4 +48,3 @@ func TestLeaveToOwners(t *testing.T) {
 		t.Errorf("kept %v, left %v", kept, left)
 	}
 }
-

@@ -13,6 +13,19 @@ import (
 	"github.com/portguard/portguard/pkg/place"
 )
 
+// BackendOptions are what backends depend on.
+type BackendOptions struct {
+	On *host.Addressing
+	// Into is the name of the backend beside whose mappings new guards stand.
+	Into string
+	// CacheDir is libcni's, which knows the containers of other plugins.
+	CacheDir string
+	// Wait bounds what others may make us wait for.
+	Wait time.Duration
+	// Records are the attachments that have records, as far as they matter.
+	Records func() []hostport.Attachment
+}
+
 // A Node is what the verbs ask of the machine. Package node has the real one.
 type Node interface {
 	// BootID tells this boot from others, Gone whether no network namespace with that
@@ -25,10 +38,9 @@ type Node interface {
 	LinkTo(pod netip.Addr) (string, error)
 	RouteLocalnet(link string) (bool, error)
 	// Facts are what decides where an attachment belongs.
-	Facts(on *host.Addressing) place.Facts
-	// Backends are all places, in the order in which changes are applied. New guards
-	// stand beside the rules of the backend named into.
-	Backends(on *host.Addressing, into, cacheDir string, wait time.Duration) []backend.Backend
+	Facts(on *host.Addressing) (place.Facts, error)
+	// Backends are all places, in the order in which changes are applied.
+	Backends(o BackendOptions) []backend.Backend
 	// Look calls f with what the node is like as far as mappings matter, until one
 	// reading was consistent, at most for the time wait.
 	Look(wait time.Duration, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error

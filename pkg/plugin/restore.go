@@ -41,7 +41,7 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 	if len(recs) == 0 {
 		return nil, nil
 	}
-	if err := s.Load(recs[0].Backend, netconf.DefaultCacheDir); err != nil {
+	if err := s.Load(BackendOptions{Into: recs[0].Backend, CacheDir: netconf.DefaultCacheDir, Records: s.Recorded}); err != nil {
 		return nil, err
 	}
 	var out []Restored

@@ -37,12 +37,13 @@ func (p *Plugin) Begin(store *state.Store, wait time.Duration) (*Session, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Session{Plugin: p, Store: store, On: on, Facts: p.Node.Facts(on), Wait: wait, records: map[hostport.Key]*state.Record{}}, nil
+	facts, err := p.Node.Facts(on)
+	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}}, err
 }
 
-// Load reads what all backends hold. New guards stand beside the mappings of into.
-func (s *Session) Load(into, cacheDir string) error {
-	s.backends = s.Node.Backends(s.On, into, cacheDir, s.Wait)
+// Load reads what all backends hold.
+func (s *Session) Load(o BackendOptions) error {
+	s.open(o)
 	for _, b := range s.backends {
 		st, err := b.Load()
 		if err != nil {
@@ -54,10 +55,26 @@ func (s *Session) Load(into, cacheDir string) error {
 	return nil
 }
 
+func (s *Session) open(o BackendOptions) {
+	o.On, o.Wait = s.On, s.Wait
+	s.backends = s.Node.Backends(o)
+}
+
+// Recorded are all attachments that have a record.
+func (s *Session) Recorded() []hostport.Attachment {
+	var out []hostport.Attachment
+	for _, key := range s.Store.Keys() {
+		if rec := s.Record(key); rec != nil {
+			out = append(out, rec.Attachment)
+		}
+	}
+	return out
+}
+
 // LoadSome is Load for those who ask: what cannot be read is returned, and counts as
 // nothing.
-func (s *Session) LoadSome(cacheDir string) (unread []error) {
-	s.backends = s.Node.Backends(s.On, "", cacheDir, s.Wait)
+func (s *Session) LoadSome(o BackendOptions) (unread []error) {
+	s.open(o)
 	for _, b := range s.backends {
 		st, err := b.Load()
 		if err != nil {

@@ -33,7 +33,7 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 	}
 	s, err := p.Begin(store, lockTimeout)
 	if err == nil {
-		err = s.Load("", cacheDir)
+		err = s.Load(BackendOptions{CacheDir: cacheDir, Records: s.Recorded})
 	}
 	if err != nil {
 		return nil, err

@@ -236,7 +236,7 @@ func TestCheck(t *testing.T) {
 	b.mustAdd(web, 80, "")
 	s, err := b.Begin(b.store, 1e9)
 	if err == nil {
-		err = s.Load("", "")
+		err = s.Load(BackendOptions{})
 	}
 	if err != nil {
 		t.Fatal(err)

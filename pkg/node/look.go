@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"time"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/listener"
+	"github.com/portguard/portguard/pkg/rules"
+)
+
+// Look calls f with what the node is like as far as mappings matter, until one reading of
+// the rules was consistent, at most for the time wait.
+func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error {
+	o := rules.Options{Proc: n.Proc, Local: on.Local, Mappings: ms}
+	print := n.printer(wait)
+	return rules.Steady(wait, o, func(r *rules.Reader) error {
+		snap, err := n.snapshot(on, ms, r)
+		if err != nil {
+			return err
+		}
+		snap.Print = print
+		return f(snap)
+	})
+}
+
+// snapshot is what the node is like, by one reading.
+func (n *Node) snapshot(on *host.Addressing, ms []hostport.Mapping, r *rules.Reader) (snap conflict.Snapshot, err error) {
+	snap = conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Sets: host.Sets{}}
+	sockets := listener.New()
+	sockets.Patience = n.Patience
+	if snap.Listeners, err = sockets.Read(ms); err != nil {
+		return snap, err
+	}
+	if snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts(); err != nil {
+		return snap, err
+	}
+	holders, err := r.Holders()
+	for _, h := range holders {
+		snap.Rulesets = append(snap.Rulesets, conflict.Ruleset{Holder: h.Name, Chains: h.Chains, Source: h.Source})
+	}
+	return snap, err
+}
+
+// printer prints rules of iptables as its tools would. Those are started only for what is
+// reported; without them a rule is shown as the kernel has it.
+func (n *Node) printer(wait time.Duration) func(conflict.Rule) string {
+	p := n.tools(wait).Printer()
+	return func(r conflict.Rule) string {
+		var text string
+		if r.Flavour == string(iptables.NFT) {
+			text, _ = p.RuleByHandle(r.Family, r.Table, r.Chain, r.Handle)
+		} else {
+			text, _ = p.Rule(iptables.Legacy, r.Family, r.Table, r.Chain, r.Index)
+		}
+		return text
+	}
+}
+
+func (n *Node) tools(wait time.Duration) *iptables.Tools {
+	return &iptables.Tools{Proc: n.Proc, Wait: wait, Counters: true}
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/portguard/portguard/pkg/backend"
+	iptbackend "github.com/portguard/portguard/pkg/backend/iptables"
+	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/backend/nftables"
+	"github.com/portguard/portguard/pkg/backend/portmap"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/rules"
+)
+
+// Backends are all places, in the order in which changes are applied: localhost before
+// the mappings that need it, those of other plugins at the end, because what is removed
+// of them does not come back.
+func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
+	r := rules.New(rules.Options{Proc: n.Proc, Chain: ours})
+	var mappers []backend.Backend
+	guards := []localnet.Guard{nftables.NewGuard()}
+	into := guards[0]
+	for _, fl := range iptables.Flavours() {
+		opts := n.iptables(fl, r, o)
+		b, g := iptbackend.New(fl, opts), iptbackend.NewGuard(fl, opts)
+		mappers, guards = append(mappers, b), append(guards, g)
+		if b.Name() == o.Into { // the guard stands beside the mappings
+			into = g
+		}
+	}
+	local := localnet.New(host.Sysctls{}, into, guards...)
+	local.Records = o.Records
+	all := append([]backend.Backend{local}, mappers...)
+	return append(all, nftables.New(), portmap.New(portmap.Options{CacheDir: o.CacheDir, Rules: r, Wait: o.Wait}))
+}
+
+// ours are the chains in tables of iptables whose names matter.
+func ours(chain string) bool {
+	return ruleset.IsOurs("nat", chain) || ruleset.IsOurs("mangle", chain) || portmap.IsOurs(chain)
+}
+
+// iptables is what the backend of a flavour works with.
+func (n *Node) iptables(fl iptables.Flavour, r *rules.Reader, o plugin.BackendOptions) iptbackend.Options {
+	return iptbackend.Options{
+		Tools: n.tools(o.Wait), Families: n.Families(),
+		Chains: func(f hostport.Family, table string) ([]string, error) { return r.Chains(string(fl), f, table) },
+		Sets:   func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
+	}
+}
+
+// serviceSets are the ipsets of kube-proxy's ipvs mode that exist. Without its link none
+// is asked for.
+func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) {
+	if !on.IPVS {
+		return nil, nil
+	}
+	var out []ruleset.Set
+	for _, s := range ruleset.ServiceSets(f) {
+		ok, err := host.HasSet(s.Name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// Facts are what decides where an attachment belongs.
+func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
+	f = place.Facts{IPVS: on.IPVS, NFTables: nftconn.Supported(), NFTProgram: nftconn.HasTool, Iptables: n.flavours}
+	for _, fam := range hostport.Families() {
+		sets, err := serviceSets(on, fam)
+		if err != nil {
+			return f, err
+		}
+		if slices.ContainsFunc(sets, ruleset.Set.Addresses) {
+			f.Followed = append(f.Followed, fam)
+		}
+	}
+	return f, nil
+}
+
+// flavours tells the flavours of iptables apart.
+func (n *Node) flavours() (on place.Iptables, err error) {
+	r := rules.New(rules.Options{Proc: n.Proc, Chain: ours})
+	on.KubeProxy, on.Hint, err = r.Proxies()
+	on.Default = func() (string, error) {
+		fl, err := n.tools(time.Second).Default()
+		return string(fl), err
+	}
+	return on, err
+}
+
+// Ready reports why the backend of that name could not change anything.
+func (n *Node) Ready(name string) error {
+	for _, fl := range iptables.Flavours() {
+		if name != "iptables-"+string(fl) {
+			continue
+		}
+		for _, f := range n.Families() {
+			if err := n.tools(time.Second).Installed(fl, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	_, err := nftconn.NewReader().BaseChains()
+	return err
+}
