@@ -3,6 +3,7 @@
 package node
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -78,7 +79,7 @@ func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) 
 
 // Facts are what decides where an attachment belongs.
 func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
-	f = place.Facts{IPVS: on.IPVS, NFTables: nftconn.Supported(), NFTProgram: nftconn.HasTool, Iptables: n.flavours}
+	f = place.Facts{IPVS: on.IPVS, NFTables: supported, NFTProgram: nftconn.HasTool, Iptables: n.flavours}
 	for _, fam := range hostport.Families() {
 		sets, err := serviceSets(on, fam)
 		if err != nil {
@@ -89,6 +90,14 @@ func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
 		}
 	}
 	return f, nil
+}
+
+// supported asks why the kernel cannot hold our table.
+func supported() (lacks, err error) {
+	if err = nftconn.Supported(); errors.Is(err, nftconn.ErrNoKernel) {
+		return err, nil
+	}
+	return nil, err
 }
 
 // flavours tells the flavours of iptables apart.

@@ -37,9 +37,10 @@ type Wish struct {
 type Facts struct {
 	// IPVS is set if kube-proxy is in ipvs mode.
 	IPVS bool
-	// NFTables is why the kernel cannot hold our table, nil if it can. NFTProgram
-	// tells whether the nft program is there, which alone can read conditions.
-	NFTables   error
+	// NFTables asks why the kernel cannot hold our table, nil if it can; it fails if the
+	// kernel does not say. NFTProgram tells whether the nft program is there, which alone
+	// can read conditions. Both are asked only where it matters.
+	NFTables   func() (lacks, err error)
 	NFTProgram func() bool
 	// Iptables is asked only where iptables is needed.
 	Iptables func() (Iptables, error)
@@ -95,8 +96,12 @@ func Of(w Wish, f Facts) (Choice, error) {
 		return nftables(w, f, "the conditions are in its syntax")
 	case f.IPVS:
 		return iptables(w, f, "kube-proxy is in ipvs mode")
-	case f.NFTables != nil:
-		return iptables(w, f, f.NFTables.Error())
+	}
+	switch lacks, err := f.NFTables(); {
+	case err != nil:
+		return Choice{}, err
+	case lacks != nil:
+		return iptables(w, f, lacks.Error())
 	}
 	return Choice{Backend: NFTables, Why: "the kernel has nf_tables and kube-proxy is not in ipvs mode"}, nil
 }
@@ -105,15 +110,18 @@ func Of(w Wish, f Facts) (Choice, error) {
 // its conditions.
 func nftables(w Wish, f Facts, why string) (Choice, error) {
 	named := w.Backend == netconf.NFTables
+	lacks, err := f.NFTables()
 	switch {
+	case err != nil:
+		return Choice{}, err
 	case f.IPVS && named:
 		return Choice{}, configErrorf(`backend "nftables" cannot spare the Services of kube-proxy's ipvs mode; use "auto" or "iptables"`)
 	case f.IPVS:
 		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables, which cannot spare the Services of kube-proxy's ipvs mode; write them for iptables")
-	case f.NFTables != nil && named:
-		return Choice{}, configErrorf(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, f.NFTables)
-	case f.NFTables != nil:
-		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", f.NFTables)
+	case lacks != nil && named:
+		return Choice{}, configErrorf(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, lacks)
+	case lacks != nil:
+		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", lacks)
 	case w.Syntax == netconf.NFTables && !f.NFTProgram():
 		return Choice{}, configErrorf("conditions in the syntax of nftables: nft is not installed, and nobody else can read them; install it or write them for iptables")
 	}

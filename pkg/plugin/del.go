@@ -8,9 +8,9 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 
+	"github.com/portguard/portguard/pkg/backend/portmap"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/backend/portmap"
 	"github.com/portguard/portguard/pkg/state"
 )
 

@@ -77,7 +77,9 @@ type memBackend struct {
 	now      memState
 	fail     error
 	unloaded error
-	log      *[]string
+	// undone, if set, is asked at each change.
+	undone func() error
+	log    *[]string
 }
 
 func (b *memBackend) Name() string { return b.now.name }
@@ -95,6 +97,11 @@ func (b *memBackend) Apply(have, want backend.State) error {
 	if err := b.fail; err != nil {
 		b.fail = nil
 		return err
+	}
+	if b.undone != nil {
+		if err := b.undone(); err != nil {
+			return err
+		}
 	}
 	b.now = w
 	return nil
@@ -163,6 +170,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	n := &fakeNode{boot: "boot", link: "veth1", flavour: "nft", gone: map[uint64]bool{}}
 	n.on.Local = []hostport.Local{{Prefix: netip.MustParsePrefix("192.0.2.1/32")}, {Prefix: netip.MustParsePrefix("127.0.0.0/8")}}
+	n.facts.NFTables = func() (lacks, err error) { return nil, nil }
 	n.facts.Iptables = func() (place.Iptables, error) {
 		return place.Iptables{Default: func() (string, error) { return n.flavour, nil }}, nil
 	}

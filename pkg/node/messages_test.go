@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"flag"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/golden"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/listener"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/rules"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
+
+// starve runs f while the process may not open any file or socket.
+func starve(t *testing.T, f func()) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
+// What is read and written says so when it fails, and by whom. The plugin adds what to
+// do.
+func TestMessages(t *testing.T) {
+	m := golden.New(t)
+	m.Section("a node without file descriptors")
+	pod := netip.MustParseAddr("192.0.2.9")
+	tcp := hostport.Mapping{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: 80, ContainerPort: 8080}
+	udp := tcp
+	udp.Proto = hostport.UDP
+	inet := nft.Table{Family: nft.Inet, Name: "portguard"}
+	nat := nft.Table{Family: nft.IPv4, Name: "nat"}
+	set := nft.Set{Table: inet, Name: "ports4"}
+	var errs []error
+	note := func(err error) { errs = append(errs, err) }
+	starve(t, func() {
+		_, err := host.Addresses()
+		note(err)
+		_, err = host.LinkTo(pod)
+		note(err)
+		_, err = host.Bridges()
+		note(err)
+		note(host.DropUDP(hostport.IPv4, []host.Stale{{Mapping: udp, Pod: pod, Dst: addrset.All(true)}}))
+		_, err = host.HasSet("KUBE-IPVS-IPS")
+		note(err)
+		_, err = host.Sets{}.SetName(1)
+		note(err)
+		_, err = host.Sets{}.SetHas("KUBE-IPVS-IPS", "hash:ip", pod, hostport.TCP, 80)
+		note(err)
+		_, err = host.Sysctls{}.RouteLocalnet("veth1")
+		note(err)
+		note(host.Sysctls{}.SetRouteLocalnet("veth1", true))
+		_, _, err = host.EphemeralPorts()
+		note(err)
+		_, err = host.ReservedPorts()
+		note(err)
+		_, err = host.Forwarding(hostport.IPv4)
+		note(err)
+		_, err = listener.New().Read([]hostport.Mapping{tcp})
+		note(err)
+		_, err = listener.ConnectedUDP(53)
+		note(err)
+		note(nftconn.Supported())
+		r := nftconn.NewReader()
+		_, err = r.BaseChains()
+		note(err)
+		_, err = r.AllRules(inet)
+		note(err)
+		_, err = r.Rules(inet, "hostports4")
+		note(err)
+		_, err = r.Set(inet, "ports4")
+		note(err)
+		_, _, err = r.Lookup(set, []byte{1})
+		note(err)
+		_, err = r.AllElements(set)
+		note(err)
+		_, err = nftconn.NewReader().Generation()
+		note(err)
+		b := &nft.Batch{}
+		b.CreateElement(inet, "ports4", nft.Element{Text: "tcp . 80"})
+		note(nftconn.Apply(b))
+		tools := &iptables.Tools{Proc: "/proc"}
+		_, err = tools.Save(iptables.NFT, hostport.IPv4)
+		note(err)
+		_, err = tools.Save(iptables.Legacy, hostport.IPv4)
+		note(err)
+		_, err = rules.New(rules.Options{Proc: "/proc"}).Rules(rules.Legacy, nat, "PREROUTING")
+		note(err)
+		note(rules.Steady(time.Millisecond, rules.Options{Proc: "/proc"}, func(*rules.Reader) error { return nil }))
+	})
+	for i, err := range errs {
+		if err == nil {
+			t.Errorf("number %d works without file descriptors", i)
+			continue
+		}
+		m.Add("109", err.Error())
+	}
+	m.Check(*update)
+}
