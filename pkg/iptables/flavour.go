@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	goiptables "github.com/coreos/go-iptables/iptables"
+
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -128,21 +130,37 @@ func (t *Tools) Installed(fl Flavour, f hostport.Family) error {
 	return err
 }
 
-// path finds a tool: under its own name, or under the plain one where that is
-// this flavour.
+// path finds a tool, "save", "restore" or "" for iptables itself: under its own name, or
+// under the plain one where that is this flavour.
 func path(fl Flavour, f hostport.Family, verb string) (string, error) {
 	cmd := "iptables"
 	if f == hostport.IPv6 {
 		cmd = "ip6tables"
 	}
-	own := fmt.Sprintf("%s-%s-%s", cmd, fl, verb)
+	if verb != "" {
+		verb = "-" + verb
+	}
+	own := fmt.Sprintf("%s-%s%s", cmd, fl, verb)
 	if p, err := exec.LookPath(own); err == nil {
 		return p, nil
 	}
-	if p, err := exec.LookPath(cmd + "-" + verb); err == nil {
+	if p, err := exec.LookPath(cmd + verb); err == nil {
 		if got, ok := flavourOf(p); ok && got == fl {
 			return p, nil
 		}
 	}
 	return "", fmt.Errorf("%s: %w; install it or remove the rules of that flavour", own, ErrNoTool)
+}
+
+// Open returns go-iptables for a flavour and family: it changes one rule a call.
+func (t *Tools) Open(fl Flavour, f hostport.Family) (*goiptables.IPTables, error) {
+	p, err := path(fl, f, "")
+	if err != nil {
+		return nil, err
+	}
+	proto := goiptables.ProtocolIPv4
+	if f == hostport.IPv6 {
+		proto = goiptables.ProtocolIPv6
+	}
+	return goiptables.New(goiptables.IPFamily(proto), goiptables.Path(p), goiptables.Timeout(t.seconds()))
 }

@@ -123,14 +123,14 @@ func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
 	}
 	args := []string{"--noflush"}
 	if fl == Legacy { // iptables-nft has no lock: the kernel's transactions do
-		args = append(args, "--wait", t.seconds())
+		args = append(args, "--wait", strconv.Itoa(t.seconds()))
 	}
 	_, _, err = t.run(p, script, args...)
 	return err
 }
 
 // seconds is how long to wait for the xtables lock.
-func (t *Tools) seconds() string { return strconv.Itoa(max(1, int(math.Ceil(t.Wait.Seconds())))) }
+func (t *Tools) seconds() int { return max(1, int(math.Ceil(t.Wait.Seconds()))) }
 
 // run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {

@@ -1,147 +1,157 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package portmap knows the rules of the plugin that portguard replaces: how to
-// find those of one container, and whether it still lives. Names and shapes are
-// those of containernetworking/plugins, plugins/meta/portmap.
+// Package portmap knows the rules of the plugin that portguard replaces: their shapes,
+// and whose they are. Names and shapes are those of containernetworking/plugins,
+// plugins/meta/portmap. It is pure; package backend/portmap reads and removes them.
 package portmap
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/xt"
 )
 
-// Entry is the chain that leads to those of containers.
+// Entry is the chain of table nat of iptables that leads to those of containers.
 const Entry = "CNI-HOSTPORT-DNAT"
 
-// Mentioned reports whether rules of Entry, as nf_tables has them, may be for a
-// container: whether its ID is in any of them.
-func Mentioned(rules []nft.Rule, o hostport.Owner) bool {
-	return o.ContainerID != "" && slices.ContainsFunc(rules, func(r nft.Rule) bool {
-		return strings.Contains(r.Comment, o.ContainerID) ||
-			slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return bytes.Contains(e.Attrs, []byte(o.ContainerID)) })
-	})
+// Owner reads the container from the comment of a rule that leads to its chain:
+// dnat name: "NETWORK" id: "CONTAINER". Portmap cuts what is too long.
+func Owner(comment string) (hostport.Owner, bool) {
+	_, rest, named := strings.Cut(comment, `name: "`)
+	network, rest, ok := strings.Cut(rest, `" id: "`)
+	id, _, _ := strings.Cut(rest, `"`)
+	if !named || !ok || strings.Contains(network, `"`) {
+		return hostport.Owner{}, false
+	}
+	return hostport.Owner{Network: network, ContainerID: id}, true
 }
 
-// Script removes a container's chain and what leads to it, for iptables-restore
-// --noflush. It is "" if there is none. A network that is not known is any.
-func Script(d *iptsave.Dump, o hostport.Owner) string {
-	nat := d.Table("nat")
-	entry := nat.Chain(Entry)
-	if entry == nil || o.ContainerID == "" {
-		return ""
-	}
-	var b strings.Builder
-	var chains []string
-	for _, r := range entry.Rules {
-		s := r.Spec()
-		whose, ok := Owner(s.Comment())
-		if !ok || whose.ContainerID != o.ContainerID || o.Network != "" && whose.Network != o.Network || nat.Chain(s.Target) == nil {
-			continue
-		}
-		if !slices.Contains(chains, s.Target) {
-			chains = append(chains, s.Target)
-		}
-		if !strings.Contains(r.Text, "\n") { // portmap writes no line breaks
-			fmt.Fprintf(&b, "-D %s %s\n", Entry, r.Text)
-		}
-	}
-	if len(chains) == 0 {
-		return ""
-	}
-	for _, c := range chains {
-		fmt.Fprintf(&b, "-F %s\n-X %s\n", c, c)
-	}
-	return "*nat\n" + b.String() + "COMMIT\n"
+// Key names what portmap has for a container of a network. In nftables its rules do not
+// tell the network. No attachment of portguard has such a key: no interface is called so.
+func Key(o hostport.Owner) hostport.Key {
+	return hostport.Owner{ContainerID: o.ContainerID, IfName: "portmap " + o.Network}.Key()
 }
 
-// Tables are those of the nftables backend.
+// Keys are all that portmap may have something for a container by.
+func Keys(o hostport.Owner) []hostport.Key {
+	return []hostport.Key{Key(o), Key(hostport.Owner{ContainerID: o.ContainerID})}
+}
+
+// Tables are those of the nftables backend, and Chains the chains in them that have rules
+// of containers.
 func Tables() []nft.Table {
 	return []nft.Table{{Family: nft.IPv4, Name: "cni_hostport"}, {Family: nft.IPv6, Name: "cni_hostport"}}
 }
 
-// Remove adds to a batch what removes a container's rules from a table: they
-// carry its ID as their comment.
-func Remove(b *nft.Batch, t nft.Table, rules map[string][]nft.Rule, containerID string) {
-	for chain, list := range rules {
-		for _, r := range list {
-			if containerID != "" && r.Comment == containerID {
-				b.DeleteRule(t, chain, r.Handle)
-			}
-		}
+// Chains are those of Tables.
+func Chains() []string { return []string{"hostports", "hostip_hostports", "masquerading"} }
+
+// A Container is what portmap has for one in one table.
+type Container struct {
+	Owner hostport.Owner
+	Key   hostport.Key
+	// Chains are its own, with iptables.
+	Chains []string
+	// Rules are those that stand in chains of others, by chain.
+	Rules  []nft.Rule
+	Claims []hostport.Claim
+}
+
+// A Lister lists the rules of a chain. One that is not there is fs.ErrNotExist, or empty.
+type Lister func(t nft.Table, chain string) ([]nft.Rule, error)
+
+func (list Lister) rules(t nft.Table, chain string) ([]nft.Rule, error) {
+	rules, err := list(t, chain)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-}
-
-// Dead reports whether libcni's cache of results, below dir, knows the container
-// and its network namespace is gone. One that the cache does not know lives.
-func Dead(dir string, o hostport.Owner) bool {
-	found := false
-	for _, c := range results(dir, o) {
-		if _, err := os.Stat(c.NetNS); c.NetNS == "" || !os.IsNotExist(err) {
-			return false
-		}
-		found = true
+	for i := range rules {
+		rules[i].Chain = chain
 	}
-	return found
+	return rules, err
 }
 
-// Pod completes the owner with the name of its pod, if the cache knows it.
-func Pod(dir string, o hostport.Owner) hostport.Owner {
-	for _, c := range results(dir, o) {
-		if o.Network == "" {
-			o.Network = c.NetworkName
-		}
-		for _, arg := range c.Args {
-			switch arg[0] {
-			case "K8S_POD_NAMESPACE":
-				o.PodNamespace = arg[1]
-			case "K8S_POD_NAME":
-				o.PodName = arg[1]
-			}
-		}
+// Iptables finds what portmap has with iptables, in one flavour and family.
+func Iptables(f hostport.Family, list Lister) ([]Container, error) {
+	t := nft.Table{Family: f.NFProto(), Name: "nat"}
+	jumps, err := list.rules(t, Entry)
+	if err != nil {
+		return nil, err
 	}
-	return o
-}
-
-// A result is what libcni remembers of an ADD (libcni/api.go, cachedInfo).
-type result struct {
-	ContainerID string      `json:"containerId"`
-	NetworkName string      `json:"networkName"`
-	NetNS       string      `json:"netns"`
-	Args        [][2]string `json:"cniArgs"`
-}
-
-// results are those of a container, and of its network if that is known.
-func results(dir string, o hostport.Owner) []result {
-	files, _ := filepath.Glob(filepath.Join(dir, "results", "*"+escape(o.ContainerID)+"*"))
-	var out []result
-	for _, f := range files {
-		var c result
-		b, err := os.ReadFile(f)
-		if err != nil || json.Unmarshal(b, &c) != nil || c.ContainerID != o.ContainerID || o.Network != "" && c.NetworkName != o.Network {
+	found := containers{places: map[hostport.Key]int{}}
+	read := map[string]bool{}
+	for _, j := range jumps {
+		s, _ := xt.Spec(j, f)
+		owner, ok := Owner(s.Comment())
+		if !ok || s.Target == "" {
 			continue
 		}
-		out = append(out, c)
+		c := found.of(owner)
+		if c.Rules = append(c.Rules, j); read[s.Target] { // one jump a protocol
+			continue
+		}
+		read[s.Target] = true
+		c.Chains = append(c.Chains, s.Target)
+		rules, err := list.rules(t, s.Target)
+		if err != nil {
+			return nil, err
+		}
+		c.claims(rules, f)
 	}
-	return out
+	return found.all, nil
 }
 
-// escape keeps a container ID from being a pattern.
-func escape(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if slices.Contains([]rune(`*?[\`), r) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
+// Native finds what portmap has in one of Tables: its rules have the container's ID as
+// their comment.
+func Native(t nft.Table, list Lister) ([]Container, error) {
+	f := hostport.IPv4
+	if t.Family == nft.IPv6 {
+		f = hostport.IPv6
 	}
-	return b.String()
+	found := containers{places: map[hostport.Key]int{}}
+	for _, chain := range Chains() {
+		rules, err := list.rules(t, chain)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rules {
+			if r.Comment != "" {
+				c := found.of(hostport.Owner{ContainerID: r.Comment})
+				c.Rules = append(c.Rules, r)
+				c.claims([]nft.Rule{r}, f)
+			}
+		}
+	}
+	return found.all, nil
+}
+
+// containers are those that were found, in order.
+type containers struct {
+	all    []Container
+	places map[hostport.Key]int
+}
+
+func (cs *containers) of(o hostport.Owner) *Container {
+	key := Key(o)
+	i, known := cs.places[key]
+	if !known {
+		i = len(cs.all)
+		cs.places[key] = i
+		cs.all = append(cs.all, Container{Owner: o, Key: key})
+	}
+	return &cs.all[i]
+}
+
+// claims adds the mappings among rules.
+func (c *Container) claims(rules []nft.Rule, f hostport.Family) {
+	for _, r := range rules {
+		s, _ := xt.Spec(r, f)
+		if m, to, ok := s.Mapping(f); ok {
+			c.Claims = append(c.Claims, hostport.Claim{Owner: c.Owner, Key: c.Key, Foreign: true, Mapping: m, Target: to, Packets: xt.Packets(r)})
+		}
+	}
 }

@@ -196,3 +196,13 @@ func (d *decoder) leads(to string) {
 	d.ok = d.ok && to != ""
 	d.spec.TargetOptions = append(d.spec.TargetOptions, option(false, "--to-destination", to))
 }
+
+// Packets is how many packets a rule has counted, -1 if it does not count.
+func Packets(r nft.Rule) int64 {
+	for _, e := range r.Exprs {
+		if b, ok := e.Attrs.Get(unix.NFTA_COUNTER_PACKETS); e.Name == "counter" && ok && len(b) == 8 {
+			return int64(binary.BigEndian.Uint64(b))
+		}
+	}
+	return -1
+}

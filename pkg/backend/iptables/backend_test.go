@@ -115,7 +115,7 @@ func web(n int) hostport.Attachment {
 }
 
 func opts() cmp.Options {
-	return cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+	return cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
 }
 
 // An attachment comes, is told again by the rules, and goes without a trace.

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netns"
+
+	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+)
+
+// newNetns moves the test into a network namespace of its own, which goes with its thread.
+func newNetns(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("it needs root for a network namespace of its own")
+	}
+	runtime.LockOSThread()
+	if _, err := netns.New(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// real are the options for the rules of this network namespace.
+func real(t *testing.T, fl iptables.Flavour) Options {
+	t.Helper()
+	tools := &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}
+	if err := tools.Installed(fl, hostport.IPv6); err != nil {
+		t.Skip(err)
+	}
+	families := hostport.Families()
+	return Options{Tools: tools, Families: families[:], Chains: func(f hostport.Family, table string) (names []string, err error) {
+		if fl == iptables.NFT {
+			return nftconn.NewReader().Names(nft.Table{Family: f.NFProto(), Name: table})
+		}
+		d, err := tools.Save(fl, f)
+		for _, c := range d.Table(table).Chains() {
+			names = append(names, c.Name)
+		}
+		return names, err
+	}}
+}
+
+// With the real tools an attachment of each kind comes, is as it must be, is recovered,
+// and goes without a trace.
+func TestRealTools(t *testing.T) {
+	for _, fl := range iptables.Flavours() {
+		t.Run(string(fl), func(t *testing.T) {
+			newNetns(t)
+			b := New(fl, real(t, fl))
+			a, odd := web(0), web(1)
+			odd.Mappings[0].HostIP = odd.Networks[0].Addr().Next()
+			odd.ConditionsV4 = []string{"!", "-s", "198.51.100.0/24", "-m", "recent", "--rcheck", "--name", "x"}
+			odd.Carves = []hostport.Carve{{Addr: odd.Networks[1].Addr().Next(), Proto: hostport.TCP, Port: 81}}
+			if err := b.Apply(load(t, b), load(t, b).With(a)); err != nil {
+				t.Fatal(err)
+			}
+			before := shown(t, b)
+			for range 2 {
+				if err := b.Apply(load(t, b), load(t, b).With(odd)); err != nil {
+					t.Fatal(err)
+				}
+				s := load(t, b)
+				if lost := append(s.Missing(a), s.Missing(odd)...); len(lost) > 0 || len(s.Misplaced()) > 0 {
+					t.Errorf("lost %q, misplaced %q", lost, s.Misplaced())
+				}
+				got, _ := s.Recover(odd.Owner.Key())
+				got.Networks, got.ConditionsV4 = odd.Networks, odd.ConditionsV4
+				if diff := cmp.Diff(odd, got, opts()); diff != "" {
+					t.Errorf("recovered (-want +got)\n%s", diff)
+				}
+			}
+			if err := b.Apply(load(t, b), load(t, b).Without(odd.Owner.Key())); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, shown(t, b)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if err := b.Apply(load(t, b), load(t, b).Without(a.Owner.Key())); err != nil || strings.Contains(shown(t, b), "PORTGUARD") {
+				t.Errorf("%v, left:\n%s", err, shown(t, b))
+			}
+		})
+	}
+}
+
+// shown is what iptables-save prints of what is ours.
+func shown(t *testing.T, b *Backend) string {
+	t.Helper()
+	var out []string
+	for _, f := range b.o.Families {
+		d, err := b.o.Tools.StartSave(b.flavour, f)()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range []string{"mangle", "nat"} {
+			for _, c := range d.Table(table).Chains() {
+				for _, r := range c.Rules {
+					out = append(out, c.Name+" "+r.Text)
+				}
+			}
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// A native rule comes into table nat after the attachments: they are told as nf_tables
+// has them, and go.
+func TestRealNativeRules(t *testing.T) {
+	newNetns(t)
+	b := New(iptables.NFT, real(t, iptables.NFT))
+	if err := b.Apply(load(t, b), load(t, b).With(web(0)).With(web(1))); err != nil {
+		t.Fatal(err)
+	}
+	before := load(t, b).Claims()
+	addSet(t, nft.IPv4)
+	have := load(t, b)
+	if diff := cmp.Diff(before, have.Claims(), opts()); diff != "" {
+		t.Errorf("claims (-want +got)\n%s", diff)
+	}
+	if err := b.Apply(have, have.With(web(2))); err == nil {
+		t.Error("somebody was added beside native rules")
+	}
+	for _, n := range []int{0, 1} {
+		have = load(t, b)
+		if err := b.Apply(have, have.Without(web(n).Owner.Key())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range hostport.Families() {
+		names, err := b.o.Chains(f, "nat")
+		if i := slices.IndexFunc(names, func(c string) bool { return b.Owns(nft.Table{}, c) }); err != nil || i >= 0 {
+			t.Errorf("%v, %s has %q", err, f, names)
+		}
+	}
+	have = load(t, b)
+	if err := b.Apply(have, have.With(web(2))); err == nil {
+		t.Error("somebody was added to a table that iptables cannot show")
+	}
+}
+
+// addSet adds a set to table nat, which iptables-nft cannot show.
+func addSet(t *testing.T, family uint8) {
+	t.Helper()
+	table := nft.Table{Family: family, Name: "nat"}
+	b := &nft.Batch{}
+	b.AddSet(nft.Set{Table: table, Name: "x", KeyLen: 2, Flags: 0}, 13, 0, 0, []int{2})
+	if err := nftconn.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRealGuard(t *testing.T) {
+	for _, fl := range iptables.Flavours() {
+		t.Run(string(fl), func(t *testing.T) {
+			newNetns(t)
+			g := NewGuard(fl, real(t, fl))
+			for _, want := range []map[string]localnet.Link{links(), nil} {
+				have, err := g.Load()
+				if err == nil {
+					err = g.Apply(have, want)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				have, err = g.Load()
+				if diff := cmp.Diff(want, have, opts()); err != nil || diff != "" {
+					t.Errorf("%v (-want +got)\n%s", err, diff)
+				}
+			}
+		})
+	}
+}

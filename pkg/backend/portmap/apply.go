@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package portmap
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/portmap"
+)
+
+// Apply removes the containers that are not wanted any more. What was removed before it
+// failed is gone.
+func (b *Backend) Apply(have, want backend.State) error {
+	h, w := have.(*State).all, want.(*State).all
+	gone := missing(h, w)
+	if len(missing(w, h)) > 0 {
+		return fmt.Errorf("%w: %w", backend.ErrNotUndone, errBack)
+	}
+	batch := &nft.Batch{}
+	for i, e := range gone {
+		if e.place.flavour == "" {
+			for _, r := range e.Rules {
+				batch.DeleteRule(e.place.table, r.Chain, r.Handle)
+			}
+			continue
+		}
+		if err := b.remove(e); err != nil {
+			err = fmt.Errorf("could not remove the rules of portmap for %s (iptables-%s, %s): %w", e.Owner.Short(), e.place.flavour, e.place.family, err)
+			if i > 0 {
+				err = fmt.Errorf("%w: %w", backend.ErrNotUndone, err)
+			}
+			return err
+		}
+	}
+	if batch.Empty() {
+		return nil
+	}
+	if err := b.o.Batch(batch); err != nil {
+		return fmt.Errorf("could not remove the rules of portmap: %w", err)
+	}
+	return nil
+}
+
+// missing are those of a that b has not.
+func missing(a, b []entry) []entry {
+	return slices.DeleteFunc(slices.Clone(a), func(e entry) bool {
+		return slices.ContainsFunc(b, func(o entry) bool { return o.Key == e.Key && o.place == e.place })
+	})
+}
+
+// remove takes away a container's jumps, one after the other, and then its chains. Where
+// iptables cannot, because it cannot show the table, nf_tables can.
+func (b *Backend) remove(e entry) error {
+	err := b.removeByName(e)
+	if err == nil || e.place.flavour != iptables.NFT {
+		return err
+	}
+	batch, t := &nft.Batch{}, nft.Table{Family: e.place.family.NFProto(), Name: "nat"}
+	for _, r := range e.Rules {
+		batch.DeleteRule(t, r.Chain, r.Handle)
+	}
+	for _, c := range e.Chains {
+		batch.DeleteChain(t, c)
+	}
+	if berr := b.o.Batch(batch); berr != nil {
+		return errors.Join(err, berr)
+	}
+	return nil
+}
+
+func (b *Backend) removeByName(e entry) error {
+	t, err := b.o.Iptables(e.place.flavour, e.place.family)
+	if err != nil {
+		return err
+	}
+	for {
+		i, rule, err := jump(t, e)
+		if i == 0 && (err == nil || gone(err)) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		// By its text, since others change the chain too. Some conditions iptables does
+		// not find again by it.
+		if err = t.Delete("nat", portmap.Entry, rule...); err != nil {
+			err = t.DeleteById("nat", portmap.Entry, i)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range e.Chains {
+		if err := t.ClearAndDeleteChain("nat", c); err != nil && !gone(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone reports whether go-iptables says that something is not there.
+func gone(err error) bool {
+	var e interface{ IsNotExist() bool }
+	return errors.As(err, &e) && e.IsNotExist()
+}
+
+// jump finds a rule that leads to a chain of the container, with its number from 1; 0 is
+// none.
+func jump(t Iptables, e entry) (number int, rule []string, err error) {
+	lines, err := t.List("nat", portmap.Entry)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, l := range lines {
+		words := iptsave.Split(l)
+		if len(words) < 3 || words[0].String() != "-A" {
+			continue // "-N CHAIN"
+		}
+		number++
+		for _, w := range words[2:] {
+			rule = append(rule, w.String())
+		}
+		if slices.Contains(e.Chains, iptsave.Rule{Text: iptsave.Join(rule...)}.Spec().Target) {
+			return number, rule, nil
+		}
+		rule = nil
+	}
+	return 0, nil, nil
+}

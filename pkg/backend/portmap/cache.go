@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package portmap
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A cache is what libcni remembers of ADDs (libcni/api.go), below a directory: a file
+// NETWORK-CONTAINER-INTERFACE each.
+type cache struct {
+	dir   string
+	files []string
+}
+
+func openCache(dir string) cache {
+	c := cache{dir: filepath.Join(dir, "results")}
+	entries, _ := os.ReadDir(c.dir)
+	for _, e := range entries {
+		c.files = append(c.files, e.Name())
+	}
+	return c
+}
+
+// A result is one file (cachedInfo).
+type result struct {
+	ContainerID string      `json:"containerId"`
+	NetworkName string      `json:"networkName"`
+	NetNS       string      `json:"netns"`
+	Args        [][2]string `json:"cniArgs"`
+}
+
+// results are those of a container, and of its network if that is known.
+func (c cache) results(o hostport.Owner) []result {
+	var out []result
+	for _, name := range c.files {
+		if o.ContainerID == "" || !strings.Contains(name, o.ContainerID) {
+			continue
+		}
+		r, err := read(filepath.Join(c.dir, name))
+		if err == nil && r.ContainerID == o.ContainerID && (o.Network == "" || r.NetworkName == o.Network) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// maxResult is more than any runtime writes.
+const maxResult = 1 << 20
+
+func read(file string) (r result, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxResult))
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	return r, err
+}
+
+// owner completes a container with its network and the name of its pod, and tells whether
+// it is dead: whether the cache knows it and its network namespace is gone. One that the
+// cache does not know lives.
+func (c cache) owner(o hostport.Owner) (whole hostport.Owner, dead bool) {
+	whole = o
+	rs := c.results(o)
+	dead = len(rs) > 0
+	for _, r := range rs {
+		if _, err := os.Stat(r.NetNS); r.NetNS == "" || !errors.Is(err, fs.ErrNotExist) {
+			dead = false
+		}
+		if whole.Network == "" {
+			whole.Network = r.NetworkName
+		}
+		for _, arg := range r.Args {
+			switch arg[0] {
+			case "K8S_POD_NAMESPACE":
+				whole.PodNamespace = arg[1]
+			case "K8S_POD_NAME":
+				whole.PodName = arg[1]
+			}
+		}
+	}
+	return whole, dead
+}
