@@ -236,5 +236,5 @@ func (m *maker) set(w *writer, g group) {
 	}
 	w.u16(m.tables.setIndex(o.Values[0]))
 	w.u8(uint8(len(dims)), flags)
-	w.b = append(w.b, make([]byte, 40-len(w.b))...)
+	w.b = append(w.b, make([]byte, 44-len(w.b))...)
 }
