@@ -18,7 +18,8 @@ func (r *Reader) heard(question string, answer any, err error) {
 }
 
 // Same reports whether both Readers asked the same and were told the same. What rules and
-// elements have counted, and the handles of rules, do not matter.
+// elements have counted does not matter. Handles do: a rule that was taken away and put
+// back has another one.
 func (r *Reader) Same(o *Reader) bool {
 	if len(r.answers) != len(o.answers) {
 		return false
@@ -56,7 +57,7 @@ func same(a, b any) bool {
 }
 
 func sameRule(a, b nft.Rule) bool {
-	return a.Chain == b.Chain && a.Comment == b.Comment && slices.EqualFunc(a.Exprs, b.Exprs, func(x, y nft.Expr) bool {
+	return a.Handle == b.Handle && a.Chain == b.Chain && a.Comment == b.Comment && slices.EqualFunc(a.Exprs, b.Exprs, func(x, y nft.Expr) bool {
 		return x.Name == y.Name && (counts(x.Name) || bytes.Equal(x.Attrs, y.Attrs))
 	})
 }

@@ -3,7 +3,6 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -123,8 +122,9 @@ func (r *Reader) Chains(flavour string, f hostport.Family, table string) ([]stri
 	return t.Chains(), nil
 }
 
-// Rules lists the rules of a chain of a flavour of iptables. A chain or table that is not
-// there is fs.ErrNotExist.
+// Rules lists the rules of a chain of a flavour of iptables. A chain or table of
+// iptables-legacy that is not there is fs.ErrNotExist; of nf_tables the kernel says that
+// it has no rules.
 func (r *Reader) Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, error) {
 	if flavour == NFT {
 		return r.nft.Rules(t, chain)
@@ -197,15 +197,10 @@ func (r *Reader) has(flavour string, f hostport.Family, table, chain string) (bo
 func (r *Reader) jumps(flavour string, f hostport.Family) (bool, error) {
 	at := nft.Table{Family: f.NFProto(), Name: "nat"}
 	for _, chain := range []string{"PREROUTING", "OUTPUT"} {
-		if has, err := r.has(flavour, f, "nat", chain); !has || err != nil {
-			if err != nil {
-				return false, err
-			}
-			continue
-		}
-		rules, err := r.Rules(flavour, at, chain)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		has, err := r.has(flavour, f, "nat", chain)
+		var rules []nft.Rule
+		if has {
+			rules, err = r.Rules(flavour, at, chain)
 		}
 		if err != nil {
 			return false, err

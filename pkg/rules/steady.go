@@ -23,9 +23,10 @@ const (
 
 // Steady calls f with a fresh Reader until what it read is consistent: no transaction came
 // in between, or it was told the same as the time before. A rule that moves from one chain
-// to another while they are read may be seen in neither, so once is not enough. It goes on
-// for as long as wait allows, and at least once. What f returned for a reading that is not
-// consistent is forgotten, an error too.
+// to another while they are read may be seen in neither, so once is not enough; twice is,
+// unless it moves to and fro in step with the readings, which have a pause of chance in
+// between. It goes on for as long as wait allows, and at least once. What f returned for a
+// reading that is not consistent is forgotten, an error too.
 func Steady(wait time.Duration, o Options, f func(*Reader) error) error {
 	var before *Reader
 	until := time.Now().Add(wait)
