@@ -17,6 +17,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/backend/nftables/elements"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -214,6 +215,40 @@ func TestGuard(t *testing.T) {
 		}
 		if table, err := elements.GuardSpec().Read(nftconn.NewReader()); err != nil || table.There {
 			t.Errorf("the table is left: %v", err)
+		}
+	})
+}
+
+// The sysctl is on as long as somebody needs it, also after the guard was flushed.
+func TestLocalnet(t *testing.T) {
+	inNetns(t, func() {
+		a := pod("a", 8080, 5, "")
+		a.Link = "lo"
+		b := localnet.New(host.Sysctls{}, NewGuard())
+		b.Records = func() []hostport.Attachment { return []hostport.Attachment{a} }
+		for _, flushed := range []string{"", "flush set inet portguard-localnet guarded", "flush ruleset"} {
+			if err := apply(b, func(s backend.State) backend.State { return s.With(a) }); err != nil {
+				t.Error(err)
+			}
+			if on, err := (host.Sysctls{}).RouteLocalnet("lo"); err != nil || !on {
+				t.Errorf("route_localnet is %t, %v", on, err)
+			}
+			if s, err := b.Load(); err != nil || len(s.Missing(a)) > 0 {
+				t.Errorf("missing %q, %v", s.Missing(a), err)
+			}
+			if flushed != "" {
+				if err := nftconn.RunScript(flushed); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := apply(b, func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
+				t.Error(err)
+			}
+			on, err := (host.Sysctls{}).RouteLocalnet("lo")
+			table, rerr := elements.GuardSpec().Read(nftconn.NewReader())
+			if err != nil || rerr != nil || on || table.There {
+				t.Errorf("after DEL (%s) route_localnet is %t, the table is there: %t, %v, %v", flushed, on, table.There, err, rerr)
+			}
 		}
 	})
 }
