@@ -7,9 +7,9 @@ import (
 	"net/netip"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/backend/nftables"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/nftconn"
-	"github.com/portguard/portguard/pkg/nfttable"
 )
 
 // pod is where a placed mapping leads.
@@ -30,27 +30,26 @@ func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, 
 	a := hostport.Attachment{Owner: hostport.Owner{Network: "oracle", ContainerID: "pod", IfName: "eth0"},
 		Pods: []netip.Prefix{netip.PrefixFrom(to.Addr(), to.Addr().BitLen())}, Mappings: []hostport.Mapping{m},
 		SNAT: true, Localhost: true, Link: "eth0"}
-	var err error
-	w.Node.Do(func() {
-		var have *nfttable.Table
-		if have, err = nfttable.Read(nftconn.NewReader()); err == nil {
-			err = nftconn.Apply(nfttable.Diff(have, have.Put(a, true)).Commit)
-		}
-	})
-	if err != nil {
+	if err := w.change(func(s backend.State) backend.State { return s.With(a) }); err != nil {
 		t.Fatalf("place %s: %v", m, err)
 	}
 	after := w.Send(t)
-	w.Node.Do(func() {
-		var have *nfttable.Table
-		if have, err = nfttable.Read(nftconn.NewReader()); err == nil {
-			err = nftconn.Apply(nfttable.Diff(have, have.Remove(a.Owner.Key())).Commit)
-		}
-	})
-	if err != nil {
+	if err := w.change(func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
 		t.Fatalf("remove %s: %v", m, err)
 	}
 	return misrouted(m, to, before, after)
+}
+
+// change changes what portguard's table has.
+func (w *World) change(to func(backend.State) backend.State) (err error) {
+	w.Node.Do(func() {
+		b := nftables.New()
+		var have backend.State
+		if have, err = b.Load(); err == nil {
+			err = b.Apply(have, to(have))
+		}
+	})
+	return err
 }
 
 // misrouted compares what became of the probes with what should. Those that were

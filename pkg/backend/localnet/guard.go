@@ -31,8 +31,9 @@ type Guard interface {
 
 // A Link is what a guard knows of a link.
 type Link struct {
-	// Was is what route_localnet was before portguard needed it.
-	Was bool
+	// Was is what route_localnet was before portguard needed it. Lost is set if only
+	// users are left, and nobody knows what it was; then Broken says so.
+	Was, Lost bool
 	// Users are the attachments that need it, one for each address of a pod.
 	Users []User
 	// Broken says, in words, what of the guard is not as it must be. Apply ignores it
@@ -55,6 +56,6 @@ func (u User) Key() hostport.Key {
 
 func equal(a, b map[string]Link) bool {
 	return maps.EqualFunc(a, b, func(x, y Link) bool {
-		return x.Was == y.Was && slices.Equal(x.Users, y.Users) && slices.Equal(x.Broken, y.Broken)
+		return x.Was == y.Was && x.Lost == y.Lost && slices.Equal(x.Users, y.Users) && slices.Equal(x.Broken, y.Broken)
 	})
 }

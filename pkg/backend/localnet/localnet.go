@@ -55,11 +55,13 @@ func (b *Backend) Load() (backend.State, error) {
 		s.guards[g.Name()] = links
 		for name, l := range links {
 			sortUsers(l.Users)
-			s.was[name] = s.was[name] || l.Was
+			if !l.Lost {
+				s.was[name] = s.was[name] || l.Was
+			}
 		}
 	}
 	b.remember(&s)
-	for name := range s.was {
+	for name := range s.links() {
 		on, err := b.sys.RouteLocalnet(name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -69,23 +71,23 @@ func (b *Backend) Load() (backend.State, error) {
 	return s, nil
 }
 
-// remember adds the users that only records tell of. What the link was, a guard knows
-// better.
+// remember adds the users that only records tell of, and what links were that no guard
+// remembers.
 func (b *Backend) remember(s *State) {
 	if b.Records == nil {
 		return
 	}
-	guarded := maps.Clone(s.was)
+	guarded, users := maps.Clone(s.was), s.users()
 	for _, a := range b.Records() {
 		u, ok := userOf(a)
-		if _, guarded := s.Recover(u.Key()); !ok || guarded {
+		if !ok {
 			continue
 		}
-		l := s.records[a.Link]
-		l.Was, l.Users = l.Was || a.LocalnetWas, append(l.Users, u)
-		s.records[a.Link] = l
 		if _, known := guarded[a.Link]; !known {
-			s.was[a.Link] = l.Was
+			s.was[a.Link] = s.was[a.Link] || a.LocalnetWas
+		}
+		if l := s.records[a.Link]; !users[u.Key()] {
+			s.records[a.Link] = Link{Users: append(l.Users, u)}
 		}
 	}
 }
@@ -119,8 +121,9 @@ func (b *Backend) Apply(have, want backend.State) error {
 // switchOff switches route_localnet off where portguard switched it on and nobody needs
 // it any more.
 func (b *Backend) switchOff(w State, undo *[]func() error) error {
+	used := w.links()
 	for _, link := range slices.Sorted(maps.Keys(w.was)) {
-		if w.was[link] || w.known(link) {
+		if w.was[link] || used[link] {
 			continue
 		}
 		if err := b.set(link, false, undo); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -4,6 +4,7 @@ package localnet
 
 import (
 	"errors"
+	"flag"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/golden"
 )
+
+var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -186,6 +190,8 @@ func TestLinkIsGone(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
+	said := golden.New(t)
+	said.Section("what CHECK finds lost of route_localnet, as the plugin puts it behind whose hostPorts it is")
 	a, b := pod("a", "10.88.0.5", "cni0", false), pod("b", "10.88.0.6", "cni0", false)
 	for _, tt := range []struct {
 		name  string
@@ -195,16 +201,23 @@ func TestMissing(t *testing.T) {
 		{"nothing", func(*node) {}, ""},
 		{"all", func(n *node) { n.guards["nft"] = nil }, "the guard that keeps others from 127.0.0.0/8 over cni0 is missing"},
 		{"its rules", func(n *node) {
-			n.guards["nft"]["cni0"] = Link{Users: n.guards["nft"]["cni0"].Users, Broken: []string{"chain gate is not as installed"}}
-		}, "chain gate is not as installed"},
+			n.guards["nft"]["cni0"] = Link{Users: n.guards["nft"]["cni0"].Users, Broken: []string{"table inet portguard-localnet: chain gate is not as installed"}}
+		}, "table inet portguard-localnet: chain gate is not as installed"},
+		{"its memory", func(n *node) {
+			n.guards["nft"]["cni0"] = Link{Lost: true, Users: n.guards["nft"]["cni0"].Users, Broken: []string{"table inet portguard-localnet: set guarded lacks the element \"cni0\""}}
+		}, `table inet portguard-localnet: set guarded lacks the element "cni0"`},
 		{"the user", func(n *node) { n.guards["nft"]["cni0"] = Link{} }, "the guard of cni0 does not know that pod 10.88.0.5 needs it"},
 		{"the sysctl", func(n *node) { n.on["cni0"] = false }, "route_localnet of cni0 is off, so localhost does not reach the pod"},
 	} {
 		n := newNode("cni0")
 		must(t, apply(n.backend("nft"), add(a)))
 		tt.spoil(n)
-		if got := strings.Join(missing(t, n.backend("nft", a), a), "; "); got != tt.want {
+		lost := missing(t, n.backend("nft", a), a)
+		if got := strings.Join(lost, "; "); got != tt.want {
 			t.Errorf("%s: missing %q, want %q", tt.name, got, tt.want)
+		}
+		for _, l := range lost {
+			said.Add("110", l)
 		}
 		must(t, apply(n.backend("nft", a), add(b)))
 		must(t, apply(n.backend("nft", a), add(a)))
@@ -216,6 +229,7 @@ func TestMissing(t *testing.T) {
 			t.Errorf("%s: left\n%s", tt.name, n.picture())
 		}
 	}
+	said.Check(*update)
 }
 
 func TestRecover(t *testing.T) {

@@ -103,18 +103,36 @@ func (s State) finish() State {
 		unused(links)
 	}
 	unused(s.records)
-	maps.DeleteFunc(s.on, func(name string, _ bool) bool { return !s.known(name) })
+	used := s.links()
+	maps.DeleteFunc(s.on, func(name string, _ bool) bool { return !used[name] })
 	return s
 }
 
-// known reports whether somebody uses a link.
-func (s State) known(link string) bool {
-	_, ok := s.records[link]
-	for _, links := range s.guards {
-		_, has := links[link]
-		ok = ok || has
+// links are those that somebody uses.
+func (s State) links() map[string]bool {
+	out := map[string]bool{}
+	for name := range s.records {
+		out[name] = true
 	}
-	return ok
+	for _, links := range s.guards {
+		for name := range links {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// users are the keys of those that a guard knows.
+func (s State) users() map[hostport.Key]bool {
+	out := map[hostport.Key]bool{}
+	for _, links := range s.guards {
+		for _, l := range links {
+			for _, u := range l.Users {
+				out[u.Key()] = true
+			}
+		}
+	}
+	return out
 }
 
 // Missing implements backend.State.

@@ -57,25 +57,25 @@ func GuardSpec() nfttable.Spec {
 // was on before.
 const guardComment = "portguard: route_localnet was "
 
-// Links reads a table of the guard. A link that is not guarded is not among them,
-// whoever uses it.
+// Links reads a table of the guard.
 func Links(t *nfttable.Table) map[string]localnet.Link {
 	out := map[string]localnet.Link{}
-	users := map[string][]localnet.User{}
-	for _, e := range t.Elements(all) {
+	for _, e := range t.Elements(all) { // guarded before users
 		parts, ok := t.Spec.Set(e.Set).Parts(e.From)
-		switch {
-		case !ok:
-		case e.Set == setGuarded:
-			out[nfttable.LinkOf([]byte(e.From))] = localnet.Link{Was: !strings.HasSuffix(e.Comment, " 0"), Broken: broken(t)}
-		default:
-			pod, _ := netip.AddrFromSlice(parts[1])
-			name := nfttable.LinkOf(parts[0])
-			users[name] = append(users[name], localnet.User{Tag: e.Comment, Pod: pod})
+		if !ok {
+			continue
 		}
-	}
-	for name, l := range out {
-		l.Users = users[name]
+		name := nfttable.LinkOf(parts[0])
+		l, guarded := out[name]
+		if e.Set == setGuarded {
+			l = localnet.Link{Was: !strings.HasSuffix(e.Comment, " 0"), Broken: broken(t)}
+		} else {
+			if !guarded {
+				l = localnet.Link{Lost: true, Broken: append(broken(t), fmt.Sprintf("table %s: set %s lacks the element %q", t.Spec.Table, setGuarded, name))}
+			}
+			pod, _ := netip.AddrFromSlice(parts[1])
+			l.Users = append(l.Users, localnet.User{Tag: e.Comment, Pod: pod})
+		}
 		out[name] = l
 	}
 	return out
@@ -89,7 +89,9 @@ func WithLinks(t *nfttable.Table, links map[string]localnet.Link) *nfttable.Tabl
 		if l.Was {
 			was = 1
 		}
-		want = append(want, nfttable.Element{Set: setGuarded, From: string(nfttable.LinkKey(name)), Comment: fmt.Sprint(guardComment, was)})
+		if !l.Lost {
+			want = append(want, nfttable.Element{Set: setGuarded, From: string(nfttable.LinkKey(name)), Comment: fmt.Sprint(guardComment, was)})
+		}
 		for _, u := range l.Users {
 			want = append(want, nfttable.Element{Set: setUsers, From: nfttable.Join(nfttable.LinkKey(name), nfttable.AddrKey(u.Pod)), Comment: u.Tag})
 		}

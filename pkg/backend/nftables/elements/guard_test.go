@@ -37,8 +37,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// What is broken shows at each link; a link of which only users are known is not
-// guarded.
+// What is broken shows at each link. A link of which only users are left is told, and
+// stays so until somebody knows what it was.
 func TestBrokenGuard(t *testing.T) {
 	table := *WithLinks(GuardSpec().Absent(), map[string]localnet.Link{"cni0": {Users: []localnet.User{{Tag: web("a").Owner.Tag(), Pod: addr("10.88.0.5")}}}})
 	table.Broken = []string{"chain gate"}
@@ -49,8 +49,12 @@ func TestBrokenGuard(t *testing.T) {
 		t.Error("it is not mended")
 	}
 	flushed := table.Without(func(e nfttable.Element) bool { return e.Set == setGuarded })
-	if got := Links(flushed); len(got) > 0 {
-		t.Errorf("guarded: %v", got)
+	got := Links(flushed)["cni0"]
+	if !got.Lost || len(got.Users) != 1 || len(got.Broken) != 2 || got.Broken[1] != `table inet portguard-localnet: set guarded lacks the element "cni0"` {
+		t.Errorf("flushed: %+v", got)
+	}
+	if d := cmp.Diff(got.Users, Links(WithLinks(flushed, Links(flushed)))["cni0"].Users, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); d != "" {
+		t.Error(d)
 	}
 	if left := WithLinks(flushed, nil); left.There {
 		t.Error("users without a guard are left")

@@ -38,7 +38,8 @@ func without(s backend.State, set string, others ...nfttable.Element) *State {
 	return NewState(t.With(others))
 }
 
-func broken1(s backend.State, parts ...string) *State {
+// spoiled returns a table of which parts are broken.
+func spoiled(s backend.State, parts ...string) *State {
 	t := *table(s)
 	t.Broken = parts
 	return NewState(&t)
@@ -57,7 +58,7 @@ func TestMissing(t *testing.T) {
 		s    *State
 	}{
 		{"table inet portguard is missing", absent()},
-		{"chain output is not as installed", broken1(full, "chain output")},
+		{"chain output is not as installed", spoiled(full, "chain output")},
 		{`set ports4 lacks the element "tcp . 8080`, without(full, "ports4")},
 		{"set links lacks the element", without(full, "links")},
 		{"10.9.9.9", without(full, "localhost", nfttable.Element{Set: "localhost", From: port, Comment: a.Owner.Tag(),
@@ -77,7 +78,7 @@ func TestMissing(t *testing.T) {
 	}
 	said.Check(*update)
 	only4 := web("web", ports(a.Mappings[0]))
-	if lost := broken1(absent().With(only4), "chain hostports6", "set spared6").Missing(only4); len(lost) > 0 {
+	if lost := spoiled(absent().With(only4), "chain hostports6", "set spared6").Missing(only4); len(lost) > 0 {
 		t.Errorf("what is broken of IPv6 matters to IPv4: %q", lost)
 	}
 	if lost := absent().Missing(web("web", ports())); len(lost) > 0 {
@@ -108,7 +109,7 @@ func TestStranger(t *testing.T) {
 // What is broken is mended by the next With, and Without leaves it.
 func TestMending(t *testing.T) {
 	one, two := web("one"), web("two", ports(on(v4, "", udp, 9, 9)))
-	s := broken1(absent().With(one).With(two), "chain output")
+	s := spoiled(absent().With(one).With(two), "chain output")
 	if len(s.Broken()) != 1 || len(table(s.Without(two.Owner.Key())).Broken) != 1 || len(table(s.With(two)).Broken) != 0 {
 		t.Errorf("broken: %v", s.Broken())
 	}

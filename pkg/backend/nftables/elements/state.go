@@ -95,12 +95,15 @@ func Revert(now, from, to *State) *State {
 // Owns reports whether a chain is one of our two tables. Without a table none is: the
 // names are common words.
 func Owns(t nft.Table, chain string) bool {
-	for _, s := range []nfttable.Spec{Spec(), GuardSpec()} {
-		if t != s.Table {
-			continue
-		}
-		return s.Prefix != "" && strings.HasPrefix(chain, s.Prefix) ||
-			slices.ContainsFunc(s.Chains, func(c nfttable.Chain) bool { return c.Name == chain })
+	var s nfttable.Spec
+	switch t {
+	case Table():
+		s = Spec()
+	case GuardTable():
+		s = GuardSpec()
+	default:
+		return false
 	}
-	return false
+	return s.Prefix != "" && strings.HasPrefix(chain, s.Prefix) ||
+		slices.ContainsFunc(s.Chains, func(c nfttable.Chain) bool { return c.Name == chain })
 }
