@@ -68,7 +68,8 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 				continue
 			}
 			e := inventory.New(c.Backend, c.Owner, c.Mapping)
-			e.Backend, e.Target = c.Where, c.Target
+			e.Target = c.Target
+			e.Backend, _, _ = strings.Cut(c.Where, " table ") // who made it, and with what
 			e.Count(c.Packets)
 			r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})
 			if err != nil {

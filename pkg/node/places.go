@@ -41,12 +41,23 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	local := localnet.New(host.Sysctls{}, into, guards...)
 	local.Records = o.Records
 	all := append([]backend.Backend{local}, mappers...)
-	return append(all, nftables.New(), portmap.New(portmap.Options{CacheDir: o.CacheDir, Rules: r, Wait: o.Wait}))
+	return append(all, nftables.New(), n.portmap(o))
 }
 
 // ours are the chains in tables of iptables whose names matter.
 func ours(chain string) bool {
-	return ruleset.IsOurs("nat", chain) || ruleset.IsOurs("mangle", chain) || portmap.IsOurs(chain)
+	return ruleset.IsOurs("nat", chain) || ruleset.IsOurs("mangle", chain)
+}
+
+// portmap is what the plugin portmap has. All rules of its chains matter.
+func (n *Node) portmap(o plugin.BackendOptions) backend.Backend {
+	return portmap.New(portmap.Options{
+		CacheDir: o.CacheDir, Families: n.Families(), Batch: nftconn.Apply,
+		Open: func() portmap.Reader { return rules.New(rules.Options{Proc: n.Proc}) },
+		Iptables: func(fl iptables.Flavour, f hostport.Family) (portmap.Iptables, error) {
+			return n.tools(o.Wait).Open(fl, f)
+		},
+	})
 }
 
 // iptables is what the backend of a flavour works with.

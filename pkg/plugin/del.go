@@ -8,9 +8,9 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 
-	"github.com/portguard/portguard/pkg/backend/portmap"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/portmap"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -34,7 +34,7 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 	}
 	if err == nil {
 		// Perhaps it was added when the conflist named portmap.
-		err = s.Remove([]hostport.Key{owner.Key()}, portmap.Key(owner))
+		err = s.Remove([]hostport.Key{owner.Key()}, portmap.Keys(owner)...)
 	}
 	return cniError(err, CodeApply)
 }
