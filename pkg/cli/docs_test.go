@@ -16,9 +16,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/explain"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/metrics"
 	"github.com/portguard/portguard/pkg/state"
