@@ -16,9 +16,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/explain"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/metrics"
 	"github.com/portguard/portguard/pkg/state"
@@ -214,8 +214,8 @@ func TestDocumentedFlags(t *testing.T) {
 // Every kind of conflict is listed with its code.
 func TestDocumentedKinds(t *testing.T) {
 	want := map[string]string{}
-	for k := conflict.Listener; !strings.HasPrefix(k.String(), "kind-"); k++ {
-		want[k.String()] = fmt.Sprint(uint(k))
+	for _, row := range finding.Table() {
+		want[row.Name] = fmt.Sprint(uint(row.Kind))
 	}
 	if d := cmp.Diff(want, column(rows(t, section(t, "## Kinds of conflicts"), "kind"), 1)); d != "" {
 		t.Error(d)

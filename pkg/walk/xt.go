@@ -3,6 +3,7 @@
 package walk
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
 	for _, o := range opts {
 		if o.Name == "--comment" {
 			for n := range threads {
-				threads[n].comment = o.Value()
+				threads[n].comment = cmp.Or(threads[n].comment, o.Value())
 			}
 			continue
 		}
