@@ -53,8 +53,8 @@ func readTable(t *testing.T, n *lab.Node, spec nfttable.Spec) *nfttable.Table {
 	return table
 }
 
-// write makes a table as portguard does, without its chains with conditions.
-func write(t *testing.T, n *lab.Node, table *nfttable.Table) {
+// writeTable makes a table as portguard does, without its chains with conditions.
+func writeTable(t *testing.T, n *lab.Node, table *nfttable.Table) {
 	t.Helper()
 	var err error
 	n.Do(func() { err = nftconn.Apply(nfttable.Diff(table.Spec.Absent(), table).Commit) })
@@ -71,7 +71,7 @@ func TestSkeletons(t *testing.T) {
 		readTable(t, n, spec)
 		loaded := printed(n, spec)
 		drop(n, spec)
-		write(t, n, spec.Absent().With(nil))
+		writeTable(t, n, spec.Absent().With(nil))
 		if d := cmp.Diff(loaded, printed(n, spec)); d != "" {
 			t.Errorf("%s (-nft +portguard)\n%s", file, d)
 		}
@@ -96,7 +96,7 @@ func TestElements(t *testing.T) {
 			if len(table.Chains()) > 0 { // only nft can write these
 				return
 			}
-			write(t, n, table)
+			writeTable(t, n, table)
 			if d := cmp.Diff(loaded, printed(n, elements.Spec())); d != "" {
 				t.Errorf("(-nft +portguard)\n%s", d)
 			}
