@@ -100,7 +100,7 @@ func (b *Backend) Apply(have, want backend.State) error {
 		return fmt.Errorf("localnet: states of another backend: %T, %T", have, want)
 	}
 	var undo []func() error
-	err := b.switchOff(w, &undo)
+	err := b.switchOff(h, w, &undo)
 	if err == nil {
 		err = b.applyGuards(h, w, &undo)
 	}
@@ -119,11 +119,12 @@ func (b *Backend) Apply(have, want backend.State) error {
 }
 
 // switchOff switches route_localnet off where portguard switched it on and nobody needs
-// it any more.
-func (b *Backend) switchOff(w State, undo *[]func() error) error {
-	used := w.links()
+// it any more: links that were used, or that only want has been told of.
+func (b *Backend) switchOff(h, w State, undo *[]func() error) error {
+	before, after := h.links(), w.links()
 	for _, link := range slices.Sorted(maps.Keys(w.was)) {
-		if w.was[link] || used[link] {
+		_, known := h.was[link]
+		if goes := !after[link] && (before[link] || !known); !goes || w.was[link] {
 			continue
 		}
 		if err := b.set(link, false, undo); err != nil && !errors.Is(err, fs.ErrNotExist) {
