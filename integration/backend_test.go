@@ -228,7 +228,7 @@ func TestBrokenTableIsMended(t *testing.T) {
 		"flush chain inet portguard hostports4", "flush chain inet portguard prerouting; delete chain inet portguard prerouting",
 		"insert rule inet portguard masquerading drop", "add table inet portguard { flags dormant; }",
 		"flush chain inet portguard prerouting; delete chain inet portguard prerouting; add chain inet portguard prerouting { type nat hook prerouting priority -100; }",
-		"flush chain inet portguard output; delete chain inet portguard output; add chain inet portguard output", "flush chain inet portguard gate; delete chain inet portguard guard; delete chain inet portguard gate; delete set inet portguard guarded",
+		"flush chain inet portguard output; delete chain inet portguard output; add chain inet portguard output", "flush chain inet portguard-localnet gate; delete chain inet portguard-localnet guard; delete chain inet portguard-localnet gate; delete set inet portguard-localnet guarded",
 	} {
 		t.Run(spoil, func(t *testing.T) {
 			conf := direct(n, one, mapping, "")
@@ -251,10 +251,10 @@ func TestBrokenTableIsMended(t *testing.T) {
 func TestChoice(t *testing.T) {
 	for _, tc := range []struct{ name, more, says string }{
 		{"by default", "", "backend nftables: the kernel has nf_tables"},
-		{"by name", `,"backend":"iptables"`, "backend iptables: the configuration names it"},
-		{"conditions of iptables", `,"conditionsV4":["-s","192.0.2.2"]`, "backend iptables: the conditions are in its syntax"},
+		{"by name", `,"backend":"iptables"`, "backend iptables-nft: the configuration names it"},
+		{"conditions of iptables", `,"conditionsV4":["-s","192.0.2.2"]`, "backend iptables-nft: the conditions are in its syntax"},
 		{"conditions of nftables", `,"conditionsV4":["ip","saddr","192.0.2.2"]`, "backend nftables: the conditions are in its syntax"},
-		{"ipvs", "", "backend iptables: kube-proxy is in ipvs mode"},
+		{"ipvs", "", "backend iptables-nft: kube-proxy is in ipvs mode"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := newNode(t, "", "nft")

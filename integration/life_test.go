@@ -56,7 +56,7 @@ func TestDelAlways(t *testing.T) {
 			{"with a broken state file", bare, func() { n.Run("sh", "-c", "echo '{' > "+n.StateFiles()[0]) }},
 			{"with the chains flushed", bare, func() {
 				if n.Native() {
-					n.Run("nft", "flush chain inet portguard hostports4; flush map inet portguard ports6; delete chain inet portguard guard")
+					n.Run("nft", "flush chain inet portguard hostports4; flush map inet portguard ports6; delete chain inet portguard-localnet guard")
 					return
 				}
 				for _, v := range []string{"", "6"} {

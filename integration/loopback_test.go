@@ -133,7 +133,7 @@ func TestForgedLoopback(t *testing.T) {
 		want(t, "an answer to a forged connection", fmt.Sprint(attack()), "false")
 		want(t, "a forged packet arrives", fmt.Sprint(arrives()), "false")
 		if n.Native() {
-			n.Run("nft", "flush chain inet portguard guard; flush chain inet portguard gate")
+			n.Run("nft", "flush chain inet portguard-localnet guard; flush chain inet portguard-localnet gate")
 		} else {
 			n.Iptables("", "-t mangle -F PORTGUARD-GUARD")
 		}

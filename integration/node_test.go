@@ -27,7 +27,7 @@ func TestLocalhostGuard(t *testing.T) {
 		n.ServeTCP("tcp4", "127.0.0.1:6001", "untracked")
 		want(t, "one without conntrack", evil.Who("tcp4", "127.0.0.1:6001"), "")
 		if n.Native() {
-			n.Run("nft", "flush chain inet portguard gate; flush chain inet portguard guard")
+			n.Run("nft", "flush chain inet portguard-localnet gate; flush chain inet portguard-localnet guard")
 		} else {
 			n.Iptables("", "-t mangle -F PORTGUARD-GUARD")
 		}

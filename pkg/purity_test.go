@@ -25,12 +25,22 @@ const module = "github.com/portguard/portguard/"
 var pure = []string{
 	"pkg/addrset",
 	"pkg/backend",
+	"pkg/backend/iptables/ruleset",
+	"pkg/backend/localnet",
+	"pkg/backend/nftables/elements",
 	"pkg/conflict",
+	"pkg/doctor",
+	"pkg/explain",
+	"pkg/finding",
 	"pkg/hostport",
+	"pkg/inventory",
 	"pkg/iptsave",
+	"pkg/legacy",
 	"pkg/netconf",
 	"pkg/nft",
 	"pkg/nfttable",
+	"pkg/place",
+	"pkg/portmap",
 	"pkg/walk",
 	"pkg/xt",
 }
@@ -45,7 +55,7 @@ var impure = []string{"io/ioutil", "log", "net", "os", "os/exec", "plugin", "sys
 var partly = map[string][]string{
 	"golang.org/x/sys/unix": nil,
 	"path/filepath":         {"Clean", "IsAbs", "Join"},
-	"time":                  {"Duration", "ParseDuration"},
+	"time":                  {"Duration", "ParseDuration", "Time"},
 
 	// A runtime's words. Decoding them reads nothing but its arguments.
 	"github.com/containernetworking/cni/pkg/skel":      {"CmdArgs"},

@@ -97,6 +97,9 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, BootID: p.Node.BootID(),
 		Created: time.Now().UTC().Truncate(time.Second), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
 	s.Put(*a, choice.Backend, report.TakeOver...)
+	if known, ok := s.Recover(a.Owner.Key()); ok { // a guard that is there knows it better
+		rec.Attachment.LocalnetWas = known.LocalnetWas
+	}
 	if err := s.commit(rec, report.TakeOver, s.move(choice.Backend)); err != nil {
 		return report, err
 	}

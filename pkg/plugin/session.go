@@ -178,7 +178,7 @@ func (s *Session) Record(key hostport.Key) *state.Record {
 
 // Recover rebuilds an attachment from what the kernel tells of it.
 func (s *Session) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
-	for _, st := range s.have {
+	for _, st := range s.want {
 		part, some := st.Recover(key)
 		if !some {
 			continue

@@ -90,14 +90,11 @@ func (c crowd) works(t *testing.T, i int) {
 	}
 }
 
-// More hostPorts than one chain takes all work, and each goes without a trace.
+// Many hostPorts all work, and each goes without a trace.
 func TestManyAttachments(t *testing.T) {
 	onFlavours(t, func(t *testing.T, n *lab.Node) {
 		before := n.Rules()
 		c := newCrowd(t, n)
-		if rules := n.Rules(); !strings.Contains(rules, "PORTGUARD-TCP-8192-12287") {
-			t.Fatalf("no chain was cut:\n%s", rules)
-		}
 		ask := rand.New(rand.NewPCG(1, 1)).Perm(crowdSize)
 		for _, i := range ask[:8] {
 			c.pod.Serve(1000+i, fmt.Sprint("server ", i))
@@ -153,7 +150,7 @@ func TestManyAttachmentsInTrouble(t *testing.T) {
 		n.Unshadow(tool)
 		unchanged(t, n, whole)
 		for _, flush := range [][2]string{
-			{"", "-t nat -F PORTGUARD-HOSTPORTS"}, {"6", "-t nat -F PORTGUARD-TCP-8192-12287"}, {"", "-t nat -F PORTGUARD-UDP-12288-16383"},
+			{"", "-t nat -F PORTGUARD-HOSTPORTS"}, {"6", "-t nat -F PORTGUARD-HOSTPORTS"}, {"", "-t nat -F PORTGUARD-MASQ"},
 			{"", "-t nat -F POSTROUTING"}, {"", "-t nat -F"},
 		} {
 			n.Iptables(flush[0], flush[1])
@@ -182,9 +179,6 @@ func TestConditionsInACrowd(t *testing.T) {
 		}
 		for i := 3; i < crowdSize; i++ {
 			c.add(t, i)
-		}
-		if !strings.Contains(n.Rules(), "PORTGUARD-TCP-8192-12287") {
-			t.Error("no chain was cut")
 		}
 		c.leave(t, before)
 	})
@@ -238,14 +232,13 @@ func TestFlushedChainsFreeNothing(t *testing.T) {
 				}
 			}
 		}
-		for k, chain := range []string{"PORTGUARD-TCP-8192-12287", "PORTGUARD-HOSTPORTS"} {
-			n.Iptables("", "-t nat -F "+chain)
-			n.Iptables("6", "-t nat -F "+chain)
-			refused(chain)
-			for i := range 3 { // of the same range
-				c.call(t, "DEL", crowdSize-3*(3*k+i)-3, bare(n))
-				refused(chain + " and a DEL")
-			}
+		const chain = "PORTGUARD-HOSTPORTS"
+		n.Iptables("", "-t nat -F "+chain)
+		n.Iptables("6", "-t nat -F "+chain)
+		refused(chain)
+		for i := range 3 {
+			c.call(t, "DEL", crowdSize-3*i-3, bare(n))
+			refused(chain + " and a DEL")
 		}
 		c.leave(t, before)
 	})
