@@ -67,10 +67,14 @@ func extension(b []byte, ipv6 bool) (i xt.Info, size int, err error) {
 	return xt.Info{Name: string(name), Rev: uint32(b[31]), Data: b[headerSize:size], IPv6: ipv6}, size, nil
 }
 
-// header reports whether the entry begins a chain of a user, which it names.
+// header reports whether the entry begins a chain of a user, which it names. It is asked
+// of every entry that there is.
 func (e entry) header() (chain string, ok bool) {
+	if !bytes.HasPrefix(e.b[e.target+2:], []byte("ERROR\x00")) {
+		return "", false
+	}
 	i, _, err := extension(e.b[e.target:], e.layout.ipv6)
-	if err != nil || i.Name != "ERROR" {
+	if err != nil {
 		return "", false
 	}
 	name, _, _ := bytes.Cut(i.Data, []byte{0})
