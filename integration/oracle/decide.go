@@ -11,17 +11,13 @@ import (
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/nftconn"
-	"github.com/portguard/portguard/pkg/ruleset"
+	"github.com/portguard/portguard/pkg/rules"
 )
 
 // An Answer is what portguard says of one mapping.
 type Answer struct {
 	Mapping hostport.Mapping
-	// Native means that the rules of iptables-nft were not read as text.
-	Native bool
-	Taken  bool
+	Taken   bool
 	// Warned means that a rule that stays open was reported.
 	Warned bool
 	Says   string
@@ -48,8 +44,7 @@ func mappings() []hostport.Mapping {
 	return out
 }
 
-// Decide looks at the node as ADD does and asks for every mapping: with the
-// rules of iptables-nft read as text, and again as nf_tables has them.
+// Decide looks at the node as ADD does and asks for every mapping.
 func (w *World) Decide(t lab.T) []Answer {
 	t.Helper()
 	var out []Answer
@@ -59,36 +54,20 @@ func (w *World) Decide(t lab.T) []Answer {
 		if s, err = snapshot(); err != nil {
 			return
 		}
-		for _, native := range []bool{false, true} {
-			if native && !asNative(&s) {
-				break
+		finder := conflict.NewFinder(s)
+		for _, m := range mappings() {
+			a := hostport.Attachment{Localhost: true, Mappings: []hostport.Mapping{m}}
+			var r conflict.Report
+			if r, err = finder.Find(a); err != nil {
+				return
 			}
-			for _, m := range mappings() {
-				a := hostport.Attachment{Localhost: true, Mappings: []hostport.Mapping{m}}
-				var r conflict.Report
-				if r, err = conflict.Find(a, s, ruleset.IsOurs); err != nil {
-					return
-				}
-				out = append(out, answer(m, native, r))
-			}
+			out = append(out, answer(m, r))
 		}
 	})
 	if err != nil {
 		t.Fatalf("decide: %v", err)
 	}
 	return out
-}
-
-// asNative leaves the rules of iptables-nft to be walked without their text. It
-// reports whether there are any.
-func asNative(s *conflict.Snapshot) (some bool) {
-	for i, rs := range s.Rules {
-		if rs.Flavour == string(iptables.NFT) {
-			some = some || rs.Dump != nil
-			s.Rules[i].Dump, s.Rules[i].Part = nil, true
-		}
-	}
-	return some
 }
 
 func snapshot() (conflict.Snapshot, error) {
@@ -98,28 +77,15 @@ func snapshot() (conflict.Snapshot, error) {
 		return s, err
 	}
 	s.Local = on.Local
-	reader := nftconn.NewReader()
-	reader.Concerns = hostport.Concerns(on.Local, mappings())
-	reader.Asked = hostport.Asked(mappings())
-	s.NFT = reader
-	if s.Native, err = reader.BaseChains(); err != nil {
-		return s, err
+	holders, err := rules.New(rules.Options{Proc: "/proc", Local: on.Local, Mappings: mappings()}).Holders()
+	for _, h := range holders {
+		s.Rulesets = append(s.Rulesets, conflict.Ruleset{Holder: h.Name, Chains: h.Chains, Source: h.Source})
 	}
-	t := &iptables.Tools{Proc: "/proc"}
-	for _, fl := range iptables.Flavours() {
-		for _, f := range hostport.Families() {
-			d, err := t.Save(fl, f)
-			if err != nil {
-				return s, err
-			}
-			s.Rules = append(s.Rules, conflict.Rules{Flavour: string(fl), Family: f, Dump: d})
-		}
-	}
-	return s, nil
+	return s, err
 }
 
-func answer(m hostport.Mapping, native bool, r conflict.Report) Answer {
-	a := Answer{Mapping: m, Native: native, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0}
+func answer(m hostport.Mapping, r conflict.Report) Answer {
+	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0}
 	var lines []string
 	for _, f := range append(r.Conflicts, r.Warnings...) {
 		lines = append(lines, f.Message)

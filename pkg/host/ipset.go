@@ -29,24 +29,56 @@ func HasSet(name string) (bool, error) {
 // such set.
 func (Sets) SetType(name string) (string, error) {
 	msgs, err := setRequest(nl.IPSET_CMD_HEADER, name)
+	typ := ""
+	if err == nil {
+		typ, err = text(msgs, nl.IPSET_ATTR_TYPENAME)
+	}
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT):
-		return "", nil // no such set; no ip_set in the kernel
+	case noSet(err):
+		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("could not ask for ipset %s: %w", name, err)
 	}
+	return typ, nil
+}
+
+// noSet reports whether there is no such set, or no ip_set in the kernel.
+func noSet(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT)
+}
+
+// text finds an attribute in an answer.
+func text(msgs [][]byte, typ uint16) (string, error) {
 	for _, m := range msgs {
 		attrs, err := nl.ParseRouteAttr(m[min(len(m), nl.SizeofNfgenmsg):])
 		if err != nil {
-			return "", fmt.Errorf("could not ask for ipset %s: %w", name, err)
+			return "", err
 		}
 		for _, a := range attrs {
-			if a.Attr.Type == nl.IPSET_ATTR_TYPENAME {
+			if a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == typ {
 				return strings.TrimRight(string(a.Value), "\x00"), nil
 			}
 		}
 	}
-	return "", fmt.Errorf("could not ask for ipset %s: the kernel did not say its type", name)
+	return "", errors.New("the kernel's answer lacks it")
+}
+
+// SetName returns the name of the set with an index, by which rules of iptables know it;
+// "" if there is no such set, or the kernel does not tell (before Linux 4.20).
+func (Sets) SetName(index uint16) (string, error) {
+	const getByIndex, attrIndex, protocol = 15, 11, 7 // include/uapi/linux/netfilter/ipset/ip_set.h
+	msgs, err := ask(getByIndex, protocol, nl.NewRtAttr(attrIndex|unix.NLA_F_NET_BYTEORDER, binary.BigEndian.AppendUint16(nil, index)))
+	name := ""
+	if err == nil {
+		name, err = text(msgs, nl.IPSET_ATTR_SETNAME)
+	}
+	switch {
+	case noSet(err), errors.Is(err, unix.Errno(nl.IPSET_ERR_PROTOCOL)):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("could not ask for ipset number %d: %w", index, err)
+	}
+	return name, nil
 }
 
 // SetHas reports whether a set holds a port, an address, or both, as its type
@@ -82,11 +114,14 @@ func (Sets) SetHas(name, typ string, addr netip.Addr, proto hostport.Proto, port
 
 // setRequest sends one request about a set.
 func setRequest(cmd int, name string, more ...*nl.RtAttr) ([][]byte, error) {
+	return ask(cmd, nl.IPSET_PROTOCOL, append([]*nl.RtAttr{nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name))}, more...)...)
+}
+
+func ask(cmd int, protocol uint8, attrs ...*nl.RtAttr) ([][]byte, error) {
 	req := nl.NewNetlinkRequest(cmd|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_ACK)
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
-	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
-	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
-	for _, a := range more {
+	req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(protocol)))
+	for _, a := range attrs {
 		req.AddData(a)
 	}
 	return req.Execute(unix.NETLINK_NETFILTER, 0)

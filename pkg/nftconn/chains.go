@@ -4,6 +4,7 @@ package nftconn
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,18 @@ func (r *Reader) Names(t nft.Table) ([]string, error) {
 	if err := r.list(); err != nil {
 		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
 	}
+	r.heard("names "+t.String(), r.names[t], nil)
 	return r.names[t], nil
+}
+
+// Has reports whether a table has a chain, which is a base chain or one that Wanted tells.
+func (r *Reader) Has(t nft.Table, chain string) (bool, error) {
+	if err := r.list(); err != nil {
+		return false, fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	has := slices.Contains(r.names[t], chain)
+	r.heard("chain "+t.String()+" "+chain, has, nil)
+	return has, nil
 }
 
 // list asks for the chains once. The kernel cannot be asked for those of one
@@ -46,6 +58,13 @@ func (r *Reader) list() error {
 	if r.names != nil {
 		return nil
 	}
+	err := r.listAll()
+	r.heard("base chains", r.base, err)
+	r.heard("forward chains", r.forward, err)
+	return err
+}
+
+func (r *Reader) listAll() error {
 	r.base, r.forward, r.drops = nil, nil, map[nft.Chain]bool{}
 	names := map[nft.Table][]string{}
 	for _, f := range []uint8{nft.Inet, nft.IPv4, nft.IPv6} {
@@ -95,6 +114,7 @@ func (r *Reader) listBase(c nft.Chain, m []byte) {
 	if c.Hook == nft.Forward {
 		policy, ok := nft.Attrs(m).Num(unix.NFTA_CHAIN_POLICY)
 		r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(nft.Drop)
+		r.heard(fmt.Sprintf("policy %s %s", c.Table, c.Name), policy, nil)
 	}
 	if c.Hook == nft.Prerouting && c.Type != "route" || c.Hook == nft.Output && c.Type == "nat" {
 		r.base = append(r.base, c)

@@ -77,14 +77,20 @@ func (c *conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) ([][]byte,
 // their own.
 func (c *conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
 	err = again(func() error {
-		told = nil
-		return c.whole(req, func(m []byte) error {
-			ok, err := keep(m)
-			if ok {
-				told = append(told, bytes.Clone(m))
-			}
-			return err
-		})
+		told, err = c.once(req, keep)
+		return err
+	})
+	return told, err
+}
+
+// once is hear without another try.
+func (c *conn) once(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
+	err = c.whole(req, func(m []byte) error {
+		ok, err := keep(m)
+		if ok {
+			told = append(told, bytes.Clone(m))
+		}
+		return err
 	})
 	return told, err
 }

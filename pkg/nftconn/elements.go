@@ -5,6 +5,7 @@ package nftconn
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -42,8 +43,10 @@ func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, whole bool
 		})
 		return err
 	})
-	if err != nil {
+	question := fmt.Sprintf("elements %s %s %d", s.Table, s.Name, limit)
+	if r.heard(question, slices.Clone(elems), err); err != nil {
 		return nil, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
 	}
+	r.heard(question+" whole", whole, nil)
 	return elems, whole, nil
 }

@@ -35,6 +35,8 @@ type Reader struct {
 	conn   *conn
 	// ahead are chains that are being read already.
 	ahead map[string]chan answer
+	// answers are what was told, by question.
+	answers map[string]any
 }
 
 // An answer is what was read of a chain.
@@ -45,15 +47,15 @@ type answer struct {
 
 // NewReader returns a Reader that knows nothing yet.
 func NewReader() *Reader {
-	return &Reader{rules: map[string][]nft.Rule{}, sets: map[string]nft.Set{}, conn: newConn()}
+	return &Reader{rules: map[string][]nft.Rule{}, sets: map[string]nft.Set{}, conn: newConn(), answers: map[string]any{}}
 }
 
 func rulesOf(t nft.Table, chain string) *nl.NetlinkRequest {
 	return request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, attrText(unix.NFTA_RULE_TABLE, t.Name), attrText(unix.NFTA_RULE_CHAIN, chain))
 }
 
-// Ahead begins to read a chain, for Rules to find it done. It runs on a thread of
-// its own, so the whole process must be in one network namespace.
+// Ahead begins to read a chain, for Rules to find it done. The socket is of the calling
+// thread's network namespace, whichever thread reads it.
 func (r *Reader) Ahead(t nft.Table, chain string) {
 	req := rulesOf(t, chain)
 	c := make(chan answer, 1)
@@ -61,8 +63,13 @@ func (r *Reader) Ahead(t nft.Table, chain string) {
 		r.ahead = map[string]chan answer{}
 	}
 	r.ahead[t.String()+" "+chain] = c
+	own := newConn()
+	if err := own.open(); err != nil {
+		c <- answer{nil, err}
+		return
+	}
 	go func() {
-		msgs, err := newConn().hear(req, r.concerning(t))
+		msgs, err := own.once(req, r.concerning(t))
 		c <- answer{msgs, err}
 	}()
 }
@@ -74,7 +81,7 @@ func (r *Reader) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 		return rules, nil
 	}
 	rules, err := r.readRules(t, chain, key)
-	if err != nil {
+	if r.heard("rules "+key, rules, err); err != nil {
 		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
 	}
 	r.rules[key] = rules
@@ -104,8 +111,9 @@ func (r *Reader) readRules(t nft.Table, chain, key string) ([]nft.Rule, error) {
 func (r *Reader) messages(t nft.Table, chain, key string) ([][]byte, error) {
 	if c, ok := r.ahead[key]; ok {
 		delete(r.ahead, key)
-		a := <-c
-		return a.msgs, a.err
+		if a := <-c; !errors.Is(a.err, unix.EINTR) {
+			return a.msgs, a.err
+		}
 	}
 	return r.conn.hear(rulesOf(t, chain), r.concerning(t))
 }
@@ -136,19 +144,23 @@ func (r *Reader) Set(t nft.Table, name string) (nft.Set, error) {
 	if s, ok := r.sets[key]; ok {
 		return s, nil
 	}
+	s, err := r.readSet(t, name)
+	if r.heard("set "+key, s, err); err != nil {
+		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+	}
+	r.sets[key] = s
+	return s, nil
+}
+
+func (r *Reader) readSet(t nft.Table, name string) (nft.Set, error) {
 	msgs, err := r.conn.hear(request(unix.NFT_MSG_GETSET, unix.NLM_F_ACK, t.Family, attrText(unix.NFTA_SET_TABLE, t.Name), attrText(unix.NFTA_SET_NAME, name)), all)
 	if err == nil && len(msgs) == 0 {
 		err = unix.ENOENT
 	}
 	if err != nil {
-		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+		return nft.Set{}, err
 	}
-	s, err := nft.DecodeSet(t, msgs[0])
-	if err != nil {
-		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
-	}
-	r.sets[key] = s
-	return s, nil
+	return nft.DecodeSet(t, msgs[0])
 }
 
 // elemKeyEnd is NFTA_SET_ELEM_KEY_END.
@@ -157,6 +169,16 @@ const elemKeyEnd = 10
 // Lookup asks for the one element that key falls on. The kernel compares; no
 // other element is sent.
 func (r *Reader) Lookup(s nft.Set, key []byte) (nft.Element, bool, error) {
+	e, ok, err := r.lookup(s, key)
+	var found []nft.Element
+	if ok {
+		found = []nft.Element{e}
+	}
+	r.heard(fmt.Sprintf("element %s %s %x", s.Table, s.Name, key), found, err)
+	return e, ok, err
+}
+
+func (r *Reader) lookup(s nft.Set, key []byte) (nft.Element, bool, error) {
 	k := nl.NewRtAttr(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, nil)
 	k.AddRtAttr(unix.NFTA_DATA_VALUE, key)
 	elem := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)

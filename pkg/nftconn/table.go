@@ -15,11 +15,13 @@ import (
 // base chain only the name is told. No other chain is read: there may be thousands.
 func (r *Reader) Chain(t nft.Table, name string) (c nft.Chain, there bool, err error) {
 	msgs, err := r.conn.hear(request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_ACK, t.Family, attrText(unix.NFTA_CHAIN_TABLE, t.Name), attrText(unix.NFTA_CHAIN_NAME, name)), all)
+	question := "description " + t.String() + " " + name
 	if err == nil && len(msgs) > 0 {
 		c, _, err = nft.DecodeChain(t.Family, msgs[0])
+		r.heard(question, c, err)
 		return c, err == nil, err
 	}
-	if err == nil || errors.Is(err, unix.ENOENT) {
+	if r.heard(question, nil, err); err == nil || errors.Is(err, unix.ENOENT) {
 		return nft.Chain{}, false, nil
 	}
 	return nft.Chain{}, false, fmt.Errorf("could not read nftables chain %s %s: %w", t, name, err)
@@ -32,13 +34,15 @@ func (r *Reader) AllRules(t nft.Table) (map[string][]nft.Rule, error) {
 		return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 	}
 	out := map[string][]nft.Rule{}
+	var all []nft.Rule
 	for _, m := range msgs {
 		ru, err := nft.DecodeRule(m)
 		if err != nil {
 			return nil, fmt.Errorf("could not read nftables table %s: %w", t, err)
 		}
-		out[ru.Chain] = append(out[ru.Chain], ru)
+		out[ru.Chain], all = append(out[ru.Chain], ru), append(all, ru)
 	}
+	r.heard("all rules "+t.String(), all, nil)
 	return out, nil
 }
 
@@ -56,6 +60,7 @@ func (r *Reader) Sets(t nft.Table) ([]nft.Set, error) {
 		}
 		out = append(out, s)
 	}
+	r.heard("sets "+t.String(), out, nil)
 	return out, nil
 }
 
@@ -65,8 +70,10 @@ func (r *Reader) TableFlags(t nft.Table) (flags uint32, there bool, err error) {
 	switch {
 	case err == nil && len(msgs) > 0:
 		flags, _ = nft.Attrs(msgs[0]).Num(unix.NFTA_TABLE_FLAGS)
+		r.heard("table "+t.String(), flags, nil)
 		return flags, true, nil
 	case err == nil, errors.Is(err, unix.ENOENT), absent(err):
+		r.heard("table "+t.String(), nil, nil)
 		return 0, false, nil
 	}
 	return 0, false, fmt.Errorf("could not read nftables table %s: %w", t, err)

@@ -4,6 +4,7 @@ package xt
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -60,7 +61,8 @@ func TestDestination(t *testing.T) {
 // A match of an unknown name, revision or size is not guessed at.
 func TestUnknown(t *testing.T) {
 	for _, i := range []Info{{Name: "frob"}, {Name: "multiport", Rev: 2, Data: make([]byte, 48)}, {Name: "multiport", Rev: 1, Data: make([]byte, 20)},
-		{Name: "addrtype", Rev: 1, Data: make([]byte, 40)}, {Name: "conntrack", Rev: 2, Data: make([]byte, 168)}, {Name: "set", Rev: 4, Data: make([]byte, 40)}} {
+		{Name: "addrtype", Rev: 1, Data: make([]byte, 40)}, {Name: "conntrack", Rev: 2, Data: make([]byte, 168)}, {Name: "set", Rev: 4, Data: make([]byte, 40)}, {Name: "set", Rev: 4, Data: make([]byte, 48)},
+		{Name: "set", Data: make([]byte, 40)}, {Name: "set", Rev: 5, Data: make([]byte, 48)}, {Name: "set", Rev: 1, Data: []byte{0, 0, 7, 0, 0, 0, 0, 0}}} {
 		if opts, ok := Match(i); ok {
 			t.Errorf("%s revision %d of %d bytes is read as %v", i.Name, i.Rev, len(i.Data), opts)
 		}
@@ -79,12 +81,50 @@ func TestMaskWithHoles(t *testing.T) {
 	}
 }
 
+// Conditions on the counters of a member, and members that count as none, are options
+// that nobody knows.
+func TestSet(t *testing.T) {
+	info := func(rev uint32, dim, flags byte, at map[int]byte) Info {
+		b := make([]byte, map[uint32]int{1: 8, 2: 8, 3: 48, 4: 48}[rev])
+		binary.NativeEndian.PutUint16(b, 300)
+		b[2], b[3] = dim, flags
+		for i, v := range at {
+			b[i] = v
+		}
+		return Info{Name: "set", Rev: rev, Data: b}
+	}
+	for _, tt := range []struct {
+		in   Info
+		want string
+	}{
+		{info(1, 1, 0, nil), "--match-set 300 dst"},
+		{info(1, 1, 1, nil), "! --match-set 300 dst"},
+		{info(2, 2, 2, nil), "--match-set 300 src,dst"},
+		{info(2, 1, 0x80, nil), "--match-set 300 dst --return-nomatch"},
+		{info(3, 3, 8, nil), "--match-set 300 dst,dst,src"},
+		{info(3, 1, 0, map[int]byte{8: 1}), "--match-set 300 dst --counters"},
+		{info(3, 1, 0, map[int]byte{16: 1}), "--match-set 300 dst"},
+		{info(4, 1, 0, map[int]byte{16: 1}), "--match-set 300 dst --counters"},
+		{info(4, 1, 0, map[int]byte{32: 1, 40: 0x80}), "--match-set 300 dst --counters --return-nomatch"},
+		{info(4, 1, 0, map[int]byte{40: 0x18}), "--match-set 300 dst"},
+	} {
+		opts, ok := Match(tt.in)
+		var got []string
+		for _, o := range opts {
+			got = append(got, o.String())
+		}
+		if s := strings.Join(got, " "); s != tt.want || !ok {
+			t.Errorf("revision %d: got %q, want %q", tt.in.Rev, s, tt.want)
+		}
+	}
+}
+
 func FuzzMatch(f *testing.F) {
 	for _, s := range []struct {
 		name string
 		rev  uint32
 		n    int
-	}{{"comment", 0, 256}, {"multiport", 1, 48}, {"addrtype", 1, 8}, {"mark", 1, 16}, {"conntrack", 3, 168}, {"iprange", 1, 72}, {"tcp", 0, 16}, {"udp", 0, 16}, {"sctp", 0, 296}, {"MARK", 2, 8}, {"DNAT", 2, 40}} {
+	}{{"comment", 0, 256}, {"multiport", 1, 48}, {"addrtype", 1, 8}, {"mark", 1, 16}, {"conntrack", 3, 168}, {"iprange", 1, 72}, {"tcp", 0, 16}, {"udp", 0, 16}, {"sctp", 0, 296}, {"set", 1, 8}, {"set", 3, 48}, {"set", 4, 48}, {"MARK", 2, 8}, {"DNAT", 2, 40}} {
 		f.Add(s.name, s.rev, make([]byte, s.n), false)
 	}
 	f.Fuzz(func(t *testing.T, name string, rev uint32, data []byte, ipv6 bool) {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package reader
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -17,7 +20,7 @@ import (
 // Matches and targets that iptables-nft keeps in binary form are decoded to what
 // iptables-nft-save prints for them.
 func TestXtablesAsPrinted(t *testing.T) {
-	n := lab.NewNode(t, bin, "nft")
+	n := lab.NewNode(t, "", "nft")
 	for family, lines := range map[string][]string{
 		"": {
 			"-m comment --comment portguard", "-p tcp -m multiport --dports 80,90:100,443", "-p udp -m multiport ! --sports 1:2", "-p tcp -m multiport --ports 8080",
@@ -46,6 +49,49 @@ func TestXtablesAsPrinted(t *testing.T) {
 	}
 }
 
+// Rules hold the index of an ipset; the kernel tells its name and members.
+func TestSetMatch(t *testing.T) {
+	n := lab.NewNode(t, "", "nft")
+	n.Run("ipset", "create", "first", "hash:net")
+	n.Run("ipset", "create", "some ports", "hash:ip,port")
+	n.Run("ipset", "add", "some ports", "192.0.2.1,tcp:80")
+	for line, want := range map[string]string{
+		"-m set --match-set first dst":                     "set --match-set 0 dst",
+		"-m set ! --match-set some\\ ports dst,src":        "set ! --match-set 1 dst,src",
+		"-m set --match-set first src --return-nomatch":    "set --match-set 0 src set --return-nomatch",
+		"-m set --match-set first dst ! --update-counters": "set --match-set 0 dst",
+		"-m set --match-set first dst ! --packets-eq 5":    "set --counters set --match-set 0 dst",
+		"-m set --match-set first src --bytes-gt 70000":    "set --counters set --match-set 0 src",
+	} {
+		n.Run("sh", "-c", "iptables-nft -t nat -A PREROUTING "+line+" -j ACCEPT")
+		if got := strings.Join(decoded(t, n, false), " "); got != want {
+			t.Errorf("%s: decoded %q, want %q", line, got, want)
+		}
+		n.Run("iptables-nft", "-t", "nat", "-F", "PREROUTING")
+	}
+	n.Do(func() {
+		for index, want := range []string{"first", "some ports", "", ""} {
+			if name, err := (host.Sets{}).SetName(uint16(index)); name != want || err != nil {
+				t.Errorf("set %d is %q, %v", index, name, err)
+			}
+		}
+		if name, err := (host.Sets{}).SetName(65535); name != "" || err != nil {
+			t.Errorf("no set is %q, %v", name, err)
+		}
+		typ, err := host.Sets{}.SetType("some ports")
+		if typ != "hash:ip,port" || err != nil {
+			t.Errorf("type %q, %v", typ, err)
+		}
+		ok, err := host.Sets{}.SetHas("some ports", typ, netip.MustParseAddr("192.0.2.1"), hostport.TCP, 80)
+		if !ok || err != nil {
+			t.Errorf("it has %v, %v", ok, err)
+		}
+		if typ, err := (host.Sets{}).SetType("none"); typ != "" || err != nil {
+			t.Errorf("type of no set %q, %v", typ, err)
+		}
+	})
+}
+
 // options are those of a rule's modules, in order.
 func options(t *testing.T, r iptsave.Rule) []string {
 	t.Helper()
@@ -65,6 +111,9 @@ func options(t *testing.T, r iptsave.Rule) []string {
 // plain writes an option: iptables has its own order of states, and leaves out
 // the length of a whole address.
 func plain(o iptsave.Option) string {
+	if len(o.Values) != 1 {
+		return o.Module + " " + o.String()
+	}
 	words := strings.Split(strings.TrimSuffix(strings.TrimSuffix(o.Value(), "/32"), "/128"), ",")
 	if o.Name == "--ctstate" {
 		slices.Sort(words)
@@ -91,11 +140,10 @@ func decoded(t *testing.T, n *lab.Node, ipv6 bool) []string {
 		if e.Name != "match" {
 			continue
 		}
-		rev, _ := e.Attrs.Num(2)
-		data, _ := e.Attrs.Get(3)
-		opts, ok := xt.Match(xt.Info{Name: e.Attrs.Text(1), Rev: rev, Data: data, IPv6: ipv6})
+		i := xt.InfoOf(e, ipv6)
+		opts, ok := xt.Match(i)
 		if !ok {
-			t.Errorf("match %s revision %d with %d bytes is not known", e.Attrs.Text(1), rev, len(data))
+			t.Errorf("match %s revision %d with %d bytes is not known", i.Name, i.Rev, len(i.Data))
 		}
 		for _, o := range opts {
 			out = append(out, plain(o))

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/legacy"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+)
+
+// The two implementations of iptables, which hold rules of their own.
+const (
+	NFT    = "nft"
+	Legacy = "legacy"
+)
+
+// Chains of kube-proxy (pkg/proxy/iptables/proxier.go), and of the kubelet, which makes
+// the hint in the iptables that it uses (pkg/kubelet/kubelet_network_linux.go).
+const (
+	kubeServices = "KUBE-SERVICES"
+	kubeHint     = "KUBE-IPTABLES-HINT"
+)
+
+// Options say what is to be read.
+type Options struct {
+	// Proc is where procfs is mounted.
+	Proc string
+	// Local is what the node answers for.
+	Local []hostport.Local
+	// Mappings, if there are any, are those that a decision is about. Rules that are for
+	// other destinations or ports are left out then. Whoever wants all rules of a chain
+	// has a Reader without them.
+	Mappings []hostport.Mapping
+	// Chain, if set, tells the chains that Reader.Chains is about. It must not change.
+	Chain func(name string) bool
+}
+
+// A Reader reads the rules of the calling thread's network namespace, each once: it lives
+// as long as one decision. It must not be shared.
+type Reader struct {
+	o   Options
+	nft *nftconn.Reader
+	// generation is that of nf_tables when the reading began.
+	generation uint32
+	failed     error
+	// tables are those of iptables-legacy that exist, nil for one that was not read yet.
+	tables map[nft.Table]*legacy.Table
+	names  map[hostport.Family][]string
+}
+
+// New begins a reading. With mappings it reads kube-proxy's big chains already, while the
+// caller looks at the rest of the node: they have a rule or more for each Service, and
+// every packet to the node passes them.
+func New(o Options) *Reader {
+	r := &Reader{o: o, nft: nftconn.NewReader(), tables: map[nft.Table]*legacy.Table{}}
+	r.generation, r.failed = r.nft.Generation()
+	r.nft.Wanted = func(chain string) bool { return chain == kubeHint || o.Chain == nil || o.Chain(chain) }
+	if len(o.Mappings) == 0 {
+		return r
+	}
+	r.nft.Concerns, r.nft.Asked = hostport.Concerns(o.Local, o.Mappings), hostport.Asked(o.Mappings)
+	for _, f := range hostport.Families() {
+		r.nft.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, kubeServices)
+	}
+	return r
+}
+
+// NFT reads nf_tables.
+func (r *Reader) NFT() *nftconn.Reader { return r.nft }
+
+// legacyNames are the tables of iptables-legacy that exist, in both families.
+func (r *Reader) legacyNames() (map[hostport.Family][]string, error) {
+	if r.names != nil {
+		return r.names, nil
+	}
+	names := map[hostport.Family][]string{}
+	for _, f := range hostport.Families() {
+		list, err := legacyTables(r.o.Proc, f)
+		if err != nil {
+			return nil, err
+		}
+		names[f] = list
+	}
+	r.names = names
+	return names, nil
+}
+
+// legacyTable reads a table of iptables-legacy, nil if it does not exist.
+func (r *Reader) legacyTable(f hostport.Family, name string) (*legacy.Table, error) {
+	names, err := r.legacyNames()
+	if err != nil || !slices.Contains(names[f], name) {
+		return nil, err
+	}
+	at := nft.Table{Family: f.NFProto(), Name: name}
+	if t := r.tables[at]; t != nil {
+		return t, nil
+	}
+	t, err := readLegacy(at)
+	if err != nil {
+		return nil, err
+	}
+	t.Concerns = r.nft.Concerns
+	r.tables[at] = t
+	return t, nil
+}
+
+// Chains lists the names of chains of a table of iptables; none if there is no such table.
+// Of those of nf_tables it knows the ones that Options.Chain tells, and base chains.
+func (r *Reader) Chains(flavour string, f hostport.Family, table string) ([]string, error) {
+	if flavour == NFT {
+		return r.nft.Names(nft.Table{Family: f.NFProto(), Name: table})
+	}
+	t, err := r.legacyTable(f, table)
+	if t == nil || err != nil {
+		return nil, err
+	}
+	return t.Chains(), nil
+}
+
+// Rules lists the rules of a chain of a flavour of iptables. A chain or table of
+// iptables-legacy that is not there is fs.ErrNotExist; of nf_tables the kernel says that
+// it has no rules.
+func (r *Reader) Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, error) {
+	if flavour == NFT {
+		return r.nft.Rules(t, chain)
+	}
+	f := hostport.IPv4
+	if t.Family == nft.IPv6 {
+		f = hostport.IPv6
+	}
+	table, err := r.legacyTable(f, t.Name)
+	if err == nil && table == nil {
+		err = fmt.Errorf("iptables-legacy table %s: %w", t, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return table.Rules(chain)
+}
+
+// Present reports whether a flavour of iptables has rules of a family, or empty tables.
+// No table is made: asking iptables-legacy would.
+func (r *Reader) Present(flavour string, f hostport.Family) (bool, error) {
+	tables := []string{"nat", "filter", "mangle"}
+	if flavour == Legacy {
+		names, err := r.legacyNames()
+		return slices.ContainsFunc(names[f], func(n string) bool { return slices.Contains(tables, n) }), err
+	}
+	for _, name := range tables {
+		_, there, err := r.nft.TableFlags(nft.Table{Family: f.NFProto(), Name: name})
+		if there || err != nil {
+			return there, err
+		}
+	}
+	return false, nil
+}
+
+// Proxies tells the flavours of iptables in which kube-proxy has its rules: table nat
+// jumps to KUBE-SERVICES; and those in which the kubelet left its hint.
+func (r *Reader) Proxies() (kubeProxy, hint []string, err error) {
+	for _, flavour := range []string{NFT, Legacy} {
+		for _, f := range hostport.Families() {
+			jumps, err := r.jumps(flavour, f)
+			if err != nil {
+				return nil, nil, err
+			}
+			if jumps && !slices.Contains(kubeProxy, flavour) {
+				kubeProxy = append(kubeProxy, flavour)
+			}
+			has, err := r.has(flavour, f, "mangle", kubeHint)
+			if err != nil {
+				return nil, nil, err
+			}
+			if has && !slices.Contains(hint, flavour) {
+				hint = append(hint, flavour)
+			}
+		}
+	}
+	return kubeProxy, hint, nil
+}
+
+func (r *Reader) has(flavour string, f hostport.Family, table, chain string) (bool, error) {
+	at := nft.Table{Family: f.NFProto(), Name: table}
+	if flavour == NFT {
+		return r.nft.Has(at, chain)
+	}
+	t, err := r.legacyTable(f, table)
+	return t != nil && slices.Contains(t.Chains(), chain), err
+}
+
+// jumps reports whether kube-proxy's chain is entered from where packets to the node come.
+func (r *Reader) jumps(flavour string, f hostport.Family) (bool, error) {
+	at := nft.Table{Family: f.NFProto(), Name: "nat"}
+	for _, chain := range []string{"PREROUTING", "OUTPUT"} {
+		has, err := r.has(flavour, f, "nat", chain)
+		var rules []nft.Rule
+		if has {
+			rules, err = r.Rules(flavour, at, chain)
+		}
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(rules, func(ru nft.Rule) bool { return ru.Target() == kubeServices }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/legacy"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Options of sockets that ask for a table (include/uapi/linux/netfilter_ipv4/ip_tables.h;
+// those of ip6_tables.h have the same numbers).
+const (
+	getInfo    = 64 // IPT_SO_GET_INFO, IP6T_SO_GET_INFO
+	getEntries = 65 // IPT_SO_GET_ENTRIES, IP6T_SO_GET_ENTRIES
+)
+
+// maxTries is how often a table is asked for again that changed its size meanwhile. The
+// kernel hands out a table as it is at one moment, so no more is needed.
+const maxTries = 100
+
+// legacyTables are the names of the tables of iptables-legacy that exist. Asking for
+// another one would make it. The file is missing if the kernel has no ip_tables.
+func legacyTables(proc string, f hostport.Family) ([]string, error) {
+	name := map[hostport.Family]string{hostport.IPv4: "ip_tables_names", hostport.IPv6: "ip6_tables_names"}[f]
+	b, err := os.ReadFile(filepath.Join(proc, "thread-self/net", name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("could not read the names of the %s tables of iptables-legacy: %w", f, err)
+	}
+	return strings.Fields(string(b)), nil
+}
+
+// readLegacy reads a table of iptables-legacy in the calling thread's network namespace.
+func readLegacy(t nft.Table) (*legacy.Table, error) {
+	info, entries, err := askLegacy(t)
+	if err != nil {
+		return nil, fmt.Errorf("could not read iptables-legacy table %s: %w", t, err)
+	}
+	i, err := legacy.DecodeInfo(info)
+	if err != nil {
+		return nil, err
+	}
+	return legacy.Decode(t, i, entries)
+}
+
+// askLegacy asks for the size of a table, then for its entries. EAGAIN means that the size
+// is another one by now.
+func askLegacy(t nft.Table) (info, entries []byte, err error) {
+	domain, level := unix.AF_INET, unix.SOL_IP
+	if t.Family == nft.IPv6 {
+		domain, level = unix.AF_INET6, unix.SOL_IPV6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unix.Close(fd)
+	for range maxTries {
+		info = legacy.InfoRequest(t.Name)
+		if err = getsockopt(fd, level, getInfo, info); err != nil {
+			return nil, nil, err
+		}
+		i, err := legacy.DecodeInfo(info)
+		if err != nil {
+			return nil, nil, err
+		}
+		entries = legacy.EntriesRequest(t.Name, i.Size)
+		if err = getsockopt(fd, level, getEntries, entries); !errors.Is(err, unix.EAGAIN) {
+			return info, entries, err
+		}
+	}
+	return nil, nil, unix.EAGAIN
+}
+
+// getsockopt has the kernel read a question from b and write the answer over it.
+// golang.org/x/sys/unix has no such function.
+func getsockopt(fd, level, name int, b []byte) error {
+	size := uint32(len(b))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(&size)), 0)
+	switch {
+	case errno != 0:
+		return errno
+	case int(size) != len(b):
+		return fmt.Errorf("the kernel answered with %d bytes instead of %d", size, len(b))
+	}
+	return nil
+}
