@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+)
+
+// One ADD and DEL beside 1,000 hostPorts of both families, with the real tools.
+func BenchmarkRealAdd(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("it needs root for a network namespace of its own")
+	}
+	runtime.LockOSThread()
+	if _, err := netns.New(); err != nil {
+		b.Fatal(err)
+	}
+	families := hostport.Families()
+	be := New(iptables.NFT, Options{Tools: &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}, Families: families[:],
+		Chains: func(f hostport.Family, table string) (names []string, err error) {
+			return nftconn.NewReader().Names(nft.Table{Family: f.NFProto(), Name: table})
+		}})
+	have, err := be.Load()
+	if err != nil {
+		b.Fatal(err)
+	}
+	all := have
+	for i := range 1000 {
+		a := web(1)
+		a.Mappings[0].HostPort, a.Mappings[1].HostPort = uint16(20000+i), uint16(20000+i)
+		a.Owner.ContainerID = fmt.Sprintf("%064d", i)
+		a.Pods = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(2 + i%250)}), 16), netip.MustParsePrefix(fmt.Sprintf("fd00::1:%x/64", i))}
+		all = all.With(a)
+	}
+	if err := be.Apply(have, all); err != nil {
+		b.Fatal(err)
+	}
+	step := func(change func()) time.Duration {
+		start := time.Now()
+		change()
+		return time.Since(start)
+	}
+	var load, add, del time.Duration
+	for b.Loop() {
+		load += step(func() { have, err = be.Load() })
+		add += step(func() { err = be.Apply(have, have.With(web(0))) })
+		if err != nil {
+			b.Fatal(err)
+		}
+		del += step(func() {
+			if have, err = be.Load(); err == nil {
+				err = be.Apply(have, have.Without(web(0).Owner.Key()))
+			}
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(load.Milliseconds())/float64(b.N), "load-ms")
+	b.ReportMetric(float64(add.Milliseconds())/float64(b.N), "apply-ms")
+	b.ReportMetric(float64(del.Milliseconds())/float64(b.N), "del-ms")
+}
