@@ -30,8 +30,9 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	var mappers []backend.Backend
 	guards := []localnet.Guard{nftables.NewGuard()}
 	into := guards[0]
+	tools := iptbackend.Shared(n.tools(o.Wait))
 	for _, fl := range iptables.Flavours() {
-		opts := n.iptables(fl, r, o)
+		opts := n.iptables(fl, tools, r, o)
 		b, g := iptbackend.New(fl, opts), iptbackend.NewGuard(fl, opts)
 		mappers, guards = append(mappers, b), append(guards, g)
 		if b.Name() == o.Into { // the guard stands beside the mappings
@@ -61,9 +62,9 @@ func (n *Node) portmap(o plugin.BackendOptions) backend.Backend {
 }
 
 // iptables is what the backend of a flavour works with.
-func (n *Node) iptables(fl iptables.Flavour, r *rules.Reader, o plugin.BackendOptions) iptbackend.Options {
+func (n *Node) iptables(fl iptables.Flavour, tools iptbackend.Tools, r *rules.Reader, o plugin.BackendOptions) iptbackend.Options {
 	return iptbackend.Options{
-		Tools: n.tools(o.Wait), Families: n.Families(),
+		Tools: tools, Families: n.Families(),
 		Chains: func(f hostport.Family, table string) ([]string, error) { return r.Chains(string(fl), f, table) },
 		Sets:   func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
 	}

@@ -3,7 +3,6 @@
 package iptables
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +18,7 @@ import (
 // links are two that three pods use.
 func links() map[string]localnet.Link {
 	user := func(n int) localnet.User {
-		return localnet.User{Tag: web(n).Owner.Tag(), Pod: netip.AddrFrom4([4]byte{10, 1, 0, byte(n)})}
+		return localnet.User{Tag: web(n).Owner.Tag()}
 	}
 	return map[string]localnet.Link{
 		"cni0":  {Was: true, Users: []localnet.User{user(1), user(2)}},

@@ -5,7 +5,6 @@ package iptables
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -47,7 +46,7 @@ func rules(want map[string]localnet.Link) []string {
 		}
 		drops = append(drops, iptsave.Join("-i", name, "-m", "comment", "--comment", fmt.Sprint(wasPrefix, was), "-j", "DROP"))
 		for _, u := range want[name].Users {
-			users = append(users, iptsave.Join("-s", netip.PrefixFrom(u.Pod, u.Pod.BitLen()).String(), "-i", name, "-m", "comment", "--comment", u.Tag, "-j", "DROP"))
+			users = append(users, iptsave.Join("-i", name, "-m", "comment", "--comment", u.Tag, "-j", "DROP"))
 		}
 	}
 	return append(drops, users...)
@@ -56,17 +55,14 @@ func rules(want map[string]localnet.Link) []string {
 // link reads a rule of the guard's chain: one that drops for a link, or a user's.
 func (l line) link() (name string, was bool, u localnet.User, ok bool) {
 	in, _ := l.Option("-i")
-	src, isUser := l.Option("-s")
 	if l.Target != "DROP" || in.Value() == "" || in.Not {
 		return "", false, u, false
 	}
-	if !isUser {
-		n, ours := strings.CutPrefix(l.Comment(), wasPrefix)
-		return in.Value(), n != "0", u, ours
+	if n, drop := strings.CutPrefix(l.Comment(), wasPrefix); drop && (n == "0" || n == "1") {
+		return in.Value(), n != "0", u, true
 	}
-	p, err := netip.ParsePrefix(src.Value())
 	_, _, tagged := hostport.ParseTag(l.Comment())
-	return in.Value(), false, localnet.User{Tag: l.Comment(), Pod: p.Addr()}, err == nil && tagged
+	return in.Value(), false, localnet.User{Tag: l.Comment()}, tagged
 }
 
 // links are those that are guarded, or used.
@@ -78,7 +74,7 @@ func (p prerouting) links() map[string]localnet.Link {
 			continue
 		}
 		l := out[name]
-		if l.Was = l.Was || was; u.Pod.IsValid() {
+		if l.Was = l.Was || was; u.Tag != "" {
 			l.Users = append(l.Users, u)
 		}
 		out[name] = l
@@ -165,7 +161,7 @@ func (p prerouting) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
 	for _, r := range p.guard {
 		name, _, u, ok := r.link()
 		l, keep := want[name]
-		if ok && (!keep || u.Pod.IsValid() && !slices.Contains(l.Users, u)) {
+		if ok && (!keep || u.Tag != "" && !slices.Contains(l.Users, u)) {
 			b.DeleteRule(t, ruleset.Guard, r.handle)
 		}
 	}

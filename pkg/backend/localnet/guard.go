@@ -4,7 +4,6 @@ package localnet
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -34,7 +33,7 @@ type Link struct {
 	// Was is what route_localnet was before portguard needed it. Lost is set if only
 	// users are left, and nobody knows what it was; then Broken says so.
 	Was, Lost bool
-	// Users are the attachments that need it, one for each address of a pod.
+	// Users are the attachments that need it.
 	Users []User
 	// Broken says, in words, what of the guard is not as it must be. Apply ignores it
 	// in what is wanted.
@@ -45,7 +44,6 @@ type Link struct {
 type User struct {
 	// Tag is hostport.Owner.Tag.
 	Tag string
-	Pod netip.Addr
 }
 
 // Key is the attachment's.

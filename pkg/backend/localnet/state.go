@@ -3,10 +3,8 @@
 package localnet
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -45,8 +43,7 @@ func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.Stat
 		d.was[a.Link] = a.LocalnetWas
 	}
 	l := d.guards[d.into][a.Link]
-	users := slices.DeleteFunc(slices.Clone(l.Users), func(o User) bool { return o.Pod == u.Pod }) // an address is one pod's
-	users = append(users, u)
+	users := append(slices.Clone(l.Users), u)
 	sortUsers(users)
 	d.guards[d.into] = with(d.guards[d.into], a.Link, Link{Was: d.was[a.Link], Users: users})
 	d.on[a.Link] = true
@@ -55,12 +52,12 @@ func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.Stat
 
 // userOf is what a needs route_localnet for.
 func userOf(a hostport.Attachment) (u User, ok bool) {
-	pod, ok := a.Pod(hostport.IPv4)
-	return User{Tag: a.Owner.Tag(), Pod: pod.Addr()}, ok && a.Localhost && a.Link != ""
+	_, ok = a.Pod(hostport.IPv4)
+	return User{Tag: a.Owner.Tag()}, ok && a.Localhost && a.Link != ""
 }
 
 func sortUsers(users []User) {
-	slices.SortFunc(users, func(a, b User) int { return cmp.Or(a.Pod.Compare(b.Pod), strings.Compare(a.Tag, b.Tag)) })
+	slices.SortFunc(users, func(a, b User) int { return strings.Compare(a.Tag, b.Tag) })
 }
 
 func with(links map[string]Link, name string, l Link) map[string]Link {
@@ -148,10 +145,10 @@ func (s State) Missing(a hostport.Attachment) []string {
 			continue
 		}
 		lost = slices.Clone(l.Broken)
-		if slices.ContainsFunc(l.Users, func(o User) bool { return o.Pod == u.Pod && o.Key() == u.Key() }) {
+		if slices.ContainsFunc(l.Users, func(o User) bool { return o.Key() == u.Key() }) {
 			break
 		}
-		lost = append(lost, fmt.Sprintf("the guard of %s does not know that pod %s needs it", a.Link, u.Pod))
+		lost = append(lost, fmt.Sprintf("the guard of %s does not know that the pod needs it", a.Link))
 	}
 	if on, known := s.on[a.Link]; known && !on {
 		lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
@@ -177,7 +174,7 @@ func (s State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 		for name, l := range links {
 			for _, u := range l.Users {
 				if owner, k, _ := hostport.ParseTag(u.Tag); k == key && key != "" {
-					a = hostport.Attachment{Owner: owner, Pods: []netip.Prefix{netip.PrefixFrom(u.Pod, u.Pod.BitLen())},
+					a = hostport.Attachment{Owner: owner,
 						Localhost: true, Link: name, LocalnetWas: s.was[name]}
 					ok = true
 				}

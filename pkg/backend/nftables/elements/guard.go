@@ -3,6 +3,7 @@
 package elements
 
 import (
+	"encoding/base32"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -43,7 +44,7 @@ func GuardSpec() nfttable.Spec {
 		Table: GuardTable(),
 		Sets: []nfttable.Set{
 			{Name: setGuarded, Key: []nfttable.Type{nfttable.IfName}},
-			{Name: setUsers, Key: []nfttable.Type{nfttable.IfName, nfttable.Addr4}},
+			{Name: setUsers, Key: []nfttable.Type{nfttable.IfName, nfttable.Addr6}}, // see userKey
 		},
 		Chains: []nfttable.Chain{
 			base(GuardTable(), "gate", "nat", nft.Prerouting, prioGate, [][]nft.Expr{rule(to, drop), rule(from, drop)}),
@@ -73,12 +74,21 @@ func Links(t *nfttable.Table) map[string]localnet.Link {
 			if !guarded {
 				l = localnet.Link{Lost: true, Broken: append(broken(t), fmt.Sprintf("table %s: set %s lacks the element %q", t.Spec.Table, setGuarded, name))}
 			}
-			pod, _ := netip.AddrFromSlice(parts[1])
-			l.Users = append(l.Users, localnet.User{Tag: e.Comment, Pod: pod})
+			l.Users = append(l.Users, localnet.User{Tag: e.Comment})
 		}
 		out[name] = l
 	}
 	return out
+}
+
+// userKey tells the users of a link apart: the 15 bytes of an attachment's key, in the
+// only type of nft that holds as many and is printed so that it can be read again. No
+// rule looks users up.
+func userKey(u localnet.User) []byte {
+	var b [16]byte
+	digest, _ := base32.StdEncoding.DecodeString(u.Key())
+	copy(b[:], digest)
+	return nfttable.AddrKey(netip.AddrFrom16(b))
 }
 
 // WithLinks returns a table of the guard that holds those links and no others.
@@ -93,7 +103,7 @@ func WithLinks(t *nfttable.Table, links map[string]localnet.Link) *nfttable.Tabl
 			want = append(want, nfttable.Element{Set: setGuarded, From: string(nfttable.LinkKey(name)), Comment: fmt.Sprint(guardComment, was)})
 		}
 		for _, u := range l.Users {
-			want = append(want, nfttable.Element{Set: setUsers, From: nfttable.Join(nfttable.LinkKey(name), nfttable.AddrKey(u.Pod)), Comment: u.Tag})
+			want = append(want, nfttable.Element{Set: setUsers, From: nfttable.Join(nfttable.LinkKey(name), userKey(u)), Comment: u.Tag})
 		}
 	}
 	t = t.Without(func(e nfttable.Element) bool { return !slices.Contains(want, e) })

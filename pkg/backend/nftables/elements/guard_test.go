@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/nfttable"
@@ -14,19 +15,19 @@ import (
 
 // What is written of links is read again, and a table without links is not there.
 func TestLinks(t *testing.T) {
-	user := func(id, pod string) localnet.User { return localnet.User{Tag: web(id).Owner.Tag(), Pod: addr(pod)} }
+	user := func(id string) localnet.User { return localnet.User{Tag: web(id).Owner.Tag()} }
 	want := map[string]localnet.Link{
-		"cni0":            {Was: true, Users: []localnet.User{user("a", "10.88.0.5"), user("b", "10.88.0.6")}},
-		"veth1.100":       {Users: []localnet.User{user("c", "10.88.0.7")}},
+		"cni0":            {Was: true, Users: []localnet.User{user("a"), user("b")}},
+		"veth1.100":       {Users: []localnet.User{user("c")}},
 		"a15characters15": {},
 	}
 	table := WithLinks(GuardSpec().Absent(), want)
-	compare := cmp.Comparer(func(x, y netip.Addr) bool { return x == y })
+	compare := cmpopts.SortSlices(func(x, y localnet.User) bool { return x.Tag < y.Tag })
 	if d := cmp.Diff(want, Links(table), compare); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	fewer := map[string]localnet.Link{"cni0": {Was: true, Users: want["cni0"].Users[:1], Broken: []string{"something"}}}
-	if d := cmp.Diff([]localnet.User{user("a", "10.88.0.5")}, Links(WithLinks(table, fewer))["cni0"].Users, compare); d != "" {
+	if d := cmp.Diff([]localnet.User{user("a")}, Links(WithLinks(table, fewer))["cni0"].Users, compare); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	if left := WithLinks(table, nil); left.There {
@@ -40,7 +41,7 @@ func TestLinks(t *testing.T) {
 // What is broken shows at each link. A link of which only users are left is told, and
 // stays so until somebody knows what it was.
 func TestBrokenGuard(t *testing.T) {
-	table := *WithLinks(GuardSpec().Absent(), map[string]localnet.Link{"cni0": {Users: []localnet.User{{Tag: web("a").Owner.Tag(), Pod: addr("10.88.0.5")}}}})
+	table := *WithLinks(GuardSpec().Absent(), map[string]localnet.Link{"cni0": {Users: []localnet.User{{Tag: web("a").Owner.Tag()}}}})
 	table.Broken = []string{"chain gate"}
 	if got := Links(&table)["cni0"].Broken; len(got) != 1 || got[0] != "table inet portguard-localnet: chain gate is not as installed" {
 		t.Errorf("broken: %q", got)
