@@ -214,6 +214,35 @@ func (d *decoder) leads(to string) {
 	d.spec.TargetOptions = append(d.spec.TargetOptions, option(false, "--to-destination", to))
 }
 
+// Target is Spec's Target, without a look at the rest.
+func Target(r nft.Rule) string {
+	for _, e := range r.Exprs {
+		if e.Name == "target" {
+			return e.Attrs.Text(unix.NFTA_TARGET_NAME)
+		}
+	}
+	if to := r.Target(); to != "" {
+		return to
+	}
+	s, _ := Spec(r, hostport.IPv4)
+	return s.Target
+}
+
+// Source is what a rule compares the source with, without a look at its matches. It is
+// not ok if that is not one network.
+func Source(r nft.Rule, f hostport.Family) (p netip.Prefix, ok bool) {
+	d := decoder{family: f}
+	for _, e := range r.Exprs {
+		switch e.Name {
+		case "meta", "payload", "bitwise", "cmp":
+			d.expr(e)
+		}
+	}
+	o, there := d.spec.Option("-s")
+	p, err := netip.ParsePrefix(o.Value())
+	return p, there && !o.Not && err == nil
+}
+
 // Native reports whether a rule is not one that iptables-nft makes: it has an expression
 // that iptables cannot show.
 func Native(r nft.Rule) bool {

@@ -64,7 +64,7 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 		if s.script == "" {
 			continue
 		}
-		if !h.layout.Exact() { // the way back takes the words of iptables
+		if !h.layout.Undoable(w.layout) { // the way back takes the words of iptables
 			d, err := b.o.Tools.Save(b.flavour, w.family)
 			if err != nil {
 				return nil, nil, err

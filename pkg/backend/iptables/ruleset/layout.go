@@ -82,11 +82,19 @@ func (l *Layout) read(name string, rules []*rule) {
 	}
 }
 
-// Exact reports whether all rules of ours can be written again. Of some matches, which
-// a user's conditions may have, only iptables knows the words.
-func (l *Layout) Exact() bool {
-	for _, rules := range l.chains {
-		if slices.ContainsFunc(rules, func(r *rule) bool { return !r.exact() }) {
+// Undoable reports whether all that a change to want takes away can be written again. Of
+// some matches, which a user's conditions may have, only iptables knows the words.
+func (l *Layout) Undoable(want *Layout) bool {
+	for name, rules := range l.chains {
+		kept := want.chains[name]
+		if len(kept) == len(rules) && slices.Equal(kept, rules) {
+			continue
+		}
+		in := map[*rule]bool{}
+		for _, r := range kept {
+			in[r] = true
+		}
+		if slices.ContainsFunc(rules, func(r *rule) bool { return !in[r] && !r.exact() }) {
 			return false
 		}
 	}

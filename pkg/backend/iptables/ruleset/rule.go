@@ -75,9 +75,7 @@ func (r *rule) target() string {
 	switch {
 	case r.spec != nil:
 	case r.from != nil:
-		if to := r.from.Target(); to != "" {
-			return to
-		}
+		return xt.Target(*r.from)
 	default:
 		i := strings.LastIndexByte(r.text, ' ')
 		if i > 2 && r.text[i-3:i] == " -j" && !strings.HasSuffix(r.text, `"`) {
@@ -113,6 +111,12 @@ func (r *rule) normal() string {
 
 // source is what a rule compares the source with, all addresses if it does not.
 func (r *rule) source(f hostport.Family) netip.Prefix {
+	if r.from != nil {
+		if p, ok := xt.Source(*r.from, f); ok {
+			return p
+		}
+		return netip.PrefixFrom(f.Wildcard(), 0)
+	}
 	if text, ok := strings.CutPrefix(r.text, "-s "); ok {
 		text, _, _ = strings.Cut(text, " ")
 		p, _ := netip.ParsePrefix(text)
