@@ -180,6 +180,30 @@ func (s Spec) ToDestination() string {
 	return ""
 }
 
+// Text writes a decoded rule as iptables-save does: addresses, interfaces and protocol
+// come first.
+func (s Spec) Text() string {
+	var words []string
+	heads := [...]string{"-s", "-d", "-i", "-o", "-p", "-f"}
+	for _, name := range heads {
+		if o, ok := s.Option(name); ok {
+			words = append(words, o.String())
+		}
+	}
+	for _, o := range s.Matches {
+		if !slices.Contains(heads[:], o.Name) {
+			words = append(words, o.String())
+		}
+	}
+	if s.Target != "" {
+		words = append(words, map[bool]string{false: "-j ", true: "-g "}[s.Goto]+s.Target)
+	}
+	for _, o := range s.TargetOptions {
+		words = append(words, o.String())
+	}
+	return strings.Join(words, " ")
+}
+
 // Canonical returns a text that is equal for two rules that say the same:
 // iptables prints options in an order of its own, which differs between
 // versions and flavours, adds -m NAME, and writes addresses with a mask.

@@ -14,8 +14,8 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Spec decodes a rule of nf_tables into the words of iptables, as far as it says whose
-// it is, which packets it is about and where it leads. Ok is false if it does more.
+// Spec decodes a rule of nf_tables into the words of iptables. Ok is false if that is not
+// all of it.
 func Spec(r nft.Rule, f hostport.Family) (s iptsave.Spec, ok bool) {
 	d := decoder{family: f, ok: true, regs: map[uint32][]byte{}}
 	for _, e := range r.Exprs {
@@ -54,13 +54,12 @@ func (d *decoder) expr(e nft.Expr) {
 	case "cmp":
 		d.compare(loaded, mask, e.Attrs)
 	case "match":
-		opts, known := Match(d.info(e.Attrs))
+		i := InfoOf(e, d.family == hostport.IPv6)
+		opts, known := Match(i)
+		d.module(i.Name)
 		d.spec.Matches, d.ok = append(d.spec.Matches, opts...), d.ok && known
 	case "target":
-		i := d.info(e.Attrs)
-		if d.spec.Target = i.Name; i.Name == "DNAT" {
-			d.leads(Destination(i))
-		}
+		d.target(InfoOf(e, d.family == hostport.IPv6))
 	case "immediate":
 		d.immediate(e.Attrs)
 	case "nat":
@@ -70,11 +69,24 @@ func (d *decoder) expr(e nft.Expr) {
 	}
 }
 
-// info reads the attributes of a "match" or a "target".
-func (d *decoder) info(a nft.Attrs) Info {
-	rev, _ := a.Num(unix.NFTA_MATCH_REV)
-	data, _ := a.Get(unix.NFTA_MATCH_INFO)
-	return Info{Name: a.Text(unix.NFTA_MATCH_NAME), Rev: rev, Data: data, IPv6: d.family == hostport.IPv6}
+// module begins the options of a match.
+func (d *decoder) module(name string) {
+	m := option(false, "-m", name)
+	m.Module = name
+	d.spec.Matches = append(d.spec.Matches, m)
+}
+
+// target is a target of xtables.
+func (d *decoder) target(i Info) {
+	switch d.spec.Target = i.Name; i.Name {
+	case "DNAT":
+		d.leads(Destination(i))
+	case "MASQUERADE":
+		// struct nf_nat_ipv4_multi_range_compat, or nf_nat_range: flags come first or second.
+		d.ok = d.ok && len(i.Data) >= 8 && (i.IPv6 && i.u32(0) == 0 || !i.IPv6 && i.u32(4) == 0)
+	default:
+		d.ok = false
+	}
 }
 
 // payload names the option that is about a part of a packet, "" if there is none.
@@ -126,7 +138,12 @@ func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
 		d.ok = false
 		return
 	}
-	d.spec.Matches = append(d.spec.Matches, option(op == unix.NFT_CMP_NEQ, name, text))
+	o := option(op == unix.NFT_CMP_NEQ, name, text)
+	if p, _ := d.spec.Option("-p"); name == "--dport" || name == "--sport" { // of a match of its own in iptables
+		d.module(p.Value())
+		o.Module = p.Value()
+	}
+	d.spec.Matches = append(d.spec.Matches, o)
 }
 
 // network writes the first bytes of an address, or a masked one, as a network.
@@ -195,6 +212,48 @@ func (d *decoder) nat(a nft.Attrs) {
 func (d *decoder) leads(to string) {
 	d.ok = d.ok && to != ""
 	d.spec.TargetOptions = append(d.spec.TargetOptions, option(false, "--to-destination", to))
+}
+
+// Target is Spec's Target, without a look at the rest.
+func Target(r nft.Rule) string {
+	for _, e := range r.Exprs {
+		if e.Name == "target" {
+			return e.Attrs.Text(unix.NFTA_TARGET_NAME)
+		}
+	}
+	if to := r.Target(); to != "" {
+		return to
+	}
+	s, _ := Spec(r, hostport.IPv4)
+	return s.Target
+}
+
+// Source is what a rule compares the source with, without a look at its matches. It is
+// not ok if that is not one network.
+func Source(r nft.Rule, f hostport.Family) (p netip.Prefix, ok bool) {
+	d := decoder{family: f}
+	for _, e := range r.Exprs {
+		switch e.Name {
+		case "meta", "payload", "bitwise", "cmp":
+			d.expr(e)
+		}
+	}
+	o, there := d.spec.Option("-s")
+	p, err := netip.ParsePrefix(o.Value())
+	return p, there && !o.Not && err == nil
+}
+
+// Native reports whether a rule is not one that iptables-nft makes: it has an expression
+// that iptables cannot show.
+func Native(r nft.Rule) bool {
+	for _, e := range r.Exprs {
+		switch e.Name {
+		case "counter", "meta", "payload", "bitwise", "cmp", "range", "match", "target", "immediate", "limit", "log":
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // Packets is how many packets a rule has counted, -1 if it does not count.

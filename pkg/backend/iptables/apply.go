@@ -15,76 +15,77 @@ import (
 // families before it, and that one, are brought back to what they were.
 func (b *Backend) Apply(have, want backend.State) error {
 	h, w := have.(*State), want.(*State)
-	batch := &nft.Batch{}
-	for i := range w.parts {
-		if err := b.possible(h.parts[i], w.parts[i], batch); err != nil {
-			return err
-		}
+	steps, batch, err := b.plan(h, w)
+	if err != nil {
+		return err
 	}
 	done := 0
-	var err error
-	for i := range w.parts {
-		script := ruleset.Diff(h.parts[i].layout, w.parts[i].layout)
-		if err != nil || script == "" {
-			continue
-		}
-		done = i + 1
-		if err = b.o.Tools.Restore(b.flavour, w.parts[i].family, script); err != nil {
-			err = fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), w.parts[i].family, err)
+	for _, s := range steps {
+		done++
+		if err = b.o.Tools.Restore(b.flavour, s.back.Family, s.script); err != nil {
+			err = fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), s.back.Family, err)
+			break
 		}
 	}
 	if err == nil && !batch.Empty() {
-		// It comes last because it can be undone by nobody.
-		err = b.o.Batch(batch)
+		err = b.o.Batch(batch) // last, because it does all of it or nothing
 	}
 	if err == nil {
 		return nil
 	}
-	for i := range done {
-		if uerr := b.undo(h.parts[i]); uerr != nil {
-			err = errors.Join(err, fmt.Errorf("%w: %s (%s): %w", backend.ErrNotUndone, b.Name(), h.parts[i].family, uerr))
+	for _, s := range steps[:done] {
+		if uerr := b.undo(s.back); uerr != nil {
+			err = errors.Join(err, fmt.Errorf("%w: %s (%s): %w", backend.ErrNotUndone, b.Name(), s.back.Family, uerr))
 		}
 	}
 	return err
 }
 
-// possible fails if a family is to change in a way in which it cannot, before anything
-// changes, and adds to batch what iptables cannot remove.
-func (b *Backend) possible(have, want part, batch *nft.Batch) error {
-	switch {
-	case have.native != nil:
-		return want.native.remove(batch)
-	case have.there || want.layout.Empty():
-		return nil
+// A step is the change of one family, and what it was before.
+type step struct {
+	script string
+	back   *ruleset.Layout
+}
+
+// plan makes the steps, and the batch that removes what iptables cannot. It fails, before
+// anything changes, if a family cannot take what it should.
+func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err error) {
+	batch = &nft.Batch{}
+	for i, w := range want.parts {
+		h := have.parts[i]
+		if w.native != nil {
+			if w.native.refused {
+				return nil, nil, w.native.err
+			}
+			w.native.remove(nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)
+			continue
+		}
+		s := step{ruleset.Diff(h.layout, w.layout), h.layout}
+		if s.script == "" {
+			continue
+		}
+		if !h.layout.Undoable(w.layout) { // the way back takes the words of iptables
+			d, err := b.o.Tools.Save(b.flavour, w.family)
+			if err != nil {
+				return nil, nil, err
+			}
+			s.back = ruleset.FromDump(d, w.family)
+		}
+		steps = append(steps, s)
 	}
-	// It is the first attachment here: nobody has looked yet whether iptables can show
-	// the table.
-	d, err := b.o.Tools.StartSave(b.flavour, want.family)()
-	if err != nil {
-		return err
-	}
-	if err := d.Readable("nat"); err != nil {
-		return fmt.Errorf("could not read the %s rules (%s): %w", b.Name(), want.family, err)
-	}
-	return nil
+	return steps, batch, nil
 }
 
 // undo brings a family back to what it was. It looks again, because nobody knows how far
 // the change got.
-func (b *Backend) undo(have part) error {
-	if have.native != nil {
-		return nil // nothing was changed yet
-	}
-	d, err := b.o.Tools.StartSave(b.flavour, have.family)()
-	if err == nil {
-		err = d.Readable("nat")
-	}
+func (b *Backend) undo(back *ruleset.Layout) error {
+	now, err := b.look(b.o.Open(), back.Family)
 	if err != nil {
 		return err
 	}
-	script := ruleset.Diff(ruleset.FromDump(d, have.family), have.layout)
+	script := ruleset.Diff(now.layout, back)
 	if script == "" {
 		return nil
 	}
-	return b.o.Tools.Restore(b.flavour, have.family, script)
+	return b.o.Tools.Restore(b.flavour, back.Family, script)
 }

@@ -5,36 +5,74 @@ package iptables
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"strconv"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/xt"
 )
 
 // Tools print rules and change them; *iptables.Tools does.
 type Tools interface {
-	StartSave(fl iptables.Flavour, f hostport.Family) func() (*iptsave.Dump, error)
+	Save(fl iptables.Flavour, f hostport.Family) (*iptsave.Dump, error)
 	Restore(fl iptables.Flavour, f hostport.Family, script string) error
 }
 
-// Options are what a Backend works with.
+// A Reader reads the rules of a flavour, "nft" or "legacy", without a program: all of a
+// chain, or of the names at least those that are ours and those of base chains.
+// *rules.Reader is one.
+type Reader interface {
+	Chains(flavour string, f hostport.Family, table string) ([]string, error)
+	Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, error)
+}
+
+// Options are what a Backend works with. Those that are nil are the node's.
 type Options struct {
 	Tools Tools
 	// Families are those of the node.
 	Families []hostport.Family
-	// Chains lists the names of the chains of a table, without a tool.
-	Chains func(f hostport.Family, table string) ([]string, error)
-	// Sets are those of ruleset.ServiceSets that exist. Nil is none.
+	// Open returns a Reader that has read nothing yet.
+	Open func() Reader
+	// Sets are those of ruleset.ServiceSets that exist.
 	Sets func(f hostport.Family) ([]ruleset.Set, error)
-	// Rules lists all rules of a table of nf_tables, and Batch changes them, where
-	// iptables cannot show a table. Nil is those of the node.
-	Rules func(t nft.Table) (map[string][]nft.Rule, error)
-	Batch func(b *nft.Batch) error
+	// SetName tells the name of an ipset by its index, "" if nobody knows it.
+	SetName func(index uint16) (string, error)
+	// All lists the rules of all chains of a table of nf_tables, HasSets tells whether it
+	// has any set, Batch changes it.
+	All     func(t nft.Table) (map[string][]nft.Rule, error)
+	HasSets func(t nft.Table) (bool, error)
+	Batch   func(b *nft.Batch) error
+}
+
+// complete fills in what is nil.
+func (o Options) complete() Options {
+	if o.Sets == nil {
+		o.Sets = func(hostport.Family) ([]ruleset.Set, error) { return nil, nil }
+	}
+	if o.SetName == nil {
+		o.SetName = host.Sets{}.SetName
+	}
+	if o.All == nil {
+		o.All = func(t nft.Table) (map[string][]nft.Rule, error) { return nftconn.NewReader().AllRules(t) }
+	}
+	if o.HasSets == nil {
+		o.HasSets = func(t nft.Table) (bool, error) {
+			sets, err := nftconn.NewReader().Sets(t)
+			return len(sets) > 0, err
+		}
+	}
+	if o.Batch == nil {
+		o.Batch = nftconn.Apply
+	}
+	return o
 }
 
 // A Backend is the rules of one flavour in both families.
@@ -46,23 +84,10 @@ type Backend struct {
 var _ backend.Backend = (*Backend)(nil)
 
 // New returns the backend of a flavour.
-func New(fl iptables.Flavour, o Options) *Backend {
-	if o.Sets == nil {
-		o.Sets = func(hostport.Family) ([]ruleset.Set, error) { return nil, nil }
-	}
-	if o.Rules == nil {
-		o.Rules = func(t nft.Table) (map[string][]nft.Rule, error) { return nftconn.NewReader().AllRules(t) }
-	}
-	if o.Batch == nil {
-		o.Batch = nftconn.Apply
-	}
-	return &Backend{fl, o}
-}
+func New(fl iptables.Flavour, o Options) *Backend { return &Backend{fl, o.complete()} }
 
 // Name is "iptables-nft" or "iptables-legacy".
-func (b *Backend) Name() string { return name(b.flavour) }
-
-func name(fl iptables.Flavour) string { return "iptables-" + string(fl) }
+func (b *Backend) Name() string { return "iptables-" + string(b.flavour) }
 
 // Owns reports whether a chain is one of ours. A stranger's chain of such a name in
 // another table is not.
@@ -73,71 +98,100 @@ func (b *Backend) Owns(t nft.Table, chain string) bool {
 	return (t.Family == nft.IPv4 || t.Family == nft.IPv6) && ruleset.IsOurs(t.Name, chain)
 }
 
-// Load reads the families in which any chain is ours, at the same time.
+// Load reads all that is ours, and the base chains where that stands.
 func (b *Backend) Load() (backend.State, error) {
-	s := &State{name: b.Name()}
-	var waits []func() (*iptsave.Dump, error)
+	s, r := &State{name: b.Name()}, b.o.Open()
 	for _, f := range b.o.Families {
-		names, err := b.o.Chains(f, "nat")
-		if err != nil {
-			return nil, finish(waits, err)
+		p, err := b.look(r, f)
+		if err == nil {
+			p.sets, err = b.o.Sets(f)
 		}
-		sets, err := b.o.Sets(f)
 		if err != nil {
-			return nil, finish(waits, err)
-		}
-		p := part{family: f, layout: ruleset.FromDump(nil, f), sets: sets}
-		if slices.ContainsFunc(names, func(c string) bool { return ruleset.IsOurs("nat", c) }) {
-			p.there = true
-			waits = append(waits, b.o.Tools.StartSave(b.flavour, f))
+			return nil, err
 		}
 		s.parts = append(s.parts, p)
-	}
-	for i := range s.parts {
-		p := &s.parts[i]
-		if !p.there {
-			continue
-		}
-		d, err := waits[0]()
-		waits = waits[1:]
-		if err == nil {
-			err = b.read(p, d)
-		}
-		if err != nil {
-			return nil, finish(waits, err)
-		}
 	}
 	return s, nil
 }
 
-// finish waits for tools that have been started, and returns err.
-func finish(waits []func() (*iptsave.Dump, error), err error) error {
-	for _, wait := range waits {
-		_, _ = wait()
+// look reads one family.
+func (b *Backend) look(r Reader, f hostport.Family) (p part, err error) {
+	t := nft.Table{Family: f.NFProto(), Name: "nat"}
+	rules, foreign, err := b.read(r, f, t)
+	if err != nil {
+		return p, fmt.Errorf("could not read the %s rules (%s): %w", b.Name(), f, err)
 	}
-	return err
+	p.family, p.layout = f, ruleset.FromRules(f, rules, b.setName)
+	if foreign {
+		p.native = &native{rules: rules, err: fmt.Errorf("could not read the %s rules (%s): table nat: %w", b.Name(), f, iptsave.ErrIncompatible)}
+	}
+	return p, nil
 }
 
-// read finds what is ours in a dump, or, where iptables cannot show it, among the rules
-// of nf_tables.
-func (b *Backend) read(p *part, d *iptsave.Dump) error {
-	err := d.Readable("nat")
+// many is the number of chains above which all of a table are read at once.
+const many = 64
+
+// read returns the rules of our chains, and of the base chains if there are any of ours.
+// Foreign is set if iptables cannot show the table.
+func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) (rules map[string][]nft.Rule, foreign bool, err error) {
+	names, err := r.Chains(string(b.flavour), f, t.Name)
+	if err != nil || len(names) == 0 {
+		return nil, false, err
+	}
+	ours := func(c string) bool { return ruleset.IsOurs(t.Name, c) }
+	if slices.ContainsFunc(names, ours) {
+		rules, err = b.list(r, t, slices.DeleteFunc(slices.Clone(names), func(c string) bool {
+			return !ours(c) && c != "PREROUTING" && c != "OUTPUT" && c != "POSTROUTING"
+		}))
+	}
 	if err == nil {
-		p.layout = ruleset.FromDump(d, p.family)
-		return nil
+		foreign, err = b.native(t, rules)
 	}
-	err = fmt.Errorf("could not read the %s rules (%s): %w", b.Name(), p.family, err)
-	if !errors.Is(err, iptsave.ErrIncompatible) || b.flavour != iptables.NFT {
-		return err
+	return rules, foreign, err
+}
+
+// list reads chains.
+func (b *Backend) list(r Reader, t nft.Table, names []string) (map[string][]nft.Rule, error) {
+	var all map[string][]nft.Rule
+	var err error
+	if b.flavour == iptables.NFT && len(names) > many {
+		if all, err = b.o.All(t); err != nil {
+			return nil, err
+		}
 	}
-	rules, rerr := b.o.Rules(nft.Table{Family: p.family.NFProto(), Name: "nat"})
-	if rerr != nil {
-		return errors.Join(err, rerr)
+	out := make(map[string][]nft.Rule, len(names))
+	for _, c := range names {
+		if all != nil {
+			out[c] = all[c]
+			continue
+		}
+		if out[c], err = r.Rules(string(b.flavour), t, c); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
-	names, rerr := b.o.Chains(p.family, "nat")
-	if rerr != nil {
-		return errors.Join(err, rerr)
+	return out, nil
+}
+
+// native reports whether somebody used nft in a table of iptables-nft: it has sets, which
+// iptables does not make, or one of our chains or base chains has such rules.
+func (b *Backend) native(t nft.Table, rules map[string][]nft.Rule) (bool, error) {
+	if b.flavour != iptables.NFT {
+		return false, nil
 	}
-	p.native = newNative(p.family, names, rules, err)
-	return nil
+	for _, list := range rules {
+		if slices.ContainsFunc(list, xt.Native) {
+			return true, nil
+		}
+	}
+	return b.o.HasSets(t)
+}
+
+// setName is SetName for a rule. Without a name the rule cannot be told in words.
+func (b *Backend) setName(index string) string {
+	n, err := strconv.ParseUint(index, 10, 16)
+	if err != nil {
+		return ""
+	}
+	name, _ := b.o.SetName(uint16(n))
+	return name
 }

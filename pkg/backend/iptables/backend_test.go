@@ -5,9 +5,7 @@ package iptables
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/fakeiptables"
+	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
@@ -25,6 +24,7 @@ import (
 
 // node is one with rules of one flavour.
 type node struct {
+	t       *testing.T
 	kernels map[hostport.Family]fakeiptables.Kernel
 	// saves and restores are the runs of tools.
 	saves, restores int
@@ -32,37 +32,27 @@ type node struct {
 	// work all the same.
 	fails map[int]error
 	done  bool
-	// hidden are tables that iptables cannot show.
-	hidden map[hostport.Family]string
-	// native are the rules of nf_tables, batches what was sent there.
-	native  map[string][]nft.Rule
+	// native are tables that iptables cannot show, batches what was sent there.
+	native  map[nft.Table]bool
 	batches []*nft.Batch
-	noTool  bool
+	// unreadable fails every reading.
+	unreadable error
 }
 
-func newNode() *node {
-	n := &node{kernels: map[hostport.Family]fakeiptables.Kernel{}, fails: map[int]error{}, hidden: map[hostport.Family]string{}}
+func newNode(t *testing.T) *node {
+	n := &node{t: t, kernels: map[hostport.Family]fakeiptables.Kernel{}, fails: map[int]error{}, native: map[nft.Table]bool{}}
 	for _, f := range hostport.Families() {
 		n.kernels[f] = fakeiptables.New()
 		n.kernels[f]["nat"]["KUBE-SERVICES"] = nil
 		n.kernels[f]["nat"]["PREROUTING"] = []string{"-j KUBE-SERVICES"}
-		n.kernels[f]["nat"]["POSTROUTING"] = []string{"-s 10.1.0.9/32 -j ACCEPT"}
 	}
+	n.kernels[hostport.IPv4]["nat"]["POSTROUTING"] = []string{"-s 10.1.0.9/32 -j ACCEPT"}
 	return n
 }
 
-func (n *node) StartSave(_ iptables.Flavour, f hostport.Family) func() (*iptsave.Dump, error) {
+func (n *node) Save(_ iptables.Flavour, f hostport.Family) (*iptsave.Dump, error) {
 	n.saves++
-	return func() (*iptsave.Dump, error) {
-		if n.noTool {
-			return nil, iptables.ErrNoTool
-		}
-		d, err := iptsave.Parse(n.kernels[f].Save())
-		if err == nil && n.hidden[f] != "" {
-			d.Hide(n.hidden[f])
-		}
-		return d, err
-	}
+	return iptsave.Parse(n.kernels[f].Save())
 }
 
 func (n *node) Restore(_ iptables.Flavour, f hostport.Family, script string) error {
@@ -74,14 +64,34 @@ func (n *node) Restore(_ iptables.Flavour, f hostport.Family, script string) err
 	return err
 }
 
+// tables are the rules as nf_tables has them.
+func (n *node) tables(f hostport.Family) *xtrule.Tables {
+	n.t.Helper()
+	t, err := xtrule.Parse(n.kernels[f].Save(), f)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return t
+}
+
+func (n *node) Chains(_ string, f hostport.Family, table string) ([]string, error) {
+	return n.tables(f).Chains(nft.Table{Family: f.NFProto(), Name: table}), n.unreadable
+}
+
+func (n *node) Rules(_ string, t nft.Table, chain string) ([]nft.Rule, error) {
+	f := hostport.IPv4
+	if t.Family == nft.IPv6 {
+		f = hostport.IPv6
+	}
+	return n.tables(f).Rules(t, chain)
+}
+
 func (n *node) options() Options {
 	families := hostport.Families()
-	return Options{Tools: n, Families: families[:],
-		Chains: func(f hostport.Family, table string) ([]string, error) {
-			return slices.Collect(maps.Keys(n.kernels[f][table])), nil
-		},
-		Rules: func(nft.Table) (map[string][]nft.Rule, error) { return n.native, nil },
-		Batch: func(b *nft.Batch) error { n.batches = append(n.batches, b); return nil },
+	return Options{Tools: n, Families: families[:], Open: func() Reader { return n },
+		SetName: func(i uint16) (string, error) { return "", nil },
+		HasSets: func(t nft.Table) (bool, error) { return n.native[t], nil },
+		Batch:   func(b *nft.Batch) error { n.batches = append(n.batches, b); return nil },
 	}
 }
 
@@ -120,7 +130,7 @@ func opts() cmp.Options {
 
 // An attachment comes, is told again by the rules, and goes without a trace.
 func TestRoundTrip(t *testing.T) {
-	n := newNode()
+	n := newNode(t)
 	b, before, a := n.backend(), n.save(), web(0)
 	have := load(t, b)
 	if n.saves != 0 || len(have.Claims()) != 0 {
@@ -143,9 +153,9 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatalf("claims %+v", claims)
 	}
 	want := hostport.Claim{Owner: a.Owner, Key: a.Owner.Key(), Backend: "iptables-nft", Where: "iptables-nft table nat", Priority: -100,
-		SparesServices: true, Mapping: a.Mappings[0], Target: netip.MustParseAddrPort("10.1.0.9:8080"), Packets: -1}
+		SparesServices: true, Mapping: a.Mappings[0], Target: netip.MustParseAddrPort("10.1.0.9:8080")}
 	if got := claims[0]; got.Owner != want.Owner || got.Mapping != want.Mapping || got.Target != want.Target || got.Backend != want.Backend ||
-		got.Where != want.Where || got.Priority != want.Priority || !got.SparesServices || got.Packets != -1 || got.Key != want.Key || got.Foreign || got.Part {
+		got.Where != want.Where || got.Priority != want.Priority || !got.SparesServices || got.Packets != 0 || got.Key != want.Key || got.Foreign || got.Part {
 		t.Errorf("claim %+v, want %+v", got, want)
 	}
 	n.restores = 0
@@ -162,7 +172,7 @@ func TestRoundTrip(t *testing.T) {
 
 // What is lost is named with the backend.
 func TestMissing(t *testing.T) {
-	n := newNode()
+	n := newNode(t)
 	b := n.backend()
 	if err := b.Apply(load(t, b), load(t, b).With(web(0))); err != nil {
 		t.Fatal(err)
@@ -202,7 +212,7 @@ func TestUndo(t *testing.T) {
 			{"it cannot be undone", map[int]error{2: broken, 3: broken}, false, false},
 		} {
 			t.Run(fmt.Sprint(first, " ", tt.name), func(t *testing.T) {
-				n := newNode()
+				n := newNode(t)
 				b := n.backend()
 				if !first {
 					if err := b.Apply(load(t, b), load(t, b).With(web(1))); err != nil {
@@ -226,11 +236,11 @@ func TestUndo(t *testing.T) {
 	}
 }
 
-// A table that iptables cannot show takes nobody, and a tool that is missing says so.
+// A table that iptables cannot show takes nobody, and what cannot be read says so.
 func TestWhatCannotBeShown(t *testing.T) {
-	n := newNode()
+	n := newNode(t)
 	b := n.backend()
-	n.hidden[hostport.IPv6] = "nat"
+	n.native[nft.Table{Family: nft.IPv6, Name: "nat"}] = true
 	before := n.save()
 	have := load(t, b)
 	err := b.Apply(have, have.With(web(0)))
@@ -245,22 +255,21 @@ func TestWhatCannotBeShown(t *testing.T) {
 	if err := b.Apply(have, have.With(only4)); err != nil {
 		t.Errorf("IPv4 alone: %v", err)
 	}
-	n.noTool = true
-	if _, err := b.Load(); !errors.Is(err, iptables.ErrNoTool) {
-		t.Errorf("without a tool: %v", err)
+	n.unreadable = errors.New("broken")
+	if _, err := b.Load(); !errors.Is(err, n.unreadable) || !strings.HasPrefix(err.Error(), "could not read the iptables-nft rules (IPv4): ") {
+		t.Errorf("error %v", err)
 	}
 }
 
 // What is ours goes although iptables cannot show it any more.
 func TestDelBesideNativeRules(t *testing.T) {
-	n := newNode()
+	n := newNode(t)
 	b, a, other := n.backend(), web(0), web(1)
 	have := load(t, b)
 	if err := b.Apply(have, have.With(a).With(other)); err != nil {
 		t.Fatal(err)
 	}
-	n.hidden[hostport.IPv4] = "nat"
-	n.native = map[string][]nft.Rule{"PGD-" + a.Owner.Key(): {{}}, "PORTGUARD-HOSTPORTS": {jump(7, "PGD-"+a.Owner.Key()), jump(8, "PGD-"+other.Owner.Key())}, "POSTROUTING": {jump(9, "PORTGUARD-MASQ")}}
+	n.native[nft.Table{Family: nft.IPv4, Name: "nat"}] = true
 	have = load(t, b)
 	if lost := have.Missing(a); len(lost) != 1 || !strings.Contains(lost[0], "native nftables rules") {
 		t.Errorf("lost %q", lost)
@@ -271,10 +280,21 @@ func TestDelBesideNativeRules(t *testing.T) {
 	if err := b.Apply(have, have.Without(a.Owner.Key())); err != nil || len(n.batches) != 1 {
 		t.Fatalf("%v, %d batches", err, len(n.batches))
 	}
-	sent := string(n.batches[0].Encode())
-	for what, want := range map[string]bool{"PGD-" + a.Owner.Key(): true, "PGM-" + a.Owner.Key(): true, other.Owner.Key(): false, "POSTROUTING": true} {
-		if strings.Contains(sent, what) != want {
-			t.Errorf("%s removed: %v", what, !want)
+	one := string(n.batches[0].Encode())
+	have = load(t, b) // IPv4 is as it was: nobody has done what the batch says
+	if err := b.Apply(have, have.Without(a.Owner.Key(), other.Owner.Key())); err != nil || len(n.batches) != 2 {
+		t.Fatalf("%v, %d batches", err, len(n.batches))
+	}
+	both := string(n.batches[1].Encode())
+	for _, tt := range []struct {
+		batch, what string
+		want        bool
+	}{
+		{one, "PGD-" + a.Owner.Key(), true}, {one, "PGM-" + a.Owner.Key(), true}, {one, other.Owner.Key(), false}, {one, "OUTPUT", false},
+		{both, "PGD-" + other.Owner.Key(), true}, {both, "OUTPUT", true}, {both, "POSTROUTING", true},
+	} {
+		if strings.Contains(tt.batch, tt.what) != tt.want {
+			t.Errorf("%s removed: %v", tt.what, !tt.want)
 		}
 	}
 	if _, there := n.kernels[hostport.IPv6]["nat"]["PGD-"+a.Owner.Key()]; there {
@@ -282,15 +302,31 @@ func TestDelBesideNativeRules(t *testing.T) {
 	}
 }
 
-func jump(handle uint64, to string) nft.Rule {
-	verdict := nft.Attrs{}.With(1, []byte{0xff, 0xff, 0xff, 0xfd}).With(2, append([]byte(to), 0))
-	data := nft.Attrs{}.With(2, verdict)
-	return nft.Rule{Handle: handle, Exprs: []nft.Expr{{Name: "immediate", Attrs: nft.Attrs{}.With(1, []byte{0, 0, 0, 0}).With(2, data)}}}
+// Of some conditions only iptables knows the words: they are put back with its words.
+func TestUndoOfConditions(t *testing.T) {
+	broken := errors.New("broken")
+	n := newNode(t)
+	b, a := n.backend(), web(0)
+	a.ConditionsV4 = []string{"-m", "mac", "--mac-source", "02:00:00:00:00:01"}
+	if err := b.Apply(load(t, b), load(t, b).With(a)); err != nil {
+		t.Fatal(err)
+	}
+	have, before := load(t, b), n.save()
+	if lost := have.Missing(a); len(lost) > 0 || n.saves > 0 {
+		t.Errorf("lost %q, %d saves", lost, n.saves)
+	}
+	n.restores, n.fails = 0, map[int]error{2: broken}
+	if err := b.Apply(have, have.Without(a.Owner.Key())); !errors.Is(err, broken) || errors.Is(err, backend.ErrNotUndone) {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff(before, n.save()); diff != "" || n.saves != 1 {
+		t.Errorf("%d saves (-want +got)\n%s", n.saves, diff)
+	}
 }
 
 // Nobody else's chain is ours.
 func TestOwns(t *testing.T) {
-	b := newNode().backend()
+	b := newNode(t).backend()
 	for _, tt := range []struct {
 		t     nft.Table
 		chain string

@@ -14,8 +14,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/nft"
-	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/rules"
 )
 
 // One ADD and DEL beside 1,000 hostPorts of both families, with the real tools.
@@ -29,9 +28,7 @@ func BenchmarkRealAdd(b *testing.B) {
 	}
 	families := hostport.Families()
 	be := New(iptables.NFT, Options{Tools: &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}, Families: families[:],
-		Chains: func(f hostport.Family, table string) (names []string, err error) {
-			return nftconn.NewReader().Names(nft.Table{Family: f.NFProto(), Name: table})
-		}})
+		Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }})
 	have, err := be.Load()
 	if err != nil {
 		b.Fatal(err)

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package iptables keeps mappings in table nat of one flavour of iptables, and the guard
-// of route_localnet in table mangle for kernels without nf_tables. It reads and writes;
-// package ruleset below it decides what the rules are.
+// of route_localnet in table mangle for kernels without nf_tables.
+//
+// It reads what is there as nf_tables has it, or iptables-legacy, without a program: what
+// iptables-save prints of 1,000 attachments costs more than a whole ADD of portmap. Only
+// changes are text, for one run of iptables-restore. Package ruleset below decides what
+// they are.
 package iptables

@@ -3,7 +3,6 @@
 package iptables
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -70,56 +69,33 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 	return nil
 }
 
-// look reads what is there. Without a chain of ours no tool is started.
+// look reads what is there.
 func (g *Guard) look() (p prerouting, err error) {
 	if !slices.Contains(g.b.o.Families, hostport.IPv4) {
 		return p, nil
 	}
-	names, err := g.b.o.Chains(hostport.IPv4, mangle().Name)
-	if err != nil || !slices.Contains(names, ruleset.Guard) {
-		return p, err
-	}
-	d, err := g.b.o.Tools.StartSave(g.b.flavour, hostport.IPv4)()
+	rules, foreign, err := g.b.read(g.b.o.Open(), hostport.IPv4, mangle())
 	if err != nil {
-		return p, err
+		return p, fmt.Errorf("could not read the %s rules (IPv4): %w", g.Name(), err)
 	}
-	p.there = true
-	if err = d.Readable(mangle().Name); err == nil {
-		p.head, p.guard = lines(d.Table("mangle").Chain("PREROUTING")), lines(d.Table("mangle").Chain(ruleset.Guard))
-		return p, nil
+	p.there, p.head, p.guard = len(rules) > 0, lines(rules["PREROUTING"]), lines(rules[ruleset.Guard])
+	if foreign {
+		p.native = fmt.Errorf("could not read the %s rules (IPv4): table mangle: %w", g.Name(), iptsave.ErrIncompatible)
 	}
-	err = fmt.Errorf("could not read the %s rules (IPv4): %w", g.Name(), err)
-	if !errors.Is(err, iptsave.ErrIncompatible) || g.b.flavour != iptables.NFT {
-		return p, err
-	}
-	rules, rerr := g.b.o.Rules(mangle())
-	p.native = err
-	p.head, p.guard = decoded(rules["PREROUTING"]), decoded(rules[ruleset.Guard])
-	return p, rerr
+	return p, nil
 }
 
-// A line is a rule, with its handle where it comes from nf_tables.
+// A line is a rule with its handle.
 type line struct {
 	iptsave.Spec
-	text   string
 	handle uint64
 }
 
-func lines(c *iptsave.Chain) []line {
-	var out []line
-	if c != nil {
-		for _, r := range c.Rules {
-			out = append(out, line{Spec: r.Spec(), text: r.Text})
-		}
-	}
-	return out
-}
-
-func decoded(rules []nft.Rule) []line {
+func lines(rules []nft.Rule) []line {
 	var out []line
 	for _, r := range rules {
 		s, _ := xt.Spec(r, hostport.IPv4)
-		out = append(out, line{Spec: s, handle: r.Handle})
+		out = append(out, line{s, r.Handle})
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // links are two that three pods use.
@@ -28,7 +29,7 @@ func links() map[string]localnet.Link {
 
 // TestGuard brings the guard from nothing to something and back.
 func TestGuard(t *testing.T) {
-	n := newNode()
+	n := newNode(t)
 	g, before := NewGuard(iptables.Legacy, n.options()), n.save()
 	get := func() map[string]localnet.Link {
 		t.Helper()
@@ -71,7 +72,7 @@ func TestGuardIsMended(t *testing.T) {
 		`lacks the rule "-i cni0`:                                                                    func(m map[string][]string) { m[ruleset.Guard] = m[ruleset.Guard][1:] },
 		"in another order":                                                                           func(m map[string][]string) { slices.Reverse(m[ruleset.Guard]) },
 	} {
-		n := newNode()
+		n := newNode(t)
 		g := NewGuard(iptables.Legacy, n.options())
 		if err := g.Apply(nil, links()); err != nil {
 			t.Fatal(err)
@@ -92,15 +93,22 @@ func TestGuardIsMended(t *testing.T) {
 
 // Where iptables cannot show the table, the guard can go, but nobody comes.
 func TestGuardBesideNativeRules(t *testing.T) {
-	n := newNode()
+	n := newNode(t)
 	g := NewGuard(iptables.NFT, n.options())
 	if err := g.Apply(nil, links()); err != nil {
 		t.Fatal(err)
 	}
-	n.hidden[hostport.IPv4] = "mangle"
-	if err := g.Apply(nil, links()); err == nil || len(n.batches) > 0 {
-		t.Errorf("error %v", err)
+	n.native[nft.Table{Family: nft.IPv4, Name: "mangle"}] = true
+	more, fewer := links(), links()
+	more["veth9"] = more["veth3"]
+	delete(fewer, "veth3")
+	if err := g.Apply(nil, more); err == nil || len(n.batches) > 0 {
+		t.Errorf("more: error %v", err)
 	}
+	if err := g.Apply(nil, fewer); err != nil || len(n.batches) != 1 || n.batches[0].Len() != 2 {
+		t.Errorf("fewer: error %v, %d batches", err, len(n.batches))
+	}
+	n.batches = nil
 	if err := g.Apply(nil, nil); err != nil || len(n.batches) != 1 {
 		t.Errorf("error %v, %d batches", err, len(n.batches))
 	}

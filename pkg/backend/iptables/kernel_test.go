@@ -18,6 +18,7 @@ import (
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/rules"
 )
 
 // newNetns moves the test into a network namespace of its own, which goes with its thread.
@@ -40,16 +41,7 @@ func real(t *testing.T, fl iptables.Flavour) Options {
 		t.Skip(err)
 	}
 	families := hostport.Families()
-	return Options{Tools: tools, Families: families[:], Chains: func(f hostport.Family, table string) (names []string, err error) {
-		if fl == iptables.NFT {
-			return nftconn.NewReader().Names(nft.Table{Family: f.NFProto(), Name: table})
-		}
-		d, err := tools.Save(fl, f)
-		for _, c := range d.Table(table).Chains() {
-			names = append(names, c.Name)
-		}
-		return names, err
-	}}
+	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }}
 }
 
 // With the real tools an attachment of each kind comes, is as it must be, is recovered,
@@ -99,7 +91,7 @@ func shown(t *testing.T, b *Backend) string {
 	t.Helper()
 	var out []string
 	for _, f := range b.o.Families {
-		d, err := b.o.Tools.StartSave(b.flavour, f)()
+		d, err := b.o.Tools.Save(b.flavour, f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +130,7 @@ func TestRealNativeRules(t *testing.T) {
 		}
 	}
 	for _, f := range hostport.Families() {
-		names, err := b.o.Chains(f, "nat")
+		names, err := b.o.Open().Chains("nft", f, "nat")
 		if i := slices.IndexFunc(names, func(c string) bool { return b.Owns(nft.Table{}, c) }); err != nil || i >= 0 {
 			t.Errorf("%v, %s has %q", err, f, names)
 		}

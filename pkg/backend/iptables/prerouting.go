@@ -36,8 +36,8 @@ func jumps() []string {
 	return []string{"-d 127.0.0.0/8" + tail, "-s 127.0.0.0/8" + tail}
 }
 
-// rules are those of the guard's chain.
-func rules(want map[string]localnet.Link) []string {
+// guardRules are those of the guard's chain.
+func guardRules(want map[string]localnet.Link) []string {
 	var drops, users []string
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		was := 0
@@ -86,12 +86,12 @@ func (p prerouting) links() map[string]localnet.Link {
 func (p prerouting) broken() []string {
 	var out []string
 	have := p.links()
-	want := rules(have)
+	want := guardRules(have)
 	for i, w := range want {
 		switch {
 		case !slices.ContainsFunc(p.guard, says(w)):
 			out = append(out, fmt.Sprintf("chain %s lacks the rule %q", ruleset.Guard, w))
-		case i < len(have) && p.native == nil && !slices.ContainsFunc(p.guard[:min(len(have), len(p.guard))], says(w)):
+		case i < len(have) && !slices.ContainsFunc(p.guard[:min(len(have), len(p.guard))], says(w)):
 			out = append(out, fmt.Sprintf("chain %s has its rules in another order", ruleset.Guard))
 		}
 	}
@@ -120,7 +120,7 @@ func (p prerouting) script(want map[string]localnet.Link) string {
 	out := []string{"*mangle"}
 	for _, l := range p.head {
 		if l.Target == ruleset.Guard {
-			out = append(out, "-D PREROUTING "+l.text)
+			out = append(out, "-D PREROUTING "+l.Text())
 		}
 	}
 	switch {
@@ -130,7 +130,7 @@ func (p prerouting) script(want map[string]localnet.Link) string {
 		out = append(out, "-F "+ruleset.Guard, "-X "+ruleset.Guard)
 	default:
 		out = append(out, ":"+ruleset.Guard+" - [0:0]")
-		for _, r := range rules(want) {
+		for _, r := range guardRules(want) {
 			out = append(out, "-A "+ruleset.Guard+" "+r)
 		}
 		for _, j := range jumps() {

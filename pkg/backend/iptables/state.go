@@ -27,9 +27,7 @@ type part struct {
 	family hostport.Family
 	layout *ruleset.Layout
 	sets   []ruleset.Set
-	// there is set if the rules were read.
-	there bool
-	// native has what is there instead of layout if iptables cannot show it.
+	// native is set if iptables cannot show the table.
 	native *native
 }
 
@@ -37,11 +35,7 @@ type part struct {
 func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, p := range s.parts {
-		claims := p.layout.Claims()
-		if p.native != nil {
-			claims = p.native.claims()
-		}
-		for _, c := range claims {
+		for _, c := range p.layout.Claims() {
 			c.Backend, c.Where = s.name, s.name+" table nat"
 			c.Priority, c.SparesServices = priority, true
 			out = append(out, c)
@@ -54,8 +48,7 @@ func (s *State) Claims() []hostport.Claim {
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	return s.each(func(p *part) {
 		if p.native != nil {
-			p.native = p.native.with(a, instead)
-			return
+			p.native = p.native.with(len(a.Of(p.family)) > 0, instead)
 		}
 		p.layout = p.layout.Put(a, p.sets, instead...)
 	})
@@ -65,8 +58,7 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 func (s *State) Without(keys ...hostport.Key) backend.State {
 	return s.each(func(p *part) {
 		if p.native != nil {
-			p.native = p.native.without(keys)
-			return
+			p.native = p.native.with(false, keys)
 		}
 		p.layout = p.layout.Remove(keys...)
 	})
@@ -111,9 +103,6 @@ func (s *State) Misplaced() []string {
 func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	for _, p := range s.parts {
 		r, there := p.layout.Recover(key)
-		if p.native != nil {
-			r, there = p.native.recover(key)
-		}
 		if !there {
 			continue
 		}

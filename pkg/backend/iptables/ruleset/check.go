@@ -118,7 +118,7 @@ func (l *Layout) checkOwn(name string, want []*rule) (lost []string) {
 }
 
 func lacks(chain string, r *rule) string {
-	return fmt.Sprintf("chain %s lacks the rule %q", chain, r.text)
+	return fmt.Sprintf("chain %s lacks the rule %q", chain, r)
 }
 
 // checkShared wants of a shared chain the rules that lead to an attachment and those
@@ -142,7 +142,7 @@ func (l *Layout) checkShared(name, key string, want []*rule) (lost []string) {
 	}
 	for _, h := range s.rest {
 		if !strings.HasPrefix(h.decoded().Comment(), sharedComment) {
-			lost = append(lost, fmt.Sprintf("chain %s holds somebody else's rule %q", name, h.text))
+			lost = append(lost, fmt.Sprintf("chain %s holds somebody else's rule %q", name, h))
 		}
 	}
 	return lost
@@ -155,7 +155,7 @@ func sameButConditions(have, want *rule) bool {
 		return true
 	}
 	h, w := have.decoded(), want.decoded()
-	if h.Target != w.Target || len(h.Matches) < len(w.Matches) {
+	if h.Target != w.Target || have.exact() && len(h.Matches) < len(w.Matches) {
 		return false
 	}
 	for _, name := range []string{"-p", "--dports", "--comment"} {

@@ -16,7 +16,7 @@ func (l *Layout) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, name := range l.named(isDNAT) {
 		for _, r := range l.chains[name] {
-			if !strings.Contains(r.text, " DNAT ") { // many rules leave something alone
+			if r.from == nil && !strings.Contains(r.text, " DNAT ") { // many rules leave something alone
 				continue
 			}
 			s := r.decoded()
@@ -24,12 +24,9 @@ func (l *Layout) Claims() []hostport.Claim {
 			if !ok {
 				continue
 			}
-			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: -1}
+			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: r.counted()}
 			c.Owner, _ = hostport.ParseComment(s.Comment())
 			_, c.Part = l.chains[condPrefix+c.Key]
-			if r.packets != nil {
-				c.Packets = int64(*r.packets)
-			}
 			out = append(out, c)
 		}
 	}

@@ -109,20 +109,6 @@ func (l *Layout) masqueraded() []netip.Prefix {
 	return out
 }
 
-// source is what a rule compares the source with, all addresses if it does not.
-func (r *rule) source(f hostport.Family) netip.Prefix {
-	if text, ok := strings.CutPrefix(r.text, "-s "); ok {
-		text, _, _ = strings.Cut(text, " ")
-		p, _ := netip.ParsePrefix(text)
-		return p
-	}
-	if o, ok := r.decoded().Option("-s"); ok {
-		p, _ := netip.ParsePrefix(o.Value())
-		return p
-	}
-	return netip.PrefixFrom(f.Wildcard(), 0)
-}
-
 // mostNear is the most jumps that single networks get in POSTROUTING.
 const mostNear = 4
 

@@ -40,7 +40,7 @@ func Diff(have, want *Layout) string {
 func (l *Layout) changed(have *Layout) []string {
 	return l.named(func(name string) bool {
 		old, there := have.chains[name]
-		return !there || !slices.EqualFunc(old, l.chains[name], func(a, b *rule) bool { return a == b || a.text == b.text })
+		return !there || !slices.EqualFunc(old, l.chains[name], func(a, b *rule) bool { return a == b || a.String() == b.String() })
 	})
 }
 
@@ -99,22 +99,24 @@ func insert(name string, j jump) string {
 func edit(have, want []*rule) (gone, fresh []*rule, ok bool) {
 	kept := 0
 	for _, r := range have {
-		if kept < len(want) && r.text == want[kept].text {
+		if kept < len(want) && (r == want[kept] || r.String() == want[kept].String()) {
 			kept++
 		} else {
 			gone = append(gone, r)
 		}
 	}
-	// A rule is deleted where its text stands first.
-	twice := slices.ContainsFunc(gone, func(g *rule) bool {
-		return slices.ContainsFunc(want[:kept], func(w *rule) bool { return w.text == g.text })
+	// A rule is deleted by its text, where that stands first.
+	byText := !slices.ContainsFunc(gone, func(g *rule) bool {
+		return !g.exact() || slices.ContainsFunc(want[:kept], func(w *rule) bool { return w.String() == g.String() })
 	})
-	return gone, want[kept:], !twice
+	return gone, want[kept:], byText
 }
 
 func appendRules(lines []string, verb string, rules []*rule) []string {
 	for _, r := range rules {
-		lines = append(lines, verb+" "+r.text)
+		if r.exact() { // else a stranger has put it there
+			lines = append(lines, verb+" "+r.String())
+		}
 	}
 	return lines
 }

@@ -2,23 +2,26 @@
 
 package ruleset
 
-import "slices"
+import (
+	"maps"
+	"slices"
 
-// Mapped returns the key of the attachment whose mappings stand in a chain.
-func Mapped(chain string) (key string, ok bool) { return keyOf(chain), isDNAT(chain) }
+	"github.com/portguard/portguard/pkg/nft"
+)
 
-// Gone returns the chains that go with attachments, where only names are known: of the
-// chains there are, and of those that each leads to.
-func Gone(chains []string, targets map[string][]string, keys []string) []string {
+// Gone returns the chains that go with attachments, of the chains there are with their
+// rules.
+func Gone(chains map[string][]nft.Rule, keys []string) []string {
 	var out []string
-	for _, c := range chains {
+	for _, c := range slices.Sorted(maps.Keys(chains)) {
 		if k := keyOf(c); k != "" && slices.Contains(keys, k) {
 			out = append(out, c)
 		}
 	}
 	for _, c := range []string{hostports, masq} {
-		used := slices.ContainsFunc(targets[c], func(to string) bool { return keyOf(to) != "" && !slices.Contains(out, to) })
-		if slices.Contains(chains, c) && !used {
+		rules, there := chains[c]
+		used := slices.ContainsFunc(rules, func(r nft.Rule) bool { return keyOf(r.Target()) != "" && !slices.Contains(out, r.Target()) })
+		if there && !used && len(keys) > 0 {
 			out = append(out, c)
 		}
 	}

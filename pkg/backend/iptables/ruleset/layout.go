@@ -5,10 +5,10 @@ package ruleset
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 // A Layout is all that portguard has, or should have, in table nat of one flavour and
@@ -25,48 +25,6 @@ type Layout struct {
 	split map[string]*shared
 }
 
-// A rule is decoded at most once, however many Layouts have it.
-type rule struct {
-	text string
-	// packets is what it has counted, nil without counters.
-	packets   *uint64
-	spec      *iptsave.Spec
-	canonical string
-}
-
-// newRule is a rule that nobody has counted yet.
-func newRule(args ...string) *rule { return &rule{text: iptsave.Join(args...)} }
-
-func (r *rule) decoded() iptsave.Spec {
-	if r.spec == nil {
-		s := iptsave.Rule{Text: r.text}.Spec()
-		r.spec = &s
-	}
-	return *r.spec
-}
-
-// target is the last word of most rules, and of thousands nothing else matters.
-func (r *rule) target() string {
-	i := strings.LastIndexByte(r.text, ' ')
-	if r.spec == nil && i > 2 && r.text[i-3:i] == " -j" && !strings.HasSuffix(r.text, `"`) {
-		return r.text[i+1:]
-	}
-	return r.decoded().Target
-}
-
-// same reports whether two rules say the same. iptables may print one in other words
-// than it was given.
-func (r *rule) same(o *rule) bool {
-	return r == o || r.text == o.text || r.normal() == o.normal()
-}
-
-func (r *rule) normal() string {
-	if r.canonical == "" {
-		r.canonical = iptsave.Rule{Text: r.text}.Canonical()
-	}
-	return r.canonical
-}
-
 func sameRules(a, b []*rule) bool { return slices.EqualFunc(a, b, (*rule).same) }
 
 // A jump is one rule of ours in a base chain. Index is its place, -1 for the
@@ -80,33 +38,67 @@ func empty(f hostport.Family) *Layout {
 	return &Layout{Family: f, chains: map[string][]*rule{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}, split: map[string]*shared{}}
 }
 
-// FromDump finds what is ours in a dump, which may be nil.
+// FromRules finds what is ours among rules of table nat, by chain: all of the chains
+// that are ours, and the base chains. SetName tells the name of the ipset with an index,
+// "" if nobody knows it.
+func FromRules(f hostport.Family, chains map[string][]nft.Rule, setName func(index string) string) *Layout {
+	l := empty(f)
+	for name, rules := range chains {
+		own := make([]*rule, len(rules))
+		for i := range rules {
+			own[i] = &rule{from: &rules[i], family: f, setName: setName}
+		}
+		l.read(name, own)
+	}
+	return l
+}
+
+// FromDump finds what is ours in what iptables-save has printed, which may be nil.
 func FromDump(d *iptsave.Dump, f hostport.Family) *Layout {
 	l := empty(f)
 	for _, c := range d.Table("nat").Chains() {
-		switch {
-		case IsOurs("nat", c.Name):
-			rules := make([]*rule, len(c.Rules))
-			for i, r := range c.Rules {
-				rules[i] = &rule{text: r.Text, packets: r.Packets}
-			}
-			l.chains[c.Name] = rules
-		case c.Policy != "":
-			l.readBase(c)
+		rules := make([]*rule, len(c.Rules))
+		for i, r := range c.Rules {
+			rules[i] = &rule{text: r.Text, packets: r.Packets}
+		}
+		if c.Policy != "" || IsOurs("nat", c.Name) {
+			l.read(c.Name, rules)
 		}
 	}
 	return l
 }
 
-// readBase finds our jumps in base chain c.
-func (l *Layout) readBase(c *iptsave.Chain) {
-	for i, r := range c.Rules {
-		s := r.Spec()
-		l.foreign[c.Name] = append(l.foreign[c.Name], s)
-		if IsOurs("nat", s.Target) {
-			l.jumps[c.Name] = append(l.jumps[c.Name], jump{text: r.Text, index: i})
+// read takes one of our chains, or finds our jumps in a base chain.
+func (l *Layout) read(name string, rules []*rule) {
+	if IsOurs("nat", name) {
+		l.chains[name] = rules
+		return
+	}
+	for i, r := range rules {
+		l.foreign[name] = append(l.foreign[name], r.decoded())
+		if IsOurs("nat", r.target()) && r.exact() {
+			l.jumps[name] = append(l.jumps[name], jump{text: r.String(), index: i})
 		}
 	}
+}
+
+// Undoable reports whether all that a change to want takes away can be written again. Of
+// some matches, which a user's conditions may have, only iptables knows the words.
+func (l *Layout) Undoable(want *Layout) bool {
+	for name, rules := range l.chains {
+		kept := want.chains[name]
+		if len(kept) == len(rules) && slices.Equal(kept, rules) {
+			continue
+		}
+		in := map[*rule]bool{}
+		for _, r := range kept {
+			in[r] = true
+		}
+		if slices.ContainsFunc(rules, func(r *rule) bool { return !in[r] && !r.exact() }) {
+			return false
+		}
+	}
+	return true
 }
 
 // clone is a copy of l whose maps may be changed, but not their slices.

@@ -119,7 +119,7 @@ func TestMasqueradeSources(t *testing.T) {
 			a.SNAT, a.MasqAll, a.Localhost = tt.snat, tt.all, tt.host
 			var got []string
 			for i, r := range masqRules(a, v4) {
-				head, _, _ := strings.Cut(r.text, " -m ")
+				head, _, _ := strings.Cut(r.String(), " -m ")
 				if i > 0 { // behind the one for connections to elsewhere
 					got = append(got, head)
 				}
