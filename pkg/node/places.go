@@ -16,6 +16,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/plugin"
@@ -26,13 +27,16 @@ import (
 // the mappings that need it, those of other plugins at the end, because what is removed
 // of them does not come back.
 func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
-	r := rules.New(rules.Options{Proc: n.Proc, Chain: ours})
+	r := &reading{proc: n.Proc}
 	var mappers []backend.Backend
 	guards := []localnet.Guard{nftables.NewGuard()}
 	into := guards[0]
-	tools := iptbackend.Shared(n.tools(o.Wait))
 	for _, fl := range iptables.Flavours() {
-		opts := n.iptables(fl, tools, r, o)
+		opts := iptbackend.Options{
+			Tools: tools{n.tools(o.Wait), r}, Families: n.Families(), Batch: r.apply,
+			Open: func() iptbackend.Reader { return r.open() },
+			Sets: func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
+		}
 		b, g := iptbackend.New(fl, opts), iptbackend.NewGuard(fl, opts)
 		mappers, guards = append(mappers, b), append(guards, g)
 		if b.Name() == o.Into { // the guard stands beside the mappings
@@ -41,34 +45,48 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	}
 	local := localnet.New(host.Sysctls{}, into, guards...)
 	local.Records = o.Records
-	all := append([]backend.Backend{local}, mappers...)
-	return append(all, nftables.New(), n.portmap(o))
-}
-
-// ours are the chains in tables of iptables whose names matter.
-func ours(chain string) bool {
-	return ruleset.IsOurs("nat", chain) || ruleset.IsOurs("mangle", chain)
-}
-
-// portmap is what the plugin portmap has. All rules of its chains matter.
-func (n *Node) portmap(o plugin.BackendOptions) backend.Backend {
-	return portmap.New(portmap.Options{
-		CacheDir: o.CacheDir, Families: n.Families(), Batch: nftconn.Apply,
-		Open: func() portmap.Reader { return rules.New(rules.Options{Proc: n.Proc}) },
+	others := portmap.New(portmap.Options{
+		CacheDir: o.CacheDir, Families: n.Families(), Batch: r.apply,
+		Open: func() portmap.Reader { return r.open() },
 		Iptables: func(fl iptables.Flavour, f hostport.Family) (portmap.Iptables, error) {
 			return n.tools(o.Wait).Open(fl, f)
 		},
 	})
+	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(), others})
 }
 
-// iptables is what the backend of a flavour works with.
-func (n *Node) iptables(fl iptables.Flavour, tools iptbackend.Tools, r *rules.Reader, o plugin.BackendOptions) iptbackend.Options {
-	return iptbackend.Options{
-		Tools: tools, Families: n.Families(),
-		Chains: func(f hostport.Family, table string) ([]string, error) { return r.Chains(string(fl), f, table) },
-		Sets:   func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
-	}
+// A reading is what backends share of the rules of iptables, until one of them changes
+// any: to list the chains takes long where kube-proxy has thousands.
+type reading struct {
+	proc string
+	now  *rules.Reader
 }
+
+func (r *reading) open() *rules.Reader {
+	if r.now == nil {
+		r.now = rules.New(rules.Options{Proc: r.proc, Chain: ours})
+	}
+	return r.now
+}
+
+func (r *reading) apply(b *nft.Batch) error {
+	r.now = nil
+	return nftconn.Apply(b)
+}
+
+// tools change what was read.
+type tools struct {
+	*iptables.Tools
+	r *reading
+}
+
+func (t tools) Restore(fl iptables.Flavour, f hostport.Family, script string) error {
+	t.r.now = nil
+	return t.Tools.Restore(fl, f, script)
+}
+
+// ours are the chains in tables of iptables whose names matter.
+func ours(chain string) bool { return ruleset.IsOurs("nat", chain) || ruleset.IsOurs("mangle", chain) }
 
 // serviceSets are the ipsets of kube-proxy's ipvs mode that exist. Without its link none
 // is asked for.

@@ -41,7 +41,7 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 	if len(recs) == 0 {
 		return nil, nil
 	}
-	if err := s.Load(BackendOptions{Into: recs[0].Backend, CacheDir: netconf.DefaultCacheDir, Records: s.Recorded}); err != nil {
+	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: netconf.DefaultCacheDir, Records: s.Recorded}); err != nil {
 		return nil, err
 	}
 	var out []Restored
@@ -93,10 +93,7 @@ func (s *Session) alive() []*state.Record {
 // somebody else has it.
 func (s *Session) putBack(rec *state.Record) (r Restored, where string, err error) {
 	a := rec.Attachment
-	r, where = Restored{Owner: a.Owner}, rec.Backend
-	if choice, err := place.Of(wish(rec), s.Facts); err == nil {
-		where = choice.Backend
-	}
+	r, where = Restored{Owner: a.Owner}, s.belongs(rec)
 	if where == rec.Backend && len(s.Missing(a, where)) == 0 {
 		return r, where, nil
 	}
@@ -111,6 +108,15 @@ func (s *Session) putBack(rec *state.Record) (r Restored, where string, err erro
 	r.Put = true
 	s.Put(a, where, report.TakeOver...)
 	return r, where, nil
+}
+
+// belongs is where an attachment should be by now: where it is, if the node cannot have it
+// anywhere.
+func (s *Session) belongs(rec *state.Record) string {
+	if choice, err := place.Of(wish(rec), s.Facts); err == nil {
+		return choice.Backend
+	}
+	return rec.Backend
 }
 
 // String says what became of it.
