@@ -183,7 +183,7 @@ func TestCheckSaysWhatIsLost(t *testing.T) {
 			{"the order of rules", "", "-R PGD-KEY 1 -p tcp -m tcp --dport 8080 -m comment --comment COMMENT -j DNAT --to-destination 10.88.0.77:80", "PGD-"},
 			{"masquerading", "", "-D PGM-KEY 1", "PGM-"},
 			{"the place behind KUBE-SERVICES", "", "-A PREROUTING -j KUBE-SERVICES", "stands before KUBE-SERVICES"},
-			{"the guard", "", "-t mangle -F PORTGUARD-GUARD", "PORTGUARD-GUARD"},
+			{"the guard", "", "-t mangle -F PORTGUARD-GUARD", "the guard that keeps others from 127.0.0.0/8"},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
 				if out, err := call("ADD"); err != nil {

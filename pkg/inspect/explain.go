@@ -25,7 +25,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, s.Facts)
+	choice, err := s.Choose(place.Wish{Backend: c.Backend, Syntax: c.Syntax})
 	if err == nil {
 		err = s.Load(plugin.BackendOptions{CacheDir: c.CacheDir})
 	}

@@ -3,6 +3,8 @@
 package inspect
 
 import (
+	"cmp"
+
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/netconf"
@@ -55,21 +57,26 @@ func (v *view) wouldUse(c *netconf.Config) (name, why string, err error) {
 	return choice.Backend, choice.Why, err
 }
 
-// A Troubled state knows of shared parts that are lost or in the wrong place, and of
-// somebody else's things that have its name.
-type Troubled interface {
-	Troubles() (misplaced []string, stranger string)
+// outOfPlace is what is in the wrong place and works all the same: doctor tells it, and no
+// mapping is missing for it.
+func (v *view) outOfPlace() (out []string) {
+	v.EachState(func(_ backend.Backend, st backend.State) {
+		if x, ok := st.(interface{ OutOfPlace() []string }); ok {
+			out = append(out, x.OutOfPlace()...)
+		}
+	})
+	return out
 }
 
-// troubles are those of all backends.
+// troubles are the shared parts of all backends that are lost or in the wrong place, and
+// what has the name of one and is somebody else's.
 func (v *view) troubles() (misplaced []string, stranger string) {
 	v.EachState(func(_ backend.Backend, st backend.State) {
-		if t, ok := st.(Troubled); ok {
-			m, s := t.Troubles()
-			misplaced = append(misplaced, m...)
-			if s != "" {
-				stranger = s
-			}
+		if x, ok := st.(interface{ Misplaced() []string }); ok {
+			misplaced = append(misplaced, x.Misplaced()...)
+		}
+		if x, ok := st.(interface{ Stranger() string }); ok {
+			stranger = cmp.Or(stranger, x.Stranger())
 		}
 	})
 	return misplaced, stranger

@@ -82,11 +82,11 @@ func (i *Inspector) look(dataDir, cacheDir string) (*view, error) {
 	for _, err := range damaged {
 		v.notes = append(v.notes, err.Error())
 	}
-	boot := i.Node.BootID()
+	boot, works := i.Node.BootID(), v.outOfPlace()
 	for key, a := range v.attachments {
 		rec := s.Record(key)
 		if v.departed[key] = s.Dead(a.Owner, rec, boot); rec != nil {
-			v.lost[key] = s.Missing(a, rec.Backend)
+			v.lost[key] = slices.DeleteFunc(s.Missing(a, rec.Backend), func(line string) bool { return slices.Contains(works, line) })
 		}
 	}
 	return v, nil

@@ -116,11 +116,10 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 	if err != nil {
 		return nil, place.Choice{}, err
 	}
-	choice, err := place.Of(place.Wish{Backend: req.Backend, Syntax: req.Syntax}, s.Facts)
+	choice, err := s.Choose(place.Wish{Backend: req.Backend, Syntax: req.Syntax})
 	if err != nil {
 		return nil, choice, err
 	}
-	p.debug("backend %s: %s", choice.Backend, choice.Why)
 	own := func() (out []hostport.Attachment) { // the records of others are not read
 		if rec := s.Record(req.Attachment.Owner.Key()); rec != nil {
 			out = append(out, rec.Attachment)

@@ -41,6 +41,15 @@ func (p *Plugin) Begin(store *state.Store, wait time.Duration) (*Session, error)
 	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}}, err
 }
 
+// Choose says where an attachment belongs.
+func (s *Session) Choose(w place.Wish) (place.Choice, error) {
+	choice, err := place.Of(w, s.Facts)
+	if err == nil {
+		s.debug("backend %s: %s", choice.Backend, choice.Why)
+	}
+	return choice, err
+}
+
 // Load reads what all backends hold.
 func (s *Session) Load(o BackendOptions) error {
 	s.open(o)

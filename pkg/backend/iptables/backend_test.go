@@ -187,8 +187,8 @@ func TestMissing(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	want = []string{
-		"iptables-nft (IPv4) table nat: the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing",
-		"iptables-nft (IPv6) table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS stands before KUBE-SERVICES",
+		"iptables-nft (IPv4): table nat: the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing",
+		"iptables-nft (IPv6): table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS stands before KUBE-SERVICES",
 	}
 	if diff := cmp.Diff(want, load(t, b).Misplaced()); diff != "" {
 		t.Errorf("misplaced (-want +got)\n%s", diff)

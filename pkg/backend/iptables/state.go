@@ -93,7 +93,19 @@ func (s *State) Misplaced() []string {
 	var out []string
 	for _, p := range s.parts {
 		for _, what := range p.layout.Misplaced() {
-			out = append(out, fmt.Sprintf("%s (%s) %s", s.name, p.family, what))
+			out = append(out, fmt.Sprintf("%s (%s): %s", s.name, p.family, what))
+		}
+	}
+	return out
+}
+
+// OutOfPlace lists what Missing says of jumps that are there in the wrong place: the
+// mappings work.
+func (s *State) OutOfPlace() []string {
+	var out []string
+	for _, p := range s.parts {
+		for _, what := range p.layout.OutOfPlace() {
+			out = append(out, fmt.Sprintf("%s: %s %s", s.name, p.family, what))
 		}
 	}
 	return out

@@ -122,9 +122,11 @@ func (b *Backend) Apply(have, want backend.State) error {
 // it any more: links that were used, or that only want has been told of.
 func (b *Backend) switchOff(h, w State, undo *[]func() error) error {
 	before, after := h.links(), w.links()
-	for _, link := range slices.Sorted(maps.Keys(w.was)) {
+	was := maps.Clone(h.was) // on the way back, w need not know what came
+	maps.Copy(was, w.was)
+	for _, link := range slices.Sorted(maps.Keys(was)) {
 		_, known := h.was[link]
-		if goes := !after[link] && (before[link] || !known); !goes || w.was[link] {
+		if goes := !after[link] && (before[link] || !known); !goes || was[link] {
 			continue
 		}
 		if err := b.set(link, false, undo); err != nil && !errors.Is(err, fs.ErrNotExist) {

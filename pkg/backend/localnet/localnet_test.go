@@ -238,3 +238,23 @@ func TestImmutable(t *testing.T) {
 		t.Error("With changed its receiver")
 	}
 }
+
+// The way back from what was wanted is a change like others.
+func TestBackAgain(t *testing.T) {
+	n := newNode("cni0")
+	b := n.backend("nft")
+	have, err := b.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, want := n.picture(), have.With(pod("a", "10.88.0.5", "cni0", false))
+	if err := b.Apply(have, want); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Apply(want, have); err != nil {
+		t.Fatal(err)
+	}
+	if after := n.picture(); after != before {
+		t.Errorf("it is %s, and was %s", after, before)
+	}
+}

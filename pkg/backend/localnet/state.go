@@ -156,8 +156,8 @@ func (s State) Missing(a hostport.Attachment) []string {
 	return lost
 }
 
-// Broken lists, in words, what of the guards is not as it must be.
-func (s State) Broken() []string {
+// Misplaced lists, in words, what of the guards is not as it must be.
+func (s State) Misplaced() []string {
 	var out []string
 	for _, links := range s.guards {
 		for _, l := range links {

@@ -102,7 +102,7 @@ func TestLife(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		if lost := append(append(s.Missing(one), s.Missing(two)...), s.(*elements.State).Broken()...); len(lost) > 0 {
+		if lost := append(append(s.Missing(one), s.Missing(two)...), s.(*elements.State).Misplaced()...); len(lost) > 0 {
 			t.Errorf("lost: %q", lost)
 		}
 		for _, c := range s.Claims() {

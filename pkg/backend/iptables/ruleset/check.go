@@ -30,7 +30,7 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 		if len(want.jumps[b.name]) == 0 {
 			continue
 		}
-		if p := l.checkBase(b); p != "" {
+		if p, _ := l.checkBase(b); p != "" {
 			lost = append(lost, p)
 		}
 	}
@@ -43,26 +43,41 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 // Misplaced returns one line for each jump of ours that is lost or in the wrong
 // place.
 func (l *Layout) Misplaced() []string {
-	var out []string
+	lost, moved := l.jumpProblems()
+	return append(lost, moved...)
+}
+
+// OutOfPlace returns those of Misplaced that are there: the mappings work.
+func (l *Layout) OutOfPlace() []string {
+	_, moved := l.jumpProblems()
+	return moved
+}
+
+// jumpProblems are jumps of ours that are lost, and those in the wrong place.
+func (l *Layout) jumpProblems() (lost, moved []string) {
 	from := l.masqueraded()
 	for _, b := range bases(l.Family, l.near(from), from) {
 		if _, used := l.chains[b.chain]; !used {
 			continue
 		}
-		if p := l.checkBase(b); p != "" {
-			out = append(out, "table nat: "+p)
+		switch p, there := l.checkBase(b); {
+		case p == "":
+		case there:
+			moved = append(moved, "table nat: "+p)
+		default:
+			lost = append(lost, "table nat: "+p)
 		}
 	}
-	return out
+	return lost, moved
 }
 
-// checkBase says what is wrong with our jumps in a base chain.
-func (l *Layout) checkBase(b base) (problem string) {
+// checkBase says what is wrong with our jumps in a base chain, and whether they are there.
+func (l *Layout) checkBase(b base) (problem string, there bool) {
 	for _, w := range b.ways {
 		place := b.place(l.jumps[b.name], w)
 		switch {
 		case place < 0:
-			return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain)
+			return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain), false
 		case !b.misplaced(l.foreign[b.name], place, w):
 		case b.first:
 			problem = fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain)
@@ -70,7 +85,7 @@ func (l *Layout) checkBase(b base) (problem string) {
 			problem = fmt.Sprintf("the jump from %s to %s stands before KUBE-SERVICES", b.name, b.chain)
 		}
 	}
-	return problem
+	return problem, true
 }
 
 // place is where the first jump of w stands, -1 if there is none. One from a network

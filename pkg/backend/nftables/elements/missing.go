@@ -17,13 +17,13 @@ func (s *State) Missing(a hostport.Attachment) []string {
 	switch {
 	case !want.There: // all it asked for stays with others
 		return nil
-	case s.Stranger():
+	case s.Stranger() != "":
 		return []string{s.t.Stranger.Error()}
 	case !s.t.There:
 		return []string{name + " is missing"}
 	}
 	var lost []string
-	for i, what := range s.Broken() {
+	for i, what := range s.Misplaced() {
 		if f, one := familyOf(s.t.Broken[i]); one && len(a.Of(f)) == 0 {
 			continue // of the other family only
 		}

@@ -89,8 +89,8 @@ func TestMissing(t *testing.T) {
 // A table that is not ours holds nothing of ours, stops no DEL, and cannot be used.
 func TestStranger(t *testing.T) {
 	s, a := strange(t), web("web")
-	if !s.Stranger() || len(s.Claims()) > 0 || len(s.Broken()) > 0 {
-		t.Errorf("stranger %t, claims %v, broken %v", s.Stranger(), s.Claims(), s.Broken())
+	if s.Stranger() == "" || len(s.Claims()) > 0 || len(s.Misplaced()) > 0 {
+		t.Errorf("stranger %q, claims %v, broken %v", s.Stranger(), s.Claims(), s.Misplaced())
 	}
 	if _, has := s.Recover(a.Owner.Key()); has {
 		t.Error("something is recovered")
@@ -101,7 +101,7 @@ func TestStranger(t *testing.T) {
 	if plan(s, s.With(a)).Empty() {
 		t.Error("With changes nothing")
 	}
-	if ours := absent(); ours.Stranger() || absent().With(a).(*State).Stranger() {
+	if ours := absent(); ours.Stranger() != "" || absent().With(a).(*State).Stranger() != "" {
 		t.Error("ours is a stranger's")
 	}
 }
@@ -110,8 +110,8 @@ func TestStranger(t *testing.T) {
 func TestMending(t *testing.T) {
 	one, two := web("one"), web("two", ports(on(v4, "", udp, 9, 9)))
 	s := spoiled(absent().With(one).With(two), "chain output")
-	if len(s.Broken()) != 1 || len(table(s.Without(two.Owner.Key())).Broken) != 1 || len(table(s.With(two)).Broken) != 0 {
-		t.Errorf("broken: %v", s.Broken())
+	if len(s.Misplaced()) != 1 || len(table(s.Without(two.Owner.Key())).Broken) != 1 || len(table(s.With(two)).Broken) != 0 {
+		t.Errorf("broken: %v", s.Misplaced())
 	}
 	if plan(s, s.With(two)).Empty() || !plan(s, s).Empty() {
 		t.Error("a plan to mend is empty, or one to stay is not")

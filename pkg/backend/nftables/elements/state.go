@@ -24,13 +24,17 @@ func NewState(t *nfttable.Table) *State { return &State{t} }
 // Table is the table.
 func (s *State) Table() *nfttable.Table { return s.t }
 
-// Stranger reports whether somebody else's table has the place, or that of another
-// version.
-func (s *State) Stranger() bool { return s.t.Stranger != nil }
+// Stranger names the table if it is somebody else's, or that of another version.
+func (s *State) Stranger() string {
+	if s.t.Stranger == nil {
+		return ""
+	}
+	return s.t.Spec.Table.String()
+}
 
-// Broken lists, in words, what of the shared part is not as it must be.
-func (s *State) Broken() []string {
-	if s.Stranger() {
+// Misplaced lists, in words, what of the shared part is not as it must be.
+func (s *State) Misplaced() []string {
+	if s.Stranger() != "" {
 		return nil
 	}
 	return broken(s.t)
