@@ -25,8 +25,6 @@ type Tools struct {
 	Proc string
 	// Wait is the longest wait for the xtables lock.
 	Wait time.Duration
-	// Counters asks Save for what the rules have counted.
-	Counters bool
 }
 
 // ErrBusy means that somebody else held the xtables lock for longer than Wait.
@@ -38,40 +36,27 @@ const killAfter = time.Minute
 // Save reads all tables of a flavour and family. No rules there is an empty
 // dump; rules that cannot be read are an error.
 func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
-	return t.StartSave(fl, f)()
-}
-
-// StartSave begins a Save. What it returns ends it and must be called.
-func (t *Tools) StartSave(fl Flavour, f hostport.Family) func() (*iptsave.Dump, error) {
-	fail := func(err error) func() (*iptsave.Dump, error) {
-		return func() (*iptsave.Dump, error) {
-			return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
-		}
-	}
 	present, err := t.Present(fl, f)
 	if err != nil || !present {
-		return func() (*iptsave.Dump, error) { return nil, err }
+		return nil, err
 	}
+	d, err := t.save(fl, f)
+	if err != nil {
+		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
+	}
+	return d, nil
+}
+
+func (t *Tools) save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 	p, err := path(fl, f, "save")
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
-	var args []string
-	if t.Counters {
-		args = []string{"--counters"}
+	out, stderr, err := t.run(p, "")
+	if err != nil {
+		return nil, err
 	}
-	wait := t.start(p, "", args...)
-	return func() (*iptsave.Dump, error) {
-		out, stderr, err := wait()
-		if err != nil {
-			return fail(err)()
-		}
-		d, err := t.parse(fl, f, out, stderr)
-		if err != nil {
-			return fail(err)()
-		}
-		return d, nil
-	}
+	return t.parse(fl, f, out, stderr)
 }
 
 // parse reads what a Save has printed.
@@ -134,29 +119,18 @@ func (t *Tools) seconds() int { return max(1, int(math.Ceil(t.Wait.Seconds()))) 
 
 // run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
-	return t.start(path, stdin, args...)()
-}
-
-// start is run up to the start of the tool; what it returns must be called.
-func (t *Tools) start(path, stdin string, args ...string) func() (stdout, stderr string, err error) {
-	job, err := run.Start(path, stdin, killAfter+t.Wait, args...)
 	name := filepath.Base(path)
-	return func() (stdout, stderr string, _ error) {
-		var res run.Result
-		if err == nil {
-			res, err = job.Wait()
-		}
-		if err != nil {
-			return "", "", fmt.Errorf("%s: %w", name, err)
-		}
-		switch said := res.Said(); {
-		case said == "":
-			return res.Stdout, res.Stderr, nil
-		case res.Code == 4 && busy(said):
-			return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
-		default:
-			return "", "", fmt.Errorf("%s: %s", name, said)
-		}
+	res, err := run.Run(path, stdin, killAfter+t.Wait, args...)
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w", name, err)
+	}
+	switch said := res.Said(); {
+	case said == "":
+		return res.Stdout, res.Stderr, nil
+	case res.Code == 4 && busy(said):
+		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
+	default:
+		return "", "", fmt.Errorf("%s: %s", name, said)
 	}
 }
 

@@ -23,62 +23,34 @@ type Result struct {
 	how  string
 }
 
-// A Job is a program that runs.
-type Job struct {
-	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
-	limit          time.Duration
-	cancel         context.CancelFunc
-}
-
-// Run runs a program and waits for it, at most for limit.
+// Run runs a program and waits for it, at most for limit. How it ended is in the result.
+//
+// It is in the network namespace of the calling thread. Killed ourselves, we leave no
+// program behind that commits after portguard's lock is gone: the kernel ends it with the
+// thread that has started it, so the thread must live as long.
 func Run(path, stdin string, limit time.Duration, args ...string) (Result, error) {
-	j, err := Start(path, stdin, limit, args...)
-	if err != nil {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = time.Second // a child of the program may hold the pipes
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
 		return Result{}, err
 	}
-	return j.Wait()
-}
-
-// Start starts a program, which is killed after limit. The goroutine must call Wait, and
-// keeps its thread until then: the program is in the thread's network namespace, and the
-// kernel ends it when that thread ends. Killed ourselves, we leave no program behind that
-// commits after portguard's lock is gone.
-func Start(path, stdin string, limit time.Duration, args ...string) (*Job, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	j := &Job{cmd: exec.CommandContext(ctx, path, args...), limit: limit, cancel: cancel}
-	j.cmd.Stdin, j.cmd.Stdout, j.cmd.Stderr = strings.NewReader(stdin), &j.stdout, &j.stderr
-	j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	j.cmd.WaitDelay = time.Second // a child of the program may hold the pipes
-	runtime.LockOSThread()
-	if err := j.cmd.Start(); err != nil {
-		runtime.UnlockOSThread()
-		cancel()
-		return nil, err
-	}
-	return j, nil
-}
-
-// Wait waits for the program to end. How it ended is in the result.
-func (j *Job) Wait() (Result, error) {
-	defer j.cancel()
-	defer runtime.UnlockOSThread()
-	err := j.cmd.Wait()
-	r := Result{Stdout: j.stdout.String(), Stderr: j.stderr.String(), Code: j.cmd.ProcessState.ExitCode()}
-	var exit *exec.ExitError
+	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
 	switch {
-	case err == nil:
-	case j.cmd.ProcessState.Success(): // it did not take all of its input, or a child holds on
-		if !errors.Is(err, exec.ErrWaitDelay) {
-			return r, fmt.Errorf("could not wait for it: %w", err)
-		}
-	case errors.As(err, &exit), errors.Is(err, context.DeadlineExceeded):
-		r.how = j.cmd.ProcessState.String()
-		if r.Code < 0 {
-			r.how = fmt.Sprintf("ended by a signal (%s; it may take %s)", strings.TrimPrefix(r.how, "signal: "), j.limit)
-		}
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+	case cmd.ProcessState.Success():
+		return r, err
+	case r.Code < 0:
+		r.how = fmt.Sprintf("ended by a signal (%s; it may take %s)", strings.TrimPrefix(cmd.ProcessState.String(), "signal: "), limit)
 	default:
-		return r, fmt.Errorf("could not wait for it: %w", err)
+		r.how = cmd.ProcessState.String()
 	}
 	return r, nil
 }

@@ -19,7 +19,9 @@ import (
 
 const v4 = hostport.IPv4
 
-func compare() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}) }
+func compare() cmp.Option {
+	return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})
+}
 
 func TestClaimsAreTheMappings(t *testing.T) {
 	a := dualStack()

@@ -19,6 +19,8 @@ type rule struct {
 	family  hostport.Family
 	setName func(index string) string
 
+	to        string
+	led       bool
 	text      string
 	packets   *uint64
 	spec      *iptsave.Spec
@@ -70,17 +72,21 @@ func (r *rule) String() string {
 }
 
 // target is where a rule leads. Of thousands nothing else matters, so it is not decoded
-// for that: it is the last word of most texts.
+// for that.
 func (r *rule) target() string {
-	switch {
-	case r.spec != nil:
-	case r.from != nil:
+	if !r.led {
+		r.to, r.led = r.leads(), true
+	}
+	return r.to
+}
+
+func (r *rule) leads() string {
+	if r.from != nil {
 		return xt.Target(*r.from)
-	default:
-		i := strings.LastIndexByte(r.text, ' ')
-		if i > 2 && r.text[i-3:i] == " -j" && !strings.HasSuffix(r.text, `"`) {
-			return r.text[i+1:]
-		}
+	}
+	i := strings.LastIndexByte(r.text, ' ') // it is the last word of most texts
+	if i > 2 && r.text[i-3:i] == " -j" && !strings.HasSuffix(r.text, `"`) {
+		return r.text[i+1:]
 	}
 	return r.decoded().Target
 }

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A bench is a PATH with tools that are scripts, and a procfs with tables of
+// iptables-legacy.
+type bench struct {
+	t   *testing.T
+	dir string
+}
+
+func newBench(t *testing.T, legacyTables string) (*bench, *Tools) {
+	t.Helper()
+	b := &bench{t, t.TempDir()}
+	t.Setenv("PATH", b.dir+":/usr/bin:/bin")
+	b.write("proc/thread-self/net/ip_tables_names", legacyTables)
+	return b, &Tools{Proc: filepath.Join(b.dir, "proc"), Wait: 1500 * time.Millisecond}
+}
+
+func (b *bench) write(name, text string) {
+	b.t.Helper()
+	path := filepath.Join(b.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) tool(name, script string) { b.write(name, "#!/bin/sh\n"+script) }
+
+func TestSave(t *testing.T) {
+	for _, tt := range []struct {
+		name, tables, script string
+		rules                int
+		fails                string
+	}{
+		{"rules", "nat\nfilter\n", `printf '*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j ACCEPT\nCOMMIT\n'`, 1, ""},
+		{"no tables, and no tool is asked", "", "exit 1", 0, ""},
+		{"tables that do not matter", "raw\n", "exit 1", 0, ""},
+		{"the tool fails", "nat\n", "echo no memory >&2; exit 3", 0, "could not read the iptables-legacy rules (IPv4): iptables-legacy-save: exit status 3: no memory"},
+		{"nobody can tell what it printed", "nat\n", "echo '*nat'", 0, "the list ends within table nat"},
+		{"it left a table out", "nat\nfilter\n", `printf '*filter\nCOMMIT\n'`, 0, "table nat is there, but the tool did not print it"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, tools := newBench(t, tt.tables)
+			b.tool("iptables-legacy-save", tt.script)
+			d, err := tools.Save(Legacy, hostport.IPv4)
+			if tt.fails != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.fails) {
+					t.Errorf("error %v, want %q", err, tt.fails)
+				}
+				return
+			}
+			n := 0
+			if c := d.Table("nat").Chain("PREROUTING"); c != nil {
+				n = len(c.Rules)
+			}
+			if err != nil || n != tt.rules {
+				t.Errorf("%d rules, %v", n, err)
+			}
+		})
+	}
+	_, tools := newBench(t, "nat\n")
+	if _, err := tools.Save(Legacy, hostport.IPv4); !errors.Is(err, ErrNoTool) {
+		t.Errorf("without the tool: %v", err)
+	}
+	if d, err := tools.Save(Legacy, hostport.IPv6); d != nil || err != nil {
+		t.Errorf("without IPv6: %v, %v", d, err)
+	}
+}
+
+func TestRestore(t *testing.T) {
+	b, tools := newBench(t, "nat\n")
+	const busyText = "Another app is currently holding the xtables lock"
+	for _, tt := range []struct {
+		name, script string
+		busy         bool
+		fails        string
+	}{
+		{"it gets the script and waits for the lock", `test "$*" = "--noflush --wait 2" && test "$(cat)" = "*nat
+COMMIT"`, false, ""},
+		{"somebody holds the lock", "echo " + busyText + " >&2; exit 4", true, "iptables-legacy-restore: another program holds the xtables lock: exit status 4: " + busyText},
+		{"it fails for another reason", "echo Bad rule >&2; exit 4", false, "iptables-legacy-restore: exit status 4: Bad rule"},
+		{"it says nothing", "exit 1", false, "exit status 1 without a word"},
+	} {
+		b.tool("iptables-legacy-restore", tt.script)
+		err := tools.Restore(Legacy, hostport.IPv4, "*nat\nCOMMIT\n")
+		if tt.fails == "" && err != nil || tt.fails != "" && (err == nil || !strings.Contains(err.Error(), tt.fails)) || errors.Is(err, ErrBusy) != tt.busy {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+func TestDefault(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lay   func(b *bench)
+		want  Flavour
+		fails bool
+	}{
+		{"a link to the binary of one flavour", func(b *bench) { b.tool("xtables-nft-multi", ""); b.link("xtables-nft-multi", "iptables") }, NFT, false},
+		{"a link to the other", func(b *bench) {
+			b.tool("xtables-legacy-multi", "")
+			b.link("xtables-legacy-multi", "iptables")
+		}, Legacy, false},
+		{"a wrapper says it", func(b *bench) { b.tool("iptables", `echo "iptables v1.8.9 (nf_tables)"`) }, NFT, false},
+		{"an old wrapper", func(b *bench) { b.tool("iptables", `echo "iptables v1.6.0"`) }, Legacy, false},
+		{"only one flavour's own tools", func(b *bench) { b.tool("iptables-legacy-restore", "") }, Legacy, false},
+		{"nothing", func(*bench) {}, "", true},
+		{"a wrapper that fails", func(b *bench) { b.tool("iptables", "exit 1") }, "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, tools := newBench(t, "")
+			t.Setenv("PATH", b.dir)
+			tt.lay(b)
+			if got, err := tools.Default(); got != tt.want || (err != nil) != tt.fails {
+				t.Errorf("%q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func (b *bench) link(to, name string) {
+	b.t.Helper()
+	if err := os.Symlink(to, filepath.Join(b.dir, name)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func TestInstalled(t *testing.T) {
+	b, tools := newBench(t, "")
+	t.Setenv("PATH", b.dir)
+	if err := tools.Installed(NFT, hostport.IPv6); !errors.Is(err, ErrNoTool) || !strings.Contains(err.Error(), "ip6tables-nft-save") {
+		t.Errorf("nothing is: %v", err)
+	}
+	b.tool("ip6tables-nft-save", "")
+	b.tool("xtables-nft-multi", "")
+	b.link("xtables-nft-multi", "ip6tables-restore") // the plain name, of that flavour
+	if err := tools.Installed(NFT, hostport.IPv6); err != nil {
+		t.Errorf("both are: %v", err)
+	}
+	if _, err := tools.Open(Legacy, hostport.IPv6); !errors.Is(err, ErrNoTool) {
+		t.Errorf("go-iptables of the other flavour: %v", err)
+	}
+	b.tool("ip6tables-legacy", `echo "ip6tables v1.8.9 (legacy)"`)
+	if _, err := tools.Open(Legacy, hostport.IPv6); err != nil {
+		t.Errorf("go-iptables: %v", err)
+	}
+}
+
+func TestPrinter(t *testing.T) {
+	b, tools := newBench(t, "nat\n")
+	b.tool("iptables-legacy-save", `echo run >>`+b.dir+`/runs; printf '*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j ACCEPT\n-A PREROUTING -p udp -j RETURN\nCOMMIT\n'`)
+	p := tools.Printer()
+	for i, want := range []string{"-j ACCEPT", "-p udp -j RETURN"} {
+		if got, err := p.Rule(Legacy, hostport.IPv4, "nat", "PREROUTING", i); got != want || err != nil {
+			t.Errorf("rule %d is %q, %v", i, got, err)
+		}
+	}
+	for _, i := range []int{-1, 2} {
+		if got, err := p.Rule(Legacy, hostport.IPv4, "nat", "PREROUTING", i); err == nil {
+			t.Errorf("rule %d is %q", i, got)
+		}
+	}
+	if got, err := p.Rule(Legacy, hostport.IPv4, "nat", "NONE", 0); err == nil {
+		t.Errorf("of no chain: %q", got)
+	}
+	if runs, _ := os.ReadFile(filepath.Join(b.dir, "runs")); string(runs) != "run\n" {
+		t.Errorf("the tool ran %q", runs)
+	}
+}
