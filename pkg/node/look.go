@@ -62,5 +62,5 @@ func (n *Node) printer(wait time.Duration) func(conflict.Rule) string {
 }
 
 func (n *Node) tools(wait time.Duration) *iptables.Tools {
-	return &iptables.Tools{Proc: n.Proc, Wait: wait, Counters: true}
+	return &iptables.Tools{Proc: n.Proc, Wait: wait}
 }
