@@ -5,8 +5,8 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Programs that the tests and the demo start, and the Debian packages that have them.
-COMMANDS = iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze
-PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd
+COMMANDS = iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze sysctl
+PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd procps
 
 # How long each fuzz target runs, how many random rule sets the kernel is asked about, how often a verb is killed.
 FUZZTIME ?= 20s
