@@ -281,6 +281,7 @@ func (s *situation) failures(web *lab.Pod) {
 	}
 	s.pod("locked", lab.TCP(8090, 80))
 	unlock()
-	out, _ := s.n.Try("", "env", "PATH=/nowhere", s.n.Bin+"/portguard", "explain", "1/tcp", "--conf-dir", s.n.Dir+"/net.d")
-	s.hear(out, nil)
+	s.n.Run("nft", "add set ip nat own { type inet_service; }")
+	s.pod("unread", lab.TCP(8090, 80))
+	s.n.Run("nft", "delete set ip nat own")
 }

@@ -54,6 +54,8 @@ func cniError(err error, code uint) error {
 		code = types.ErrTryAgainLater
 	case errors.As(err, &field), errors.As(err, &config):
 		code = types.ErrInvalidNetworkConfig
+	case errors.Is(err, iptsave.ErrIncompatible):
+		code = CodeUnreadable
 	}
 	return newError(code, told(err, code))
 }
