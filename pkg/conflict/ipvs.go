@@ -11,7 +11,7 @@ import (
 )
 
 // errNoSetName: a set of NodePorts that cannot be asked may hold any port.
-var errNoSetName = errors.New("the kernel does not tell the names of the ipsets in kube-proxy's chain KUBE-NODE-PORT; it takes Linux 4.20")
+var errNoSetName = errors.New("could not look for NodePorts: the kernel does not tell the names of the ipsets in kube-proxy's chain KUBE-NODE-PORT; Linux 4.20 or newer does")
 
 // findIPVS looks for NodePorts of kube-proxy's ipvs mode. There a NodePort is an
 // IPVS virtual server; the rules of chain KUBE-NODE-PORT only mark its packets,

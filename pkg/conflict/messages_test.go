@@ -52,8 +52,11 @@ func TestMessages(t *testing.T) {
 	}
 	m.Section("rules that cannot be followed")
 	for _, err := range endless(t) {
-		m.Add("109", err.Error())
+		m.AddError("109", err)
 	}
+	m.Section("ipsets whose names the kernel does not tell")
+	_, err := Find(attach(mapTo(v4, "")), namelessNode(t))
+	m.AddError("109", err)
 	m.Check(*update)
 }
 
@@ -67,10 +70,6 @@ func endless(t *testing.T) (out []error) {
 	native := node().native(src, base(nft.IPv4, "t", "pre", "nat", nft.Prerouting))
 	for _, s := range []Snapshot{loop, many, filter, native} {
 		_, err := Find(attach(mapTo(v4, "")), s)
-		if err == nil {
-			t.Error("rules without an end were followed")
-			continue
-		}
 		out = append(out, err)
 	}
 	return out

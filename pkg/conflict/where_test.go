@@ -97,9 +97,15 @@ type nameless struct{ fakeSets }
 
 func (nameless) SetName(uint16) (string, error) { return "", nil }
 
-func TestIPVSWithoutNamesFailsClosed(t *testing.T) {
+// namelessNode has NodePorts in one of those.
+func namelessNode(t *testing.T) Snapshot {
 	s := node().rules(t, v4, true, "PREROUTING -j KUBE-SERVICES", "KUBE-SERVICES -j KUBE-NODE-PORT", "KUBE-NODE-PORT -p tcp -m set --match-set S dst -j RETURN")
 	s.Sets = nameless{}
+	return s
+}
+
+func TestIPVSWithoutNamesFailsClosed(t *testing.T) {
+	s := namelessNode(t)
 	if _, err := Find(attach(mapTo(v4, "")), s); !errors.Is(err, errNoSetName) {
 		t.Errorf("error is %v", err)
 	}

@@ -31,7 +31,7 @@ func (Sets) SetType(name string) (string, error) {
 	msgs, err := setRequest(nl.IPSET_CMD_HEADER, name)
 	typ := ""
 	if err == nil {
-		typ, err = text(msgs, nl.IPSET_ATTR_TYPENAME)
+		typ, err = text(msgs, nl.IPSET_ATTR_TYPENAME, "type")
 	}
 	switch {
 	case noSet(err):
@@ -47,8 +47,8 @@ func noSet(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT)
 }
 
-// text finds an attribute in an answer.
-func text(msgs [][]byte, typ uint16) (string, error) {
+// text finds an attribute in an answer. What it tells of a set is for the error.
+func text(msgs [][]byte, typ uint16, what string) (string, error) {
 	for _, m := range msgs {
 		attrs, err := nl.ParseRouteAttr(m[min(len(m), nl.SizeofNfgenmsg):])
 		if err != nil {
@@ -60,7 +60,7 @@ func text(msgs [][]byte, typ uint16) (string, error) {
 			}
 		}
 	}
-	return "", errors.New("the kernel's answer lacks it")
+	return "", fmt.Errorf("the kernel did not tell its %s", what)
 }
 
 // SetName returns the name of the set with an index, by which rules of iptables know it;
@@ -70,7 +70,7 @@ func (Sets) SetName(index uint16) (string, error) {
 	msgs, err := ask(getByIndex, protocol, nl.NewRtAttr(attrIndex|unix.NLA_F_NET_BYTEORDER, binary.BigEndian.AppendUint16(nil, index)))
 	name := ""
 	if err == nil {
-		name, err = text(msgs, nl.IPSET_ATTR_SETNAME)
+		name, err = text(msgs, nl.IPSET_ATTR_SETNAME, "name")
 	}
 	switch {
 	case noSet(err), errors.Is(err, unix.Errno(nl.IPSET_ERR_PROTOCOL)):

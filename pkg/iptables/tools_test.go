@@ -91,7 +91,7 @@ func TestRestore(t *testing.T) {
 COMMIT"`, false, ""},
 		{"somebody holds the lock", "echo " + busyText + " >&2; exit 4", true, "iptables-legacy-restore: another program holds the xtables lock: exit status 4: " + busyText},
 		{"it fails for another reason", "echo Bad rule >&2; exit 4", false, "iptables-legacy-restore: exit status 4: Bad rule"},
-		{"it says nothing", "exit 1", false, "exit status 1 without a word"},
+		{"it says nothing", "exit 1", false, "exit status 1, and it said nothing"},
 	} {
 		b.tool("iptables-legacy-restore", tt.script)
 		err := tools.Restore(Legacy, hostport.IPv4, "*nat\nCOMMIT\n")

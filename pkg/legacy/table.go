@@ -92,15 +92,20 @@ type span struct{ from, to uint32 }
 
 // Decode reads the answer to EntriesRequest. It finds the chains and no more.
 func Decode(name nft.Table, i Info, answer []byte) (*Table, error) {
-	if len(answer) != EntriesHeader+int(i.Size) {
-		return nil, malformed("%d bytes of entries, and the header says %d", len(answer)-EntriesHeader, i.Size)
-	}
-	t := &Table{name: name, layout: layoutOf(name.Family), blob: answer[EntriesHeader:], drops: map[string]bool{},
-		chains: map[string]span{}, starts: map[uint32]string{}, rules: map[string][]nft.Rule{}}
-	if err := t.index(i); err != nil {
+	t, err := decode(name, i, answer)
+	if err != nil {
 		return nil, fmt.Errorf("could not decode iptables-legacy table %s: %w", name, err)
 	}
 	return t, nil
+}
+
+func decode(name nft.Table, i Info, answer []byte) (*Table, error) {
+	if want := EntriesHeader + int(i.Size); len(answer) != want {
+		return nil, malformed("the kernel answered with %d bytes instead of %d", len(answer), want)
+	}
+	t := &Table{name: name, layout: layoutOf(name.Family), blob: answer[EntriesHeader:], drops: map[string]bool{},
+		chains: map[string]span{}, starts: map[uint32]string{}, rules: map[string][]nft.Rule{}}
+	return t, t.index(i)
 }
 
 // Base is a base chain of iptables with the priority of its hook (enum nf_ip_hook_priorities;

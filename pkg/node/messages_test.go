@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -22,24 +20,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
-
-// starve runs f while the process may not open any file or socket.
-func starve(t *testing.T, f func()) {
-	t.Helper()
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-			t.Fatal(err)
-		}
-	}()
-	f()
-}
 
 // What is read and written says so when it fails, and by whom. The plugin adds what to
 // do.
@@ -55,7 +35,7 @@ func TestMessages(t *testing.T) {
 	set := nft.Set{Table: inet, Name: "ports4"}
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
-	starve(t, func() {
+	golden.Starve(t, func() {
 		_, err := host.Addresses()
 		note(err)
 		_, err = host.LinkTo(pod)
@@ -110,12 +90,8 @@ func TestMessages(t *testing.T) {
 		note(err)
 		note(rules.Steady(time.Millisecond, rules.Options{Proc: "/proc"}, func(*rules.Reader) error { return nil }))
 	})
-	for i, err := range errs {
-		if err == nil {
-			t.Errorf("number %d works without file descriptors", i)
-			continue
-		}
-		m.Add("109", err.Error())
+	for _, err := range errs {
+		m.AddError("109", err)
 	}
 	m.Check(*update)
 }

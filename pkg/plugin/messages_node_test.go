@@ -15,6 +15,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/golden"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/place"
@@ -60,7 +61,7 @@ func (s *script) directories() {
 	}
 	_, err = st.Load("D")
 	s.warn(err.Error())
-	s.starve(func() { err = st.Delete("D") })
+	golden.Starve(s.t, func() { err = st.Delete("D") })
 	s.warn(told(err, CodeApply))
 	s.warned()
 }
@@ -156,7 +157,7 @@ func (s *script) changesFail() {
 	for _, c := range []struct {
 		more string
 		err  error
-	}{{"", failed}, {`,"conditionsV4":["-m","frob","--level","3"]`, failed}, {"", fmt.Errorf("%w: %w", backend.ErrNotUndone, failed)}} {
+	}{{"", failed}, {`,"backend":"nftables"`, fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, unix.ENOENT)}, {`,"conditionsV4":["-m","frob","--level","3"]`, failed}, {"", fmt.Errorf("%w: %w", backend.ErrNotUndone, failed)}} {
 		p := s.pod("fails")
 		for _, b := range s.node.backends {
 			if b.now.keeps {

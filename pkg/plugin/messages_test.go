@@ -95,24 +95,6 @@ func (s *script) write(name, text string) string {
 	return path
 }
 
-// starve runs f while the process may not open any file or socket.
-func (s *script) starve(f func()) {
-	s.t.Helper()
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-			s.t.Fatal(err)
-		}
-	}()
-	f()
-}
-
 const (
 	confHead = `{"cniVersion":"1.0.0","name":"net","type":"portguard"`
 	confPrev = `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],"ips":[{"address":"192.0.2.9/24","interface":0}]}`

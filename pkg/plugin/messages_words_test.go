@@ -25,8 +25,7 @@ func speaking() []string {
 func unprovoked() map[string]string {
 	return map[string]string{
 		"could not read the version of the kernel: %w":                           "uname(2) does not fail",
-		"could not wait for it: %w":                                              "wait4(2) for an own child does not fail",
-		"could not ask for ipset %s: the kernel did not say its type":            "a kernel that answers without what was asked for",
+		"the kernel lacks what the backend needs":                                "backend.ErrUnavailable, a mark: what has it says it in words of its own",
 		"could not read nftables set %s %s: the list of the kernel does not end": "needs a hundred thousand reads",
 		"the list of the kernel does not end":                                    "needs a hundred thousand reads",
 		"no answer from the kernel: %w":                                          "needs a kernel that is silent for a minute",
@@ -193,7 +192,7 @@ func (s *source) call(c *ast.CallExpr, in string, all bool) {
 	if who == "types.NewError" && in != "newError" {
 		s.t.Errorf("%s: %s makes an error past newError, which makes it one plain line", s.name, in)
 	}
-	first := map[string]int{"fmt.Errorf": 0, "errors.New": 0, "fieldErrorf": 1, "newError": 1, "configErrorf": 0, "dirError": 0}
+	first := map[string]int{"fmt.Errorf": 0, "errors.New": 0, "fieldErrorf": 1, "newError": 1, "configErrorf": 0, "dirError": 0, "malformed": 0}
 	at, takes := first[who]
 	switch {
 	case takes:

@@ -135,7 +135,7 @@ func (r *Reader) Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, e
 	}
 	table, err := r.legacyTable(f, t.Name)
 	if err == nil && table == nil {
-		err = fmt.Errorf("iptables-legacy table %s: %w", t, fs.ErrNotExist)
+		err = fmt.Errorf("iptables-legacy has no table %s: %w", t, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, err

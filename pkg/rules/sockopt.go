@@ -45,12 +45,12 @@ func legacyTables(proc string, f hostport.Family) ([]string, error) {
 // readLegacy reads a table of iptables-legacy in the calling thread's network namespace.
 func readLegacy(t nft.Table) (*legacy.Table, error) {
 	info, entries, err := askLegacy(t)
+	var i legacy.Info
+	if err == nil {
+		i, err = legacy.DecodeInfo(info)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read iptables-legacy table %s: %w", t, err)
-	}
-	i, err := legacy.DecodeInfo(info)
-	if err != nil {
-		return nil, err
 	}
 	return legacy.Decode(t, i, entries)
 }

@@ -12,7 +12,10 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-var update = flag.Bool("update", false, "rewrite ../legacy/testdata/*.table")
+var (
+	update = flag.Bool("update", false, "rewrite testdata/messages.golden")
+	tables = flag.Bool("tables", false, "rewrite ../legacy/testdata/*.table")
+)
 
 // netns makes a network namespace.
 func netns(t *testing.T) *lab.Netns {
@@ -26,8 +29,8 @@ func netns(t *testing.T) *lab.Netns {
 // The tables that the decoder is tested with are the kernel's. They are those of a
 // machine with little endian.
 func TestTablesOfDecoder(t *testing.T) {
-	if !*update {
-		t.Skip("-update rewrites them")
+	if !*tables {
+		t.Skip("-tables rewrites them")
 	}
 	n := netns(t)
 	for f, tool := range map[hostport.Family]string{hostport.IPv4: "iptables", hostport.IPv6: "ip6tables"} {

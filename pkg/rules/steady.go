@@ -43,7 +43,7 @@ func Steady(wait time.Duration, o Options, f func(*Reader) error) error {
 		before = r
 		sleep := pause/2 + rand.N(pause)
 		if time.Now().Add(sleep).After(until) {
-			return fmt.Errorf("%w for %v; it will be tried again", ErrChanging, wait)
+			return fmt.Errorf("%w: waited %v", ErrChanging, wait)
 		}
 		time.Sleep(sleep)
 	}

@@ -48,7 +48,7 @@ func Run(path, stdin string, limit time.Duration, args ...string) (Result, error
 	case cmd.ProcessState.Success():
 		return r, err
 	case r.Code < 0:
-		r.how = fmt.Sprintf("ended by a signal (%s; it may take %s)", strings.TrimPrefix(cmd.ProcessState.String(), "signal: "), limit)
+		r.how = fmt.Sprintf("ended by a signal (%s; it may run for %s)", strings.TrimPrefix(cmd.ProcessState.String(), "signal: "), limit)
 	default:
 		r.how = cmd.ProcessState.String()
 	}
@@ -64,5 +64,5 @@ func (r Result) Said() string {
 	if msg := strings.Join(strings.Fields(r.Stderr), " "); msg != "" {
 		return r.how + ": " + msg
 	}
-	return r.how + " without a word"
+	return r.how + ", and it said nothing"
 }

@@ -64,29 +64,39 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// A damage is something that somebody did to the guard, and what is said of it.
+type damage struct {
+	says string
+	do   func(mangle map[string][]string)
+}
+
+func damages() []damage {
+	return []damage{
+		{"iptables-legacy: IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing", func(m map[string][]string) { m["PREROUTING"] = m["PREROUTING"][1:] }},
+		{"stands behind a rule that ends the walk", func(m map[string][]string) { m["PREROUTING"] = append([]string{"-j ACCEPT"}, m["PREROUTING"]...) }},
+		{`lacks the rule "-i cni0`, func(m map[string][]string) { m[ruleset.Guard] = m[ruleset.Guard][1:] }},
+		{"in another order", func(m map[string][]string) { slices.Reverse(m[ruleset.Guard]) }},
+	}
+}
+
 // What is broken is told, and mended by Apply.
 func TestGuardIsMended(t *testing.T) {
-	for says, damage := range map[string]func(mangle map[string][]string){
-		"iptables-legacy: IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing": func(m map[string][]string) { m["PREROUTING"] = m["PREROUTING"][1:] },
-		"stands behind a rule that ends the walk":                                                    func(m map[string][]string) { m["PREROUTING"] = append([]string{"-j ACCEPT"}, m["PREROUTING"]...) },
-		`lacks the rule "-i cni0`:                                                                    func(m map[string][]string) { m[ruleset.Guard] = m[ruleset.Guard][1:] },
-		"in another order":                                                                           func(m map[string][]string) { slices.Reverse(m[ruleset.Guard]) },
-	} {
+	for _, d := range damages() {
 		n := newNode(t)
 		g := NewGuard(iptables.Legacy, n.options())
 		if err := g.Apply(nil, links()); err != nil {
 			t.Fatal(err)
 		}
-		damage(n.kernels[hostport.IPv4]["mangle"])
+		d.do(n.kernels[hostport.IPv4]["mangle"])
 		got, err := g.Load()
-		if err != nil || len(got["cni0"].Broken) == 0 || !strings.Contains(got["cni0"].Broken[0], says) {
-			t.Errorf("%s: %+v, %v", says, got["cni0"], err)
+		if err != nil || len(got["cni0"].Broken) == 0 || !strings.Contains(got["cni0"].Broken[0], d.says) {
+			t.Errorf("%s: %+v, %v", d.says, got["cni0"], err)
 		}
 		if err := g.Apply(got, links()); err != nil {
 			t.Fatal(err)
 		}
 		if got, _ := g.Load(); len(got["cni0"].Broken)+len(got["veth3"].Broken) > 0 || len(got["cni0"].Users) != 2 {
-			t.Errorf("%s: mended it is %+v", says, got)
+			t.Errorf("%s: mended it is %+v", d.says, got)
 		}
 	}
 }

@@ -77,11 +77,11 @@ func (s *State) each(change func(*part)) *State {
 func (s *State) Missing(a hostport.Attachment) []string {
 	var out []string
 	for _, p := range s.parts {
-		lost := p.layout.Check(a, p.sets)
 		if p.native != nil && len(a.Of(p.family)) > 0 {
-			lost = []string{p.native.err.Error()}
+			out = append(out, p.native.err.Error())
+			continue
 		}
-		for _, what := range lost {
+		for _, what := range p.layout.Check(a, p.sets) {
 			out = append(out, fmt.Sprintf("%s: %s", s.name, what))
 		}
 	}

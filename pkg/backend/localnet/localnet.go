@@ -94,11 +94,7 @@ func (b *Backend) remember(s *State) {
 
 // Apply implements backend.Backend.
 func (b *Backend) Apply(have, want backend.State) error {
-	h, ok1 := have.(State)
-	w, ok2 := want.(State)
-	if !ok1 || !ok2 {
-		return fmt.Errorf("localnet: states of another backend: %T, %T", have, want)
-	}
+	h, w := have.(State), want.(State)
 	var undo []func() error
 	err := b.switchOff(h, w, &undo)
 	if err == nil {

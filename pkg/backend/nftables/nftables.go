@@ -6,8 +6,6 @@
 package nftables
 
 import (
-	"fmt"
-
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/nftables/elements"
 	"github.com/portguard/portguard/pkg/nft"
@@ -46,12 +44,7 @@ func (b *Backend) load() (*elements.State, error) {
 // Apply implements backend.Backend. A table of that name that is not ours is an error
 // (nfttable.ErrVersion) if there is anything to change.
 func (b *Backend) Apply(have, want backend.State) error {
-	h, ok1 := have.(*elements.State)
-	w, ok2 := want.(*elements.State)
-	if !ok1 || !ok2 {
-		return fmt.Errorf("nftables: states of another backend: %T, %T", have, want)
-	}
-	return change(b.kernel, h.Table(), w.Table())
+	return change(b.kernel, have.(*elements.State).Table(), want.(*elements.State).Table())
 }
 
 // A kernel is what changes need of nf_tables.

@@ -22,8 +22,8 @@ func (b *Backend) Apply(have, want backend.State) error {
 	if len(missing(w, h)) > 0 {
 		return fmt.Errorf("%w: %w", backend.ErrNotUndone, errBack)
 	}
-	batch := &nft.Batch{}
-	for i, e := range gone {
+	batch, removed := &nft.Batch{}, false
+	for _, e := range gone {
 		if e.place.flavour == "" {
 			for _, r := range e.Rules {
 				batch.DeleteRule(e.place.table, r.Chain, r.Handle)
@@ -31,20 +31,25 @@ func (b *Backend) Apply(have, want backend.State) error {
 			continue
 		}
 		if err := b.remove(e); err != nil {
-			err = fmt.Errorf("could not remove the rules of portmap for %s (iptables-%s, %s): %w", e.Owner.Short(), e.place.flavour, e.place.family, err)
-			if i > 0 {
-				err = fmt.Errorf("%w: %w", backend.ErrNotUndone, err)
-			}
-			return err
+			return failure(removed, fmt.Errorf("could not remove portmap's rules for %s from iptables-%s (%s): %w", e.Owner.Short(), e.place.flavour, e.place.family, err))
 		}
+		removed = true
 	}
 	if batch.Empty() {
 		return nil
 	}
 	if err := b.o.Batch(batch); err != nil {
-		return fmt.Errorf("could not remove the rules of portmap: %w", err)
+		return failure(removed, fmt.Errorf("could not remove portmap's rules from nftables: %w", err))
 	}
 	return nil
+}
+
+// failure is the error of an Apply, which cannot bring back what it removed before.
+func failure(removed bool, err error) error {
+	if removed {
+		return fmt.Errorf("%w: %w", backend.ErrNotUndone, err)
+	}
+	return err
 }
 
 // missing are those of a that b has not.

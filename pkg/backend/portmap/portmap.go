@@ -71,7 +71,7 @@ func (b *Backend) Load() (backend.State, error) {
 	s := &State{}
 	add := func(p place, found []portmap.Container, err error) error {
 		if err != nil {
-			return fmt.Errorf("could not read the rules of portmap: %w", err)
+			return fmt.Errorf("could not read portmap's rules: %w", err)
 		}
 		for _, c := range found {
 			s.all = append(s.all, entry{Container: c, place: p})
@@ -189,5 +189,5 @@ func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	return a, ok
 }
 
-// errBack: portmap's rules are gone for good.
-var errBack = errors.New("rules of portmap that were removed are not put back")
+// errBack means that portmap's rules are gone for good.
+var errBack = errors.New("portmap's rules that were removed cannot be put back")

@@ -51,6 +51,17 @@ func (m *Messages) Add(code, msg string) {
 	}
 }
 
+// AddError adds what an error says, in one line as the plugin prints it. None is a
+// failure.
+func (m *Messages) AddError(code string, err error) {
+	m.t.Helper()
+	if err == nil {
+		m.t.Errorf("%s: there is no error", code)
+		return
+	}
+	m.Add(code, hostport.Line(err.Error()))
+}
+
 // Check compares with the file, or writes it.
 func (m *Messages) Check(update bool) {
 	m.t.Helper()
