@@ -4,7 +4,6 @@ package plugin
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -89,6 +88,3 @@ func (s *Session) settleLocalhost(req *netconf.Request) error {
 func needsLocalhost(a hostport.Attachment) bool {
 	return slices.ContainsFunc(a.Of(hostport.IPv4), func(m hostport.Mapping) bool { return m.Wildcard() || m.HostIP.IsLoopback() })
 }
-
-// podPrefix is a pod's address alone.
-func podPrefix(pod netip.Addr) netip.Prefix { return netip.PrefixFrom(pod, pod.BitLen()) }
