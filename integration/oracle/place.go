@@ -10,6 +10,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/nftables"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nftconn"
 )
 
 // pod is where a placed mapping leads.
@@ -43,7 +44,7 @@ func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, 
 // change changes what portguard's table has.
 func (w *World) change(to func(backend.State) backend.State) (err error) {
 	w.Node.Do(func() {
-		b := nftables.New()
+		b := nftables.New(nftconn.Open())
 		var have backend.State
 		if have, err = b.Load(); err == nil {
 			err = b.Apply(have, to(have))

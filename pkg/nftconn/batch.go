@@ -5,7 +5,6 @@ package nftconn
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -14,15 +13,17 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Apply sends a batch, in the calling thread's network namespace. What the kernel
-// puts off (EAGAIN, EBUSY, EINTR) is tried again for a moment. The error of a message
-// is a *nft.BatchError.
-func Apply(b *nft.Batch) (err error) {
+// Apply sends a batch over a connection of its own.
+func Apply(b *nft.Batch) error { return Open().Apply(b) }
+
+// Apply sends a batch. What the kernel puts off (EAGAIN, EBUSY, EINTR) is tried again for
+// a moment. The error of a message is a *nft.BatchError.
+func (c *Conn) Apply(b *nft.Batch) (err error) {
 	if b.Empty() {
 		return nil
 	}
 	for range maxTries {
-		err = send(b)
+		err = c.send(b)
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EINTR) {
 			break
 		}
@@ -35,13 +36,18 @@ func Apply(b *nft.Batch) (err error) {
 	return err
 }
 
-func send(b *nft.Batch) error {
-	// The socket stays open: closing it waits until the kernel has let go of what
-	// was removed, a grace period of RCU, and the caller has more to do meanwhile.
-	c := newConn()
+// send leaves the socket open: closing it waits until the kernel has let go of what was
+// removed, a grace period of RCU, and the caller has more to do meanwhile. After a failure
+// it is closed, because the errors of other messages may follow.
+func (c *Conn) send(b *nft.Batch) (err error) {
 	if err := c.open(); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
 	buf := b.Encode()
 	// A transaction is one message to the socket, however long it is.
 	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(buf)+4096); err != nil {
@@ -50,9 +56,7 @@ func send(b *nft.Batch) error {
 	if err := unix.Sendto(c.fd, buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
-	err := await(c.fd, b)
-	runtime.KeepAlive(c)
-	return err
+	return await(c.fd, b)
 }
 
 // await reads until the acknowledgement of the last message or an error.

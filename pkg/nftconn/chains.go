@@ -52,6 +52,12 @@ func (r *Reader) Has(t nft.Table, chain string) (bool, error) {
 	return has, nil
 }
 
+// TakeChains lets r know the chains that another Reader has listed, if it has. They must be
+// of the same generation, and of interest to both.
+func (r *Reader) TakeChains(o *Reader) {
+	r.names, r.base, r.forward, r.drops = o.names, o.base, o.forward, o.drops
+}
+
 // list asks for the chains once. The kernel cannot be asked for those of one
 // table, nor for base chains only.
 func (r *Reader) list() error {

@@ -34,20 +34,22 @@ func request(msg, flags int, family uint8, attrs ...*nl.RtAttr) *nl.NetlinkReque
 	return req
 }
 
-// A conn is one socket for any number of requests, one after the other: opening,
+// A Conn is one socket for any number of requests, one after the other: opening,
 // binding and closing one costs more than most answers. It must not be shared.
-type conn struct {
+type Conn struct {
 	fd  int
 	buf []byte // a fresh one for each request would cost its page faults
 }
 
-func newConn() *conn {
-	c := &conn{fd: -1}
-	runtime.SetFinalizer(c, (*conn).close)
+// Open returns a connection, which is made when something is asked, in the network
+// namespace that the calling thread is in then.
+func Open() *Conn {
+	c := &Conn{fd: -1}
+	runtime.SetFinalizer(c, (*Conn).close)
 	return c
 }
 
-func (c *conn) open() error {
+func (c *Conn) open() error {
 	if c.fd >= 0 {
 		return nil
 	}
@@ -61,7 +63,7 @@ func (c *conn) open() error {
 }
 
 // close ends a dump that is not read to its end, too.
-func (c *conn) close() {
+func (c *Conn) close() {
 	if c.fd >= 0 {
 		_ = unix.Close(c.fd)
 	}
@@ -69,13 +71,13 @@ func (c *conn) close() {
 }
 
 // ask sends a request and returns the answers' attributes.
-func (c *conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) ([][]byte, error) {
+func (c *Conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) ([][]byte, error) {
 	return c.hear(request(msg, flags, family, attrs...), all)
 }
 
 // hear sends a request and returns the messages that keep wants, in buffers of
 // their own.
-func (c *conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
+func (c *Conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
 	err = again(func() error {
 		told, err = c.once(req, keep)
 		return err
@@ -84,7 +86,7 @@ func (c *conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (
 }
 
 // once is hear without another try.
-func (c *conn) once(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
+func (c *Conn) once(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
 	err = c.whole(req, func(m []byte) error {
 		ok, err := keep(m)
 		if ok {
@@ -107,7 +109,7 @@ func again(f func() error) (err error) {
 	return err
 }
 
-func (c *conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {
+func (c *Conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {
 	whole, err := c.talk(req, manyReads, f)
 	if err == nil && !whole {
 		err = errors.New("the list of the kernel does not end")
@@ -118,7 +120,7 @@ func (c *conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {
 // talk sends a request that ends with an acknowledgement or as a dump, and reads at
 // most limit times. The library's own Execute would drain the rest, and copies
 // everything twice. An interrupted dump is EINTR.
-func (c *conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (whole bool, err error) {
+func (c *Conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (whole bool, err error) {
 	if err := c.open(); err != nil {
 		return false, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // An answer that the buffer cuts off is an error: what is missing would be free.
 func TestAnswerLongerThanTheBuffer(t *testing.T) {
-	c := newConn()
+	c := Open()
 	c.buf = make([]byte, 24)
 	const getGen = 16
 	out, err := c.ask(getGen, unix.NLM_F_ACK, 0)

@@ -32,7 +32,7 @@ type Reader struct {
 	Asked func(port uint16) bool
 	// Wanted, if set, tells the chains that Names is about. It must not change.
 	Wanted func(chain string) bool
-	conn   *conn
+	conn   *Conn
 	// ahead are chains that are being read already.
 	ahead map[string]chan answer
 	// answers are what was told, by question.
@@ -47,7 +47,12 @@ type answer struct {
 
 // NewReader returns a Reader that knows nothing yet.
 func NewReader() *Reader {
-	return &Reader{rules: map[string][]nft.Rule{}, sets: map[string]nft.Set{}, conn: newConn(), answers: map[string]any{}}
+	return Open().Reader()
+}
+
+// Reader returns a Reader that knows nothing yet and asks over c.
+func (c *Conn) Reader() *Reader {
+	return &Reader{rules: map[string][]nft.Rule{}, sets: map[string]nft.Set{}, conn: c, answers: map[string]any{}}
 }
 
 func rulesOf(t nft.Table, chain string) *nl.NetlinkRequest {
@@ -63,7 +68,7 @@ func (r *Reader) Ahead(t nft.Table, chain string) {
 		r.ahead = map[string]chan answer{}
 	}
 	r.ahead[t.String()+" "+chain] = c
-	own := newConn()
+	own := Open()
 	if err := own.open(); err != nil {
 		c <- answer{nil, err}
 		return

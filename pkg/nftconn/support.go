@@ -22,12 +22,15 @@ var ErrNoKernel = errors.New("the kernel lacks what nftables mappings need")
 // Supported returns nil if the kernel has nf_tables with intervals in
 // concatenated keys (Linux 5.6; nat in inet tables is older) and elements that
 // count (5.7).
-func Supported() error {
+func Supported() error { return Open().Supported() }
+
+// Supported is Supported over c.
+func (c *Conn) Supported() error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("could not read the version of the kernel: %w", err)
 	}
-	_, err := newConn().ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet)
+	_, err := c.ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet)
 	return enough(unix.ByteSliceToString(u.Release[:]), err)
 }
 

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/portguard/portguard/pkg/conflict"
@@ -16,9 +17,15 @@ import (
 // Look calls f with what the node is like as far as mappings matter, until one reading of
 // the rules was consistent, at most for the time wait.
 func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error {
-	o := rules.Options{Proc: n.Proc, Local: on.Local, Mappings: ms}
+	r := n.begun
+	if n.begun = nil; r == nil || !slices.Equal(r.Mappings(), ms) {
+		r = n.rules(rules.Options{Local: on.Local, Mappings: ms})
+	}
+	if n.backends != nil && n.backends.now != nil {
+		r.TakeChains(n.backends.now)
+	}
 	print := n.printer(wait)
-	return rules.Steady(wait, o, func(r *rules.Reader) error {
+	return rules.Continue(wait, r, func(r *rules.Reader) error {
 		snap, err := n.snapshot(on, ms, r)
 		if err != nil {
 			return err
@@ -26,6 +33,11 @@ func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mappi
 		snap.Print = print
 		return f(snap)
 	})
+}
+
+// Begin begins to read what Look will need.
+func (n *Node) Begin(on *host.Addressing, ms []hostport.Mapping) {
+	n.begun = n.rules(rules.Options{Local: on.Local, Mappings: ms})
 }
 
 // snapshot is what the node is like, by one reading.

@@ -15,7 +15,9 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inspect"
 	"github.com/portguard/portguard/pkg/listener"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/rules"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -25,6 +27,13 @@ type Node struct {
 	Proc string
 	// Patience bounds the search for the processes that hold sockets.
 	Patience time.Duration
+	// conn is the one connection to nf_tables of a call: the kernel lets go of what was
+	// removed before it closes one, so each would wait.
+	conn *nftconn.Conn
+	// begun is a reading that Begin has begun.
+	begun *rules.Reader
+	// backends is what the backends have read of iptables.
+	backends *reading
 }
 
 var (
@@ -33,7 +42,7 @@ var (
 )
 
 // New returns this machine.
-func New() *Node { return &Node{Proc: "/proc", Patience: listener.Patience} }
+func New() *Node { return &Node{Proc: "/proc", Patience: listener.Patience, conn: nftconn.Open()} }
 
 // BootID tells this boot from others.
 func (n *Node) BootID() string {

@@ -18,7 +18,7 @@ import (
 
 // Proxies says what kube-proxy and others have on the node.
 func (n *Node) Proxies(on *host.Addressing) (p doctor.Proxies, err error) {
-	r := rules.New(rules.Options{Proc: n.Proc})
+	r := n.rules(rules.Options{})
 	p.IPVS = on.IPVS
 	var hint []string
 	if p.KubeProxy, hint, err = r.Proxies(); err != nil {
@@ -71,7 +71,7 @@ func hasCRIO(r *rules.Reader, flavour string, f hostport.Family) (bool, error) {
 
 // Filters are the base chains that forwarded packets pass, for each family.
 func (n *Node) Filters(*host.Addressing) ([]inspect.Filter, error) {
-	holders, err := rules.New(rules.Options{Proc: n.Proc}).Holders()
+	holders, err := n.rules(rules.Options{}).Holders()
 	if err != nil {
 		return nil, err
 	}

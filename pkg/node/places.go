@@ -27,13 +27,22 @@ import (
 // the mappings that need it, those of other plugins at the end, because what is removed
 // of them does not come back.
 func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
-	r := &reading{proc: n.Proc}
+	r := &reading{n: n}
+	if n.backends != nil { // Facts has begun it
+		r.now = n.backends.now
+	}
+	n.backends = r
 	var mappers []backend.Backend
-	guards := []localnet.Guard{nftables.NewGuard()}
+	guards := []localnet.Guard{nftables.NewGuard(n.conn)}
 	into := guards[0]
 	for _, fl := range iptables.Flavours() {
 		opts := iptbackend.Options{
 			Tools: tools{n.tools(o.Wait), r}, Families: n.Families(), Batch: r.apply,
+			All: func(t nft.Table) (map[string][]nft.Rule, error) { return n.conn.Reader().AllRules(t) },
+			HasSets: func(t nft.Table) (bool, error) {
+				sets, err := n.conn.Reader().Sets(t)
+				return len(sets) > 0, err
+			},
 			Open: func() iptbackend.Reader { return r.open() },
 			Sets: func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
 		}
@@ -52,26 +61,26 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 			return n.tools(o.Wait).Open(fl, f)
 		},
 	})
-	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(), others})
+	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn), others})
 }
 
 // A reading is what backends share of the rules of iptables, until one of them changes
 // any: to list the chains takes long where kube-proxy has thousands.
 type reading struct {
-	proc string
-	now  *rules.Reader
+	n   *Node
+	now *rules.Reader
 }
 
 func (r *reading) open() *rules.Reader {
 	if r.now == nil {
-		r.now = rules.New(rules.Options{Proc: r.proc, Chain: ours})
+		r.now = r.n.rules(rules.Options{Chain: ours})
 	}
 	return r.now
 }
 
 func (r *reading) apply(b *nft.Batch) error {
 	r.now = nil
-	return nftconn.Apply(b)
+	return r.n.conn.Apply(b)
 }
 
 // tools change what was read.
@@ -83,6 +92,12 @@ type tools struct {
 func (t tools) Restore(fl iptables.Flavour, f hostport.Family, script string) error {
 	t.r.now = nil
 	return t.Tools.Restore(fl, f, script)
+}
+
+// rules begins a reading.
+func (n *Node) rules(o rules.Options) *rules.Reader {
+	o.Proc, o.Conn = n.Proc, n.conn
+	return rules.New(o)
 }
 
 // ours are the chains in tables of iptables whose names matter.
@@ -109,7 +124,7 @@ func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) 
 
 // Facts are what decides where an attachment belongs.
 func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
-	f = place.Facts{IPVS: on.IPVS, NFTables: supported, NFTProgram: nftconn.HasTool, Iptables: n.flavours}
+	f = place.Facts{IPVS: on.IPVS, NFTables: n.supported, NFTProgram: nftconn.HasTool, Iptables: n.flavours}
 	for _, fam := range hostport.Families() {
 		sets, err := serviceSets(on, fam)
 		if err != nil {
@@ -123,8 +138,8 @@ func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
 }
 
 // supported asks why the kernel cannot hold our table.
-func supported() (lacks, err error) {
-	if err = nftconn.Supported(); errors.Is(err, nftconn.ErrNoKernel) {
+func (n *Node) supported() (lacks, err error) {
+	if err = n.conn.Supported(); errors.Is(err, nftconn.ErrNoKernel) {
 		return err, nil
 	}
 	return nil, err
@@ -132,7 +147,10 @@ func supported() (lacks, err error) {
 
 // flavours tells the flavours of iptables apart.
 func (n *Node) flavours() (on place.Iptables, err error) {
-	r := rules.New(rules.Options{Proc: n.Proc, Chain: ours})
+	if n.backends == nil {
+		n.backends = &reading{n: n}
+	}
+	r := n.backends.open()
 	on.KubeProxy, on.Hint, err = r.Proxies()
 	on.Default = func() (string, error) {
 		fl, err := n.tools(time.Second).Default()
@@ -154,6 +172,6 @@ func (n *Node) Ready(name string) error {
 		}
 		return nil
 	}
-	_, err := nftconn.NewReader().BaseChains()
+	_, err := n.conn.Reader().BaseChains()
 	return err
 }

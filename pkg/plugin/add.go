@@ -120,6 +120,7 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 	if err != nil {
 		return nil, choice, err
 	}
+	p.Node.Begin(s.On, req.Attachment.Mappings)
 	own := func() (out []hostport.Attachment) { // the records of others are not read
 		if rec := s.Record(req.Attachment.Owner.Key()); rec != nil {
 			out = append(out, rec.Attachment)

@@ -142,6 +142,8 @@ func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {
 	return out
 }
 
+func (n *fakeNode) Begin(*host.Addressing, []hostport.Mapping) {}
+
 func (n *fakeNode) Look(_ time.Duration, on *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
 	if n.lookErr != nil {
 		return n.lookErr

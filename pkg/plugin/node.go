@@ -41,6 +41,8 @@ type Node interface {
 	Facts(on *host.Addressing) (place.Facts, error)
 	// Backends are all places, in the order in which changes are applied.
 	Backends(o BackendOptions) []backend.Backend
+	// Begin begins to read what Look will need for mappings, while something else is done.
+	Begin(on *host.Addressing, ms []hostport.Mapping)
 	// Look calls f with what the node is like as far as mappings matter, until one
 	// reading was consistent, at most for the time wait.
 	Look(wait time.Duration, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error

@@ -36,6 +36,8 @@ type Options struct {
 	// other destinations or ports are left out then. Whoever wants all rules of a chain
 	// has a Reader without them.
 	Mappings []hostport.Mapping
+	// Conn is the connection to nf_tables, nil for one of its own.
+	Conn *nftconn.Conn
 	// Chain, if set, tells the chains that Reader.Chains is about. It must not change.
 	Chain func(name string) bool
 }
@@ -57,7 +59,10 @@ type Reader struct {
 // caller looks at the rest of the node: they have a rule or more for each Service, and
 // every packet to the node passes them.
 func New(o Options) *Reader {
-	r := &Reader{o: o, nft: nftconn.NewReader(), tables: map[nft.Table]*legacy.Table{}}
+	if o.Conn == nil {
+		o.Conn = nftconn.Open()
+	}
+	r := &Reader{o: o, nft: o.Conn.Reader(), tables: map[nft.Table]*legacy.Table{}}
 	r.generation, r.failed = r.nft.Generation()
 	r.nft.Wanted = func(chain string) bool { return chain == kubeHint || o.Chain == nil || o.Chain(chain) }
 	if len(o.Mappings) == 0 {
@@ -68,6 +73,17 @@ func New(o Options) *Reader {
 		r.nft.Ahead(nft.Table{Family: f.NFProto(), Name: "nat"}, kubeServices)
 	}
 	return r
+}
+
+// Mappings are those that the reading is about.
+func (r *Reader) Mappings() []hostport.Mapping { return r.o.Mappings }
+
+// TakeChains spares r to list the chains that another reading of the same call, without
+// mappings, has listed already, unless there was a transaction in between.
+func (r *Reader) TakeChains(o *Reader) {
+	if r.failed == nil && o.failed == nil && o.generation == r.generation {
+		r.nft.TakeChains(o.nft)
+	}
 }
 
 // NFT reads nf_tables.

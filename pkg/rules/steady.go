@@ -28,10 +28,14 @@ const (
 // between. It goes on for as long as wait allows, and at least once. What f returned for a
 // reading that is not consistent is forgotten, an error too.
 func Steady(wait time.Duration, o Options, f func(*Reader) error) error {
+	return Continue(wait, New(o), f)
+}
+
+// Continue is Steady for a reading that has begun.
+func Continue(wait time.Duration, r *Reader, f func(*Reader) error) error {
 	var before *Reader
 	until := time.Now().Add(wait)
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
-		r := New(o)
 		err := f(r)
 		ok, failed := r.consistent(before, err)
 		if failed != nil {
@@ -46,6 +50,7 @@ func Steady(wait time.Duration, o Options, f func(*Reader) error) error {
 			return fmt.Errorf("%w: waited %v", ErrChanging, wait)
 		}
 		time.Sleep(sleep)
+		r = New(r.o)
 	}
 }
 

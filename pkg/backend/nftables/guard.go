@@ -5,6 +5,7 @@ package nftables
 import (
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/backend/nftables/elements"
+	"github.com/portguard/portguard/pkg/nftconn"
 )
 
 // A Guard is the guard of route_localnet in table inet portguard-localnet.
@@ -12,8 +13,8 @@ type Guard struct{ kernel kernel }
 
 var _ localnet.Guard = (*Guard)(nil)
 
-// NewGuard returns the guard in the calling thread's network namespace.
-func NewGuard() *Guard { return &Guard{netlink{}} }
+// NewGuard returns the guard that changes nf_tables over a connection.
+func NewGuard(c *nftconn.Conn) *Guard { return &Guard{netlink{c}} }
 
 // Name implements localnet.Guard.
 func (g *Guard) Name() string { return Name }

@@ -90,7 +90,7 @@ func apply(b backend.Backend, change func(backend.State) backend.State) error {
 // What is written is what is read, and after the last one is gone nothing is there.
 func TestLife(t *testing.T) {
 	inNetns(t, func() {
-		b, before := New(), picture(t)
+		b, before := New(nftconn.Open()), picture(t)
 		one, two := pod("one", 8080, 5, ""), pod("two", 8081, 6, "192.0.2.2")
 		for _, a := range []hostport.Attachment{one, two, one} {
 			if err := apply(b, func(s backend.State) backend.State { return s.With(a) }); err != nil {
@@ -171,12 +171,12 @@ func TestEveryStepMayFail(t *testing.T) {
 		for at, failed := 0, true; failed; at++ {
 			inNetns(t, func() {
 				for _, a := range tt.have {
-					if err := apply(New(), func(s backend.State) backend.State { return s.With(a) }); err != nil {
+					if err := apply(New(nftconn.Open()), func(s backend.State) backend.State { return s.With(a) }); err != nil {
 						t.Error(err)
 					}
 				}
 				before, step := picture(t), at
-				err := apply(&Backend{flaky{netlink{}, &step, false}}, tt.change)
+				err := apply(&Backend{flaky{netlink{nftconn.Open()}, &step, false}}, tt.change)
 				failed = err != nil
 				if d := cmp.Diff(before, picture(t)); failed && (d != "" || !errors.Is(err, errInjected) || errors.Is(err, backend.ErrNotUndone)) {
 					t.Errorf("%s, step %d: %v (-before +after)\n%s", name, at, err, d)
@@ -191,7 +191,7 @@ func TestNotUndone(t *testing.T) {
 	for _, step := range []int{0, 1} {
 		inNetns(t, func() {
 			at := step
-			err := apply(&Backend{flaky{netlink{}, &at, true}}, func(s backend.State) backend.State { return s.With(pod("a", 8080, 5, "192.0.2.2")) })
+			err := apply(&Backend{flaky{netlink{nftconn.Open()}, &at, true}}, func(s backend.State) backend.State { return s.With(pod("a", 8080, 5, "192.0.2.2")) })
 			if !errors.Is(err, errInjected) || errors.Is(err, backend.ErrNotUndone) != (step > 0) {
 				t.Errorf("step %d: %v", step, err)
 			}
@@ -202,7 +202,7 @@ func TestNotUndone(t *testing.T) {
 // The guard keeps what it is told.
 func TestGuard(t *testing.T) {
 	inNetns(t, func() {
-		g := NewGuard()
+		g := NewGuard(nftconn.Open())
 		links := map[string]localnet.Link{"eth0.100": {Was: true, Users: []localnet.User{{Tag: pod("a", 1, 5, "").Owner.Tag()}}}}
 		for _, want := range []map[string]localnet.Link{links, {"other": {}}, {}} {
 			if err := g.Apply(nil, want); err != nil {
@@ -224,7 +224,7 @@ func TestLocalnet(t *testing.T) {
 	inNetns(t, func() {
 		a := pod("a", 8080, 5, "")
 		a.Link = "lo"
-		b := localnet.New(host.Sysctls{}, NewGuard())
+		b := localnet.New(host.Sysctls{}, NewGuard(nftconn.Open()))
 		b.Records = func() []hostport.Attachment { return []hostport.Attachment{a} }
 		for _, flushed := range []string{"", "flush set inet portguard-localnet guarded", "flush ruleset"} {
 			if err := apply(b, func(s backend.State) backend.State { return s.With(a) }); err != nil {
@@ -261,14 +261,14 @@ func TestStranger(t *testing.T) {
 			return
 		}
 		a := pod("a", 8080, 5, "")
-		if err := apply(New(), func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
+		if err := apply(New(nftconn.Open()), func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
 			t.Errorf("DEL: %v", err)
 		}
-		err := apply(New(), func(s backend.State) backend.State { return s.With(a) })
+		err := apply(New(nftconn.Open()), func(s backend.State) backend.State { return s.With(a) })
 		if !errors.Is(err, nfttable.ErrVersion) || !strings.Contains(err.Error(), "nft delete table inet portguard)") {
 			t.Errorf("ADD: %v", err)
 		}
-		g := NewGuard()
+		g := NewGuard(nftconn.Open())
 		if links, err := g.Load(); err != nil || len(links) > 0 {
 			t.Errorf("the guard has %v, %v", links, err)
 		}

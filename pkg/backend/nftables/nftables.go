@@ -21,8 +21,8 @@ type Backend struct{ kernel kernel }
 
 var _ backend.Backend = (*Backend)(nil)
 
-// New returns the backend for the calling thread's network namespace.
-func New() *Backend { return &Backend{netlink{}} }
+// New returns the backend that changes nf_tables over a connection.
+func New(c *nftconn.Conn) *Backend { return &Backend{netlink{c}} }
 
 // Name implements backend.Backend.
 func (b *Backend) Name() string { return Name }
@@ -55,10 +55,10 @@ type kernel interface {
 }
 
 // netlink is the real one.
-type netlink struct{}
+type netlink struct{ c *nftconn.Conn }
 
-func (netlink) reader() nfttable.Source { return nftconn.NewReader() }
+func (n netlink) reader() nfttable.Source { return n.c.Reader() }
 
-func (netlink) apply(b *nft.Batch) error { return nftconn.Apply(b) }
+func (n netlink) apply(b *nft.Batch) error { return n.c.Apply(b) }
 
 func (netlink) runScript(script string) error { return nftconn.RunScript(script) }
