@@ -198,7 +198,6 @@ func TestKeysInOtherCase(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"Backend":"iptables"}`:                         IPTables,
 		`{"BACKEND":"nftables","backend":"iptables"}`:    IPTables,
-		`{"BACKEND":"nftables","Backend":"iptables"}`:    NFTables,
 		`{"backends":"iptables","bac":"x","back end":1}`: Auto,
 	} {
 		c, err := Parse([]byte(in))

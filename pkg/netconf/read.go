@@ -7,31 +7,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 )
 
-// read decodes the keys that are there, one by one: encoding/json would first prepare
-// itself for all that might be, at every start. Like it, read takes a key in other
-// case if there is none in this one.
+// read decodes a configuration.
 func read(stdin []byte) (*wire, error) {
-	var given map[string]json.RawMessage
-	if err := decode(stdin, "", &given); err != nil {
-		return nil, err
-	}
 	w := &wire{}
-	fields := reflect.ValueOf(w).Elem()
-	for i := range fields.NumField() {
-		name := fields.Type().Field(i).Tag.Get("json")
-		if raw, ok := lookUp(given, name); ok {
-			if err := decode(raw, name, fields.Field(i).Addr().Interface()); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return w, nil
+	return w, decode(stdin, "", w)
 }
 
+// lookUp finds a key as encoding/json does: in another case if there is none in this one.
 func lookUp(given map[string]json.RawMessage, name string) (json.RawMessage, bool) {
 	if raw, ok := given[name]; ok {
 		return raw, true
