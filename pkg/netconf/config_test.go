@@ -193,7 +193,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Keys are taken in any case, as encoding/json and so portmap do; the exact one wins.
+// Keys are taken in any case, as encoding/json and so portmap do.
 func TestKeysInOtherCase(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"Backend":"iptables"}`:                         IPTables,
