@@ -123,8 +123,8 @@ func flowTable(paths []path, job load.Flows) *report.Table {
 	return t
 }
 
-// flowGoals compares the last of many with the first, and every path with those
-// of portmap.
+// flowGoals compares a new flow with one of portmap's default, where each has one
+// hostPort, and in nftables the last of many with the first.
 func (b *bench) flowGoals(paths []path) {
 	find := func(plugin, which string) path {
 		for _, p := range paths {
@@ -134,25 +134,16 @@ func (b *bench) flowGoals(paths []path) {
 		}
 		return path{}
 	}
+	const one = "first of 1"
+	for _, name := range []string{guardNft, guardIpt} {
+		b.goal(name+": new flow / portmap's, one hostPort, worst of four kinds", 1.05,
+			slices.Max(against(find(name, one), find(mapIpt, one))))
+	}
 	most := thousands(heldNumbers(b)[2])
-	for _, p := range pluginsOf("portguard") {
-		b.goal(p.name+": new flow to the last of "+most+" / the first, worst", 1.05,
-			slices.Max(against(find(p.name, "last of "+most), find(p.name, "first of "+most))))
-		for _, other := range pluginsOf("portmap") {
-			var ratios []float64
-			for _, ours := range paths {
-				if ours.plugin == p.name {
-					ratios = append(ratios, against(ours, find(other.name, ours.which))...)
-				}
-			}
-			b.goal(p.name+": new flow / that of "+other.name+", worst", 1, slices.Max(ratios))
-			b.goal("the same, in the middle", 1, stats.Of(ratios).Median)
-		}
-	}
-	for _, other := range pluginsOf("portmap") {
-		twin := find(other.name+again, "first of 1")
-		b.goal(other.name+": new flow / that on another node, worst (what is not noise is above it)", 0, slices.Max(against(find(other.name, "first of 1"), twin)))
-	}
+	b.goal(guardNft+": new flow to the last of "+most+" / the first, worst of four kinds", 1.05,
+		slices.Max(against(find(guardNft, "last of "+most), find(guardNft, "first of "+most))))
+	b.goal("portmap iptables: new flow / that on another node, worst (what is not noise is above it)", 0,
+		slices.Max(against(find(mapIpt, one), find(mapIpt+again, one))))
 }
 
 // against compares two paths, kind by kind: the medians of the ratios within a round.

@@ -21,10 +21,12 @@ type crowd struct {
 	sockets int
 }
 
-// The places of those crowds that goals speak of.
+// The places of those crowds that goals and columns speak of.
 const (
 	nobody = iota
 	onePort
+	_
+	manyPorts
 )
 
 func crowds(b *bench) []crowd {
@@ -67,15 +69,24 @@ func held(b *bench) {
 			}
 			t.Add(row...)
 			series.Values = append(series.Values, c.of(add))
-			if p.binary == "portguard" && j > onePort+1 {
-				b.goal(p.name+": ADD, "+k.title+" / 0 held", 1.1, c.over(all[i][nobody], add))
-				b.goal(p.name+": ADD, "+k.title+" / 1 held", 1.1, c.over(all[i][onePort], add))
-			}
 		}
 		picture.Series = append(picture.Series, series)
 	}
+	b.heldGoals(all)
 	b.publish(t)
 	b.picture("held", picture)
+}
+
+// heldGoals compares each backend of portguard with portmap's default where many
+// hostPorts are held, and the nftables backend with itself where one is.
+func (b *bench) heldGoals(all [][]*contest) {
+	crowd, many := crowds(b), column(all, manyPorts)
+	theirs := byName(many, mapIpt)
+	for _, name := range []string{guardNft, guardIpt} {
+		b.goal(name+": ADD / portmap's, "+crowd[manyPorts].title, 1, byName(many, name).over(theirs, add))
+	}
+	b.goal(guardNft+": ADD, "+crowd[manyPorts].title+" / "+crowd[onePort].title, 1.1,
+		byName(many, guardNft).over(byName(column(all, onePort), guardNft), add))
 }
 
 // crowded makes the nodes: for each plugin one with each crowd. They exist at the

@@ -18,8 +18,7 @@ import (
 // A plugin is one program with one configuration.
 type plugin struct {
 	name, binary, backend, colour string
-	// stirred means that somebody changes rules before each call, so that what an
-	// earlier call has read must be read again.
+	// stirred means that somebody changes rules before each call.
 	stirred bool
 }
 

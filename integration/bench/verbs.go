@@ -21,9 +21,12 @@ const hostPort = 8080
 type ground struct {
 	key, title, flavour string
 	load                func(*lab.Node)
-	// guard and free are the goals for ADD and DEL over portmap's and for ADD
-	// over the plugin that does nothing; 0 is none.
-	guard, free float64
+	goals               verbLimits
+}
+
+// verbLimits are the goals of a node, as ratios to portmap's default backend. 0 is none.
+type verbLimits struct {
+	nftAdd, nftDel, iptAdd float64
 }
 
 func grounds(b *bench) []ground {
@@ -35,16 +38,16 @@ func grounds(b *bench) []ground {
 		return func(n *lab.Node) { n.Feed(input, args...) }
 	}
 	return []ground{
-		{"nft-0", "no rules, iptables-nft", "nft", nothing, 0.10, 2.5},
-		{"nft-big", thousands(8*k) + " rules, iptables-nft", "nft", from(rules, "iptables-nft-restore", "--noflush"), 0.10, 2.5},
-		{"legacy-0", "no rules, iptables-legacy", "legacy", nothing, 0, 0},
-		{"legacy-big", thousands(8*k) + " rules, iptables-legacy", "legacy", from(rules, "iptables-legacy-restore", "--noflush"), 0.12, 0},
-		{"native-big", thousands(elements) + " map elements, nftables", "nft", from(lab.ServiceMap(elements), "nft", "-f", "-"), 0.10, 2.5},
+		{"nft-0", "no rules, iptables-nft", "nft", nothing, verbLimits{0.13, 0.11, 0.35}},
+		{"nft-big", thousands(8*k) + " rules, iptables-nft", "nft", from(rules, "iptables-nft-restore", "--noflush"), verbLimits{0.18, 0.11, 0}},
+		{"legacy-0", "no rules, iptables-legacy", "legacy", nothing, verbLimits{}},
+		{"legacy-big", thousands(8*k) + " rules, iptables-legacy", "legacy", from(rules, "iptables-legacy-restore", "--noflush"), verbLimits{0.06, 0, 0}},
+		{"native-big", thousands(elements) + " map elements, nftables", "nft", from(lab.ServiceMap(elements), "nft", "-f", "-"), verbLimits{0.13, 0.11, 0}},
 	}
 }
 
 // verbPlugins are all, and portguard once more on a node where somebody changes rules
-// before each call: what an ADD remembers is of no use there.
+// before each call, as kube-proxy and other plugins do.
 func verbPlugins() []plugin {
 	stirred := plugin{name: guardNew, binary: "portguard", backend: "nftables", colour: "#009e73", stirred: true}
 	return slices.Insert(plugins(), 2, stirred)
@@ -115,20 +118,20 @@ func verbTable(g ground, all []*contest, rounds int) *report.Table {
 	return t
 }
 
-// verbGoals compares the default backend.
+// verbGoals compares both backends with portmap's default. The nftables backend is
+// measured on the node where somebody changes rules before each call, as on a real node.
 func (b *bench) verbGoals(g ground, all []*contest) {
-	ours, anew, theirs, nothing := byName(all, guardNft), byName(all, guardNew), byName(all, mapIpt), byName(all, noOp)
-	if g.guard > 0 {
-		b.goal("ADD / portmap's, "+g.title, g.guard, ours.over(theirs, add))
-		b.goal("the same, rules changed before", g.guard, anew.over(theirs, add))
-		b.goal("DEL / portmap's, "+g.title, g.guard, ours.over(theirs, del))
-	}
-	if g.free > 0 {
-		b.goal("ADD / no-op's, "+g.title, g.free, ours.over(nothing, add))
-		b.goal("the same, rules changed before", g.free, anew.over(nothing, add))
-	}
-	if g.key == "nft-0" {
-		b.goal("peak memory of ADD / portmap's", 1, stats.Ratio(ours.memory[add], theirs.memory[add]))
-		b.goal("peak memory of DEL / portmap's", 1, stats.Ratio(ours.memory[del], theirs.memory[del]))
+	theirs := byName(all, mapIpt)
+	for _, limit := range []struct {
+		most         float64
+		plugin, verb string
+	}{
+		{g.goals.nftAdd, guardNew, add},
+		{g.goals.nftDel, guardNew, del},
+		{g.goals.iptAdd, guardIpt, add},
+	} {
+		if limit.most > 0 {
+			b.goal(limit.plugin+": "+limit.verb+" / portmap's, "+g.title, limit.most, byName(all, limit.plugin).over(theirs, limit.verb))
+		}
 	}
 }
