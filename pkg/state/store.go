@@ -157,15 +157,35 @@ func (s *Store) Load(key string) (*Record, error) {
 	b, err := readRegular(s.file(key))
 	var r Record
 	if err == nil {
-		err = json.Unmarshal(b, &r)
-	}
-	if err == nil && r.Version != version {
-		err = fmt.Errorf("version %d is not known", r.Version)
+		r, err = decode(b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read the record %s: %w; restart its pod", s.file(key), err)
 	}
 	return &r, nil
+}
+
+// decode reads a record of this version or of version 1, which had the flavour of iptables
+// in a field of its own and did not say what was wanted.
+func decode(b []byte) (Record, error) {
+	var r struct {
+		Record
+		Flavour string `json:"flavour"`
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return Record{}, err
+	}
+	switch r.Version {
+	case version:
+		return r.Record, nil
+	case 1:
+		r.Version, r.Wanted = version, "auto"
+		if r.Backend == "iptables" {
+			r.Backend += "-" + r.Flavour
+		}
+		return r.Record, nil
+	}
+	return Record{}, fmt.Errorf("version %d is not known", r.Version)
 }
 
 // readRegular reads a file that must be one: opening a FIFO would wait for ever.

@@ -97,6 +97,24 @@ func TestSaveThenLoad(t *testing.T) {
 	}
 }
 
+func TestLoadReadsVersion1(t *testing.T) {
+	for old, want := range map[string]string{
+		`"backend":"nftables","flavour":""`:       "nftables",
+		`"backend":"iptables","flavour":"nft"`:    "iptables-nft",
+		`"backend":"iptables","flavour":"legacy"`: "iptables-legacy",
+	} {
+		s := created(t)
+		file := `{"version":1,"attachment":{"link":"veth1","mappings":[]},"netns":{"path":"/run/netns/x"},"bootID":"b",` + old + `,"moved":true,"localnetWas":true}`
+		if err := os.WriteFile(s.file("k"), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Load("k")
+		if err != nil || r.Backend != want || r.Wanted != "auto" || r.BootID != "b" || r.Version != version {
+			t.Errorf("%s: %+v, %v", old, r, err)
+		}
+	}
+}
+
 func TestLoadRefusesWhatItCannotRead(t *testing.T) {
 	for _, tt := range []struct{ name, text, says string }{
 		{"an empty file", "", "unexpected end"},
