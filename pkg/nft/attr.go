@@ -7,6 +7,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attributes of include/uapi/linux/netfilter/nf_tables.h that are newer than
+// golang.org/x/sys/unix.
+const (
+	setExpr       = 17 // NFTA_SET_EXPR
+	setDescConcat = 2  // NFTA_SET_DESC_CONCAT
+	setFieldLen   = 1  // NFTA_SET_FIELD_LEN
+	elemExprs     = 11 // NFTA_SET_ELEM_EXPRESSIONS
+	// ElemKeyEnd is NFTA_SET_ELEM_KEY_END.
+	ElemKeyEnd = 10
 )
 
 // ErrCutOff means that netlink attributes are cut off.
@@ -68,6 +81,17 @@ func (a Attrs) With(typ uint16, payload []byte) Attrs {
 	b = append(binary.NativeEndian.AppendUint16(b, typ), payload...)
 	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }
+
+// WithNum is With for a number, in network order.
+func (a Attrs) WithNum(typ uint16, n uint32) Attrs {
+	return a.With(typ, binary.BigEndian.AppendUint32(nil, n))
+}
+
+// WithText is With for a string.
+func (a Attrs) WithText(typ uint16, s string) Attrs { return a.With(typ, append([]byte(s), 0)) }
+
+// Nest is With for an attribute that holds others.
+func (a Attrs) Nest(typ uint16, others Attrs) Attrs { return a.With(typ|unix.NLA_F_NESTED, others) }
 
 // Text returns a string attribute without its NUL.
 func (a Attrs) Text(typ uint16) string {

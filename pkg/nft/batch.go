@@ -54,33 +54,32 @@ func (b *Batch) Empty() bool { return len(b.msgs) == 0 }
 // Encode writes the messages; their sequence numbers are their places, from 1.
 // Only the last one asks to be acknowledged: errors come unasked.
 func (b *Batch) Encode() []byte {
-	out := header(nil, unix.NFNL_MSG_BATCH_BEGIN, unix.NLM_F_REQUEST, 0, 0, unix.NFNL_SUBSYS_NFTABLES)
+	out := appendMessage(nil, unix.NFNL_MSG_BATCH_BEGIN, 0, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 	for i, m := range b.msgs {
-		flags := m.flags | unix.NLM_F_REQUEST
 		if i+1 == len(b.msgs) {
-			flags |= unix.NLM_F_ACK
+			m.flags |= unix.NLM_F_ACK
 		}
-		start := len(out)
-		out = header(out, unix.NFNL_SUBSYS_NFTABLES<<8|m.typ, flags, uint32(i+1), m.family, 0)
-		out = append(out, m.attrs...)
-		binary.NativeEndian.PutUint32(out[start:], uint32(len(out)-start))
+		out = appendMessage(out, unix.NFNL_SUBSYS_NFTABLES<<8|m.typ, m.flags, uint32(i+1), m.family, 0, m.attrs)
 	}
-	return header(out, unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, uint32(len(b.msgs)+1), 0, unix.NFNL_SUBSYS_NFTABLES)
+	return appendMessage(out, unix.NFNL_MSG_BATCH_END, 0, uint32(len(b.msgs)+1), 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 }
 
-// nfgenmsgLen is the size of struct nfgenmsg.
-const nfgenmsgLen = 4
+// Request is a message that stands alone.
+func Request(typ, flags uint16, family uint8, a Attrs) []byte {
+	return appendMessage(nil, unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, 0, family, 0, a)
+}
 
-// header appends a netlink header and struct nfgenmsg, whose last field is in
-// network order.
-func header(b []byte, typ, flags uint16, seq uint32, family uint8, res uint16) []byte {
-	b = binary.NativeEndian.AppendUint32(b, unix.NLMSG_HDRLEN+nfgenmsgLen)
+// appendMessage appends a netlink header, struct nfgenmsg, whose last field is in
+// network order, and attributes.
+func appendMessage(b []byte, typ, flags uint16, seq uint32, family uint8, res uint16, a Attrs) []byte {
+	const nfgenmsgLen = 4
+	b = binary.NativeEndian.AppendUint32(b, uint32(unix.NLMSG_HDRLEN+nfgenmsgLen+len(a)))
 	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = binary.NativeEndian.AppendUint16(b, flags)
+	b = binary.NativeEndian.AppendUint16(b, flags|unix.NLM_F_REQUEST)
 	b = binary.NativeEndian.AppendUint32(b, seq)
 	b = binary.NativeEndian.AppendUint32(b, 0)
 	b = append(b, family, unix.NFNETLINK_V0)
-	return binary.BigEndian.AppendUint16(b, res)
+	return append(binary.BigEndian.AppendUint16(b, res), a...)
 }
 
 // Failure is the error of the message with a sequence number.

@@ -8,15 +8,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 )
 
 // chainBytes is a message as the kernel writes it (nf_tables_fill_chain_info).
 func chainBytes(more ...[]byte) []byte {
-	return join(str(chainTable, "t"), at(2, make([]byte, 8)), str(chainName, "pre"), join(more...))
+	return join(str(unix.NFTA_CHAIN_TABLE, "t"), at(2, make([]byte, 8)), str(unix.NFTA_CHAIN_NAME, "pre"), join(more...))
 }
 
 func hookBytes(hook, prio uint32) []byte {
-	return at(chainHook|nested, num(hookNum, hook), num(hookPriority, prio))
+	return at(unix.NFTA_CHAIN_HOOK|nested, num(unix.NFTA_HOOK_HOOKNUM, hook), num(unix.NFTA_HOOK_PRIORITY, prio))
 }
 
 func TestDecodeChain(t *testing.T) {
@@ -27,12 +28,12 @@ func TestDecodeChain(t *testing.T) {
 		want Chain
 		base bool
 	}{
-		{"a base chain has a hook", chainBytes(hookBytes(3, uint32(minus100)), str(chainType, "nat")),
+		{"a base chain has a hook", chainBytes(hookBytes(3, uint32(minus100)), str(unix.NFTA_CHAIN_TYPE, "nat")),
 			Chain{Table{Inet, "t"}, "pre", "nat", Output, -100}, true},
-		{"hook and priority may be zero", chainBytes(hookBytes(0, 0), str(chainType, "filter")),
+		{"hook and priority may be zero", chainBytes(hookBytes(0, 0), str(unix.NFTA_CHAIN_TYPE, "filter")),
 			Chain{Table{Inet, "t"}, "pre", "filter", Prerouting, 0}, true},
 		{"another chain has none", chainBytes(), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
-		{"a hook without a priority is none", chainBytes(at(chainHook|nested, num(hookNum, 0))), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
+		{"a hook without a priority is none", chainBytes(at(unix.NFTA_CHAIN_HOOK|nested, num(unix.NFTA_HOOK_HOOKNUM, 0))), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, ok, err := DecodeChain(Inet, tt.in)
@@ -41,7 +42,7 @@ func TestDecodeChain(t *testing.T) {
 			}
 		})
 	}
-	for _, cut := range [][]byte{chainBytes()[:3], chainBytes(at(chainHook|nested, []byte{9, 9}))} {
+	for _, cut := range [][]byte{chainBytes()[:3], chainBytes(at(unix.NFTA_CHAIN_HOOK|nested, []byte{9, 9}))} {
 		if _, ok, err := DecodeChain(Inet, cut); ok || !errors.Is(err, ErrCutOff) {
 			t.Errorf("a chain that is cut off: got %v, %v", ok, err)
 		}
@@ -49,7 +50,7 @@ func TestDecodeChain(t *testing.T) {
 }
 
 func exprBytes(name string, data ...[]byte) []byte {
-	return at(1|nested, str(exprName, name), at(exprData|nested, data...))
+	return at(1|nested, str(unix.NFTA_EXPR_NAME, name), at(unix.NFTA_EXPR_DATA|nested, data...))
 }
 
 // remark is nft's user data: something else first, then the comment.
@@ -58,20 +59,20 @@ func remark(s string) []byte {
 }
 
 func TestDecodeRule(t *testing.T) {
-	head := join(str(ruleTable, "t"), str(ruleChain, "pre"), at(ruleHandle, []byte{0, 0, 0, 1, 0, 0, 0, 7}))
+	head := join(str(unix.NFTA_RULE_TABLE, "t"), str(unix.NFTA_RULE_CHAIN, "pre"), at(unix.NFTA_RULE_HANDLE, []byte{0, 0, 0, 1, 0, 0, 0, 7}))
 	for _, tt := range []struct {
 		name string
 		in   []byte
 		want Rule
 	}{
 		{"a rule may be empty", head, Rule{Chain: "pre", Handle: 1<<32 + 7}},
-		{"expressions keep their order and their attributes", join(head, at(ruleExprs|nested,
-			exprBytes("meta", num(1, 8), num(2, 16)), exprBytes("frob", str(1, "x")), at(1|nested, str(exprName, "notrack")))),
+		{"expressions keep their order and their attributes", join(head, at(unix.NFTA_RULE_EXPRESSIONS|nested,
+			exprBytes("meta", num(1, 8), num(2, 16)), exprBytes("frob", str(1, "x")), at(1|nested, str(unix.NFTA_EXPR_NAME, "notrack")))),
 			Rule{Chain: "pre", Handle: 1<<32 + 7, Exprs: []Expr{
 				{"meta", pairs{1: {0, 0, 0, 8}, 2: {0, 0, 0, 16}}.attrs()}, {"frob", pairs{1: []byte("x\x00")}.attrs()}, {Name: "notrack"}}}},
-		{"the comment is in the user data", join(head, at(ruleUserdata, remark("ns/svc"))), Rule{Chain: "pre", Handle: 1<<32 + 7, Comment: "ns/svc"}},
-		{"user data may be cut off", join(head, at(ruleUserdata, []byte{0, 200, 'a'})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
-		{"user data may lack a comment", join(head, at(ruleUserdata, []byte{9, 1, 'a', 0, 0, 7})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
+		{"the comment is in the user data", join(head, at(unix.NFTA_RULE_USERDATA, remark("ns/svc"))), Rule{Chain: "pre", Handle: 1<<32 + 7, Comment: "ns/svc"}},
+		{"user data may be cut off", join(head, at(unix.NFTA_RULE_USERDATA, []byte{0, 200, 'a'})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
+		{"user data may lack a comment", join(head, at(unix.NFTA_RULE_USERDATA, []byte{9, 1, 'a', 0, 0, 7})), Rule{Chain: "pre", Handle: 1<<32 + 7}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := DecodeRule(tt.in)
@@ -82,10 +83,10 @@ func TestDecodeRule(t *testing.T) {
 	}
 	for name, in := range map[string][]byte{
 		"the rule":         head[:5],
-		"the list":         at(ruleExprs|nested, []byte{1, 2, 3}),
-		"an expression":    at(ruleExprs|nested, at(1|nested, []byte{1, 2, 3})),
-		"its attributes":   at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})),
-		"a later one only": at(ruleExprs|nested, exprBytes("cmp"), exprBytes("cmp", []byte{1, 2, 3})),
+		"the list":         at(unix.NFTA_RULE_EXPRESSIONS|nested, []byte{1, 2, 3}),
+		"an expression":    at(unix.NFTA_RULE_EXPRESSIONS|nested, at(1|nested, []byte{1, 2, 3})),
+		"its attributes":   at(unix.NFTA_RULE_EXPRESSIONS|nested, exprBytes("cmp", []byte{1, 2, 3})),
+		"a later one only": at(unix.NFTA_RULE_EXPRESSIONS|nested, exprBytes("cmp"), exprBytes("cmp", []byte{1, 2, 3})),
 	} {
 		if r, err := DecodeRule(in); !errors.Is(err, ErrCutOff) {
 			t.Errorf("%s is cut off: got %+v, %v", name, r, err)
@@ -95,15 +96,15 @@ func TestDecodeRule(t *testing.T) {
 
 func TestDecodeSet(t *testing.T) {
 	tab := Table{IPv4, "t"}
-	head := join(str(setTable, "t"), str(setName, "s"))
+	head := join(str(unix.NFTA_SET_TABLE, "t"), str(unix.NFTA_SET_NAME, "s"))
 	for _, tt := range []struct {
 		name string
 		in   []byte
 		want Set
 	}{
-		{"a set", join(head, num(setFlags, SetInterval), num(4, 7), num(setKeyLen, 12)), Set{Table: tab, Name: "s", Flags: SetInterval, KeyLen: 12}},
-		{"a map of values", join(head, num(setFlags, SetMap), num(setKeyLen, 4), num(setDataType, 7)), Set{Table: tab, Name: "s", Flags: SetMap, KeyLen: 4}},
-		{"a map of verdicts", join(head, num(setFlags, SetMap|SetAnonymous), num(setKeyLen, 2), num(setDataType, TypeVerdict)),
+		{"a set", join(head, num(unix.NFTA_SET_FLAGS, SetInterval), num(4, 7), num(unix.NFTA_SET_KEY_LEN, 12)), Set{Table: tab, Name: "s", Flags: SetInterval, KeyLen: 12}},
+		{"a map of values", join(head, num(unix.NFTA_SET_FLAGS, SetMap), num(unix.NFTA_SET_KEY_LEN, 4), num(unix.NFTA_SET_DATA_TYPE, 7)), Set{Table: tab, Name: "s", Flags: SetMap, KeyLen: 4}},
+		{"a map of verdicts", join(head, num(unix.NFTA_SET_FLAGS, SetMap|SetAnonymous), num(unix.NFTA_SET_KEY_LEN, 2), num(unix.NFTA_SET_DATA_TYPE, TypeVerdict)),
 			Set{Table: tab, Name: "s", Flags: SetMap | SetAnonymous, KeyLen: 2, Verdicts: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

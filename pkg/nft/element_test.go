@@ -8,22 +8,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 )
 
 func elems(es ...[]byte) []byte {
-	return join(str(elemListTable, "t"), str(elemListSet, "s"), at(elemListElems|nested, es...))
+	return join(str(unix.NFTA_SET_ELEM_LIST_TABLE, "t"), str(unix.NFTA_SET_ELEM_LIST_SET, "s"), at(unix.NFTA_SET_ELEM_LIST_ELEMENTS|nested, es...))
 }
 
 func elem(attrs ...[]byte) []byte { return at(1|nested, attrs...) }
 
-func value(typ uint16, b ...byte) []byte { return at(typ|nested, at(dataValue, b)) }
+func value(typ uint16, b ...byte) []byte { return at(typ|nested, at(unix.NFTA_DATA_VALUE, b)) }
 
 func verdict(code int32, chain string) []byte {
-	v := num(verdictCode, uint32(code))
+	v := num(unix.NFTA_VERDICT_CODE, uint32(code))
 	if chain != "" {
-		v = join(v, str(verdictChain, chain))
+		v = join(v, str(unix.NFTA_VERDICT_CHAIN, chain))
 	}
-	return at(dataVerdict|nested, v)
+	return at(unix.NFTA_DATA_VERDICT|nested, v)
 }
 
 func TestDecodeElements(t *testing.T) {
@@ -34,23 +35,23 @@ func TestDecodeElements(t *testing.T) {
 		want []Element
 	}{
 		{"a set may be empty", elems(), nil},
-		{"elements have keys", elems(elem(value(elemKey, 0, 80)), elem(value(elemKey, 0, 81))),
+		{"elements have keys", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 0, 80)), elem(value(unix.NFTA_SET_ELEM_KEY, 0, 81))),
 			[]Element{{Key: []byte{0, 80}, Verdict: goOn}, {Key: []byte{0, 81}, Verdict: goOn}}},
-		{"a range of a concatenation has two", elems(elem(value(elemKey, 1), value(elemKeyEnd, 9))),
+		{"a range of a concatenation has two", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1), value(ElemKeyEnd, 9))),
 			[]Element{{Key: []byte{1}, KeyEnd: []byte{9}, Verdict: goOn}}},
-		{"an interval has an end of its own", elems(elem(value(elemKey, 1)), elem(value(elemKey, 9), num(elemFlags, elemIntervalEnd))),
+		{"an interval has an end of its own", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1)), elem(value(unix.NFTA_SET_ELEM_KEY, 9), num(unix.NFTA_SET_ELEM_FLAGS, elemIntervalEnd))),
 			[]Element{{Key: []byte{1}, Verdict: goOn}, {Key: []byte{9}, Flags: elemIntervalEnd, Verdict: goOn}}},
-		{"a catch-all has no key", elems(elem(num(elemFlags, ElemCatchAll), at(elemData|nested, verdict(Drop, "")))),
+		{"a catch-all has no key", elems(elem(num(unix.NFTA_SET_ELEM_FLAGS, ElemCatchAll), at(unix.NFTA_SET_ELEM_DATA|nested, verdict(Drop, "")))),
 			[]Element{{Flags: ElemCatchAll, Verdict: Verdict{Code: Drop}}}},
-		{"a verdict map leads to a chain", elems(elem(value(elemKey, 1), at(elemData|nested, verdict(Goto, "svc")), at(elemUserdata, remark("ns/svc")))),
+		{"a verdict map leads to a chain", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1), at(unix.NFTA_SET_ELEM_DATA|nested, verdict(Goto, "svc")), at(unix.NFTA_SET_ELEM_USERDATA, remark("ns/svc")))),
 			[]Element{{Key: []byte{1}, Verdict: Verdict{Goto, "svc"}, Comment: "ns/svc"}}},
-		{"a map holds values", elems(elem(value(elemKey, 1), value(elemData, 10, 0, 0, 2))),
+		{"a map holds values", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1), value(unix.NFTA_SET_ELEM_DATA, 10, 0, 0, 2))),
 			[]Element{{Key: []byte{1}, Data: []byte{10, 0, 0, 2}, Verdict: goOn}}},
-		{"an element with expressions of its own may end the rule", elems(elem(value(elemKey, 1), at(4, make([]byte, 8)), at(7|nested, str(1, "limit")))),
+		{"an element with expressions of its own may end the rule", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1), at(4, make([]byte, 8)), at(7|nested, str(1, "limit")))),
 			[]Element{{Key: []byte{1}, Verdict: goOn, Stateful: true}}},
-		{"so may one with several", elems(elem(value(elemKey, 1), at(11|nested, at(1|nested, str(1, "counter"))))),
+		{"so may one with several", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1), at(11|nested, at(1|nested, str(1, "counter"))))),
 			[]Element{{Key: []byte{1}, Verdict: goOn, Stateful: true}}},
-		{"a counter does not", elems(elem(value(elemKey, 1), at(7|nested, str(1, "counter"), at(2|nested, at(2, []byte{0, 0, 0, 0, 0, 0, 1, 2}))))),
+		{"a counter does not", elems(elem(value(unix.NFTA_SET_ELEM_KEY, 1), at(7|nested, str(1, "counter"), at(2|nested, at(2, []byte{0, 0, 0, 0, 0, 0, 1, 2}))))),
 			[]Element{{Key: []byte{1}, Verdict: goOn, Packets: 258, Counted: true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,10 +63,10 @@ func TestDecodeElements(t *testing.T) {
 	}
 	junk := []byte{1, 2, 3}
 	for name, in := range map[string][]byte{
-		"the message": junk, "the list": elems(junk), "an element": elems(elem(junk)), "a key": elems(elem(at(elemKey|nested, junk))),
-		"a key's end": elems(elem(at(elemKeyEnd|nested, junk))), "a value": elems(elem(at(elemData|nested, junk))),
+		"the message": junk, "the list": elems(junk), "an element": elems(elem(junk)), "a key": elems(elem(at(unix.NFTA_SET_ELEM_KEY|nested, junk))),
+		"a key's end": elems(elem(at(ElemKeyEnd|nested, junk))), "a value": elems(elem(at(unix.NFTA_SET_ELEM_DATA|nested, junk))),
 		"a counter": elems(elem(at(7|nested, junk))),
-		"a verdict": elems(elem(at(elemData|nested, at(dataVerdict|nested, junk)))),
+		"a verdict": elems(elem(at(unix.NFTA_SET_ELEM_DATA|nested, at(unix.NFTA_DATA_VERDICT|nested, junk)))),
 	} {
 		if got, err := DecodeElements(in); !errors.Is(err, ErrCutOff) {
 			t.Errorf("%s is cut off: got %+v, %v", name, got, err)
@@ -88,7 +89,7 @@ func TestDecodeVerdict(t *testing.T) {
 		in   []byte
 		want Verdict
 	}{
-		{"without one the rule goes on", at(dataValue, []byte{1}), Verdict{Code: Continue}},
+		{"without one the rule goes on", at(unix.NFTA_DATA_VALUE, []byte{1}), Verdict{Code: Continue}},
 		{"drop is zero", verdict(Drop, ""), Verdict{Code: Drop}},
 		{"accept", verdict(Accept, ""), Verdict{Code: Accept}},
 		{"codes may be negative", verdict(Return, ""), Verdict{Code: Return}},
@@ -116,7 +117,7 @@ func TestTableString(t *testing.T) {
 }
 
 func FuzzDecodeChain(f *testing.F) {
-	f.Add(chainBytes(hookBytes(0, 1), str(chainType, "nat")))
+	f.Add(chainBytes(hookBytes(0, 1), str(unix.NFTA_CHAIN_TYPE, "nat")))
 	f.Add(chainBytes()[:9])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, ok, err := DecodeChain(Inet, b); ok && err != nil {
@@ -126,8 +127,8 @@ func FuzzDecodeChain(f *testing.F) {
 }
 
 func FuzzDecodeRule(f *testing.F) {
-	f.Add(join(at(ruleHandle, make([]byte, 8)), at(ruleExprs|nested, exprBytes("cmp", num(1, 8)), exprBytes("immediate", num(1, 0), at(2|nested, verdict(Jump, "c")))), at(ruleUserdata, remark("x"))))
-	f.Add(at(ruleExprs|nested, exprBytes("cmp", []byte{1, 2, 3})))
+	f.Add(join(at(unix.NFTA_RULE_HANDLE, make([]byte, 8)), at(unix.NFTA_RULE_EXPRESSIONS|nested, exprBytes("cmp", num(1, 8)), exprBytes("immediate", num(1, 0), at(2|nested, verdict(Jump, "c")))), at(unix.NFTA_RULE_USERDATA, remark("x"))))
+	f.Add(at(unix.NFTA_RULE_EXPRESSIONS|nested, exprBytes("cmp", []byte{1, 2, 3})))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		r, err := DecodeRule(b)
 		if err != nil {
@@ -143,7 +144,7 @@ func FuzzDecodeRule(f *testing.F) {
 }
 
 func FuzzDecodeElements(f *testing.F) {
-	f.Add(elems(elem(value(elemKey, 0, 80), value(elemKeyEnd, 0, 90), at(elemUserdata, remark("x"))), elem(num(elemFlags, 2), at(elemData|nested, verdict(Goto, "c")))))
+	f.Add(elems(elem(value(unix.NFTA_SET_ELEM_KEY, 0, 80), value(ElemKeyEnd, 0, 90), at(unix.NFTA_SET_ELEM_USERDATA, remark("x"))), elem(num(unix.NFTA_SET_ELEM_FLAGS, 2), at(unix.NFTA_SET_ELEM_DATA|nested, verdict(Goto, "c")))))
 	f.Add(elems(elem([]byte{1, 2, 3})))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		if es, err := DecodeElements(b); err == nil {
@@ -155,7 +156,7 @@ func FuzzDecodeElements(f *testing.F) {
 }
 
 func FuzzDestination(f *testing.F) {
-	dst := at(ruleExprs|nested, exprBytes("meta", num(1, 1), num(2, 16)), exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{6}))),
+	dst := at(unix.NFTA_RULE_EXPRESSIONS|nested, exprBytes("meta", num(1, 1), num(2, 16)), exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{6}))),
 		exprBytes("payload", num(1, 1), num(2, 1), num(3, 16), num(4, 4)), exprBytes("cmp", num(1, 1), num(2, 0), at(3|nested, at(1, []byte{10, 0, 0, 1}))))
 	f.Add(dst, false)
 	f.Add(dst, true)
@@ -188,7 +189,7 @@ func TestDestination(t *testing.T) {
 		{"behind something unknown", join(exprBytes("frob"), load, is(1, 0)), false},
 		{"behind a verdict", join(exprBytes("immediate"), load, is(1, 0)), false},
 	} {
-		a, ok := Destination(at(ruleExprs|nested, tt.exprs), false)
+		a, ok := Destination(at(unix.NFTA_RULE_EXPRESSIONS|nested, tt.exprs), false)
 		if ok != tt.found || ok && a.String() != "10.0.0.1" {
 			t.Errorf("%s: got %v, %v", tt.name, a, ok)
 		}
@@ -211,7 +212,7 @@ func TestPort(t *testing.T) {
 		{"a payload is written", join(exprBytes("payload", num(5, 1), num(2, 2), num(3, 2), num(4, 2)), load, is), false},
 		{"behind a limit", join(exprBytes("limit"), load, is), false},
 	} {
-		p, ok := DestinationPort(at(ruleExprs|nested, tt.exprs))
+		p, ok := DestinationPort(at(unix.NFTA_RULE_EXPRESSIONS|nested, tt.exprs))
 		if ok != tt.found || ok && p != 30000 {
 			t.Errorf("%s: got %d, %v", tt.name, p, ok)
 		}

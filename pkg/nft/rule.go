@@ -75,13 +75,13 @@ func DecodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
 	var hook []byte
 	err = EachAttr(b, func(typ uint16, payload []byte) error {
 		switch typ {
-		case chainTable:
+		case unix.NFTA_CHAIN_TABLE:
 			c.Table.Name = word(payload)
-		case chainName:
+		case unix.NFTA_CHAIN_NAME:
 			c.Name = Text(payload)
-		case chainType:
+		case unix.NFTA_CHAIN_TYPE:
 			c.Type = word(payload)
-		case chainHook:
+		case unix.NFTA_CHAIN_HOOK:
 			hook = payload
 		}
 		return nil
@@ -90,8 +90,8 @@ func DecodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
 		return c, false, err
 	}
 	h, err := parseAttrs(hook)
-	num, ok1 := h.Num(hookNum)
-	prio, ok2 := h.Num(hookPriority)
+	num, ok1 := h.Num(unix.NFTA_HOOK_HOOKNUM)
+	prio, ok2 := h.Num(unix.NFTA_HOOK_PRIORITY)
 	c.Hook, c.Priority = num, int32(prio)
 	return c, ok1 && ok2, err
 }
@@ -102,13 +102,13 @@ func DecodeRule(b []byte) (r Rule, err error) {
 	if err != nil {
 		return r, err
 	}
-	if h, _ := a.Get(ruleHandle); len(h) == 8 {
+	if h, _ := a.Get(unix.NFTA_RULE_HANDLE); len(h) == 8 {
 		r.Handle = binary.BigEndian.Uint64(h)
 	}
-	r.Chain = a.Text(ruleChain)
-	data, _ := a.Get(ruleUserdata)
+	r.Chain = a.Text(unix.NFTA_RULE_CHAIN)
+	data, _ := a.Get(unix.NFTA_RULE_USERDATA)
 	r.Comment = comment(data)
-	list, _ := a.Get(ruleExprs)
+	list, _ := a.Get(unix.NFTA_RULE_EXPRESSIONS)
 	n := 0
 	_ = EachAttr(list, func(uint16, []byte) error { n++; return nil })
 	r.Exprs = make([]Expr, 0, n)
@@ -117,8 +117,8 @@ func DecodeRule(b []byte) (r Rule, err error) {
 		if err != nil {
 			return err
 		}
-		data, err := e.Nested(exprData)
-		name, _ := e.Get(exprName)
+		data, err := e.Nested(unix.NFTA_EXPR_DATA)
+		name, _ := e.Get(unix.NFTA_EXPR_NAME)
 		r.Exprs = append(r.Exprs, Expr{Name: word(name), Attrs: data})
 		return err
 	})
@@ -155,12 +155,12 @@ const networkHeader, transportHeader = unix.NFT_PAYLOAD_NETWORK_HEADER, unix.NFT
 // message to have any effect: nothing before the comparison has one.
 func asked(m []byte, base, off, size uint32) (v []byte, ok bool) {
 	const setsSomething = unix.NFTA_META_SREG
-	list, _ := Attrs(m).Get(ruleExprs)
+	list, _ := Attrs(m).Get(unix.NFTA_RULE_EXPRESSIONS)
 	loaded := uint32(0) // the register with the bytes, if they were just loaded
 	stop := errors.New("stop")
 	_ = EachAttr(list, func(_ uint16, elem []byte) error {
-		name, _ := Attrs(elem).Get(exprName)
-		data, _ := Attrs(elem).Get(exprData)
+		name, _ := Attrs(elem).Get(unix.NFTA_EXPR_NAME)
+		data, _ := Attrs(elem).Get(unix.NFTA_EXPR_DATA)
 		e := Attrs(data)
 		was := loaded
 		loaded = 0
@@ -219,15 +219,10 @@ func (r Rule) Target() string {
 		if e.Name != "immediate" {
 			continue
 		}
-		data, err := e.Attrs.Nested(immediateData)
-		if err != nil {
-			continue
-		}
+		data, _ := e.Attrs.Nested(unix.NFTA_IMMEDIATE_DATA)
 		if v, err := DecodeVerdict(data); err == nil && v.Chain != "" {
 			return v.Chain
 		}
 	}
 	return ""
 }
-
-const immediateData = unix.NFTA_IMMEDIATE_DATA

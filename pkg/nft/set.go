@@ -82,11 +82,11 @@ const TypeVerdict = 0xffffff00
 // DecodeSet reads the description of a set of table t.
 func DecodeSet(t Table, b []byte) (Set, error) {
 	a, err := parseAttrs(b)
-	s := Set{Table: t, Name: a.Text(setName)}
-	s.Flags, _ = a.Num(setFlags)
-	n, _ := a.Num(setKeyLen)
+	s := Set{Table: t, Name: a.Text(unix.NFTA_SET_NAME)}
+	s.Flags, _ = a.Num(unix.NFTA_SET_FLAGS)
+	n, _ := a.Num(unix.NFTA_SET_KEY_LEN)
 	s.KeyLen = int(n)
-	typ, isMap := a.Num(setDataType)
+	typ, isMap := a.Num(unix.NFTA_SET_DATA_TYPE)
 	s.Verdicts = isMap && typ == TypeVerdict
 	return s, err
 }
@@ -98,7 +98,7 @@ func DecodeElements(b []byte) ([]Element, error) {
 		return nil, err
 	}
 	var out []Element
-	list, _ := a.Get(elemListElems)
+	list, _ := a.Get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	err = EachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := decodeElement(elem)
 		out = append(out, e)
@@ -112,8 +112,8 @@ func decodeElement(b []byte) (e Element, err error) {
 	if err != nil {
 		return e, err
 	}
-	e.Flags, _ = a.Num(elemFlags)
-	data, _ := a.Get(elemUserdata)
+	e.Flags, _ = a.Num(unix.NFTA_SET_ELEM_FLAGS)
+	data, _ := a.Get(unix.NFTA_SET_ELEM_USERDATA)
 	e.Comment = comment(data)
 	if e.Packets, e.Counted, e.Stateful, err = decodeState(a); err != nil {
 		return e, err
@@ -121,13 +121,13 @@ func decodeElement(b []byte) (e Element, err error) {
 	for _, f := range []struct {
 		typ  uint16
 		into *[]byte
-	}{{elemKey, &e.Key}, {elemKeyEnd, &e.KeyEnd}, {elemData, &e.Data}} {
+	}{{unix.NFTA_SET_ELEM_KEY, &e.Key}, {ElemKeyEnd, &e.KeyEnd}, {unix.NFTA_SET_ELEM_DATA, &e.Data}} {
 		d, err := a.Nested(f.typ)
 		if err != nil {
 			return e, err
 		}
 		*f.into = Value(d)
-		if f.typ == elemData {
+		if f.typ == unix.NFTA_SET_ELEM_DATA {
 			if e.Verdict, err = DecodeVerdict(d); err != nil {
 				return e, err
 			}
@@ -140,14 +140,14 @@ func decodeElement(b []byte) (e Element, err error) {
 func decodeState(elem Attrs) (packets uint64, counted, stateful bool, err error) {
 	const counterPackets = 2
 	_, several := elem.Get(elemExprs)
-	if _, one := elem.Get(elemExpr); !one {
+	if _, one := elem.Get(unix.NFTA_SET_ELEM_EXPR); !one {
 		return 0, false, several, nil
 	}
-	x, err := elem.Nested(elemExpr)
-	if err != nil || x.Text(exprName) != "counter" {
+	x, err := elem.Nested(unix.NFTA_SET_ELEM_EXPR)
+	if err != nil || x.Text(unix.NFTA_EXPR_NAME) != "counter" {
 		return 0, false, true, err
 	}
-	data, err := x.Nested(exprData)
+	data, err := x.Nested(unix.NFTA_EXPR_DATA)
 	if b, _ := data.Get(counterPackets); len(b) == 8 {
 		packets = binary.BigEndian.Uint64(b)
 	}
@@ -157,17 +157,17 @@ func decodeState(elem Attrs) (packets uint64, counted, stateful bool, err error)
 // DecodeVerdict reads the verdict in NFTA_DATA attributes; without one it is
 // Continue.
 func DecodeVerdict(data Attrs) (Verdict, error) {
-	if _, ok := data.Get(dataVerdict); !ok {
+	if _, ok := data.Get(unix.NFTA_DATA_VERDICT); !ok {
 		return Verdict{Code: Continue}, nil
 	}
-	v, err := data.Nested(dataVerdict)
-	code, _ := v.Num(verdictCode)
-	return Verdict{Code: int32(code), Chain: v.Text(verdictChain)}, err
+	v, err := data.Nested(unix.NFTA_DATA_VERDICT)
+	code, _ := v.Num(unix.NFTA_VERDICT_CODE)
+	return Verdict{Code: int32(code), Chain: v.Text(unix.NFTA_VERDICT_CHAIN)}, err
 }
 
 // Value returns the bytes in NFTA_DATA attributes.
 func Value(data Attrs) []byte {
-	b, _ := data.Get(dataValue)
+	b, _ := data.Get(unix.NFTA_DATA_VALUE)
 	return b
 }
 
