@@ -79,7 +79,7 @@ func snapshot() (conflict.Snapshot, error) {
 	s.Local = on.Local
 	holders, err := rules.New(rules.Options{Proc: "/proc", Local: on.Local, Mappings: mappings()}).Holders()
 	for _, h := range holders {
-		s.Rulesets = append(s.Rulesets, conflict.Ruleset{Holder: h.Name, Chains: h.Chains, Source: h.Source})
+		s.Rulesets = append(s.Rulesets, h.Ruleset)
 	}
 	return s, err
 }

@@ -51,7 +51,7 @@ func holders(r *rules.Reader) (string, error) {
 	list, err := r.Holders()
 	var out []string
 	for _, h := range list {
-		line := h.Name + ":"
+		line := h.Holder + ":"
 		for _, c := range h.Chains {
 			line += fmt.Sprintf(" %s/%s/%d", c.Table, c.Name, c.Priority)
 		}

@@ -70,7 +70,7 @@ func TestSteadyBesideChanges(t *testing.T) {
 	n.Do(func() {
 		for range 200 {
 			start := time.Now()
-			err := rules.Steady(5*time.Second, rules.Options{Proc: "/proc"}, func(r *rules.Reader) error {
+			err := rules.Steady(5*time.Second, rules.New(rules.Options{Proc: "/proc"}), func(r *rules.Reader) error {
 				if _, err := r.Holders(); err != nil {
 					return err
 				}
@@ -103,7 +103,7 @@ func TestSteadySeesWhatMoves(t *testing.T) {
 	n.Do(func() {
 		again() // to chain b
 		var seen []int
-		err := rules.Steady(5*time.Second, rules.Options{Proc: "/proc"}, func(r *rules.Reader) error {
+		err := rules.Steady(5*time.Second, rules.New(rules.Options{Proc: "/proc"}), func(r *rules.Reader) error {
 			a, err := r.NFT().Rules(at, "a")
 			switch len(seen) {
 			case 0: // to a, which was read
@@ -141,11 +141,11 @@ func TestSteadyErrors(t *testing.T) {
 			}
 			return errors.Join(err, mine)
 		}
-		if err := rules.Steady(time.Second, rules.Options{Proc: "/proc"}, f); !errors.Is(err, mine) || calls != 3 {
+		if err := rules.Steady(time.Second, rules.New(rules.Options{Proc: "/proc"}), f); !errors.Is(err, mine) || calls != 3 {
 			t.Errorf("%v after %d calls", err, calls)
 		}
 		calls = 0
-		if err := rules.Steady(0, rules.Options{Proc: "/proc"}, f); !errors.Is(err, rules.ErrChanging) || calls != 1 {
+		if err := rules.Steady(0, rules.New(rules.Options{Proc: "/proc"}), f); !errors.Is(err, rules.ErrChanging) || calls != 1 {
 			t.Errorf("without time: %v after %d calls", err, calls)
 		}
 	})

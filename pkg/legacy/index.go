@@ -65,8 +65,8 @@ func (x *indexer) add(at uint32, e entry) (ended bool, err error) {
 	case base:
 		err = x.enter(h, at)
 	case e.next == uint32(len(x.blob)):
-		if x.count != x.info.entries || len(x.base) != len(x.begins) {
-			err = malformed("%d entries and %d base chains, and the header says %d and %d", x.count, len(x.base), x.info.entries, len(x.begins))
+		if x.count != x.info.entries || len(x.drops) != len(x.begins) {
+			err = malformed("%d entries and %d base chains, and the header says %d and %d", x.count, len(x.drops), x.info.entries, len(x.begins))
 		}
 		return true, err
 	case name == "":
@@ -92,7 +92,7 @@ func (x *indexer) enter(hook, at uint32) error {
 	if err == nil && v.Code != nft.Accept && v.Code != nft.Drop {
 		err = malformed("chain %q has the policy %d", c.Name, v.Code)
 	}
-	x.base, x.drops[c.Name] = append(x.base, c), v.Code == nft.Drop
+	x.drops[c.Name] = v.Code == nft.Drop
 	return err
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"slices"
 
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -78,7 +77,6 @@ type Table struct {
 	name   nft.Table
 	layout layout
 	blob   []byte
-	base   []nft.Chain
 	drops  map[string]bool
 	chains map[string]span
 	order  []string
@@ -90,16 +88,21 @@ type Table struct {
 // A span is where the entries of a chain are, without its policy or last RETURN.
 type span struct{ from, to uint32 }
 
-// Decode reads the answer to EntriesRequest. It finds the chains and no more.
-func Decode(name nft.Table, i Info, answer []byte) (*Table, error) {
-	t, err := decode(name, i, answer)
+// Decode reads the answers to InfoRequest and EntriesRequest. It finds the chains and no
+// more.
+func Decode(name nft.Table, info, entries []byte) (*Table, error) {
+	t, err := decode(name, info, entries)
 	if err != nil {
 		return nil, fmt.Errorf("could not decode iptables-legacy table %s: %w", name, err)
 	}
 	return t, nil
 }
 
-func decode(name nft.Table, i Info, answer []byte) (*Table, error) {
+func decode(name nft.Table, info, answer []byte) (*Table, error) {
+	i, err := DecodeInfo(info)
+	if err != nil {
+		return nil, err
+	}
 	if want := EntriesHeader + int(i.Size); len(answer) != want {
 		return nil, malformed("the kernel answered with %d bytes instead of %d", len(answer), want)
 	}
@@ -125,14 +128,11 @@ func Base(t nft.Table, hook uint32) nft.Chain {
 	return c
 }
 
-// Base lists the base chains.
-func (t *Table) Base() []nft.Chain { return slices.Clone(t.base) }
-
 // Drops reports whether the policy of a base chain is DROP.
 func (t *Table) Drops(chain string) bool { return t.drops[chain] }
 
 // Chains lists the names of all chains.
-func (t *Table) Chains() []string { return slices.Clone(t.order) }
+func (t *Table) Chains() []string { return t.order }
 
 // Rules returns the rules of a chain, with their numbers as handles. A chain that is not
 // there is fs.ErrNotExist.

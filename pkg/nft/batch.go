@@ -69,11 +69,13 @@ func Request(typ, flags uint16, family uint8, a Attrs) []byte {
 	return appendMessage(nil, unix.NFNL_SUBSYS_NFTABLES<<8|typ, flags, 0, family, 0, a)
 }
 
+// NfgenmsgLen is the size of struct nfgenmsg.
+const NfgenmsgLen = 4
+
 // appendMessage appends a netlink header, struct nfgenmsg, whose last field is in
 // network order, and attributes.
 func appendMessage(b []byte, typ, flags uint16, seq uint32, family uint8, res uint16, a Attrs) []byte {
-	const nfgenmsgLen = 4
-	b = binary.NativeEndian.AppendUint32(b, uint32(unix.NLMSG_HDRLEN+nfgenmsgLen+len(a)))
+	b = binary.NativeEndian.AppendUint32(b, uint32(unix.NLMSG_HDRLEN+NfgenmsgLen+len(a)))
 	b = binary.NativeEndian.AppendUint16(b, typ)
 	b = binary.NativeEndian.AppendUint16(b, flags|unix.NLM_F_REQUEST)
 	b = binary.NativeEndian.AppendUint32(b, seq)

@@ -3,53 +3,32 @@
 package nftconn
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// BaseChains lists the base chains of all tables at the hooks where a
-// destination can be translated: those of type nat, and of type filter at
-// prerouting, where tproxy is possible. They come in the order of priorities.
-func (r *Reader) BaseChains() ([]nft.Chain, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	return r.base, nil
+// Chains lists base chains of all tables: base are those at the hooks where a destination
+// can be translated, of type nat, and of type filter at prerouting, where tproxy is
+// possible; forward are those that forwarded packets pass. They come in the order of
+// priorities.
+func (r *Reader) Chains() (base, forward []nft.Chain, err error) {
+	err = r.list()
+	return r.base, r.forward, err
 }
 
-// ForwardChains lists the base chains that forwarded packets pass.
-func (r *Reader) ForwardChains() ([]nft.Chain, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	return r.forward, nil
-}
-
-// Drops reports whether the policy of one of ForwardChains is drop.
+// Drops reports whether the policy of a forward chain is drop.
 func (r *Reader) Drops(c nft.Chain) bool { return r.drops[c] }
 
 // Names lists the names of a table's base chains and of those that Wanted tells.
 func (r *Reader) Names(t nft.Table) ([]string, error) {
-	if err := r.list(); err != nil {
-		return nil, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	r.heard("names "+t.String(), r.names[t], nil)
-	return r.names[t], nil
-}
-
-// Has reports whether a table has a chain, which is a base chain or one that Wanted tells.
-func (r *Reader) Has(t nft.Table, chain string) (bool, error) {
-	if err := r.list(); err != nil {
-		return false, fmt.Errorf("could not read the nftables chains: %w", err)
-	}
-	has := slices.Contains(r.names[t], chain)
-	r.heard("chain "+t.String()+" "+chain, has, nil)
-	return has, nil
+	err := r.list()
+	r.heard("names "+t.String(), r.names[t], err)
+	return r.names[t], err
 }
 
 // TakeChains lets r know the chains that another Reader has listed, if it has. They must be
@@ -66,15 +45,17 @@ func (r *Reader) list() error {
 	}
 	err := r.listAll()
 	r.heard("base chains", r.base, err)
-	r.heard("forward chains", r.forward, err)
-	return err
+	if r.heard("forward chains", r.forward, err); err != nil {
+		return fmt.Errorf("could not read the nftables chains: %w", err)
+	}
+	return nil
 }
 
 func (r *Reader) listAll() error {
 	r.base, r.forward, r.drops = nil, nil, map[nft.Chain]bool{}
 	names := map[nft.Table][]string{}
 	for _, f := range []uint8{nft.Inet, nft.IPv4, nft.IPv6} {
-		msgs, err := r.conn.hear(request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f), r.wanted)
+		msgs, err := r.conn.hear(nft.Request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f, nil), r.wanted)
 		if absent(err) {
 			continue
 		}
@@ -92,15 +73,16 @@ func (r *Reader) listAll() error {
 			}
 		}
 	}
-	sort.SliceStable(r.base, func(i, j int) bool { return r.base[i].Priority < r.base[j].Priority })
+	slices.SortStableFunc(r.base, func(a, b nft.Chain) int { return cmp.Compare(a.Priority, b.Priority) })
 	r.names = names
 	return nil
 }
 
-// wanted keeps base chains, and of the others those that Names is about.
-func (r *Reader) wanted(m []byte) (bool, error) {
+// wanted keeps base chains, and of the others those that Names is about; and what is cut
+// off, for somebody to notice.
+func (r *Reader) wanted(m []byte) bool {
 	if r.Wanted == nil {
-		return true, nil
+		return true
 	}
 	var name []byte
 	base := false
@@ -113,7 +95,7 @@ func (r *Reader) wanted(m []byte) (bool, error) {
 		}
 		return nil
 	})
-	return base || r.Wanted(nft.Text(name)), err
+	return base || err != nil || r.Wanted(nft.Text(name))
 }
 
 func (r *Reader) listBase(c nft.Chain, m []byte) {

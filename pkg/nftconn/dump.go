@@ -8,7 +8,6 @@ import (
 	"errors"
 	"runtime"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/nft"
@@ -24,15 +23,6 @@ const (
 // maxTries is how often an interrupted dump is asked for again before it is an
 // error.
 const maxTries = 5
-
-func request(msg, flags int, family uint8, attrs ...*nl.RtAttr) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|msg, flags)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
-	for _, a := range attrs {
-		req.AddData(a)
-	}
-	return req
-}
 
 // A Conn is one socket for any number of requests, one after the other: opening,
 // binding and closing one costs more than most answers. It must not be shared.
@@ -71,13 +61,25 @@ func (c *Conn) close() {
 }
 
 // ask sends a request and returns the answers' attributes.
-func (c *Conn) ask(msg, flags int, family uint8, attrs ...*nl.RtAttr) ([][]byte, error) {
-	return c.hear(request(msg, flags, family, attrs...), all)
+func (c *Conn) ask(msg, flags uint16, family uint8, a nft.Attrs) ([][]byte, error) {
+	return c.hear(nft.Request(msg, flags, family, a), all)
+}
+
+// one asks for what there is at most once.
+func (c *Conn) one(msg uint16, family uint8, a nft.Attrs) (m []byte, there bool, err error) {
+	msgs, err := c.ask(msg, unix.NLM_F_ACK, family, a)
+	switch {
+	case errors.Is(err, unix.ENOENT), err == nil && len(msgs) == 0:
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	return msgs[0], true, nil
 }
 
 // hear sends a request and returns the messages that keep wants, in buffers of
 // their own.
-func (c *Conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
+func (c *Conn) hear(req []byte, keep func(m []byte) bool) (told [][]byte, err error) {
 	err = again(func() error {
 		told, err = c.once(req, keep)
 		return err
@@ -86,18 +88,22 @@ func (c *Conn) hear(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (
 }
 
 // once is hear without another try.
-func (c *Conn) once(req *nl.NetlinkRequest, keep func(m []byte) (bool, error)) (told [][]byte, err error) {
-	err = c.whole(req, func(m []byte) error {
-		ok, err := keep(m)
-		if ok {
+func (c *Conn) once(req []byte, keep func(m []byte) bool) (told [][]byte, err error) {
+	whole, err := c.talk(req, manyReads, func(m []byte) error {
+		if keep(m) {
 			told = append(told, bytes.Clone(m))
 		}
-		return err
+		return nil
 	})
+	if err == nil && !whole {
+		err = errEndless
+	}
 	return told, err
 }
 
-func all([]byte) (bool, error) { return true, nil }
+var errEndless = errors.New("the list of the kernel does not end")
+
+func all([]byte) bool { return true }
 
 // again repeats a dump that was interrupted by a change.
 func again(f func() error) (err error) {
@@ -109,18 +115,9 @@ func again(f func() error) (err error) {
 	return err
 }
 
-func (c *Conn) whole(req *nl.NetlinkRequest, f func(m []byte) error) error {
-	whole, err := c.talk(req, manyReads, f)
-	if err == nil && !whole {
-		err = errors.New("the list of the kernel does not end")
-	}
-	return err
-}
-
 // talk sends a request that ends with an acknowledgement or as a dump, and reads at
-// most limit times. The library's own Execute would drain the rest, and copies
-// everything twice. An interrupted dump is EINTR.
-func (c *Conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (whole bool, err error) {
+// most limit times. An interrupted dump is EINTR.
+func (c *Conn) talk(req []byte, limit int, f func(m []byte) error) (whole bool, err error) {
 	if err := c.open(); err != nil {
 		return false, err
 	}
@@ -130,7 +127,7 @@ func (c *Conn) talk(req *nl.NetlinkRequest, limit int, f func(m []byte) error) (
 			c.close()
 		}
 	}()
-	if err := unix.Sendto(c.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(c.fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return false, err
 	}
 	if c.buf == nil {
@@ -168,10 +165,10 @@ func messages(b []byte, f func(m []byte) error) (done bool, err error) {
 			return false, unix.EINTR
 		case typ == unix.NLMSG_DONE || typ == unix.NLMSG_ERROR:
 			return true, doneError(data)
-		case len(data) < nl.SizeofNfgenmsg:
+		case len(data) < nft.NfgenmsgLen:
 			return false, nft.ErrCutOff
 		}
-		if err := f(data[nl.SizeofNfgenmsg:]); err != nil {
+		if err := f(data[nft.NfgenmsgLen:]); err != nil {
 			return false, err
 		}
 		b = b[min(len(b), (n+3)&^3):]

@@ -17,7 +17,7 @@ func TestAnswerLongerThanTheBuffer(t *testing.T) {
 	c := Open()
 	c.buf = make([]byte, 24)
 	const getGen = 16
-	out, err := c.ask(getGen, unix.NLM_F_ACK, 0)
+	out, err := c.ask(getGen, unix.NLM_F_ACK, 0, nil)
 	if err == nil || os.Geteuid() == 0 && !errors.Is(err, nft.ErrCutOff) {
 		t.Errorf("got %v, %v", out, err)
 	}

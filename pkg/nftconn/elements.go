@@ -27,15 +27,15 @@ func (r *Reader) Elements(s nft.Set) (elems []nft.Element, whole bool, err error
 func (r *Reader) AllElements(s nft.Set) ([]nft.Element, error) {
 	elems, whole, err := r.elements(s, manyReads)
 	if err == nil && !whole {
-		err = fmt.Errorf("could not read nftables set %s %s: the list of the kernel does not end", s.Table, s.Name)
+		err = fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, errEndless)
 	}
 	return elems, err
 }
 
 func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, whole bool, err error) {
+	req := nft.Request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.Table.Family, inSet(s))
 	err = again(func() error {
 		elems = nil
-		req := request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.Table.Family, attrText(unix.NFTA_SET_ELEM_LIST_TABLE, s.Table.Name), attrText(unix.NFTA_SET_ELEM_LIST_SET, s.Name))
 		whole, err = r.conn.talk(req, limit, func(m []byte) error {
 			es, err := nft.DecodeElements(bytes.Clone(m))
 			elems = append(elems, es...)

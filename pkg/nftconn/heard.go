@@ -4,6 +4,7 @@ package nftconn
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/nft"
@@ -41,19 +42,8 @@ func same(a, b any) bool {
 	case []nft.Element:
 		y, ok := b.([]nft.Element)
 		return ok && slices.EqualFunc(x, y, sameElement)
-	case []nft.Chain:
-		y, ok := b.([]nft.Chain)
-		return ok && slices.Equal(x, y)
-	case []nft.Set:
-		y, ok := b.([]nft.Set)
-		return ok && slices.Equal(x, y)
-	case []string:
-		y, ok := b.([]string)
-		return ok && slices.Equal(x, y)
-	case nil, string, bool, uint32, nft.Chain, nft.Set:
-		return a == b
 	}
-	return false
+	return reflect.DeepEqual(a, b)
 }
 
 func sameRule(a, b nft.Rule) bool {
@@ -66,6 +56,6 @@ func sameRule(a, b nft.Rule) bool {
 func counts(expr string) bool { return expr == "counter" || expr == "quota" || expr == "last" }
 
 func sameElement(a, b nft.Element) bool {
-	return bytes.Equal(a.Key, b.Key) && bytes.Equal(a.KeyEnd, b.KeyEnd) && bytes.Equal(a.Data, b.Data) && a.Flags == b.Flags &&
-		a.Verdict == b.Verdict && a.Comment == b.Comment && a.Stateful == b.Stateful
+	a.Packets = b.Packets
+	return reflect.DeepEqual(a, b)
 }

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/nft"
@@ -16,8 +16,6 @@ import (
 // A Reader asks the nf_tables of the calling thread's network namespace. What it
 // was told it remembers: it lives as long as one decision.
 type Reader struct {
-	rules map[string][]nft.Rule
-	sets  map[string]nft.Set
 	// base and names are all chains, once they were listed.
 	base []nft.Chain
 	// forward are the base chains at that hook; drops tells those with that policy.
@@ -52,11 +50,11 @@ func NewReader() *Reader {
 
 // Reader returns a Reader that knows nothing yet and asks over c.
 func (c *Conn) Reader() *Reader {
-	return &Reader{rules: map[string][]nft.Rule{}, sets: map[string]nft.Set{}, conn: c, answers: map[string]any{}}
+	return &Reader{conn: c, ahead: map[string]chan answer{}, answers: map[string]any{}}
 }
 
-func rulesOf(t nft.Table, chain string) *nl.NetlinkRequest {
-	return request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, attrText(unix.NFTA_RULE_TABLE, t.Name), attrText(unix.NFTA_RULE_CHAIN, chain))
+func rulesOf(t nft.Table, chain string) []byte {
+	return nft.Request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, nft.Attrs{}.WithText(unix.NFTA_RULE_TABLE, t.Name).WithText(unix.NFTA_RULE_CHAIN, chain))
 }
 
 // Ahead begins to read a chain, for Rules to find it done. The socket is of the calling
@@ -64,9 +62,6 @@ func rulesOf(t nft.Table, chain string) *nl.NetlinkRequest {
 func (r *Reader) Ahead(t nft.Table, chain string) {
 	req := rulesOf(t, chain)
 	c := make(chan answer, 1)
-	if r.ahead == nil {
-		r.ahead = map[string]chan answer{}
-	}
 	r.ahead[t.String()+" "+chain] = c
 	own := Open()
 	if err := own.open(); err != nil {
@@ -82,14 +77,13 @@ func (r *Reader) Ahead(t nft.Table, chain string) {
 // Rules lists the rules of one chain.
 func (r *Reader) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 	key := t.String() + " " + chain
-	if rules, ok := r.rules[key]; ok {
+	if rules, ok := r.answers["rules "+key].([]nft.Rule); ok {
 		return rules, nil
 	}
 	rules, err := r.readRules(t, chain, key)
 	if r.heard("rules "+key, rules, err); err != nil {
 		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
 	}
-	r.rules[key] = rules
 	return rules, nil
 }
 
@@ -98,18 +92,7 @@ func (r *Reader) readRules(t nft.Table, chain, key string) ([]nft.Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := make([]nft.Rule, 0, len(msgs))
-	for _, m := range msgs {
-		if r.elsewhere(m) {
-			continue
-		}
-		ru, err := nft.DecodeRule(m)
-		if err != nil {
-			return nil, err
-		}
-		rules = append(rules, ru)
-	}
-	return rules, nil
+	return decoded(slices.DeleteFunc(msgs, r.elsewhere), nft.DecodeRule)
 }
 
 // messages takes what Ahead has read, or asks.
@@ -133,43 +116,39 @@ func (r *Reader) elsewhere(m []byte) bool {
 }
 
 // concerning keeps the rules of a table that concern somebody.
-func (r *Reader) concerning(t nft.Table) func(m []byte) (bool, error) {
+func (r *Reader) concerning(t nft.Table) func(m []byte) bool {
 	if r.Concerns == nil || t.Family == nft.Inet {
 		return all
 	}
-	return func(m []byte) (bool, error) {
+	return func(m []byte) bool {
 		dst, ok := nft.Destination(m, t.Family == nft.IPv6)
-		return !ok || r.Concerns(dst), nil
+		return !ok || r.Concerns(dst)
 	}
 }
 
 // Set describes a set.
 func (r *Reader) Set(t nft.Table, name string) (nft.Set, error) {
 	key := t.String() + " " + name
-	if s, ok := r.sets[key]; ok {
+	if s, ok := r.answers["set "+key].(nft.Set); ok {
 		return s, nil
 	}
 	s, err := r.readSet(t, name)
 	if r.heard("set "+key, s, err); err != nil {
 		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
 	}
-	r.sets[key] = s
 	return s, nil
 }
 
 func (r *Reader) readSet(t nft.Table, name string) (nft.Set, error) {
-	msgs, err := r.conn.hear(request(unix.NFT_MSG_GETSET, unix.NLM_F_ACK, t.Family, attrText(unix.NFTA_SET_TABLE, t.Name), attrText(unix.NFTA_SET_NAME, name)), all)
-	if err == nil && len(msgs) == 0 {
+	m, there, err := r.conn.one(unix.NFT_MSG_GETSET, t.Family, nft.Attrs{}.WithText(unix.NFTA_SET_TABLE, t.Name).WithText(unix.NFTA_SET_NAME, name))
+	if err == nil && !there {
 		err = unix.ENOENT
 	}
 	if err != nil {
 		return nft.Set{}, err
 	}
-	return nft.DecodeSet(t, msgs[0])
+	return nft.DecodeSet(t, m)
 }
-
-// elemKeyEnd is NFTA_SET_ELEM_KEY_END.
-const elemKeyEnd = 10
 
 // Lookup asks for the one element that key falls on. The kernel compares; no
 // other element is sent.
@@ -184,55 +163,45 @@ func (r *Reader) Lookup(s nft.Set, key []byte) (nft.Element, bool, error) {
 }
 
 func (r *Reader) lookup(s nft.Set, key []byte) (nft.Element, bool, error) {
-	k := nl.NewRtAttr(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, nil)
-	k.AddRtAttr(unix.NFTA_DATA_VALUE, key)
-	elem := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
-	elem.AddChild(k)
+	value := nft.Attrs{}.With(unix.NFTA_DATA_VALUE, key)
+	elem := nft.Attrs{}.Nest(unix.NFTA_SET_ELEM_KEY, value)
 	if s.Flags&nft.SetConcat != 0 && s.Flags&nft.SetInterval != 0 {
-		end := nl.NewRtAttr(elemKeyEnd|unix.NLA_F_NESTED, nil)
-		end.AddRtAttr(unix.NFTA_DATA_VALUE, key)
-		elem.AddChild(end)
+		elem = elem.Nest(nft.ElemKeyEnd, value)
 	}
 	e, ok, err := r.element(s, elem)
 	if ok || err != nil {
 		return e, ok, err
 	}
 	// Older kernels and most kinds of sets answer EINVAL here.
-	all := nl.NewRtAttr(1|unix.NLA_F_NESTED, nil)
-	all.AddRtAttr(unix.NFTA_SET_ELEM_FLAGS, []byte{0, 0, 0, nft.ElemCatchAll})
-	e, ok, err = r.element(s, all)
+	e, ok, err = r.element(s, nft.Attrs{}.WithNum(unix.NFTA_SET_ELEM_FLAGS, nft.ElemCatchAll))
 	if errors.Is(err, unix.EINVAL) {
 		err = nil
 	}
 	return e, ok, err
 }
 
-func (r *Reader) element(s nft.Set, elem *nl.RtAttr) (nft.Element, bool, error) {
-	list := nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, nil)
-	list.AddChild(elem)
-	msgs, err := r.conn.ask(unix.NFT_MSG_GETSETELEM, unix.NLM_F_ACK, s.Table.Family, attrText(unix.NFTA_SET_ELEM_LIST_TABLE, s.Table.Name), attrText(unix.NFTA_SET_ELEM_LIST_SET, s.Name), list)
-	if errors.Is(err, unix.ENOENT) {
-		return nft.Element{}, false, nil
+func inSet(s nft.Set) nft.Attrs {
+	return nft.Attrs{}.WithText(unix.NFTA_SET_ELEM_LIST_TABLE, s.Table.Name).WithText(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+}
+
+func (r *Reader) element(s nft.Set, elem nft.Attrs) (nft.Element, bool, error) {
+	list := nft.Attrs{}.Nest(unix.NFTA_LIST_ELEM, elem)
+	m, there, err := r.conn.one(unix.NFT_MSG_GETSETELEM, s.Table.Family, inSet(s).Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, list))
+	var found []nft.Element
+	if there {
+		found, err = nft.DecodeElements(m)
 	}
 	if err != nil {
 		return nft.Element{}, false, fmt.Errorf("could not look up an element of nftables set %s %s: %w", s.Table, s.Name, err)
 	}
-	for _, m := range msgs {
-		es, err := nft.DecodeElements(m)
-		if err != nil {
-			return nft.Element{}, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
-		}
-		if len(es) > 0 {
-			return es[0], true, nil
-		}
+	if len(found) == 0 {
+		return nft.Element{}, false, nil
 	}
-	return nft.Element{}, false, nil
+	return found[0], true, nil
 }
 
 // absent reports whether the kernel has no nf_tables (nfnetlink_rcv_msg answers
-// EINVAL for a unix.NFNL_SUBSYS_NFTABLEStem it does not know).
+// EINVAL for a subsystem that it does not know).
 func absent(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }
-
-func attrText(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,15 +20,12 @@ var ErrNoKernel = errors.New("the kernel lacks what nftables mappings need")
 // Supported returns nil if the kernel has nf_tables with intervals in
 // concatenated keys (Linux 5.6; nat in inet tables is older) and elements that
 // count (5.7).
-func Supported() error { return Open().Supported() }
-
-// Supported is Supported over c.
 func (c *Conn) Supported() error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("could not read the version of the kernel: %w", err)
 	}
-	_, err := c.ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet)
+	_, err := c.ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet, nil)
 	return enough(unix.ByteSliceToString(u.Release[:]), err)
 }
 
@@ -49,14 +44,9 @@ func enough(release string, err error) error {
 }
 
 func atLeast(release string, major, minor int) bool {
-	f := strings.SplitN(release, ".", 3)
-	if len(f) < 2 {
-		return false
-	}
-	digits, _, _ := strings.Cut(f[1], "-")
-	a, err1 := strconv.Atoi(f[0])
-	b, err2 := strconv.Atoi(digits)
-	return err1 == nil && err2 == nil && (a > major || a == major && b >= minor)
+	var a, b int
+	n, _ := fmt.Sscanf(release, "%d.%d", &a, &b)
+	return n == 2 && (a > major || a == major && b >= minor)
 }
 
 // ErrNoTool means that nft is needed and not installed.

@@ -25,7 +25,7 @@ func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mappi
 		r.TakeChains(n.backends.now)
 	}
 	print := n.printer(wait)
-	return rules.Continue(wait, r, func(r *rules.Reader) error {
+	return rules.Steady(wait, r, func(r *rules.Reader) error {
 		snap, err := n.snapshot(on, ms, r)
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func (n *Node) snapshot(on *host.Addressing, ms []hostport.Mapping, r *rules.Rea
 	}
 	holders, err := r.Holders()
 	for _, h := range holders {
-		snap.Rulesets = append(snap.Rulesets, conflict.Ruleset{Holder: h.Name, Chains: h.Chains, Source: h.Source})
+		snap.Rulesets = append(snap.Rulesets, h.Ruleset)
 	}
 	return snap, err
 }

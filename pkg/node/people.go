@@ -85,7 +85,7 @@ func (n *Node) Filters(*host.Addressing) ([]inspect.Filter, error) {
 			for _, f := range hostport.Families() {
 				if conflict.Carries(c.Table, f) {
 					w := walk.New(h.Source, c.Table, f, walk.Options{Sets: host.Sets{}})
-					out = append(out, inspect.Filter{Walker: w, Chain: c.Name, Drops: drops, Where: where(h.Name, c.Table), Family: f})
+					out = append(out, inspect.Filter{Walker: w, Chain: c.Name, Drops: drops, Where: where(h.Holder, c.Table), Family: f})
 				}
 			}
 		}
@@ -95,7 +95,7 @@ func (n *Node) Filters(*host.Addressing) ([]inspect.Filter, error) {
 
 // where names a table as people do.
 func where(holder string, t nft.Table) string {
-	if holder == rules.IptablesLegacy {
+	if holder == conflict.Legacy {
 		return "iptables-legacy table " + t.Name
 	}
 	return fmt.Sprintf("nftables table %s", t)

@@ -172,6 +172,6 @@ func (n *Node) Ready(name string) error {
 		}
 		return nil
 	}
-	_, err := n.conn.Reader().BaseChains()
+	_, _, err := n.conn.Reader().Chains()
 	return err
 }

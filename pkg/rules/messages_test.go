@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/golden"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -20,14 +19,14 @@ func TestMessages(t *testing.T) {
 	r := &Reader{o: Options{Proc: t.TempDir()}}
 	_, err := r.Rules(Legacy, nat, "PREROUTING")
 	m.AddError("109", err)
-	_, err = legacySource{r, hostport.IPv4}.Set(nat, "ports4")
+	_, err = legacySource{r}.Set(nat, "ports4")
 	m.AddError("109", err)
 	golden.Starve(t, func() { _, err = readLegacy(nat) })
 	m.AddError("109", err)
 	m.AddError("109", answerOfAnotherSize(t))
 	m.Section("rules that change whenever they are read; the plugin adds what to do")
 	netns(t).Do(func() {
-		err = Steady(time.Millisecond, Options{Proc: "/proc"}, func(*Reader) error { return unix.EINTR })
+		err = Steady(time.Millisecond, New(Options{Proc: "/proc"}), func(*Reader) error { return unix.EINTR })
 	})
 	m.AddError("11", err)
 	m.Check(*update)

@@ -52,7 +52,6 @@ type Reader struct {
 	failed     error
 	// tables are those of iptables-legacy that exist, nil for one that was not read yet.
 	tables map[nft.Table]*legacy.Table
-	names  map[hostport.Family][]string
 }
 
 // New begins a reading. With mappings it reads kube-proxy's big chains already, while the
@@ -62,7 +61,7 @@ func New(o Options) *Reader {
 	if o.Conn == nil {
 		o.Conn = nftconn.Open()
 	}
-	r := &Reader{o: o, nft: o.Conn.Reader(), tables: map[nft.Table]*legacy.Table{}}
+	r := &Reader{o: o, nft: o.Conn.Reader()}
 	r.generation, r.failed = r.nft.Generation()
 	r.nft.Wanted = func(chain string) bool { return chain == kubeHint || o.Chain == nil || o.Chain(chain) }
 	if len(o.Mappings) == 0 {
@@ -89,49 +88,48 @@ func (r *Reader) TakeChains(o *Reader) {
 // NFT reads nf_tables.
 func (r *Reader) NFT() *nftconn.Reader { return r.nft }
 
-// legacyNames are the tables of iptables-legacy that exist, in both families.
-func (r *Reader) legacyNames() (map[hostport.Family][]string, error) {
-	if r.names != nil {
-		return r.names, nil
+// legacyTables are the tables of iptables-legacy that exist, as Reader has them.
+func (r *Reader) legacyTables() (map[nft.Table]*legacy.Table, error) {
+	if r.tables != nil {
+		return r.tables, nil
 	}
-	names := map[hostport.Family][]string{}
+	tables := map[nft.Table]*legacy.Table{}
 	for _, f := range hostport.Families() {
-		list, err := legacyTables(r.o.Proc, f)
+		names, err := legacyNames(r.o.Proc, f)
 		if err != nil {
 			return nil, err
 		}
-		names[f] = list
+		for _, name := range names {
+			tables[nft.Table{Family: f.NFProto(), Name: name}] = nil
+		}
 	}
-	r.names = names
-	return names, nil
+	r.tables = tables
+	return tables, nil
 }
 
 // legacyTable reads a table of iptables-legacy, nil if it does not exist.
-func (r *Reader) legacyTable(f hostport.Family, name string) (*legacy.Table, error) {
-	names, err := r.legacyNames()
-	if err != nil || !slices.Contains(names[f], name) {
-		return nil, err
+func (r *Reader) legacyTable(at nft.Table) (*legacy.Table, error) {
+	tables, err := r.legacyTables()
+	t, exists := tables[at]
+	if err != nil || !exists || t != nil {
+		return t, err
 	}
-	at := nft.Table{Family: f.NFProto(), Name: name}
-	if t := r.tables[at]; t != nil {
-		return t, nil
-	}
-	t, err := readLegacy(at)
-	if err != nil {
+	if t, err = readLegacy(at); err != nil {
 		return nil, err
 	}
 	t.Concerns = r.nft.Concerns
-	r.tables[at] = t
+	tables[at] = t
 	return t, nil
 }
 
 // Chains lists the names of chains of a table of iptables; none if there is no such table.
 // Of those of nf_tables it knows the ones that Options.Chain tells, and base chains.
 func (r *Reader) Chains(flavour string, f hostport.Family, table string) ([]string, error) {
+	at := nft.Table{Family: f.NFProto(), Name: table}
 	if flavour == NFT {
-		return r.nft.Names(nft.Table{Family: f.NFProto(), Name: table})
+		return r.nft.Names(at)
 	}
-	t, err := r.legacyTable(f, table)
+	t, err := r.legacyTable(at)
 	if t == nil || err != nil {
 		return nil, err
 	}
@@ -145,11 +143,7 @@ func (r *Reader) Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, e
 	if flavour == NFT {
 		return r.nft.Rules(t, chain)
 	}
-	f := hostport.IPv4
-	if t.Family == nft.IPv6 {
-		f = hostport.IPv6
-	}
-	table, err := r.legacyTable(f, t.Name)
+	table, err := r.legacyTable(t)
 	if err == nil && table == nil {
 		err = fmt.Errorf("iptables-legacy has no table %s: %w", t, fs.ErrNotExist)
 	}
@@ -161,14 +155,16 @@ func (r *Reader) Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, e
 
 // Present reports whether a flavour of iptables has rules of a family, or empty tables.
 // No table is made: asking iptables-legacy would.
-func (r *Reader) Present(flavour string, f hostport.Family) (bool, error) {
-	tables := []string{"nat", "filter", "mangle"}
-	if flavour == Legacy {
-		names, err := r.legacyNames()
-		return slices.ContainsFunc(names[f], func(n string) bool { return slices.Contains(tables, n) }), err
-	}
-	for _, name := range tables {
-		_, there, err := r.nft.TableFlags(nft.Table{Family: f.NFProto(), Name: name})
+func (r *Reader) Present(flavour string, f hostport.Family) (there bool, err error) {
+	for _, name := range []string{"nat", "filter", "mangle"} {
+		at := nft.Table{Family: f.NFProto(), Name: name}
+		if flavour == NFT {
+			_, there, err = r.nft.TableFlags(at)
+		} else {
+			var tables map[nft.Table]*legacy.Table
+			tables, err = r.legacyTables()
+			_, there = tables[at]
+		}
 		if there || err != nil {
 			return there, err
 		}
@@ -185,28 +181,24 @@ func (r *Reader) Proxies() (kubeProxy, hint []string, err error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			if jumps && !slices.Contains(kubeProxy, flavour) {
+			if jumps {
 				kubeProxy = append(kubeProxy, flavour)
 			}
 			has, err := r.has(flavour, f, "mangle", kubeHint)
 			if err != nil {
 				return nil, nil, err
 			}
-			if has && !slices.Contains(hint, flavour) {
+			if has {
 				hint = append(hint, flavour)
 			}
 		}
 	}
-	return kubeProxy, hint, nil
+	return slices.Compact(kubeProxy), slices.Compact(hint), nil
 }
 
 func (r *Reader) has(flavour string, f hostport.Family, table, chain string) (bool, error) {
-	at := nft.Table{Family: f.NFProto(), Name: table}
-	if flavour == NFT {
-		return r.nft.Has(at, chain)
-	}
-	t, err := r.legacyTable(f, table)
-	return t != nil && slices.Contains(t.Chains(), chain), err
+	names, err := r.Chains(flavour, f, table)
+	return slices.Contains(names, chain), err
 }
 
 // jumps reports whether kube-proxy's chain is entered from where packets to the node come.

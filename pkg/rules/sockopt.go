@@ -28,9 +28,9 @@ const (
 // kernel hands out a table as it is at one moment, so no more is needed.
 const maxTries = 100
 
-// legacyTables are the names of the tables of iptables-legacy that exist. Asking for
+// legacyNames are the names of the tables of iptables-legacy that exist. Asking for
 // another one would make it. The file is missing if the kernel has no ip_tables.
-func legacyTables(proc string, f hostport.Family) ([]string, error) {
+func legacyNames(proc string, f hostport.Family) ([]string, error) {
 	name := map[hostport.Family]string{hostport.IPv4: "ip_tables_names", hostport.IPv6: "ip6_tables_names"}[f]
 	b, err := os.ReadFile(filepath.Join(proc, "thread-self/net", name))
 	if errors.Is(err, os.ErrNotExist) {
@@ -45,14 +45,10 @@ func legacyTables(proc string, f hostport.Family) ([]string, error) {
 // readLegacy reads a table of iptables-legacy in the calling thread's network namespace.
 func readLegacy(t nft.Table) (*legacy.Table, error) {
 	info, entries, err := askLegacy(t)
-	var i legacy.Info
-	if err == nil {
-		i, err = legacy.DecodeInfo(info)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read iptables-legacy table %s: %w", t, err)
 	}
-	return legacy.Decode(t, i, entries)
+	return legacy.Decode(t, info, entries)
 }
 
 // askLegacy asks for the size of a table, then for its entries. EAGAIN means that the size

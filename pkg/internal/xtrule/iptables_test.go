@@ -13,10 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/rules"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // script is table nat with rules, one a line, in chain PREROUTING.
@@ -70,7 +72,7 @@ func TestWrittenAsIptables(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for flavour, holder := range map[string]string{rules.NFT: rules.Nftables, rules.Legacy: rules.IptablesLegacy} {
+			for flavour, holder := range map[string]string{rules.NFT: conflict.Nftables, rules.Legacy: conflict.Legacy} {
 				t.Run(flavour+" "+f.String()+" "+name, func(t *testing.T) {
 					n.Feed(text, map[hostport.Family]string{hostport.IPv4: "iptables-", hostport.IPv6: "ip6tables-"}[f]+flavour+"-restore")
 					n.Do(func() {
@@ -83,14 +85,14 @@ func TestWrittenAsIptables(t *testing.T) {
 	}
 }
 
-func source(t *testing.T, r *rules.Reader, holder string) rules.Source {
+func source(t *testing.T, r *rules.Reader, holder string) walk.Source {
 	t.Helper()
 	holders, err := r.Holders()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range holders {
-		if h.Name == holder {
+		if h.Holder == holder {
 			return h.Source
 		}
 	}
@@ -118,7 +120,7 @@ func saved(t *testing.T, f hostport.Family) map[string]string {
 }
 
 // compare expects the rules of all tables in got, and no other chains.
-func compare(t *testing.T, f hostport.Family, want *xtrule.Tables, got rules.Source, chains func(table string) ([]string, error)) {
+func compare(t *testing.T, f hostport.Family, want *xtrule.Tables, got walk.Source, chains func(table string) ([]string, error)) {
 	t.Helper()
 	some := false
 	for _, table := range []string{"raw", "mangle", "nat", "filter"} {
@@ -141,7 +143,7 @@ func compare(t *testing.T, f hostport.Family, want *xtrule.Tables, got rules.Sou
 	}
 }
 
-func same(t *testing.T, at nft.Table, chain string, want, got rules.Source) {
+func same(t *testing.T, at nft.Table, chain string, want, got walk.Source) {
 	t.Helper()
 	w, err1 := want.Rules(at, chain)
 	g, err2 := got.Rules(at, chain)
