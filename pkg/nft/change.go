@@ -107,8 +107,7 @@ func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb 
 	}
 	switch {
 	case e.Verdict.Chain != "":
-		v := Attrs{}.WithNum(unix.NFTA_VERDICT_CODE, uint32(e.Verdict.Code)).WithText(unix.NFTA_VERDICT_CHAIN, e.Verdict.Chain)
-		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, Attrs{}.Nest(unix.NFTA_DATA_VERDICT, v))
+		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, e.Verdict.Data())
 	case e.Data != nil:
 		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, Attrs{}.With(unix.NFTA_DATA_VALUE, e.Data))
 	}

@@ -165,6 +165,15 @@ func DecodeVerdict(data Attrs) (Verdict, error) {
 	return Verdict{Code: int32(code), Chain: v.Text(unix.NFTA_VERDICT_CHAIN)}, err
 }
 
+// Data is v in NFTA_DATA attributes.
+func (v Verdict) Data() Attrs {
+	a := Attrs{}.WithNum(unix.NFTA_VERDICT_CODE, uint32(v.Code))
+	if v.Chain != "" {
+		a = a.WithText(unix.NFTA_VERDICT_CHAIN, v.Chain)
+	}
+	return Attrs{}.Nest(unix.NFTA_DATA_VERDICT, a)
+}
+
 // Value returns the bytes in NFTA_DATA attributes.
 func Value(data Attrs) []byte {
 	b, _ := data.Get(unix.NFTA_DATA_VALUE)

@@ -117,12 +117,7 @@ func Counter(packets, octets uint64) nft.Expr {
 
 // Verdict is -j ACCEPT and the like, -j CHAIN or -g CHAIN.
 func Verdict(v nft.Verdict) nft.Expr {
-	a := nft.Attrs{}.With(unix.NFTA_VERDICT_CODE, binary.BigEndian.AppendUint32(nil, uint32(v.Code)))
-	if v.Chain != "" {
-		a = a.With(unix.NFTA_VERDICT_CHAIN, append([]byte(v.Chain), 0))
-	}
-	data := nft.Attrs{}.With(unix.NFTA_DATA_VERDICT|unix.NLA_F_NESTED, a)
-	return expr("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT), attr{unix.NFTA_IMMEDIATE_DATA | unix.NLA_F_NESTED, data})
+	return expr("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT), attr{unix.NFTA_IMMEDIATE_DATA | unix.NLA_F_NESTED, v.Data()})
 }
 
 // MatchExpr is the expression of a match, TargetExpr that of a target.

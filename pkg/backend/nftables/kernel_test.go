@@ -287,7 +287,7 @@ func TestLacking(t *testing.T) {
 	if !errors.Is(err, backend.ErrUnavailable) || !errors.Is(err, nftconn.ErrNoKernel) || !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Error(err)
 	}
-	there := elements.NewState(elements.Spec().Absent()).With(pod("a", 1, 5, "")).(*elements.State).Table()
+	there := (&elements.State{Table: elements.Spec().Absent()}).With(pod("a", 1, 5, "")).(*elements.State).Table
 	if err := lacking(there, unix.ENOENT); errors.Is(err, backend.ErrUnavailable) {
 		t.Error(err)
 	}

@@ -31,20 +31,18 @@ func (b *Backend) Name() string { return Name }
 func (b *Backend) Owns(t nft.Table, chain string) bool { return elements.Owns(t, chain) }
 
 // Load implements backend.Backend. The State is an *elements.State.
-func (b *Backend) Load() (backend.State, error) { return b.load() }
-
-func (b *Backend) load() (*elements.State, error) {
+func (b *Backend) Load() (backend.State, error) {
 	t, err := elements.Spec().Read(b.kernel.reader())
 	if err != nil {
 		return nil, err
 	}
-	return elements.NewState(t), nil
+	return &elements.State{Table: t}, nil
 }
 
 // Apply implements backend.Backend. A table of that name that is not ours is an error
 // (nfttable.ErrVersion) if there is anything to change.
 func (b *Backend) Apply(have, want backend.State) error {
-	return change(b.kernel, have.(*elements.State).Table(), want.(*elements.State).Table())
+	return change(b.kernel, have.(*elements.State).Table, want.(*elements.State).Table)
 }
 
 // A kernel is what changes need of nf_tables.

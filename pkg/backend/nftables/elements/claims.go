@@ -14,13 +14,13 @@ import (
 // known.
 func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
-	for _, e := range s.t.Elements(func(e nfttable.Element) bool { return e.Set != setLocalhost }) { // that is a part of a wildcard mapping
-		m, to, ok := mapping(s.t.Spec, e)
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return e.Set != setLocalhost }) { // that is a part of a wildcard mapping
+		m, to, ok := mapping(s.Table.Spec, e)
 		if !ok {
 			continue
 		}
 		owner, key, _ := hostport.ParseTag(e.Comment)
-		out = append(out, hostport.Claim{Owner: owner, Key: key, Backend: Name, Where: "nftables table " + s.t.Spec.Table.String(), Priority: Priority,
+		out = append(out, hostport.Claim{Owner: owner, Key: key, Backend: Name, Where: "nftables table " + s.Table.Spec.Table.String(), Priority: Priority,
 			Mapping: m, Part: e.Goto != "", Target: to, Packets: s.counted(e)})
 	}
 	return out
@@ -28,12 +28,12 @@ func (s *State) Claims() []hostport.Claim {
 
 // counted is how many packets found e, those to 127.0.0.1 among them.
 func (s *State) counted(e nfttable.Element) int64 {
-	n, ok := s.t.Packets(e)
+	n, ok := s.Table.Packets(e)
 	if !ok {
 		return -1
 	}
 	if at, has := s.localhostOf(e); has {
-		more, _ := s.t.Packets(at)
+		more, _ := s.Table.Packets(at)
 		n += more
 	}
 	return int64(n)
@@ -41,7 +41,7 @@ func (s *State) counted(e nfttable.Element) int64 {
 
 // localhostOf is the element that maps 127.0.0.1 beside the one of a wildcard mapping.
 func (s *State) localhostOf(e nfttable.Element) (at nfttable.Element, ok bool) {
-	at, ok = s.t.Same(nfttable.Element{Set: setLocalhost, From: e.From})
+	at, ok = s.Table.Same(nfttable.Element{Set: setLocalhost, From: e.From})
 	return at, ok && e.Set == "ports4" && at.Owner() == e.Owner()
 }
 

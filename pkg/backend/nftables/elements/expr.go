@@ -25,24 +25,10 @@ func reg(n int) uint32 {
 	return uint32(unix.NFT_REG32_00 + n)
 }
 
-func num(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
-
-// numbers makes an expression of attributes with a number each, in order.
-func numbers(name string, typeAndNumber ...uint32) nft.Expr {
-	e := nft.Expr{Name: name, Attrs: nft.Attrs{}}
-	for i := 0; i+1 < len(typeAndNumber); i += 2 {
-		e.Attrs = e.Attrs.With(uint16(typeAndNumber[i]), num(typeAndNumber[i+1]))
-	}
-	return e
-}
-
-// nested marks an attribute that holds others.
-func nested(typ uint16) uint16 { return typ | unix.NLA_F_NESTED }
-
 func data(b []byte) nft.Attrs { return nft.Attrs{}.With(unix.NFTA_DATA_VALUE, b) }
 
 func meta(key uint32, to int) nft.Expr {
-	return numbers("meta", unix.NFTA_META_DREG, reg(to), unix.NFTA_META_KEY, key)
+	return nft.Expr{Name: "meta", Attrs: nft.Attrs{}.WithNum(unix.NFTA_META_DREG, reg(to)).WithNum(unix.NFTA_META_KEY, key)}
 }
 
 // equal and differs compare the first register.
@@ -51,30 +37,29 @@ func equal(b []byte) nft.Expr { return compare(unix.NFT_CMP_EQ, b) }
 func differs(b []byte) nft.Expr { return compare(unix.NFT_CMP_NEQ, b) }
 
 func compare(op uint32, b []byte) nft.Expr {
-	e := numbers("cmp", unix.NFTA_CMP_SREG, reg(0), unix.NFTA_CMP_OP, op)
-	e.Attrs = e.Attrs.With(nested(unix.NFTA_CMP_DATA), data(b))
-	return e
+	return nft.Expr{Name: "cmp", Attrs: nft.Attrs{}.WithNum(unix.NFTA_CMP_SREG, reg(0)).WithNum(unix.NFTA_CMP_OP, op).Nest(unix.NFTA_CMP_DATA, data(b))}
 }
 
 // masked is the first register & mask.
 func masked(mask []byte) nft.Expr {
-	e := numbers("bitwise", unix.NFTA_BITWISE_SREG, reg(0), unix.NFTA_BITWISE_DREG, reg(0), unix.NFTA_BITWISE_LEN, uint32(len(mask)))
-	e.Attrs = e.Attrs.With(nested(unix.NFTA_BITWISE_MASK), data(mask)).With(nested(unix.NFTA_BITWISE_XOR), data(make([]byte, len(mask))))
-	return e
+	return nft.Expr{Name: "bitwise", Attrs: nft.Attrs{}.WithNum(unix.NFTA_BITWISE_SREG, reg(0)).WithNum(unix.NFTA_BITWISE_DREG, reg(0)).
+		WithNum(unix.NFTA_BITWISE_LEN, uint32(len(mask))).
+		Nest(unix.NFTA_BITWISE_MASK, data(mask)).Nest(unix.NFTA_BITWISE_XOR, data(make([]byte, len(mask))))}
 }
 
 func payload(base, off, n uint32, to int) nft.Expr {
-	return numbers("payload", unix.NFTA_PAYLOAD_DREG, reg(to), unix.NFTA_PAYLOAD_BASE, base, unix.NFTA_PAYLOAD_OFFSET, off, unix.NFTA_PAYLOAD_LEN, n)
+	return nft.Expr{Name: "payload", Attrs: nft.Attrs{}.WithNum(unix.NFTA_PAYLOAD_DREG, reg(to)).WithNum(unix.NFTA_PAYLOAD_BASE, base).
+		WithNum(unix.NFTA_PAYLOAD_OFFSET, off).WithNum(unix.NFTA_PAYLOAD_LEN, n)}
 }
 
 // localDestination is "fib daddr type local".
 func localDestination() []nft.Expr {
-	return []nft.Expr{numbers("fib", unix.NFTA_FIB_DREG, reg(0), unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR),
-		equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL))}
+	fib := nft.Attrs{}.WithNum(unix.NFTA_FIB_DREG, reg(0)).WithNum(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE).WithNum(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)
+	return []nft.Expr{{Name: "fib", Attrs: fib}, equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL))}
 }
 
 func ct(key uint32, to int) nft.Expr {
-	return numbers("ct", unix.NFTA_CT_DREG, reg(to), unix.NFTA_CT_KEY, key)
+	return nft.Expr{Name: "ct", Attrs: nft.Attrs{}.WithNum(unix.NFTA_CT_DREG, reg(to)).WithNum(unix.NFTA_CT_KEY, key)}
 }
 
 // ctOriginal loads from the tuple of the connection's first packet.
@@ -92,38 +77,29 @@ func translated() []nft.Expr {
 
 // inSet looks registers from the first on up in a set.
 func inSet(name string) nft.Expr {
-	return nft.Expr{Name: "lookup", Attrs: nft.Attrs{}.With(unix.NFTA_LOOKUP_SET, append([]byte(name), 0)).With(unix.NFTA_LOOKUP_SREG, num(reg(0)))}
+	return nft.Expr{Name: "lookup", Attrs: nft.Attrs{}.WithText(unix.NFTA_LOOKUP_SET, name).WithNum(unix.NFTA_LOOKUP_SREG, reg(0))}
 }
 
-// fromMap looks them up in a map and loads what it has to the first register, or
-// follows its verdict.
-func fromMap(name string, verdict bool) nft.Expr {
+// fromMap looks them up in a map and loads what it has to a register. To that of the
+// verdict it follows one.
+func fromMap(name string, to uint32) nft.Expr {
 	e := inSet(name)
-	to := reg(0)
-	if verdict {
-		to = unix.NFT_REG_VERDICT
-	}
-	e.Attrs = e.Attrs.With(unix.NFTA_LOOKUP_DREG, num(to))
+	e.Attrs = e.Attrs.WithNum(unix.NFTA_LOOKUP_DREG, to)
 	return e
 }
 
 // dnat translates to the address in the first register and the port behind it.
 func (f familyInfo) dnat() nft.Expr {
-	return numbers("nat", unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT, unix.NFTA_NAT_FAMILY, uint32(f.table),
-		unix.NFTA_NAT_REG_ADDR_MIN, reg(0), unix.NFTA_NAT_REG_PROTO_MIN, reg(f.words))
+	return nft.Expr{Name: "nat", Attrs: nft.Attrs{}.WithNum(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT).WithNum(unix.NFTA_NAT_FAMILY, uint32(f.table)).
+		WithNum(unix.NFTA_NAT_REG_ADDR_MIN, reg(0)).WithNum(unix.NFTA_NAT_REG_PROTO_MIN, reg(f.words))}
 }
 
 func masquerade() nft.Expr { return nft.Expr{Name: "masq"} }
 
 // verdict ends a rule; chain is for jump and goto.
 func verdict(code int32, chain string) nft.Expr {
-	v := nft.Attrs{}.With(unix.NFTA_VERDICT_CODE, num(uint32(code)))
-	if chain != "" {
-		v = v.With(unix.NFTA_VERDICT_CHAIN, append([]byte(chain), 0))
-	}
-	e := numbers("immediate", unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
-	e.Attrs = e.Attrs.With(nested(unix.NFTA_IMMEDIATE_DATA), nft.Attrs{}.With(nested(unix.NFTA_DATA_VERDICT), v))
-	return e
+	v := nft.Verdict{Code: code, Chain: chain}
+	return nft.Expr{Name: "immediate", Attrs: nft.Attrs{}.WithNum(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT).Nest(unix.NFTA_IMMEDIATE_DATA, v.Data())}
 }
 
 func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
@@ -148,22 +124,15 @@ func (f familyInfo) from(network string) []nft.Expr { return f.within(f.src, net
 
 func (f familyInfo) within(off uint32, network string, compare func([]byte) nft.Expr) []nft.Expr {
 	p := netip.MustParsePrefix(network)
-	out := f.only()
-	full := p.Addr().AsSlice()
-	switch n := p.Bits(); {
-	case n == 0:
-		return out
-	case n == p.Addr().BitLen():
-		return append(out, payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, f.addrLen(), 0), compare(full))
-	case n%8 == 0: // nft loads only the bytes that count
-		return append(out, payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, uint32(n/8), 0), compare(full[:n/8]))
-	default:
-		mask := make([]byte, len(full))
-		for i := range n {
-			mask[i/8] |= 1 << (7 - i%8)
-		}
-		return append(out, payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, f.addrLen(), 0), masked(mask), compare(full))
+	addr, n := p.Addr().AsSlice(), p.Bits()
+	if n%8 == 0 { // nft loads only the bytes that count
+		return append(f.only(), payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, uint32(n/8), 0), compare(addr[:n/8]))
 	}
+	mask := make([]byte, len(addr))
+	for i := range n {
+		mask[i/8] |= 1 << (7 - i%8)
+	}
+	return append(f.only(), payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, f.addrLen(), 0), masked(mask), compare(addr))
 }
 
 // protoAndPort loads "meta l4proto . th dport" from register at on.

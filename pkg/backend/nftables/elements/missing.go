@@ -12,25 +12,25 @@ import (
 
 // Missing implements backend.State. Elements of others do not matter.
 func (s *State) Missing(a hostport.Attachment) []string {
-	want := NewState(s.t.Spec.Absent()).With(a).(*State).t
-	name := "table " + s.t.Spec.Table.String()
+	want := (&State{s.Table.Spec.Absent()}).With(a).(*State).Table
+	name := "table " + s.Table.Spec.Table.String()
 	switch {
 	case !want.There: // all it asked for stays with others
 		return nil
 	case s.Stranger() != "":
-		return []string{s.t.Stranger.Error()}
-	case !s.t.There:
+		return []string{s.Table.Stranger.Error()}
+	case !s.Table.There:
 		return []string{name + " is missing"}
 	}
 	var lost []string
 	for i, what := range s.Misplaced() {
-		if f, one := familyOf(s.t.Broken[i]); one && len(a.Of(f)) == 0 {
+		if f, one := familyOf(s.Table.Broken[i]); one && len(a.Of(f)) == 0 {
 			continue // of the other family only
 		}
 		lost = append(lost, what)
 	}
 	for _, e := range want.Elements(all) {
-		switch have, ok := s.t.Same(e); {
+		switch have, ok := s.Table.Same(e); {
 		case !ok:
 			lost = append(lost, fmt.Sprintf("%s: set %s lacks the element %q", name, e.Set, want.Spec.Text(e)))
 		case have != e:
@@ -39,7 +39,7 @@ func (s *State) Missing(a hostport.Attachment) []string {
 	}
 	for _, chain := range want.Chains() {
 		c, _ := want.Conditions(chain)
-		switch have, ok := s.t.Conditions(chain); {
+		switch have, ok := s.Table.Conditions(chain); {
 		case !ok:
 			lost = append(lost, fmt.Sprintf("%s: chain %s is missing", name, chain))
 		case !slices.Equal(have.Shape, c.Shape):

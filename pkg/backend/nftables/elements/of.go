@@ -50,16 +50,14 @@ func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.A
 	port := portOf(m)
 	switch {
 	case len(a.Conditions(f.family)) > 0:
-		from, to := m.HostIP, m.HostIP
+		hosts := netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())
 		if m.Wildcard() {
-			first, last := nfttable.Ends(netip.PrefixFrom(f.family.Wildcard(), 0))
-			from, _ = netip.AddrFromSlice(first)
-			to, _ = netip.AddrFromSlice(last)
+			hosts = netip.PrefixFrom(f.family.Wildcard(), 0)
 		} else if wildcardToo(a, m) {
 			return nil // its rule stands in the same chain
 		}
-		return []nfttable.Element{{Set: f.name("conditions"), Goto: chain,
-			From: nfttable.Join(nfttable.AddrKey(from), port), To: nfttable.Join(nfttable.AddrKey(to), port)}}
+		from, to := nfttable.Ends(hosts)
+		return []nfttable.Element{{Set: f.name("conditions"), Goto: chain, From: nfttable.Join(from, port), To: nfttable.Join(to, port)}}
 	case !m.Wildcard():
 		return []nfttable.Element{{Set: f.name("addresses"), From: nfttable.Join(nfttable.AddrKey(m.HostIP), port), Value: value}}
 	}

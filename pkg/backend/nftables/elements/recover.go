@@ -14,11 +14,11 @@ import (
 // Recover implements backend.State. What conditions say and where their mappings lead
 // is not known; nor are excluded networks told from carves where they are one address.
 func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
-	for _, e := range s.t.Elements(func(e nfttable.Element) bool { return e.Owner() == key && key != "" }) {
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return e.Owner() == key && key != "" }) {
 		a.Owner, _, ok = hostport.ParseTag(e.Comment)
 		s.recover(&a, e)
 	}
-	for _, name := range s.t.Chains() {
+	for _, name := range s.Table.Chains() {
 		ok = ok || key != "" && strings.HasPrefix(name, chainPrefix(key))
 	}
 	for i := range a.Pods {
@@ -30,7 +30,7 @@ func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 
 // recover adds what one of the attachment's elements says.
 func (s *State) recover(a *hostport.Attachment, e nfttable.Element) {
-	parts, whole := s.t.Spec.Set(e.Set).Parts(e.From)
+	parts, whole := s.Table.Spec.Set(e.Set).Parts(e.From)
 	if !whole {
 		return
 	}
@@ -45,7 +45,7 @@ func (s *State) recover(a *hostport.Attachment, e nfttable.Element) {
 		addPod(a, parts[2])
 	case e.Set == setLocalhost:
 	default:
-		m, to, ok := mapping(s.t.Spec, e)
+		m, to, ok := mapping(s.Table.Spec, e)
 		if !ok {
 			return
 		}
@@ -66,7 +66,7 @@ func (s *State) recoverSpared(a *hostport.Attachment, e nfttable.Element, from [
 		a.Carves = append(a.Carves, hostport.Carve{Addr: addr, Proto: hostport.Proto(from[0][0]), Port: nfttable.PortOf(from[1])})
 		return
 	}
-	if to, ok := s.t.Spec.Set(e.Set).Parts(e.To); ok {
+	if to, ok := s.Table.Spec.Set(e.Set).Parts(e.To); ok {
 		if p, ok := nfttable.Network(from[2], to[2]); ok && !slices.Contains(a.Excludes, p) {
 			a.Excludes = append(a.Excludes, p)
 		}
@@ -84,8 +84,8 @@ func addPod(a *hostport.Attachment, addr []byte) {
 // of the node.
 func (s *State) recoverNetworks(a *hostport.Attachment, pod *netip.Prefix) {
 	addr := pod.Addr()
-	for _, e := range s.t.Elements(func(e nfttable.Element) bool { return strings.HasPrefix(e.Set, "neighbours") }) {
-		n, ok := neighbours(s.t.Spec, e)
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return strings.HasPrefix(e.Set, "neighbours") }) {
+		n, ok := neighbours(s.Table.Spec, e)
 		if !ok || n.pod != addr {
 			continue
 		}

@@ -46,24 +46,24 @@ func (f familyInfo) hostports() [][]nft.Expr {
 	}
 	return append(out,
 		rule(f.only(), protoAndPort(0), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, f.dst, f.addrLen(), 2), inSet(f.name("spared")), verdict(nft.Return, ""))),
-		rule(protoAndPort(0), one(fromMap(f.name("ports"), false), f.dnat())))
+		rule(protoAndPort(0), one(fromMap(f.name("ports"), reg(0)), f.dnat())))
 }
 
 // loopback are those at 127.0.0.0/8.
 func loopback() [][]nft.Expr {
 	f := info(hostport.IPv4)
 	return [][]nft.Expr{f.conditional(), f.specific(),
-		rule(f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, false), f.dnat()))}
+		rule(f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, reg(0)), f.dnat()))}
 }
 
 // conditional leads to the chains of mappings with conditions, specific translates to
 // those of one address.
 func (f familyInfo) conditional() []nft.Expr {
-	return append(f.dstAndPort(), fromMap(f.name("conditions"), true))
+	return append(f.dstAndPort(), fromMap(f.name("conditions"), unix.NFT_REG_VERDICT))
 }
 
 func (f familyInfo) specific() []nft.Expr {
-	return append(f.dstAndPort(), fromMap(f.name("addresses"), false), f.dnat())
+	return append(f.dstAndPort(), fromMap(f.name("addresses"), reg(0)), f.dnat())
 }
 
 // postrouting leads to masquerading only what has been translated.

@@ -14,22 +14,16 @@ import (
 )
 
 // A State is what attachments have in the table of the mappings, or should have.
-type State struct{ t *nfttable.Table }
+type State struct{ Table *nfttable.Table }
 
 var _ backend.State = (*State)(nil)
 
-// NewState says what a table holds.
-func NewState(t *nfttable.Table) *State { return &State{t} }
-
-// Table is the table.
-func (s *State) Table() *nfttable.Table { return s.t }
-
 // Stranger names the table if it is somebody else's, or that of another version.
 func (s *State) Stranger() string {
-	if s.t.Stranger == nil {
+	if s.Table.Stranger == nil {
 		return ""
 	}
-	return s.t.Spec.Table.String()
+	return s.Table.Spec.Table.String()
 }
 
 // Misplaced lists, in words, what of the shared part is not as it must be.
@@ -37,7 +31,7 @@ func (s *State) Misplaced() []string {
 	if s.Stranger() != "" {
 		return nil
 	}
-	return broken(s.t)
+	return broken(s.Table)
 }
 
 func broken(t *nfttable.Table) []string {
@@ -51,7 +45,7 @@ func broken(t *nfttable.Table) []string {
 // With implements backend.State. An element that somebody else has stays with them.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	mine := Of(a)
-	t := remove(s.t, append(instead, a.Owner.Key()))
+	t := remove(s.Table, append(instead, a.Owner.Key()))
 	// Of a pod that had the address when the node had other networks.
 	t = withoutNeighbours(t, func(pod netip.Addr) bool {
 		return slices.ContainsFunc(mine, func(e nfttable.Element) bool {
@@ -63,18 +57,19 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 		_, taken := t.Same(e)
 		return taken
 	})
-	if len(mine) == 0 {
-		return NewState(needed(t))
+	if len(mine) > 0 {
+		var chains []nfttable.Conditions
+		if c, ok := conditions(a); ok && slices.ContainsFunc(mine, func(e nfttable.Element) bool { return e.Goto == c.Name }) {
+			chains = append(chains, c)
+		}
+		t = t.With(mine, chains...)
 	}
-	if c, ok := conditions(a); ok && slices.ContainsFunc(mine, func(e nfttable.Element) bool { return e.Goto == c.Name }) {
-		return NewState(needed(t.With(mine, c)))
-	}
-	return NewState(needed(t.With(mine)))
+	return &State{needed(t)}
 }
 
 // Without implements backend.State.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return NewState(needed(remove(s.t, keys)))
+	return &State{needed(remove(s.Table, keys))}
 }
 
 func remove(t *nfttable.Table, keys []hostport.Key) *nfttable.Table {
@@ -90,11 +85,6 @@ func remove(t *nfttable.Table, keys []hostport.Key) *nfttable.Table {
 
 // ownerPrefix begins the comment of each element that has an owner.
 const ownerPrefix = "portguard "
-
-// Revert returns now without what led from one state to another.
-func Revert(now, from, to *State) *State {
-	return NewState(nfttable.Revert(now.t, from.t, to.t))
-}
 
 // Owns reports whether a chain is one of our two tables. Without a table none is: the
 // names are common words.

@@ -103,10 +103,10 @@ func TestGolden(t *testing.T) {
 }
 
 // absent is the table that is not there.
-func absent() *State { return NewState(Spec().Absent()) }
+func absent() *State { return &State{Spec().Absent()} }
 
 // table is that of a state.
-func table(s backend.State) *nfttable.Table { return s.(*State).t }
+func table(s backend.State) *nfttable.Table { return s.(*State).Table }
 
 // script adds what s has to a table that has the skeleton.
 func script(s backend.State) string {
