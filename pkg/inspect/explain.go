@@ -34,7 +34,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	}
 	a := hostport.Attachment{Mappings: i.asked(q), Excludes: c.Excludes, Localhost: c.Localhost}
 	s.Surround(&a)
-	r, err := i.sides(s, a, choice.Order)
+	r, err := i.sides(s, a, place.Order(choice.Backend))
 	if err != nil {
 		return explain.Answer{}, err
 	}

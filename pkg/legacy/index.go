@@ -8,7 +8,7 @@ import "github.com/portguard/portguard/pkg/nft"
 // begins with an entry whose target is ERROR and has its name; so does the end.
 type indexer struct {
 	*Table
-	info   Info
+	info   info
 	begins map[uint32]uint32 // hooks by the offset where they enter
 	chain  string            // the chain that the entries are of
 	from   uint32            // where it begins
@@ -17,7 +17,7 @@ type indexer struct {
 	count  uint32
 }
 
-func (t *Table) index(i Info) error {
+func (t *Table) index(i info) error {
 	if i.valid >= 1<<hooks {
 		return malformed("it has hooks %#x", i.valid)
 	}

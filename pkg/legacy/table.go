@@ -22,21 +22,18 @@ func malformed(format string, args ...any) error {
 // hooks is NF_INET_NUMHOOKS.
 const hooks = 5
 
-// An Info is what IPT_SO_GET_INFO tells of a table.
-type Info struct {
-	// Size is that of the entries, for EntriesRequest.
-	Size uint32
-
+// An info is what IPT_SO_GET_INFO tells of a table. Size is that of all entries.
+type info struct {
 	valid            uint32
 	entry, underflow [hooks]uint32
-	entries          uint32
+	entries, size    uint32
 }
 
 // Sizes of struct ipt_getinfo and ipt_get_entries, and where their names and sizes are.
 // Those of ip6tables are the same.
 const (
 	InfoSize      = 84
-	EntriesHeader = 40
+	entriesHeader = 40
 	nameSize      = 32
 )
 
@@ -45,22 +42,22 @@ func InfoRequest(table string) []byte {
 	return append([]byte(table), make([]byte, InfoSize-len(table))...)
 }
 
-// EntriesRequest is the buffer with which IPT_SO_GET_ENTRIES is asked for a table of a
-// size.
-func EntriesRequest(table string, size uint32) []byte {
-	b := make([]byte, EntriesHeader+int(size))
+// EntriesRequest is the buffer with which IPT_SO_GET_ENTRIES is asked for a table, by the
+// answer to InfoRequest.
+func EntriesRequest(table string, answer []byte) ([]byte, error) {
+	i, err := decodeInfo(answer)
+	b := make([]byte, entriesHeader+int(i.size))
 	copy(b, table)
-	binary.NativeEndian.PutUint32(b[nameSize:], size)
-	return b
+	binary.NativeEndian.PutUint32(b[nameSize:], i.size)
+	return b, err
 }
 
-// DecodeInfo reads the answer to InfoRequest.
-func DecodeInfo(b []byte) (Info, error) {
+func decodeInfo(b []byte) (info, error) {
 	if len(b) != InfoSize {
-		return Info{}, malformed("its description has %d bytes", len(b))
+		return info{}, malformed("its description has %d bytes", len(b))
 	}
 	n := func(at int) uint32 { return binary.NativeEndian.Uint32(b[nameSize+4*at:]) }
-	i := Info{valid: n(0), entries: n(1 + 2*hooks), Size: n(2 + 2*hooks)}
+	i := info{valid: n(0), entries: n(1 + 2*hooks), size: n(2 + 2*hooks)}
 	for h := range hooks {
 		i.entry[h], i.underflow[h] = n(1+h), n(1+hooks+h)
 	}
@@ -90,23 +87,23 @@ type span struct{ from, to uint32 }
 
 // Decode reads the answers to InfoRequest and EntriesRequest. It finds the chains and no
 // more.
-func Decode(name nft.Table, info, entries []byte) (*Table, error) {
-	t, err := decode(name, info, entries)
+func Decode(name nft.Table, about, entries []byte) (*Table, error) {
+	t, err := decode(name, about, entries)
 	if err != nil {
 		return nil, fmt.Errorf("could not decode iptables-legacy table %s: %w", name, err)
 	}
 	return t, nil
 }
 
-func decode(name nft.Table, info, answer []byte) (*Table, error) {
-	i, err := DecodeInfo(info)
+func decode(name nft.Table, about, answer []byte) (*Table, error) {
+	i, err := decodeInfo(about)
 	if err != nil {
 		return nil, err
 	}
-	if want := EntriesHeader + int(i.Size); len(answer) != want {
+	if want := entriesHeader + int(i.size); len(answer) != want {
 		return nil, malformed("the kernel answered with %d bytes instead of %d", len(answer), want)
 	}
-	t := &Table{name: name, layout: layoutOf(name.Family), blob: answer[EntriesHeader:], drops: map[string]bool{},
+	t := &Table{name: name, layout: layoutOf(name.Family), blob: answer[entriesHeader:], drops: map[string]bool{},
 		chains: map[string]span{}, starts: map[uint32]string{}, rules: map[string][]nft.Rule{}}
 	return t, t.index(i)
 }

@@ -25,22 +25,6 @@ type message struct {
 	what       string
 }
 
-// ErrExists means that something was there already that had to be new.
-var ErrExists = errors.New("it is there already")
-
-// A BatchError says which request of a batch failed.
-type BatchError struct {
-	What string
-	Err  error
-}
-
-func (e *BatchError) Error() string {
-	return fmt.Sprintf("could not change nftables: %s: %v", e.What, e.Err)
-}
-
-// Unwrap returns the kernel's error; ErrExists for EEXIST.
-func (e *BatchError) Unwrap() error { return e.Err }
-
 func (b *Batch) add(typ, flags uint16, t Table, a Attrs, format string, args ...any) {
 	b.msgs = append(b.msgs, message{typ, flags, t.Family, a, fmt.Sprintf(format, args...) + " of table " + t.String()})
 }
@@ -91,7 +75,7 @@ func (b *Batch) Failure(seq int, err error) error {
 		what = b.msgs[seq-1].what
 	}
 	if errors.Is(err, unix.EEXIST) {
-		err = fmt.Errorf("%w (%w)", ErrExists, err)
+		err = fmt.Errorf("it is there already (%w)", err)
 	}
-	return &BatchError{What: what, Err: err}
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -4,6 +4,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -112,28 +113,15 @@ func decodeElement(b []byte) (e Element, err error) {
 	if err != nil {
 		return e, err
 	}
+	key, err1 := a.Nested(unix.NFTA_SET_ELEM_KEY)
+	end, err2 := a.Nested(ElemKeyEnd)
+	data, err3 := a.Nested(unix.NFTA_SET_ELEM_DATA)
+	verdict, err4 := DecodeVerdict(data)
+	said, _ := a.Get(unix.NFTA_SET_ELEM_USERDATA)
+	e = Element{Key: Value(key), KeyEnd: Value(end), Data: Value(data), Verdict: verdict, Comment: comment(said)}
 	e.Flags, _ = a.Num(unix.NFTA_SET_ELEM_FLAGS)
-	data, _ := a.Get(unix.NFTA_SET_ELEM_USERDATA)
-	e.Comment = comment(data)
-	if e.Packets, e.Counted, e.Stateful, err = decodeState(a); err != nil {
-		return e, err
-	}
-	for _, f := range []struct {
-		typ  uint16
-		into *[]byte
-	}{{unix.NFTA_SET_ELEM_KEY, &e.Key}, {ElemKeyEnd, &e.KeyEnd}, {unix.NFTA_SET_ELEM_DATA, &e.Data}} {
-		d, err := a.Nested(f.typ)
-		if err != nil {
-			return e, err
-		}
-		*f.into = Value(d)
-		if f.typ == unix.NFTA_SET_ELEM_DATA {
-			if e.Verdict, err = DecodeVerdict(d); err != nil {
-				return e, err
-			}
-		}
-	}
-	return e, nil
+	e.Packets, e.Counted, e.Stateful, err = decodeState(a)
+	return e, errors.Join(err1, err2, err3, err4, err)
 }
 
 // decodeState reads what an element counts, or reports that it does something else.

@@ -17,7 +17,7 @@ import (
 func Apply(b *nft.Batch) error { return Open().Apply(b) }
 
 // Apply sends a batch. What the kernel puts off (EAGAIN, EBUSY, EINTR) is tried again for
-// a moment. The error of a message is a *nft.BatchError.
+// a moment.
 func (c *Conn) Apply(b *nft.Batch) (err error) {
 	if b.Empty() {
 		return nil
@@ -29,8 +29,7 @@ func (c *Conn) Apply(b *nft.Batch) (err error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	var of *nft.BatchError
-	if err != nil && !errors.As(err, &of) {
+	if err != nil {
 		err = fmt.Errorf("could not change nftables: %w", err)
 	}
 	return err

@@ -120,14 +120,13 @@ func cut(types []Type, key string) ([][]byte, bool) {
 func (s Spec) Text(e Element) string {
 	set := s.Set(e.Set)
 	from, _ := set.Parts(e.From)
-	to, _ := set.Parts(e.To)
+	to, ok := set.Parts(e.To)
+	if !ok {
+		to = from
+	}
 	var words []string
 	for i := range from {
-		var end []byte
-		if i < len(to) {
-			end = to[i]
-		}
-		words = append(words, set.Key[i].interval(from[i], end))
+		words = append(words, set.Key[i].interval(from[i], to[i]))
 	}
 	out := strings.Join(words, " . ")
 	if set.Map() {
@@ -168,7 +167,7 @@ func (k Type) text(b []byte) string {
 
 // interval writes an interval of one part: a network where it is one.
 func (k Type) interval(from, to []byte) string {
-	if bytes.Equal(from, to) || to == nil {
+	if bytes.Equal(from, to) {
 		return k.text(from)
 	}
 	if p, ok := Network(from, to); ok && (k == Addr4 || k == Addr6) {

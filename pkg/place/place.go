@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -58,11 +59,7 @@ type Iptables struct {
 }
 
 // A Choice is where an attachment belongs, and why.
-type Choice struct {
-	Backend, Why string
-	// Order is where its mappings stand among others' rules.
-	Order conflict.Place
-}
+type Choice struct{ Backend, Why string }
 
 // A ConfigError is a configuration that this node cannot serve.
 type ConfigError struct{ err error }
@@ -135,7 +132,7 @@ func iptables(w Wish, f Facts, why string) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	flavour := ""
+	flavour := Order(w.Now).Flavour
 	switch {
 	case len(on.KubeProxy) > 1:
 		return Choice{}, ErrTwoProxies
@@ -143,32 +140,21 @@ func iptables(w Wish, f Facts, why string) (Choice, error) {
 		flavour = on.KubeProxy[0]
 	case len(on.Hint) == 1:
 		flavour = on.Hint[0]
-	default:
-		for fl, name := range flavours() {
-			if name == w.Now {
-				flavour = fl
-			}
-		}
-	}
-	if flavour == "" {
+	case flavour == "":
 		if flavour, err = on.Default(); err != nil {
 			return Choice{}, err
 		}
 	}
-	return Choice{Backend: flavours()[flavour], Why: why, Order: conflict.Place{Flavour: flavour}}, nil
+	return Choice{Backend: ofFlavour + flavour, Why: why}, nil
 }
 
-// flavours are the names of their backends.
-func flavours() map[string]string {
-	return map[string]string{"nft": IptablesNFT, "legacy": IptablesLegacy}
-}
+// ofFlavour and the flavour are the name of a backend of iptables.
+const ofFlavour = "iptables-"
 
 // Order is where the mappings that a backend holds stand among others' rules.
 func Order(name string) conflict.Place {
-	for fl, n := range flavours() {
-		if n == name {
-			return conflict.Place{Flavour: fl}
-		}
+	if flavour, ok := strings.CutPrefix(name, ofFlavour); ok {
+		return conflict.Place{Flavour: flavour}
 	}
 	return conflict.Place{}
 }

@@ -84,7 +84,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		err = s.settle(req)
 	}
 	if err == nil {
-		report, err = s.Find(*a, choice.Order)
+		report, err = s.Find(*a, place.Order(choice.Backend))
 	}
 	if err != nil {
 		return report, cniError(err, CodeUnreadable)

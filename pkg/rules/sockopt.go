@@ -68,11 +68,9 @@ func askLegacy(t nft.Table) (info, entries []byte, err error) {
 		if err = getsockopt(fd, level, getInfo, info); err != nil {
 			return nil, nil, err
 		}
-		i, err := legacy.DecodeInfo(info)
-		if err != nil {
+		if entries, err = legacy.EntriesRequest(t.Name, info); err != nil {
 			return nil, nil, err
 		}
-		entries = legacy.EntriesRequest(t.Name, i.Size)
 		if err = getsockopt(fd, level, getEntries, entries); !errors.Is(err, unix.EAGAIN) {
 			return info, entries, err
 		}

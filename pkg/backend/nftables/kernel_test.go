@@ -283,7 +283,7 @@ func TestStranger(t *testing.T) {
 
 // A kernel that lacks something is told from other failures.
 func TestLacking(t *testing.T) {
-	err := lacking(elements.Spec().Absent(), &nft.BatchError{What: "add set ports4 of table inet portguard", Err: unix.EOPNOTSUPP})
+	err := lacking(elements.Spec().Absent(), fmt.Errorf("could not change nftables: add set ports4 of table inet portguard: %w", unix.EOPNOTSUPP))
 	if !errors.Is(err, backend.ErrUnavailable) || !errors.Is(err, nftconn.ErrNoKernel) || !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Error(err)
 	}
