@@ -17,7 +17,15 @@ type indexer struct {
 	count  uint32
 }
 
-func (t *Table) index(i info) error {
+func (t *Table) index(about, entries []byte) error {
+	i, err := decodeInfo(about)
+	if err != nil {
+		return err
+	}
+	if want := entriesHeader + int(i.size); len(entries) != want {
+		return malformed("the kernel answered with %d bytes instead of %d", len(entries), want)
+	}
+	t.blob = entries[entriesHeader:]
 	if i.valid >= 1<<hooks {
 		return malformed("it has hooks %#x", i.valid)
 	}

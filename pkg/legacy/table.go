@@ -88,24 +88,12 @@ type span struct{ from, to uint32 }
 // Decode reads the answers to InfoRequest and EntriesRequest. It finds the chains and no
 // more.
 func Decode(name nft.Table, about, entries []byte) (*Table, error) {
-	t, err := decode(name, about, entries)
-	if err != nil {
+	t := &Table{name: name, layout: layoutOf(name.Family), drops: map[string]bool{},
+		chains: map[string]span{}, starts: map[uint32]string{}, rules: map[string][]nft.Rule{}}
+	if err := t.index(about, entries); err != nil {
 		return nil, fmt.Errorf("could not decode iptables-legacy table %s: %w", name, err)
 	}
 	return t, nil
-}
-
-func decode(name nft.Table, about, answer []byte) (*Table, error) {
-	i, err := decodeInfo(about)
-	if err != nil {
-		return nil, err
-	}
-	if want := entriesHeader + int(i.size); len(answer) != want {
-		return nil, malformed("the kernel answered with %d bytes instead of %d", len(answer), want)
-	}
-	t := &Table{name: name, layout: layoutOf(name.Family), blob: answer[entriesHeader:], drops: map[string]bool{},
-		chains: map[string]span{}, starts: map[uint32]string{}, rules: map[string][]nft.Rule{}}
-	return t, t.index(i)
 }
 
 // Base is a base chain of iptables with the priority of its hook (enum nf_ip_hook_priorities;

@@ -17,30 +17,29 @@ import (
 // ErrNoKernel means that the kernel lacks what our table needs.
 var ErrNoKernel = errors.New("the kernel lacks what nftables mappings need")
 
-// Supported returns nil if the kernel has nf_tables with intervals in
-// concatenated keys (Linux 5.6; nat in inet tables is older) and elements that
-// count (5.7).
-func (c *Conn) Supported() error {
+// Supported says what the kernel lacks: nf_tables with intervals in concatenated keys
+// (Linux 5.6; nat in inet tables is older) and elements that count (5.7). It fails if the
+// kernel does not say.
+func (c *Conn) Supported() (lacks, err error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
-		return fmt.Errorf("could not read the version of the kernel: %w", err)
+		return nil, fmt.Errorf("could not read the version of the kernel: %w", err)
 	}
-	_, err := c.ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet, nil)
+	_, err = c.ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nft.Inet, nil)
 	return enough(unix.ByteSliceToString(u.Release[:]), err)
 }
 
 // enough judges the kernel by its release and its answer.
-func enough(release string, err error) error {
-	if !atLeast(release, 5, 7) {
-		return fmt.Errorf("%w: Linux %s is older than 5.7", ErrNoKernel, release)
+func enough(release string, answer error) (lacks, err error) {
+	switch {
+	case !atLeast(release, 5, 7):
+		return fmt.Errorf("%w: Linux %s is older than 5.7", ErrNoKernel, release), nil
+	case absent(answer):
+		return fmt.Errorf("%w: it has no nf_tables", ErrNoKernel), nil
+	case answer != nil:
+		return nil, fmt.Errorf("could not read the nftables tables: %w", answer)
 	}
-	if absent(err) {
-		return fmt.Errorf("%w: it has no nf_tables", ErrNoKernel)
-	}
-	if err != nil {
-		return fmt.Errorf("could not read the nftables tables: %w", err)
-	}
-	return nil
+	return nil, nil
 }
 
 func atLeast(release string, major, minor int) bool {

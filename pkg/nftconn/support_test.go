@@ -3,6 +3,7 @@
 package nftconn
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -19,11 +20,21 @@ func TestMessages(t *testing.T) {
 	dir := t.TempDir()
 	m := golden.New(t, dir, "DIR")
 	m.Section("kernels without what the backend needs; the plugin adds what to do")
-	for _, err := range []error{enough("5.4.0-generic", nil), enough("6.1.0", unix.EINVAL), enough("6.1.0", unix.EPERM)} {
-		m.Add("109", err.Error())
+	for _, tt := range []struct {
+		release string
+		answer  error
+	}{{"5.4.0-generic", nil}, {"6.1.0", unix.EINVAL}, {"6.1.0", unix.EPERM}} {
+		m.Add("109", errors.Join(enough(tt.release, tt.answer)).Error())
 	}
-	if err := enough("6.1.0", nil); err != nil {
-		t.Error(err)
+	for _, release := range []string{"5.7.0", "5.10+", "6.1.0-rc1", "10.0"} {
+		if lacks, err := enough(release, nil); lacks != nil || err != nil {
+			t.Error(release, lacks, err)
+		}
+	}
+	for _, release := range []string{"5.6.99", "4.19", "6", ""} {
+		if lacks, err := enough(release, nil); !errors.Is(lacks, ErrNoKernel) || err != nil {
+			t.Error(release, lacks, err)
+		}
 	}
 	nftFails(t, m, dir)
 	m.Check(*update)

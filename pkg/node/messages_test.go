@@ -3,6 +3,7 @@
 package node
 
 import (
+	"errors"
 	"flag"
 	"net/netip"
 	"testing"
@@ -62,7 +63,7 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = listener.ConnectedUDP(53)
 		note(err)
-		note(nftconn.Open().Supported())
+		note(errors.Join(nftconn.Open().Supported()))
 		r := nftconn.NewReader()
 		_, _, err = r.Chains()
 		note(err)

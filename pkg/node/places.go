@@ -3,7 +3,6 @@
 package node
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -124,7 +123,7 @@ func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) 
 
 // Facts are what decides where an attachment belongs.
 func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
-	f = place.Facts{IPVS: on.IPVS, NFTables: n.supported, NFTProgram: nftconn.HasTool, Iptables: n.flavours}
+	f = place.Facts{IPVS: on.IPVS, NFTables: n.conn.Supported, NFTProgram: nftconn.HasTool, Iptables: n.flavours}
 	for _, fam := range hostport.Families() {
 		sets, err := serviceSets(on, fam)
 		if err != nil {
@@ -135,14 +134,6 @@ func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
 		}
 	}
 	return f, nil
-}
-
-// supported asks why the kernel cannot hold our table.
-func (n *Node) supported() (lacks, err error) {
-	if err = n.conn.Supported(); errors.Is(err, nftconn.ErrNoKernel) {
-		return err, nil
-	}
-	return nil, err
 }
 
 // flavours tells the flavours of iptables apart.
@@ -161,12 +152,9 @@ func (n *Node) flavours() (on place.Iptables, err error) {
 
 // Ready reports why the backend of that name could not change anything.
 func (n *Node) Ready(name string) error {
-	for _, fl := range iptables.Flavours() {
-		if name != "iptables-"+string(fl) {
-			continue
-		}
+	if fl := place.Order(name).Flavour; fl != "" {
 		for _, f := range n.Families() {
-			if err := n.tools(time.Second).Installed(fl, f); err != nil {
+			if err := n.tools(time.Second).Installed(iptables.Flavour(fl), f); err != nil {
 				return err
 			}
 		}

@@ -62,12 +62,10 @@ type Iptables struct {
 type Choice struct{ Backend, Why string }
 
 // A ConfigError is a configuration that this node cannot serve.
-type ConfigError struct{ err error }
-
-func (e *ConfigError) Error() string { return e.err.Error() }
+type ConfigError struct{ error }
 
 // Unwrap returns the reason.
-func (e *ConfigError) Unwrap() error { return e.err }
+func (e *ConfigError) Unwrap() error { return e.error }
 
 func configErrorf(format string, args ...any) error {
 	return &ConfigError{fmt.Errorf(format, args...)}

@@ -24,12 +24,12 @@ func speaking() []string {
 // unprovoked are the words that no test can make the code say, with the reason.
 func unprovoked() map[string]string {
 	return map[string]string{
-		"could not read the version of the kernel: %w":                           "uname(2) does not fail",
-		"the kernel lacks what the backend needs":                                "backend.ErrUnavailable, a mark: what has it says it in words of its own",
-		"the list of the kernel does not end":                                    "needs a hundred thousand reads",
-		"no answer from the kernel: %w":                                          "needs a kernel that is silent for a minute",
-		"take the lock":                                                          "flock(2) on an open file fails only without kernel memory",
-		"portmap for %s":                                                         "Finding.Who, for the tables of the command line",
+		"could not read the version of the kernel: %w": "uname(2) does not fail",
+		"the kernel lacks what the backend needs":      "backend.ErrUnavailable, a mark: what has it says it in words of its own",
+		"the list of the kernel does not end":          "needs a hundred thousand reads",
+		"no answer from the kernel: %w":                "needs a kernel that is silent for a minute",
+		"take the lock":                                "flock(2) on an open file fails only without kernel memory",
+		"portmap for %s":                               "Finding.Who, for the tables of the command line",
 	}
 }
 

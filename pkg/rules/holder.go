@@ -45,8 +45,11 @@ func (r *Reader) Holders() ([]Holder, error) {
 }
 
 func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Table) Holder {
-	s := legacySource{r}
-	h := Holder{Ruleset: conflict.Ruleset{Holder: conflict.Legacy, Source: s}, Drops: s.drops}
+	h := Holder{Ruleset: conflict.Ruleset{Holder: conflict.Legacy, Source: legacySource{r}}}
+	h.Drops = func(c nft.Chain) (bool, error) {
+		t, err := r.legacyTable(c.Table)
+		return t != nil && t.Drops(c.Name), err
+	}
 	for _, table := range []string{"raw", "mangle", "nat", "filter"} { // by priority
 		at := nft.Table{Family: f.NFProto(), Name: table}
 		if _, exists := tables[at]; !exists {
@@ -70,11 +73,6 @@ type legacySource struct{ r *Reader }
 
 func (s legacySource) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 	return s.r.Rules(Legacy, t, chain)
-}
-
-func (s legacySource) drops(c nft.Chain) (bool, error) {
-	t, err := s.r.legacyTable(c.Table)
-	return t != nil && t.Drops(c.Name), err
 }
 
 // Set fails: iptables-legacy has no sets of nf_tables.

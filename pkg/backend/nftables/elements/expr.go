@@ -90,7 +90,7 @@ func fromMap(name string, to uint32) nft.Expr {
 
 // dnat translates to the address in the first register and the port behind it.
 func (f familyInfo) dnat() nft.Expr {
-	return nft.Expr{Name: "nat", Attrs: nft.Attrs{}.WithNum(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT).WithNum(unix.NFTA_NAT_FAMILY, uint32(f.table)).
+	return nft.Expr{Name: "nat", Attrs: nft.Attrs{}.WithNum(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT).WithNum(unix.NFTA_NAT_FAMILY, uint32(f.family.NFProto())).
 		WithNum(unix.NFTA_NAT_REG_ADDR_MIN, reg(0)).WithNum(unix.NFTA_NAT_REG_PROTO_MIN, reg(f.words))}
 }
 
@@ -106,7 +106,7 @@ func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
 
 // only is "meta nfproto".
 func (f familyInfo) only() []nft.Expr {
-	return []nft.Expr{meta(unix.NFT_META_NFPROTO, 0), equal([]byte{f.table})}
+	return []nft.Expr{meta(unix.NFT_META_NFPROTO, 0), equal([]byte{f.family.NFProto()})}
 }
 
 // only is "meta l4proto": without it nft cannot read "ct original proto-dst",

@@ -35,7 +35,6 @@ const (
 // A familyInfo is what differs between the families.
 type familyInfo struct {
 	family hostport.Family
-	table  uint8 // NFPROTO_*
 	addr   nfttable.Type
 	words  int // registers of an address
 	// src and dst are offsets in the header.
@@ -45,9 +44,9 @@ type familyInfo struct {
 
 func info(f hostport.Family) familyInfo {
 	if f == hostport.IPv4 {
-		return familyInfo{f, nft.IPv4, nfttable.Addr4, 1, 12, 16, unix.NFT_CT_DST_IP}
+		return familyInfo{f, nfttable.Addr4, 1, 12, 16, unix.NFT_CT_DST_IP}
 	}
-	return familyInfo{f, nft.IPv6, nfttable.Addr6, 4, 8, 24, unix.NFT_CT_DST_IP6}
+	return familyInfo{f, nfttable.Addr6, 4, 8, 24, unix.NFT_CT_DST_IP6}
 }
 
 // name appends the family to a name.
