@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/xt"
@@ -100,8 +101,7 @@ func (t *Table) unconditional(at uint32) (v nft.Verdict, err error) {
 
 // exprs makes the expressions of an entry, in iptables-nft's order.
 func (t *Table) exprs(e entry) ([]nft.Expr, error) {
-	out := append(e.link(false), e.link(true)...)
-	out = append(append(append(out, e.protocol()...), e.address(true)...), e.address(false)...)
+	out := slices.Concat(e.link(false), e.link(true), e.protocol(), e.address(true), e.address(false))
 	if !e.layout.ipv6 && e.b[e.layout.flags]&fragment != 0 {
 		out = append(out, xt.Fragment(e.inverted(invFrag))...)
 	}

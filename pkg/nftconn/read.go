@@ -80,19 +80,15 @@ func (r *Reader) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 	if rules, ok := r.answers["rules "+key].([]nft.Rule); ok {
 		return rules, nil
 	}
-	rules, err := r.readRules(t, chain, key)
+	msgs, err := r.messages(t, chain, key)
+	var rules []nft.Rule
+	if err == nil {
+		rules, err = decoded(slices.DeleteFunc(msgs, r.elsewhere), nft.DecodeRule)
+	}
 	if r.heard("rules "+key, rules, err); err != nil {
 		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
 	}
 	return rules, nil
-}
-
-func (r *Reader) readRules(t nft.Table, chain, key string) ([]nft.Rule, error) {
-	msgs, err := r.messages(t, chain, key)
-	if err != nil {
-		return nil, err
-	}
-	return decoded(slices.DeleteFunc(msgs, r.elsewhere), nft.DecodeRule)
 }
 
 // messages takes what Ahead has read, or asks.
@@ -132,22 +128,18 @@ func (r *Reader) Set(t nft.Table, name string) (nft.Set, error) {
 	if s, ok := r.answers["set "+key].(nft.Set); ok {
 		return s, nil
 	}
-	s, err := r.readSet(t, name)
-	if r.heard("set "+key, s, err); err != nil {
-		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
-	}
-	return s, nil
-}
-
-func (r *Reader) readSet(t nft.Table, name string) (nft.Set, error) {
 	m, there, err := r.conn.one(unix.NFT_MSG_GETSET, t.Family, nft.Attrs{}.WithText(unix.NFTA_SET_TABLE, t.Name).WithText(unix.NFTA_SET_NAME, name))
 	if err == nil && !there {
 		err = unix.ENOENT
 	}
-	if err != nil {
-		return nft.Set{}, err
+	var s nft.Set
+	if err == nil {
+		s, err = nft.DecodeSet(t, m)
 	}
-	return nft.DecodeSet(t, m)
+	if r.heard("set "+key, s, err); err != nil {
+		return nft.Set{}, fmt.Errorf("could not read nftables set %s: %w", key, err)
+	}
+	return s, nil
 }
 
 // Lookup asks for the one element that key falls on. The kernel compares; no

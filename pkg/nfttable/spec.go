@@ -2,11 +2,7 @@
 
 package nfttable
 
-import (
-	"slices"
-
-	"github.com/portguard/portguard/pkg/nft"
-)
+import "github.com/portguard/portguard/pkg/nft"
 
 // A Spec is what a table always has, whatever is in its sets.
 type Spec struct {
@@ -71,11 +67,12 @@ func (k Type) padded() int { return (k.size() + 3) &^ 3 }
 
 // Set returns the set of that name, a zero one if there is none.
 func (s Spec) Set(name string) Set {
-	i := slices.IndexFunc(s.Sets, func(x Set) bool { return x.Name == name })
-	if i < 0 {
-		return Set{}
+	for _, x := range s.Sets {
+		if x.Name == name {
+			return x
+		}
 	}
-	return s.Sets[i]
+	return Set{}
 }
 
 // Map reports whether s is a map.
