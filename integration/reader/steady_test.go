@@ -12,7 +12,6 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/rules"
-	"github.com/portguard/portguard/pkg/xt"
 )
 
 // every calls change every few milliseconds in n, until the test ends.
@@ -55,7 +54,7 @@ func table(t *testing.T, n *lab.Netns, name string) (at nft.Table, move func(i i
 		}
 		b := &nft.Batch{}
 		b.FlushChain(at, from)
-		b.AddRule(at, to, nft.Rule{Exprs: []nft.Expr{xt.Verdict(nft.Verdict{Code: nft.Accept})}})
+		b.AddRule(at, to, nft.Rule{Exprs: []nft.Expr{nft.Verdict{Code: nft.Accept}.Expr()}})
 		return nftconn.Apply(b)
 	}
 }

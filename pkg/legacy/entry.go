@@ -125,7 +125,7 @@ func (t *Table) exprs(e entry) ([]nft.Expr, error) {
 	if err != nil || on {
 		return out, err
 	}
-	return append(out, xt.Verdict(v)), nil
+	return append(out, v.Expr()), nil
 }
 
 // verdict reads the standard target. A verdict that is not negative is the offset of the

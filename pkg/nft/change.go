@@ -101,15 +101,15 @@ func (b *Batch) DeleteElement(t Table, set string, e Element) {
 }
 
 func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb string) {
-	elem := Attrs{}.Nest(unix.NFTA_SET_ELEM_KEY, Attrs{}.With(unix.NFTA_DATA_VALUE, e.Key))
+	elem := Attrs{}.Nest(unix.NFTA_SET_ELEM_KEY, data(e.Key))
 	if e.KeyEnd != nil {
-		elem = elem.Nest(ElemKeyEnd, Attrs{}.With(unix.NFTA_DATA_VALUE, e.KeyEnd))
+		elem = elem.Nest(ElemKeyEnd, data(e.KeyEnd))
 	}
 	switch {
 	case e.Verdict.Chain != "":
-		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, e.Verdict.Data())
+		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, e.Verdict.data())
 	case e.Data != nil:
-		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, Attrs{}.With(unix.NFTA_DATA_VALUE, e.Data))
+		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, data(e.Data))
 	}
 	if e.Comment != "" {
 		elem = elem.With(unix.NFTA_SET_ELEM_USERDATA, userdata(e.Comment))

@@ -115,10 +115,10 @@ func decodeElement(b []byte) (e Element, err error) {
 	}
 	key, err1 := a.Nested(unix.NFTA_SET_ELEM_KEY)
 	end, err2 := a.Nested(ElemKeyEnd)
-	data, err3 := a.Nested(unix.NFTA_SET_ELEM_DATA)
-	verdict, err4 := DecodeVerdict(data)
+	held, err3 := a.Nested(unix.NFTA_SET_ELEM_DATA)
+	verdict, err4 := DecodeVerdict(held)
 	said, _ := a.Get(unix.NFTA_SET_ELEM_USERDATA)
-	e = Element{Key: Value(key), KeyEnd: Value(end), Data: Value(data), Verdict: verdict, Comment: comment(said)}
+	e = Element{Key: Value(key), KeyEnd: Value(end), Data: Value(held), Verdict: verdict, Comment: comment(said)}
 	e.Flags, _ = a.Num(unix.NFTA_SET_ELEM_FLAGS)
 	e.Packets, e.Counted, e.Stateful, err = decodeState(a)
 	return e, errors.Join(err1, err2, err3, err4, err)
@@ -153,8 +153,8 @@ func DecodeVerdict(data Attrs) (Verdict, error) {
 	return Verdict{Code: int32(code), Chain: v.Text(unix.NFTA_VERDICT_CHAIN)}, err
 }
 
-// Data is v in NFTA_DATA attributes.
-func (v Verdict) Data() Attrs {
+// data is v in NFTA_DATA attributes.
+func (v Verdict) data() Attrs {
 	a := Attrs{}.WithNum(unix.NFTA_VERDICT_CODE, uint32(v.Code))
 	if v.Chain != "" {
 		a = a.WithText(unix.NFTA_VERDICT_CHAIN, v.Chain)

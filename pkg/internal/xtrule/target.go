@@ -28,11 +28,11 @@ func (m *maker) target(s iptsave.Spec) []nft.Expr {
 	case s.Target == "":
 		return nil
 	case s.Goto:
-		return []nft.Expr{xt.Verdict(nft.Verdict{Code: nft.Goto, Chain: s.Target})}
+		return []nft.Expr{nft.Verdict{Code: nft.Goto, Chain: s.Target}.Expr()}
 	case verdict:
-		return []nft.Expr{xt.Verdict(nft.Verdict{Code: code})}
+		return []nft.Expr{nft.Verdict{Code: code}.Expr()}
 	case m.table.Chain(s.Target) != nil:
-		return []nft.Expr{xt.Verdict(nft.Verdict{Code: nft.Jump, Chain: s.Target})}
+		return []nft.Expr{nft.Verdict{Code: nft.Jump, Chain: s.Target}.Expr()}
 	}
 	i := xt.Info{Name: s.Target, IPv6: m.ipv6}
 	w := &writer{ipv6: m.ipv6}

@@ -25,32 +25,14 @@ func reg(n int) uint32 {
 	return uint32(unix.NFT_REG32_00 + n)
 }
 
-func data(b []byte) nft.Attrs { return nft.Attrs{}.With(unix.NFTA_DATA_VALUE, b) }
+func meta(key uint32, to int) nft.Expr { return nft.Meta(key, reg(to)) }
 
-func meta(key uint32, to int) nft.Expr {
-	return nft.Expr{Name: "meta", Attrs: nft.Attrs{}.WithNum(unix.NFTA_META_DREG, reg(to)).WithNum(unix.NFTA_META_KEY, key)}
-}
+func payload(base, off, n uint32, to int) nft.Expr { return nft.Payload(base, off, n, reg(to)) }
 
 // equal and differs compare the first register.
-func equal(b []byte) nft.Expr { return compare(unix.NFT_CMP_EQ, b) }
+func equal(b []byte) nft.Expr { return nft.Compare(b, false) }
 
-func differs(b []byte) nft.Expr { return compare(unix.NFT_CMP_NEQ, b) }
-
-func compare(op uint32, b []byte) nft.Expr {
-	return nft.Expr{Name: "cmp", Attrs: nft.Attrs{}.WithNum(unix.NFTA_CMP_SREG, reg(0)).WithNum(unix.NFTA_CMP_OP, op).Nest(unix.NFTA_CMP_DATA, data(b))}
-}
-
-// masked is the first register & mask.
-func masked(mask []byte) nft.Expr {
-	return nft.Expr{Name: "bitwise", Attrs: nft.Attrs{}.WithNum(unix.NFTA_BITWISE_SREG, reg(0)).WithNum(unix.NFTA_BITWISE_DREG, reg(0)).
-		WithNum(unix.NFTA_BITWISE_LEN, uint32(len(mask))).
-		Nest(unix.NFTA_BITWISE_MASK, data(mask)).Nest(unix.NFTA_BITWISE_XOR, data(make([]byte, len(mask))))}
-}
-
-func payload(base, off, n uint32, to int) nft.Expr {
-	return nft.Expr{Name: "payload", Attrs: nft.Attrs{}.WithNum(unix.NFTA_PAYLOAD_DREG, reg(to)).WithNum(unix.NFTA_PAYLOAD_BASE, base).
-		WithNum(unix.NFTA_PAYLOAD_OFFSET, off).WithNum(unix.NFTA_PAYLOAD_LEN, n)}
-}
+func differs(b []byte) nft.Expr { return nft.Compare(b, true) }
 
 // localDestination is "fib daddr type local".
 func localDestination() []nft.Expr {
@@ -72,7 +54,7 @@ func ctOriginal(key uint32, to int) nft.Expr {
 // translated is "ct status dnat".
 func translated() []nft.Expr {
 	dnatBit := binary.NativeEndian.AppendUint32(nil, 0x20) // IPS_DST_NAT
-	return []nft.Expr{ct(unix.NFT_CT_STATUS, 0), masked(dnatBit), differs(make([]byte, 4))}
+	return []nft.Expr{ct(unix.NFT_CT_STATUS, 0), nft.And(dnatBit), differs(make([]byte, 4))}
 }
 
 // inSet looks registers from the first on up in a set.
@@ -97,10 +79,7 @@ func (f familyInfo) dnat() nft.Expr {
 func masquerade() nft.Expr { return nft.Expr{Name: "masq"} }
 
 // verdict ends a rule; chain is for jump and goto.
-func verdict(code int32, chain string) nft.Expr {
-	v := nft.Verdict{Code: code, Chain: chain}
-	return nft.Expr{Name: "immediate", Attrs: nft.Attrs{}.WithNum(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT).Nest(unix.NFTA_IMMEDIATE_DATA, v.Data())}
-}
+func verdict(code int32, chain string) nft.Expr { return nft.Verdict{Code: code, Chain: chain}.Expr() }
 
 func (f familyInfo) addrLen() uint32 { return uint32(4 * f.words) }
 
@@ -132,7 +111,7 @@ func (f familyInfo) within(off uint32, network string, compare func([]byte) nft.
 	for i := range n {
 		mask[i/8] |= 1 << (7 - i%8)
 	}
-	return append(f.only(), payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, f.addrLen(), 0), masked(mask), compare(addr))
+	return append(f.only(), payload(unix.NFT_PAYLOAD_NETWORK_HEADER, off, f.addrLen(), 0), nft.And(mask), compare(addr))
 }
 
 // protoAndPort loads "meta l4proto . th dport" from register at on.
