@@ -10,15 +10,14 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/plugins/pkg/testutils"
 
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/place"
 )
 
 // realNetns makes a network namespace that goes with the test.
 func realNetns(t *testing.T) (path string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("it needs root for a network namespace of its own")
-	}
+	need.Root(t)
 	n, err := testutils.NewNS()
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend/nftables/elements"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
@@ -27,9 +27,7 @@ import (
 // inNetns calls f in a network namespace of its own, which goes with its thread.
 func inNetns(t *testing.T, f func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	need.Root(t)
 	var err error
 	done := make(chan struct{})
 	go func() {
