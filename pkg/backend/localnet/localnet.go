@@ -133,10 +133,13 @@ func (b *Backend) switchOff(h, w State, undo *[]func() error) error {
 	return nil
 }
 
+// applyGuards changes guards. What is left of one that somebody emptied goes with the
+// link that it should have guarded.
 func (b *Backend) applyGuards(h, w State, undo *[]func() error) error {
+	emptied := h.unguarded(w)
 	for _, g := range b.guards {
 		from, to := h.guards[g.Name()], w.guards[g.Name()]
-		if equal(from, to) {
+		if equal(from, to) && !(emptied && len(to) == 0) {
 			continue
 		}
 		if err := g.Apply(from, to); err != nil {

@@ -109,6 +109,18 @@ func (s State) links() map[string]bool {
 	return out
 }
 
+// unguarded reports whether a link goes on the way to want that has no guard.
+func (s State) unguarded(want State) bool {
+	after := want.links()
+	for link := range s.users {
+		has := func(links map[string]Link) bool { _, ok := links[link]; return ok }
+		if !after[link] && !slices.ContainsFunc(slices.Collect(maps.Values(s.guards)), has) {
+			return true
+		}
+	}
+	return false
+}
+
 // Missing implements backend.State.
 func (s State) Missing(a hostport.Attachment) []string {
 	if !needs(a) {
