@@ -52,16 +52,32 @@ func (s *Session) Choose(w place.Wish) (place.Choice, error) {
 
 // Load reads what all backends hold.
 func (s *Session) Load(o BackendOptions) error {
+	if unread := s.load(o, false); len(unread) > 0 {
+		return unread[0]
+	}
+	return nil
+}
+
+// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
+// nothing.
+func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o, true) }
+
+// load reads the last backend first: route_localnet is applied before the mappings, but
+// only they tell who needs it. Without some it ends at the first error.
+func (s *Session) load(o BackendOptions, some bool) (unread []error) {
 	s.open(o)
-	for _, b := range s.backends {
-		st, err := b.Load()
-		if err != nil {
-			return err
+	s.have = make([]backend.State, len(s.backends))
+	for i, b := range slices.Backward(s.backends) {
+		var err error
+		if s.have[i], err = b.Load(); err != nil {
+			s.have[i], unread = backend.Nothing{}, append(unread, err)
+			if !some {
+				return unread
+			}
 		}
-		s.have = append(s.have, st)
 	}
 	s.want = slices.Clone(s.have)
-	return nil
+	return unread
 }
 
 func (s *Session) open(o BackendOptions) {
@@ -78,21 +94,6 @@ func (s *Session) Recorded() []hostport.Attachment {
 		}
 	}
 	return out
-}
-
-// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
-// nothing.
-func (s *Session) LoadSome(o BackendOptions) (unread []error) {
-	s.open(o)
-	for _, b := range s.backends {
-		st, err := b.Load()
-		if err != nil {
-			unread, st = append(unread, err), backend.Nothing{}
-		}
-		s.have = append(s.have, st)
-	}
-	s.want = slices.Clone(s.have)
-	return unread
 }
 
 // Put makes the attachment have what it needs where it belongs, and nothing anywhere
@@ -203,9 +204,13 @@ func (s *Session) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 
 // join completes what one place tells of an attachment with what another one does.
 func join(a *hostport.Attachment, part hostport.Attachment) {
-	if part.Link != "" {
-		a.Link, a.Localhost, a.LocalnetWas = part.Link, part.Localhost, part.LocalnetWas
+	if a.Owner == (hostport.Owner{}) {
+		a.Owner = part.Owner
 	}
+	if part.Link != "" {
+		a.Link, a.Localhost = part.Link, part.Localhost
+	}
+	a.LocalnetWas = a.LocalnetWas || part.LocalnetWas // only the guard knows
 	for _, m := range part.Mappings {
 		if !slices.Contains(a.Mappings, m) {
 			a.Mappings = append(a.Mappings, m)
