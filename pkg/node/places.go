@@ -32,7 +32,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 		r.now = n.backends.now
 	}
 	n.backends = r
-	var mappers loaded
+	var mappers []backend.Backend
 	guards := []localnet.Guard{nftables.NewGuard(n.conn)}
 	into := guards[0]
 	for _, fl := range iptables.Flavours() {
@@ -47,14 +47,13 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 			Sets: func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
 		}
 		b, g := iptbackend.New(fl, opts), iptbackend.NewGuard(fl, opts)
-		mappers, guards = append(mappers, &remembered{Backend: b}), append(guards, g)
+		mappers, guards = append(mappers, b), append(guards, g)
 		if b.Name() == o.Into { // the guard stands beside the mappings
 			into = g
 		}
 	}
-	mappers = append(mappers, &remembered{Backend: nftables.New(n.conn)})
 	local := localnet.New(host.Sysctls{}, into, guards...)
-	local.Users, local.Records = mappers.links, o.Records
+	local.Users, local.Records = o.Users, o.Records
 	others := portmap.New(portmap.Options{
 		CacheDir: o.CacheDir, Families: n.Families(), Batch: r.apply,
 		Open: func() portmap.Reader { return r.open() },
@@ -62,39 +61,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 			return n.tools(o.Wait).Open(fl, f)
 		},
 	})
-	all := []backend.Backend{local}
-	for _, m := range mappers {
-		all = append(all, m)
-	}
-	return append(all, others)
-}
-
-// A remembered backend keeps what it has loaded.
-type remembered struct {
-	backend.Backend
-	state backend.State
-}
-
-func (r *remembered) Load() (s backend.State, err error) {
-	r.state, err = r.Backend.Load()
-	return r.state, err
-}
-
-type loaded []*remembered
-
-// links are the attachments that links with route_localnet lead to, in any backend.
-func (all loaded) links() map[string][]hostport.Key {
-	out := map[string][]hostport.Key{}
-	for _, r := range all {
-		if s, ok := r.state.(interface {
-			Links() map[string][]hostport.Key
-		}); ok {
-			for link, keys := range s.Links() {
-				out[link] = append(out[link], keys...)
-			}
-		}
-	}
-	return out
+	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn), others})
 }
 
 // A reading is what backends share of the rules of iptables, until one of them changes

@@ -50,41 +50,6 @@ func (s *Session) Choose(w place.Wish) (place.Choice, error) {
 	return choice, err
 }
 
-// Load reads what all backends hold.
-func (s *Session) Load(o BackendOptions) error {
-	if unread := s.load(o, false); len(unread) > 0 {
-		return unread[0]
-	}
-	return nil
-}
-
-// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
-// nothing.
-func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o, true) }
-
-// load reads the last backend first: route_localnet is applied before the mappings, but
-// only they tell who needs it. Without some it ends at the first error.
-func (s *Session) load(o BackendOptions, some bool) (unread []error) {
-	s.open(o)
-	s.have = make([]backend.State, len(s.backends))
-	for i, b := range slices.Backward(s.backends) {
-		var err error
-		if s.have[i], err = b.Load(); err != nil {
-			s.have[i], unread = backend.Nothing{}, append(unread, err)
-			if !some {
-				return unread
-			}
-		}
-	}
-	s.want = slices.Clone(s.have)
-	return unread
-}
-
-func (s *Session) open(o BackendOptions) {
-	o.On, o.Wait = s.On, s.Wait
-	s.backends = s.Node.Backends(o)
-}
-
 // Recorded are all attachments that have a record.
 func (s *Session) Recorded() []hostport.Attachment {
 	var out []hostport.Attachment
