@@ -53,7 +53,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 		}
 	}
 	local := localnet.New(host.Sysctls{}, into, guards...)
-	local.Records = o.Records
+	local.Users, local.Records = o.Users, o.Records
 	others := portmap.New(portmap.Options{
 		CacheDir: o.CacheDir, Families: n.Families(), Batch: r.apply,
 		Open: func() portmap.Reader { return r.open() },

@@ -50,25 +50,6 @@ func (s *Session) Choose(w place.Wish) (place.Choice, error) {
 	return choice, err
 }
 
-// Load reads what all backends hold.
-func (s *Session) Load(o BackendOptions) error {
-	s.open(o)
-	for _, b := range s.backends {
-		st, err := b.Load()
-		if err != nil {
-			return err
-		}
-		s.have = append(s.have, st)
-	}
-	s.want = slices.Clone(s.have)
-	return nil
-}
-
-func (s *Session) open(o BackendOptions) {
-	o.On, o.Wait = s.On, s.Wait
-	s.backends = s.Node.Backends(o)
-}
-
 // Recorded are all attachments that have a record.
 func (s *Session) Recorded() []hostport.Attachment {
 	var out []hostport.Attachment
@@ -78,21 +59,6 @@ func (s *Session) Recorded() []hostport.Attachment {
 		}
 	}
 	return out
-}
-
-// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
-// nothing.
-func (s *Session) LoadSome(o BackendOptions) (unread []error) {
-	s.open(o)
-	for _, b := range s.backends {
-		st, err := b.Load()
-		if err != nil {
-			unread, st = append(unread, err), backend.Nothing{}
-		}
-		s.have = append(s.have, st)
-	}
-	s.want = slices.Clone(s.have)
-	return unread
 }
 
 // Put makes the attachment have what it needs where it belongs, and nothing anywhere
@@ -203,9 +169,13 @@ func (s *Session) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 
 // join completes what one place tells of an attachment with what another one does.
 func join(a *hostport.Attachment, part hostport.Attachment) {
-	if part.Link != "" {
-		a.Link, a.Localhost, a.LocalnetWas = part.Link, part.Localhost, part.LocalnetWas
+	if a.Owner == (hostport.Owner{}) {
+		a.Owner = part.Owner
 	}
+	if part.Link != "" {
+		a.Link, a.Localhost = part.Link, part.Localhost
+	}
+	a.LocalnetWas = a.LocalnetWas || part.LocalnetWas // only the guard knows
 	for _, m := range part.Mappings {
 		if !slices.Contains(a.Mappings, m) {
 			a.Mappings = append(a.Mappings, m)
