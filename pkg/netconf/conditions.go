@@ -15,7 +15,7 @@ func (c *Config) setConditions(w *wire) error {
 		field string
 		words []string
 		into  *[]string
-	}{{"conditionsV4", w.ConditionsV4, &c.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.ConditionsV6}} {
+	}{{"conditionsV4", w.ConditionsV4, &c.Template.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.Template.ConditionsV6}} {
 		if len(v.words) == 0 || len(v.words) == 1 && v.words[0] == "" {
 			continue // portmap reads this as "no conditions"
 		}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // Defaults of the configuration keys.
@@ -25,14 +27,11 @@ type Config struct {
 
 	// Backend is "auto", "iptables" or "nftables". Syntax is the language of the
 	// conditions, one of the last two, or "" without conditions.
-	Backend      string
-	Syntax       string
-	SNAT         bool
-	MasqAll      bool
-	Localhost    bool
-	ConditionsV4 []string
-	ConditionsV6 []string
-	Excludes     []netip.Prefix
+	Backend string
+	Syntax  string
+	// Template is what the configuration says of every attachment: it has neither owner
+	// nor pod nor mappings.
+	Template hostport.Attachment
 	// WarnOnly is conflictPolicy "warn": conflicts are reported, not refused.
 	WarnOnly    bool
 	LockTimeout time.Duration
@@ -105,11 +104,11 @@ func Parse(stdin []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
-	c.SNAT = w.SNAT == nil || *w.SNAT
-	c.Localhost = c.SNAT
+	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
+	snat := w.SNAT == nil || *w.SNAT
+	c.Template = hostport.Attachment{SNAT: snat, MasqAll: w.MasqAll && snat, Localhost: snat}
 	if w.Localhost != nil {
-		c.Localhost = *w.Localhost
+		c.Template.Localhost = *w.Localhost
 	}
 	for _, step := range []func(*wire) error{
 		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setPaths, c.setPorts,
@@ -187,7 +186,7 @@ func (c *Config) setExcludes(w *wire) error {
 		if p.Addr().Is4In6() {
 			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is a v4-mapped address; write it as IPv4", s)
 		}
-		c.Excludes = append(c.Excludes, p.Masked())
+		c.Template.Excludes = append(c.Template.Excludes, p.Masked())
 	}
 	return nil
 }
