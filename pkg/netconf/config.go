@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 )
 
 // Defaults of the configuration keys.
@@ -120,23 +123,17 @@ func Parse(stdin []byte) (*Config, error) {
 	return c, nil
 }
 
-// Backends and languages of conditions.
-const (
-	Auto     = "auto"
-	IPTables = "iptables"
-	NFTables = "nftables"
-)
-
 func (c *Config) setBackend(w *wire) error {
-	c.Backend = Auto
+	c.Backend = place.Auto
 	if w.Backend != nil {
 		c.Backend = *w.Backend
 	}
-	switch c.Backend {
-	case Auto, IPTables, NFTables:
+	known := place.Wishes()
+	if slices.Contains(known, c.Backend) {
 		return nil
 	}
-	return fieldErrorf("backend", `%q is not a backend (want "auto", "iptables" or "nftables")`, c.Backend)
+	last := len(known) - 1
+	return fieldErrorf("backend", `%q is not a backend (want "%s" or %q)`, c.Backend, strings.Join(known[:last], `", "`), known[last])
 }
 
 func (c *Config) setMasquerade(w *wire) error {
@@ -144,7 +141,7 @@ func (c *Config) setMasquerade(w *wire) error {
 	if bit != nil && chain != nil {
 		return fieldErrorf("markMasqBit", "%d cannot be given together with externalSetMarkChain %q (want one of them, or none)", *bit, *chain)
 	}
-	if chain != nil && c.Backend == NFTables {
+	if chain != nil && c.Backend == place.NFTables {
 		return fieldErrorf("externalSetMarkChain", "%q is for iptables and the backend is %q; leave it out", *chain, c.Backend)
 	}
 	if bit != nil && (*bit < 0 || *bit > 31) {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 )
 
 func equal() cmp.Option {
@@ -196,9 +197,9 @@ func FuzzParse(f *testing.F) {
 // Keys are taken in any case, as encoding/json and so portmap do.
 func TestKeysInOtherCase(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"Backend":"iptables"}`:                         IPTables,
-		`{"BACKEND":"nftables","backend":"iptables"}`:    IPTables,
-		`{"backends":"iptables","bac":"x","back end":1}`: Auto,
+		`{"Backend":"iptables"}`:                         place.IPTables,
+		`{"BACKEND":"nftables","backend":"iptables"}`:    place.IPTables,
+		`{"backends":"iptables","bac":"x","back end":1}`: place.Auto,
 	} {
 		c, err := Parse([]byte(in))
 		if err != nil {

@@ -100,19 +100,12 @@ func (s *Session) LoadSome(o BackendOptions) (unread []error) {
 // be.
 func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.Key) {
 	for i, b := range s.backends {
-		if belongs(b, where) {
+		if place.Has(b.Name(), where) {
 			s.want[i] = s.want[i].With(a, instead...)
 		} else {
 			s.want[i] = s.want[i].Without(append(slices.Clone(instead), a.Owner.Key())...)
 		}
 	}
-}
-
-// belongs reports whether a backend has something of an attachment whose mappings are in
-// the backend named where: that one, and those that hold no mappings but what goes with
-// them.
-func belongs(b backend.Backend, where string) bool {
-	return b.Name() == where || !slices.Contains(place.Mappers(), b.Name())
 }
 
 // Drop makes the attachments of those keys have nothing.
@@ -126,7 +119,7 @@ func (s *Session) Drop(keys ...hostport.Key) {
 func (s *Session) Missing(a hostport.Attachment, where string) []string {
 	var out []string
 	for i, b := range s.backends {
-		if belongs(b, where) {
+		if place.Has(b.Name(), where) {
 			out = append(out, s.have[i].Missing(a)...)
 		}
 	}
