@@ -249,7 +249,7 @@ func (s *Session) complete(c *hostport.Claim, boot string) {
 	rec := s.Record(c.Key)
 	if rec != nil {
 		a = rec.Attachment
-		c.Owner, c.Part = a.Owner, len(a.Conditions(c.Mapping.Family)) > 0
+		c.Owner, c.Part = a.Owner, a.Restricted(c.Mapping.Family)
 	} else {
 		a, _ = s.Recover(c.Key)
 	}
