@@ -129,8 +129,9 @@ func shadow(f conflict.Finding) string {
 		return "a rule that cannot be decoded may take its traffic: " + f.Where
 	case finding.NodePort:
 		return f.Who + " takes its traffic"
+	default:
+		return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 	}
-	return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 }
 
 // missing are the mappings of a record that are not in place.
