@@ -32,7 +32,8 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	a := hostport.Attachment{Mappings: i.asked(q), Excludes: c.Excludes, Localhost: c.Localhost}
+	a := c.Template
+	a.Mappings = i.asked(q)
 	s.Surround(&a)
 	r, err := i.sides(s, a, choice.Order)
 	if err != nil {

@@ -52,7 +52,7 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 func (v *view) wouldUse(c *netconf.Config) (name, why string, err error) {
 	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, v.Session.Facts)
 	if err == nil {
-		err = v.Inspector.Node.Ready(choice.Backend)
+		err = v.Node.Ready(choice.Backend)
 	}
 	return choice.Backend, choice.Why, err
 }

@@ -129,14 +129,16 @@ func shadow(f conflict.Finding) string {
 		return "a rule that cannot be decoded may take its traffic: " + f.Where
 	case finding.NodePort:
 		return f.Who + " takes its traffic"
+	default:
+		return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 	}
-	return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 }
 
-// missing are the mappings of a record that are not in place.
+// missing are the mappings of a record that are not in place. What is missing the
+// backend says: it does not of what it could not read.
 func (v *view) missing(key hostport.Key) []inventory.Entry {
 	rec := v.Record(key)
-	if rec == nil {
+	if rec == nil || len(v.lost[key]) == 0 {
 		return nil
 	}
 	var out []inventory.Entry

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/portguard/portguard/pkg/place"
 )
 
 // setConditions refuses what could end a rule or start another one in the text
@@ -15,22 +17,22 @@ func (c *Config) setConditions(w *wire) error {
 		field string
 		words []string
 		into  *[]string
-	}{{"conditionsV4", w.ConditionsV4, &c.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.ConditionsV6}} {
+	}{{"conditionsV4", w.ConditionsV4, &c.Template.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.Template.ConditionsV6}} {
 		if len(v.words) == 0 || len(v.words) == 1 && v.words[0] == "" {
 			continue // portmap reads this as "no conditions"
 		}
 		// As in portmap: an iptables condition begins with an option or with "!",
 		// one of nftables with neither.
-		syntax, problem := NFTables, nftProblem
+		syntax, problem := place.NFTables, nftProblem
 		if first := v.words[0]; first != "" && (first[0] == '-' || first[0] == '!') {
-			syntax, problem = IPTables, iptablesProblem
+			syntax, problem = place.IPTables, iptablesProblem
 		}
 		for i, s := range v.words {
 			if p := problem(s); p != "" {
 				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, p)
 			}
 		}
-		if c.Backend != Auto && c.Backend != syntax {
+		if c.Backend != place.Auto && c.Backend != syntax {
 			return fieldErrorf(v.field, `%q are in the syntax of %s and the backend is %q; write them for that or set "backend": "auto"`, v.words, syntax, c.Backend)
 		}
 		if c.Syntax != "" && c.Syntax != syntax {

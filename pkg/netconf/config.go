@@ -8,7 +8,12 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 )
 
 // Defaults of the configuration keys.
@@ -25,14 +30,11 @@ type Config struct {
 
 	// Backend is "auto", "iptables" or "nftables". Syntax is the language of the
 	// conditions, one of the last two, or "" without conditions.
-	Backend      string
-	Syntax       string
-	SNAT         bool
-	MasqAll      bool
-	Localhost    bool
-	ConditionsV4 []string
-	ConditionsV6 []string
-	Excludes     []netip.Prefix
+	Backend string
+	Syntax  string
+	// Template is what the configuration says of every attachment: it has neither owner
+	// nor pod nor mappings.
+	Template hostport.Attachment
 	// WarnOnly is conflictPolicy "warn": conflicts are reported, not refused.
 	WarnOnly    bool
 	LockTimeout time.Duration
@@ -105,11 +107,11 @@ func Parse(stdin []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
-	c.SNAT = w.SNAT == nil || *w.SNAT
-	c.Localhost = c.SNAT
+	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
+	snat := w.SNAT == nil || *w.SNAT
+	c.Template = hostport.Attachment{SNAT: snat, MasqAll: w.MasqAll && snat, Localhost: snat}
 	if w.Localhost != nil {
-		c.Localhost = *w.Localhost
+		c.Template.Localhost = *w.Localhost
 	}
 	for _, step := range []func(*wire) error{
 		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setPaths, c.setPorts,
@@ -121,23 +123,17 @@ func Parse(stdin []byte) (*Config, error) {
 	return c, nil
 }
 
-// Backends and languages of conditions.
-const (
-	Auto     = "auto"
-	IPTables = "iptables"
-	NFTables = "nftables"
-)
-
 func (c *Config) setBackend(w *wire) error {
-	c.Backend = Auto
+	c.Backend = place.Auto
 	if w.Backend != nil {
 		c.Backend = *w.Backend
 	}
-	switch c.Backend {
-	case Auto, IPTables, NFTables:
+	known := place.Wishes()
+	if slices.Contains(known, c.Backend) {
 		return nil
 	}
-	return fieldErrorf("backend", `%q is not a backend (want "auto", "iptables" or "nftables")`, c.Backend)
+	last := len(known) - 1
+	return fieldErrorf("backend", `%q is not a backend (want "%s" or %q)`, c.Backend, strings.Join(known[:last], `", "`), known[last])
 }
 
 func (c *Config) setMasquerade(w *wire) error {
@@ -145,7 +141,7 @@ func (c *Config) setMasquerade(w *wire) error {
 	if bit != nil && chain != nil {
 		return fieldErrorf("markMasqBit", "%d cannot be given together with externalSetMarkChain %q (want one of them, or none)", *bit, *chain)
 	}
-	if chain != nil && c.Backend == NFTables {
+	if chain != nil && c.Backend == place.NFTables {
 		return fieldErrorf("externalSetMarkChain", "%q is for iptables and the backend is %q; leave it out", *chain, c.Backend)
 	}
 	if bit != nil && (*bit < 0 || *bit > 31) {
@@ -187,7 +183,7 @@ func (c *Config) setExcludes(w *wire) error {
 		if p.Addr().Is4In6() {
 			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is a v4-mapped address; write it as IPv4", s)
 		}
-		c.Excludes = append(c.Excludes, p.Masked())
+		c.Template.Excludes = append(c.Template.Excludes, p.Masked())
 	}
 	return nil
 }

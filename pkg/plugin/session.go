@@ -66,19 +66,12 @@ func (s *Session) Recorded() []hostport.Attachment {
 // be.
 func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.Key) {
 	for i, b := range s.backends {
-		if belongs(b, where) {
+		if place.Has(b.Name(), where) {
 			s.want[i] = s.want[i].With(a, instead...)
 		} else {
 			s.want[i] = s.want[i].Without(append(slices.Clone(instead), a.Owner.Key())...)
 		}
 	}
-}
-
-// belongs reports whether a backend has something of an attachment whose mappings are in
-// the backend named where: that one, and those that hold no mappings but what goes with
-// them.
-func belongs(b backend.Backend, where string) bool {
-	return b.Name() == where || !slices.Contains(place.Mappers(), b.Name())
 }
 
 // Drop makes the attachments of those keys have nothing.
@@ -92,7 +85,7 @@ func (s *Session) Drop(keys ...hostport.Key) {
 func (s *Session) Missing(a hostport.Attachment, where string) []string {
 	var out []string
 	for i, b := range s.backends {
-		if belongs(b, where) {
+		if place.Has(b.Name(), where) {
 			out = append(out, s.have[i].Missing(a)...)
 		}
 	}
@@ -226,7 +219,7 @@ func (s *Session) complete(c *hostport.Claim, boot string) {
 	rec := s.Record(c.Key)
 	if rec != nil {
 		a = rec.Attachment
-		c.Owner, c.Part = a.Owner, len(a.Conditions(c.Mapping.Family)) > 0
+		c.Owner, c.Part = a.Owner, a.Restricted(c.Mapping.Family)
 	} else {
 		a, _ = s.Recover(c.Key)
 	}
