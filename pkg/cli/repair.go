@@ -41,10 +41,7 @@ func restore(s *session) int {
 	}
 	code, out := OK, []restored{}
 	for _, r := range done {
-		x := restored{ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
-		if r.Owner.PodName != "" {
-			x.Pod = r.Owner.PodNamespace + "/" + r.Owner.PodName
-		}
+		x := restored{Pod: r.Owner.Pod(), ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
 		switch {
 		case r.Refused != "":
 			x.Result, code = "refused", Problem
@@ -124,10 +121,7 @@ func gc(s *session) int {
 }
 
 func sweptOf(d plugin.Swept) swept {
-	x := swept{By: d.By, ContainerID: d.Owner.ContainerID, IfName: d.Owner.IfName, Network: d.Owner.Network, HostPorts: []string{}}
-	if d.Owner.PodName != "" {
-		x.Pod = d.Owner.PodNamespace + "/" + d.Owner.PodName
-	}
+	x := swept{By: d.By, Pod: d.Owner.Pod(), ContainerID: d.Owner.ContainerID, IfName: d.Owner.IfName, Network: d.Owner.Network, HostPorts: []string{}}
 	for _, m := range d.Mappings {
 		if p := m.String(); !slices.Contains(x.HostPorts, p) { // it is there in two families
 			x.HostPorts = append(x.HostPorts, p)

@@ -65,12 +65,9 @@ type Entry struct {
 
 // New is the entry of a mapping.
 func New(by string, o hostport.Owner, m hostport.Mapping) Entry {
-	e := Entry{By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, ContainerID: o.ContainerID, IfName: o.IfName, Network: o.Network, State: OK}
+	e := Entry{By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, Pod: o.Pod(), ContainerID: o.ContainerID, IfName: o.IfName, Network: o.Network, State: OK}
 	if m.Wildcard() {
 		e.Address = m.Family.Wildcard()
-	}
-	if o.PodName != "" {
-		e.Pod = o.PodNamespace + "/" + o.PodName
 	}
 	return e
 }
