@@ -102,9 +102,10 @@ func (s *session) answer(a explain.Answer) {
 		return
 	}
 	fmt.Fprintf(s.out, "%s\n\n", a.Question)
+	effect := map[string]string{"refuses": "refused", "warns": "warning", "none": "left alone"}
 	rows := [][]string{{"  #", "WHO", "WHAT", "NEW HOSTPORT", "WHERE"}}
 	for i, c := range a.Claimants {
-		rows = append(rows, []string{fmt.Sprintf("  %d", i+1), c.Who, c.Kind, effect(c.Effect), cmp.Or(c.Where, "-")})
+		rows = append(rows, []string{fmt.Sprintf("  %d", i+1), c.Who, c.Kind, effect[c.Effect], cmp.Or(c.Where, "-")})
 	}
 	table(s.out, rows)
 	fmt.Fprintln(s.out)
@@ -130,9 +131,4 @@ func (s *session) answer(a explain.Answer) {
 	for _, m := range a.Decision.Warnings {
 		fmt.Fprintln(s.out, "  warning: "+plain(m))
 	}
-}
-
-// effect says what a claimant means for a new hostPort.
-func effect(e string) string {
-	return map[string]string{"refuses": "refused", "warns": "warning", "none": "left alone"}[e]
 }

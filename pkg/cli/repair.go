@@ -73,8 +73,8 @@ and rules of the portmap plugin for containers that libcni's cache knows to be g
 Of an owner that may be alive nothing is touched. Exit code: 0, or 2 if something
 could not be read or removed.`,
 		examples: []string{"portguard gc --dry-run", "portguard gc"},
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
+		flags: func(fs *pflag.FlagSet, s *session) {
+			fs.BoolVar(&s.dryRun, "dry-run", false, "only say what would be removed")
 		},
 		run: gc,
 	}

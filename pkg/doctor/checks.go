@@ -99,12 +99,7 @@ func flavours(f Facts) []Finding {
 	return out
 }
 
-func words(w []string) string {
-	if len(w) == 0 {
-		return "none"
-	}
-	return strings.Join(w, ", ")
-}
+func words(w []string) string { return cmp.Or(strings.Join(w, ", "), "none") }
 
 // implementers: two that map hostPorts do not know of each other.
 func implementers(f Facts) []Finding {
@@ -203,7 +198,8 @@ func ephemeral(f Facts) []Finding {
 	var seen []string // a port is there in two families
 	for _, e := range f.List.HostPorts {
 		who := fmt.Sprintf("hostPort %d/%s of %s", e.Port, e.Protocol, owner(e))
-		if e.Port < f.EphemeralFrom || e.Port > f.EphemeralTo || within(e.Port, f.Reserved) || slices.Contains(seen, who) {
+		reserved := slices.ContainsFunc(f.Reserved, func(r [2]uint16) bool { return r[0] <= e.Port && e.Port <= r[1] })
+		if e.Port < f.EphemeralFrom || e.Port > f.EphemeralTo || reserved || slices.Contains(seen, who) {
 			continue
 		}
 		seen = append(seen, who)

@@ -5,6 +5,8 @@
 package doctor
 
 import (
+	"slices"
+
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 )
@@ -67,7 +69,6 @@ type Facts struct {
 type Conflist struct {
 	File string
 	Err  error
-	Name string
 	// Types are the plugins in order.
 	Types []string
 	// Capable is set if portguard's entry declares the capability portMappings.
@@ -108,12 +109,7 @@ func Diagnose(f Facts) []Finding {
 
 // Fit reports whether no finding is a problem.
 func Fit(found []Finding) bool {
-	for _, f := range found {
-		if f.Severity == Problem {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(found, func(f Finding) bool { return f.Severity == Problem })
 }
 
 // familyOf is that of an entry.
@@ -129,19 +125,8 @@ func name(e inventory.Entry) string {
 }
 
 func owner(e inventory.Entry) string {
-	o := hostport.Owner{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName}
 	if e.Pod != "" {
 		return "pod " + e.Pod
 	}
-	return o.Short()
-}
-
-// within reports whether a port is in one of the ranges.
-func within(port uint16, ranges [][2]uint16) bool {
-	for _, r := range ranges {
-		if r[0] <= port && port <= r[1] {
-			return true
-		}
-	}
-	return false
+	return hostport.Owner{Network: e.Network, ContainerID: e.ContainerID}.Short()
 }

@@ -20,12 +20,12 @@ var ErrLocked = errors.New("another portguard process holds the lock")
 // Lock takes the lock of the node, creating the directory if it must. The
 // returned function releases it; so does the end of the process.
 func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, dirError("make it", err)
-	}
 	path := filepath.Join(s.dir, "lock")
 	deadline := time.Now().Add(timeout)
 	for {
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return nil, dirError("make it", err)
+		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if errors.Is(err, unix.EROFS) { // a DEL must work all the same
 			f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -42,9 +42,6 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 			return func() { f.Close() }, nil
 		}
 		f.Close()
-		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, dirError("make it", err)
-		}
 	}
 }
 
