@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
@@ -108,9 +109,7 @@ func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.E
 		e.State, e.Reason = inventory.Missing, lost[0]
 	}
 	if !c.Target.IsValid() && rec != nil { // one with conditions
-		if pod, ok := a.Pod(c.Mapping.Family); ok {
-			e.Target = targetIn(a, c.Mapping, pod.Addr())
-		}
+		e.Target = targetIn(a, c.Mapping)
 	}
 	if v.departed[c.Key] {
 		e.State, e.Reason = inventory.Dead, "its network namespace is gone"
@@ -141,14 +140,11 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 	}
 	var out []inventory.Entry
 	for _, m := range rec.Attachment.Mappings {
-		if v.inPlace(key, m) {
+		if slices.ContainsFunc(v.claims, func(c hostport.Claim) bool { return c.Key == key && c.Mapping.SameKey(m) }) {
 			continue
 		}
 		e := inventory.New("portguard", rec.Attachment.Owner, m)
-		e.Backend, e.Created = rec.Backend, rec.Created
-		if pod, ok := rec.Attachment.Pod(m.Family); ok {
-			e.Target = targetIn(rec.Attachment, m, pod.Addr())
-		}
+		e.Backend, e.Created, e.Target = rec.Backend, rec.Created, targetIn(rec.Attachment, m)
 		e.State, e.Reason = inventory.Missing, "its rules are gone"
 		if v.departed[key] {
 			e.State, e.Reason = inventory.Dead, "its network namespace is gone, and its rules are"
@@ -158,21 +154,18 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 	return out
 }
 
-func (v *view) inPlace(key hostport.Key, m hostport.Mapping) bool {
-	for _, c := range v.claims {
-		if c.Key == key && c.Mapping.SameKey(m) {
-			return true
-		}
+// targetIn is where a record says that m leads, the zero AddrPort if the pod has no address
+// of its family.
+func targetIn(a hostport.Attachment, m hostport.Mapping) netip.AddrPort {
+	pod, ok := a.Pod(m.Family)
+	if !ok {
+		return netip.AddrPort{}
 	}
-	return false
-}
-
-// targetIn is where a record says that m leads.
-func targetIn(a hostport.Attachment, m hostport.Mapping, pod netip.Addr) netip.AddrPort {
 	for _, o := range a.Mappings {
 		if o.SameKey(m) {
-			return netip.AddrPortFrom(pod, o.ContainerPort)
+			m = o
+			break
 		}
 	}
-	return netip.AddrPortFrom(pod, m.ContainerPort)
+	return netip.AddrPortFrom(pod.Addr(), m.ContainerPort)
 }
