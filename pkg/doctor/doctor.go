@@ -96,13 +96,19 @@ type Dropped struct {
 	Where   string
 }
 
+// An adder notes a finding of a check.
+type adder func(check string, s Severity, message, remedy string)
+
 // Diagnose says all that is the matter, in the order of the checks.
 func Diagnose(f Facts) []Finding {
 	out := []Finding{}
-	for _, check := range []func(Facts) []Finding{
+	add := func(check string, s Severity, message, remedy string) {
+		out = append(out, Finding{check, s, message, remedy})
+	}
+	for _, check := range []func(Facts, adder){
 		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, ephemeral, unread,
 	} {
-		out = append(out, check(f)...)
+		check(f, add)
 	}
 	return out
 }

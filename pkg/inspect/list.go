@@ -68,10 +68,8 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 			if !c.Foreign {
 				continue
 			}
-			e := inventory.New(c.Backend, c.Owner, c.Mapping)
-			e.Target = c.Target
+			e := inventory.New(c.Backend, c)
 			e.Backend, _, _ = strings.Cut(c.Where, " table ") // who made it, and with what
-			e.Count(c.Packets)
 			r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})
 			if err != nil {
 				return err
@@ -92,9 +90,8 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 // entry describes a mapping that is in place.
 func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.Entry {
 	a := v.attachments[c.Key]
-	e := inventory.New("portguard", cmp.Or(a.Owner, c.Owner), c.Mapping)
-	e.Backend, e.Target = c.Backend, c.Target
-	e.Count(c.Packets)
+	c.Owner = cmp.Or(a.Owner, c.Owner)
+	e := inventory.New("portguard", c)
 	rec := v.Record(c.Key)
 	if rec != nil {
 		e.Created = rec.Created
@@ -143,8 +140,8 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 		if slices.ContainsFunc(v.claims, func(c hostport.Claim) bool { return c.Key == key && c.Mapping.SameKey(m) }) {
 			continue
 		}
-		e := inventory.New("portguard", rec.Attachment.Owner, m)
-		e.Backend, e.Created, e.Target = rec.Backend, rec.Created, targetIn(rec.Attachment, m)
+		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: targetIn(rec.Attachment, m), Packets: -1})
+		e.Created = rec.Created
 		e.State, e.Reason = inventory.Missing, "its rules are gone"
 		if v.departed[key] {
 			e.State, e.Reason = inventory.Dead, "its network namespace is gone, and its rules are"

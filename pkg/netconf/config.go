@@ -148,11 +148,7 @@ func (c *Config) setMasquerade(w *wire) error {
 }
 
 func (c *Config) setPolicy(w *wire) error {
-	switch w.ConflictPolicy {
-	case "fail":
-	case "warn":
-		c.WarnOnly = true
-	default:
+	if c.WarnOnly = w.ConflictPolicy == "warn"; !c.WarnOnly && w.ConflictPolicy != "fail" {
 		return fieldErrorf("conflictPolicy", `%q is not a policy (want "fail" or "warn")`, w.ConflictPolicy)
 	}
 	return nil
