@@ -52,22 +52,18 @@ func (v *view) list() (inventory.List, error) {
 // foreign describes the mappings of other plugins. These look at nothing, so a listener
 // may have lost its port.
 func (v *view) foreign() (out []inventory.Entry, err error) {
-	var ms []hostport.Mapping
-	for _, c := range v.claims {
-		if c.Foreign {
-			ms = append(ms, c.Mapping)
-		}
-	}
-	if len(ms) == 0 {
+	claims := slices.DeleteFunc(slices.Clone(v.claims), func(c hostport.Claim) bool { return !c.Foreign })
+	if len(claims) == 0 {
 		return nil, nil
+	}
+	var ms []hostport.Mapping
+	for _, c := range claims {
+		ms = append(ms, c.Mapping)
 	}
 	err = v.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
 		out = nil
 		beside := conflict.NewFinder(conflict.Snapshot{Local: snap.Local, Broadcasts: snap.Broadcasts, Listeners: snap.Listeners})
-		for _, c := range v.claims {
-			if !c.Foreign {
-				continue
-			}
+		for _, c := range claims {
 			e := inventory.New(c.Backend, c)
 			e.Backend, _, _ = strings.Cut(c.Where, " table ") // who made it, and with what
 			r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})

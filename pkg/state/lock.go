@@ -71,14 +71,10 @@ func lockError(f *os.File, path string, timeout time.Duration, err error) error 
 	if !errors.Is(err, ErrLocked) {
 		return dirError("take the lock", &os.PathError{Op: "flock", Path: path, Err: err})
 	}
-	who := ""
-	if pid := holder(f); pid != "" {
-		who = ", pid " + pid + " has it"
-	}
-	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, who)
+	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, holder(f))
 }
 
-// holder is the PID of who has locked f, as far as /proc/locks tells:
+// holder says the PID of who has locked f, as far as /proc/locks tells:
 // "1: FLOCK  ADVISORY  WRITE 708 00:19:1432 0 EOF". Who waits has "->" before FLOCK.
 func holder(f *os.File) string {
 	var st unix.Stat_t
@@ -90,7 +86,7 @@ func holder(f *os.File) string {
 	for line := range strings.Lines(string(b)) {
 		w := strings.Fields(line)
 		if len(w) == 8 && w[1] == "FLOCK" && w[5] == file {
-			return w[4]
+			return ", pid " + w[4] + " has it"
 		}
 	}
 	return ""
