@@ -66,7 +66,10 @@ type Entry struct {
 // New is the entry of a mapping.
 func New(by string, c hostport.Claim) Entry {
 	o, m := c.Owner, c.Mapping
-	e := Entry{By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, Pod: o.Pod(), ContainerID: o.ContainerID, IfName: o.IfName, Target: c.Target, Network: o.Network, Backend: c.Backend, State: OK}
+	e := Entry{
+		By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, Target: c.Target, Backend: c.Backend, State: OK,
+		Pod: o.Pod(), ContainerID: o.ContainerID, IfName: o.IfName, Network: o.Network,
+	}
 	if m.Wildcard() {
 		e.Address = m.Family.Wildcard()
 	}

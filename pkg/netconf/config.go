@@ -91,11 +91,17 @@ type runtime struct {
 // Parse reads the configuration of an ADD or a CHECK. The error is a
 // *FieldError for everything but broken JSON.
 func Parse(stdin []byte) (*Config, error) {
-	w := &wire{Backend: Auto, SNAT: true, ConflictPolicy: "fail", LockTimeout: DefaultLockTimeout.String(), DataDir: DefaultDataDir, CacheDir: DefaultCacheDir}
+	w := &wire{
+		Backend: Auto, SNAT: true, ConflictPolicy: "fail",
+		LockTimeout: DefaultLockTimeout.String(), DataDir: DefaultDataDir, CacheDir: DefaultCacheDir,
+	}
 	if err := decode(stdin, "", w); err != nil {
 		return nil, err
 	}
-	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, Backend: w.Backend, SNAT: w.SNAT, MasqAll: w.MasqAll, Localhost: w.SNAT, Capable: w.Capabilities["portMappings"]}
+	c := &Config{
+		Name: w.Name, CNIVersion: w.CNIVersion, Capable: w.Capabilities["portMappings"],
+		Backend: w.Backend, SNAT: w.SNAT, MasqAll: w.MasqAll, Localhost: w.SNAT,
+	}
 	if w.Localhost != nil {
 		c.Localhost = *w.Localhost
 	}
