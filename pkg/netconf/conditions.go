@@ -23,12 +23,12 @@ func (c *Config) setConditions(w *wire) error {
 		}
 		// As in portmap: an iptables condition begins with an option or with "!",
 		// one of nftables with neither.
-		syntax, problem := place.NFTables, nftProblem
+		syntax := place.NFTables
 		if first := v.words[0]; first != "" && (first[0] == '-' || first[0] == '!') {
-			syntax, problem = place.IPTables, iptablesProblem
+			syntax = place.IPTables
 		}
 		for i, s := range v.words {
-			if p := problem(s); p != "" {
+			if p := problem(syntax, s); p != "" {
 				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, p)
 			}
 		}
@@ -43,44 +43,32 @@ func (c *Config) setConditions(w *wire) error {
 	return nil
 }
 
-// conditionProblem says what is wrong with a word in either language.
-func conditionProblem(s string) string {
+// problem says what is wrong with a word in one of the languages, "" if nothing.
+func problem(syntax, s string) string {
 	switch {
 	case s == "":
 		return "is empty; leave it out"
 	case strings.ContainsAny(s, "\n\r\x00"):
 		return "holds a line break or a NUL; give each word as one string"
-	}
-	return ""
-}
-
-func iptablesProblem(s string) string {
-	if p := conditionProblem(s); p != "" {
-		return p
-	}
-	if isCommand(s) {
+	case syntax == place.NFTables && strings.ContainsAny(s, ";#\\"):
+		return "holds one of ; # \\, which would end the rule"
+	case syntax == place.NFTables && hasStatement(s), syntax == place.IPTables && isCommand(s):
 		return "is not a match; conditions may only restrict which packets are mapped"
 	}
 	return ""
 }
 
-// nftProblem looks for what ends a rule in nft, and for statements.
-func nftProblem(s string) string {
-	if p := conditionProblem(s); p != "" {
-		return p
-	}
-	if strings.ContainsAny(s, ";#\\") {
-		return "holds one of ; # \\, which would end the rule"
-	}
+// hasStatement reports whether a word of nft holds a verdict or another statement.
+func hasStatement(s string) bool {
 	letters := func(r rune) bool { return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	for word := range strings.FieldsFuncSeq(s, letters) {
 		switch word {
 		case "accept", "drop", "reject", "queue", "continue", "return", "jump", "goto", "dnat", "snat", "masquerade",
 			"redirect", "tproxy", "set", "add", "update", "delete", "notrack", "dup", "fwd", "comment", "vmap":
-			return "is not a match; conditions may only restrict which packets are mapped"
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // isCommand reports whether a word is an option of iptables that is no match: a

@@ -74,8 +74,10 @@ func OwnerOf(network string, args *skel.CmdArgs) hostport.Owner {
 
 // passed returns prevResult if it says that it is of the configuration's version.
 func (c *Config) passed() json.RawMessage {
-	var given map[string]json.RawMessage
-	if json.Unmarshal(c.prevResult, &given) != nil || c.CNIVersion == "" || text(given["cniVersion"]) != c.CNIVersion {
+	var given struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if json.Unmarshal(c.prevResult, &given) != nil || c.CNIVersion == "" || given.CNIVersion != c.CNIVersion {
 		return nil
 	}
 	return c.prevResult

@@ -111,11 +111,11 @@ func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) 
 	}
 	var out []ruleset.Set
 	for _, s := range ruleset.ServiceSets(f) {
-		ok, err := host.HasSet(s.Name)
+		typ, err := host.Sets{}.SetType(s.Name)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
+		if typ != "" {
 			out = append(out, s)
 		}
 	}
