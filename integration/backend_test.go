@@ -228,7 +228,7 @@ func TestBrokenTableIsMended(t *testing.T) {
 		"flush chain inet portguard hostports4", "flush chain inet portguard prerouting; delete chain inet portguard prerouting",
 		"insert rule inet portguard masquerading drop", "add table inet portguard { flags dormant; }",
 		"flush chain inet portguard prerouting; delete chain inet portguard prerouting; add chain inet portguard prerouting { type nat hook prerouting priority -100; }",
-		"flush chain inet portguard output; delete chain inet portguard output; add chain inet portguard output", "flush chain inet portguard-localnet gate; delete chain inet portguard-localnet guard; delete chain inet portguard-localnet gate; delete set inet portguard-localnet guarded",
+		"flush chain inet portguard output; delete chain inet portguard output; add chain inet portguard output", "flush chain inet portguard-localnet gate; delete chain inet portguard-localnet guard; delete chain inet portguard-localnet gate",
 	} {
 		t.Run(spoil, func(t *testing.T) {
 			conf := direct(n, one, mapping, "")

@@ -79,13 +79,13 @@ func TestExplainIsTrue(t *testing.T) {
 		n.ServeTCP("tcp", "127.0.0.1:8085", "host")   // only for the node itself
 		n.ServeTCP("tcp", lab.NodeV4+":8086", "host") // on one address
 		n.ServeTCP("tcp", "[::]:8087", "host")
-		n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8088 -j DNAT --to-destination "+pods["backend"].V4+":80")
-		n.Iptables("", "-t nat -A PREROUTING -p tcp -s "+lab.ClientV4+" --dport 8083 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		n.Foreign("", "PREROUTING", "-p tcp --dport 8088 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		n.Foreign("", "PREROUTING", "-p tcp -s "+lab.ClientV4+" --dport 8083 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		n.Feed("table ip mine { chain p { type nat hook prerouting priority -110;\n tcp dport 8082 dnat to "+pods["backend"].V4+":80\n }\n }", "nft", "-f", "-")
 		n.Run("ip", "link", "add", "docker0", "type", "bridge")
-		n.Iptables("", "-t nat -A PREROUTING ! -i docker0 -p tcp --dport 8091 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		n.Foreign("", "PREROUTING", "! -i docker0 -p tcp --dport 8091 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		for _, half := range []string{"-m statistic --mode random --probability 0.5 ", ""} { // two endpoints
-			n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8092 "+half+"-j DNAT --to-destination "+pods["backend"].V4+":80")
+			n.Foreign("", "PREROUTING", "-p tcp --dport 8092 "+half+"-j DNAT --to-destination "+pods["backend"].V4+":80")
 		}
 		pods["dead"].Delete()
 		held, state := n.Rules(), files(t, n.Dir+"/state")

@@ -262,7 +262,7 @@ func TestUndo(t *testing.T) {
 		if out, _, err := n.Call("ADD", other, direct(n, other, `[{"hostPort":1,"containerPort":1}]`, `,"localhost":false`)); err != nil {
 			t.Fatal(out)
 		}
-		n.Iptables("", "-t nat -A PREROUTING -m comment --comment later -j RETURN")
+		n.Foreign("", "PREROUTING", "-m comment --comment later -j RETURN")
 		before := n.Rules()
 		n.Shadow("ip6tables-"+n.Flavour+"-restore", "echo no >&2; exit 1")
 		out, _, err := n.Call("ADD", pod, direct(n, pod, mapping, ""))

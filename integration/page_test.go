@@ -239,10 +239,9 @@ func (s *situation) ipvs() {
 	s.n.Run("ipset", "create", "KUBE-IPVS-IPS", "hash:ip")
 	s.n.Run("ipset", "add", "KUBE-CLUSTER-IP", "10.96.0.20,tcp:3306")
 	s.n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.20")
-	s.n.Iptables("", "-t nat -N KUBE-SERVICES")
-	s.n.Iptables("", "-t nat -A PREROUTING -j KUBE-SERVICES")
-	s.n.Iptables("", "-t nat -A OUTPUT -j KUBE-SERVICES")
-	s.n.Iptables("", "-t nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT")
+	s.n.Foreign("", "KUBE-SERVICES", "-m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT")
+	s.n.Foreign("", "PREROUTING", "-j KUBE-SERVICES")
+	s.n.Foreign("", "OUTPUT", "-j KUBE-SERVICES")
 	s.called("mysql-service")
 	s.n.ServeTCP("tcp4", "10.96.0.20:3306", "service")
 }

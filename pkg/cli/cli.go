@@ -5,6 +5,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,7 @@ type command struct {
 	name, args, short, long string
 	examples                []string
 	// flags adds its own to those that all have.
-	flags func(*pflag.FlagSet, *options)
+	flags func(*pflag.FlagSet, *session)
 	run   func(*session) int
 }
 
@@ -40,16 +41,12 @@ func commands() []command {
 	return []command{listCommand(), explainCommand(), doctorCommand(), restoreCommand(), gcCommand(), metricsCommand()}
 }
 
-// options are the values of all flags.
-type options struct {
-	output, confDir, dataDir, cacheDir string
-	dryRun                             bool
-	textfile                           string
-}
-
 // A session is one run of a command.
 type session struct {
-	options
+	// The values of all flags.
+	output, confDir, dataDir, cacheDir, textfile string
+	dryRun                                       bool
+
 	plugin  *plugin.Plugin
 	inspect *inspect.Inspector
 	version string
@@ -101,7 +98,7 @@ func start(c command, s *session, args []string) int {
 	fs.StringVar(&s.dataDir, "data-dir", "", "dataDir of portguard (default: what the configuration says)")
 	fs.StringVar(&s.cacheDir, "cache-dir", "", "cacheDir of portguard (default: what the configuration says)")
 	if c.flags != nil {
-		c.flags(fs, &s.options)
+		c.flags(fs, s)
 	}
 	switch err := fs.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
@@ -157,17 +154,12 @@ func (s *session) usage(c command, problem string) int {
 // configure finds the configuration that the runtime uses. Without a sound one the
 // defaults must do.
 func (s *session) configure() {
-	conf, err := confdir.Config(s.confDir)
-	if err != nil {
+	var err error
+	if s.conf, err = confdir.Config(s.confDir); err != nil {
 		fmt.Fprintf(s.err, "portguard: warning: %v; the defaults are used\n", err)
 	}
-	s.conf = conf
-	if s.dataDir != "" {
-		s.conf.DataDir = s.dataDir
-	}
-	if s.cacheDir != "" {
-		s.conf.CacheDir = s.cacheDir
-	}
+	s.conf.DataDir = cmp.Or(s.dataDir, s.conf.DataDir)
+	s.conf.CacheDir = cmp.Or(s.cacheDir, s.conf.CacheDir)
 }
 
 // fail says why a command could not do its job.

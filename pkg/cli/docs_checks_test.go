@@ -25,11 +25,14 @@ func findings(t *testing.T) map[string][]string {
 	}
 	out := map[string][]string{}
 	ast.Inspect(f, func(n ast.Node) bool {
-		c, ok := n.(*ast.CompositeLit)
-		if !ok || len(c.Elts) != 4 {
+		c, ok := n.(*ast.CallExpr)
+		if !ok {
 			return true
 		}
-		name, ok := c.Elts[0].(*ast.BasicLit)
+		if f, ok := c.Fun.(*ast.Ident); !ok || f.Name != "add" {
+			return true
+		}
+		name, ok := c.Args[0].(*ast.BasicLit)
 		if !ok {
 			return true
 		}
@@ -37,7 +40,7 @@ func findings(t *testing.T) map[string][]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[check] = append(out[check], strings.ToLower(c.Elts[1].(*ast.Ident).Name))
+		out[check] = append(out[check], strings.ToLower(c.Args[1].(*ast.Ident).Name))
 		return true
 	})
 	return out

@@ -67,12 +67,11 @@ func parse(arg string) ([]explain.Question, error) {
 	rest, proto, given := strings.Cut(arg, "/")
 	q := explain.Question{}
 	if i := strings.LastIndex(rest, ":"); i >= 0 {
-		inner, bracketed := strings.CutPrefix(rest[:i], "[")
-		a, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		if err != nil || a.Zone() != "" || a.Is6() != bracketed || bracketed != strings.HasSuffix(rest[:i], "]") {
+		a, err := netip.ParseAddrPort(rest[:i] + ":0") // it knows which are in brackets
+		if err != nil || a.Addr().Zone() != "" {
 			return nil, fmt.Errorf("%q is not an address (want 192.0.2.1:80 or [2001:db8::1]:80)", rest[:i])
 		}
-		q.HostIP, rest = a.Unmap(), rest[i+1:]
+		q.HostIP, rest = a.Addr().Unmap(), rest[i+1:]
 	}
 	n, err := strconv.ParseUint(rest, 10, 16)
 	if err != nil || n == 0 {
@@ -102,9 +101,10 @@ func (s *session) answer(a explain.Answer) {
 		return
 	}
 	fmt.Fprintf(s.out, "%s\n\n", a.Question)
+	effect := map[string]string{"refuses": "refused", "warns": "warning", "none": "left alone"}
 	rows := [][]string{{"  #", "WHO", "WHAT", "NEW HOSTPORT", "WHERE"}}
 	for i, c := range a.Claimants {
-		rows = append(rows, []string{fmt.Sprintf("  %d", i+1), c.Who, c.Kind, effect(c.Effect), cmp.Or(c.Where, "-")})
+		rows = append(rows, []string{fmt.Sprintf("  %d", i+1), c.Who, c.Kind, effect[c.Effect], cmp.Or(c.Where, "-")})
 	}
 	table(s.out, rows)
 	fmt.Fprintln(s.out)
@@ -130,9 +130,4 @@ func (s *session) answer(a explain.Answer) {
 	for _, m := range a.Decision.Warnings {
 		fmt.Fprintln(s.out, "  warning: "+plain(m))
 	}
-}
-
-// effect says what a claimant means for a new hostPort.
-func effect(e string) string {
-	return map[string]string{"refuses": "refused", "warns": "warning", "none": "left alone"}[e]
 }

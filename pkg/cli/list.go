@@ -57,10 +57,7 @@ func list(s *session) int {
 }
 
 func row(e inventory.Entry, now time.Time) []string {
-	pod := e.Pod
-	if pod == "" {
-		pod = hostport.Owner{ContainerID: e.ContainerID}.Short()
-	}
+	pod := cmp.Or(e.Pod, hostport.Owner{ContainerID: e.ContainerID}.Short())
 	target, packets, state := "-", "-", string(e.State)
 	if e.Target.IsValid() {
 		target = e.Target.String()

@@ -22,8 +22,8 @@ boot, dead owners, shadowed mappings and the findings of doctor. With --textfile
 replaces a file in one step, as node-exporter's textfile collector needs; run it
 from a timer. Exit code: 0, or 2 if the node could not be read.`,
 		examples: []string{"portguard metrics", "portguard metrics --textfile /var/lib/node_exporter/textfile_collector/portguard.prom"},
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.StringVar(&o.textfile, "textfile", "", "replace this file instead of writing to stdout")
+		flags: func(fs *pflag.FlagSet, s *session) {
+			fs.StringVar(&s.textfile, "textfile", "", "replace this file instead of writing to stdout")
 		},
 		run: exposition,
 	}
@@ -61,13 +61,7 @@ func replace(path, text string) error {
 		return fmt.Errorf("--textfile: %w", err)
 	}
 	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

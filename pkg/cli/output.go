@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -49,13 +50,9 @@ const patience = time.Second
 
 // watch says on stderr what is being done, once it has taken a while.
 func (s *session) watch() (stop func()) {
-	var mu sync.Mutex
-	doing := "looking at the node"
-	s.inspect.Progress = func(what string) {
-		mu.Lock()
-		defer mu.Unlock()
-		doing = what
-	}
+	var doing atomic.Value
+	doing.Store("looking at the node")
+	s.inspect.Progress = func(what string) { doing.Store(what) }
 	begun, tick, done := time.Now(), time.NewTicker(patience), make(chan struct{})
 	var over sync.WaitGroup
 	over.Go(func() {
@@ -64,9 +61,7 @@ func (s *session) watch() (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
-				mu.Lock()
-				fmt.Fprintf(s.err, "portguard: %s (%d s)\n", plain(doing), int(time.Since(begun).Seconds()))
-				mu.Unlock()
+				fmt.Fprintf(s.err, "portguard: %s (%d s)\n", plain(doing.Load().(string)), int(time.Since(begun).Seconds()))
 			}
 		}
 	})

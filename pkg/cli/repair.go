@@ -41,10 +41,7 @@ func restore(s *session) int {
 	}
 	code, out := OK, []restored{}
 	for _, r := range done {
-		x := restored{ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
-		if r.Owner.PodName != "" {
-			x.Pod = r.Owner.PodNamespace + "/" + r.Owner.PodName
-		}
+		x := restored{Pod: r.Owner.Pod(), ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
 		switch {
 		case r.Refused != "":
 			x.Result, code = "refused", Problem
@@ -76,8 +73,8 @@ and rules of the portmap plugin for containers that libcni's cache knows to be g
 Of an owner that may be alive nothing is touched. Exit code: 0, or 2 if something
 could not be read or removed.`,
 		examples: []string{"portguard gc --dry-run", "portguard gc"},
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
+		flags: func(fs *pflag.FlagSet, s *session) {
+			fs.BoolVar(&s.dryRun, "dry-run", false, "only say what would be removed")
 		},
 		run: gc,
 	}
@@ -124,10 +121,7 @@ func gc(s *session) int {
 }
 
 func sweptOf(d plugin.Swept) swept {
-	x := swept{By: d.By, ContainerID: d.Owner.ContainerID, IfName: d.Owner.IfName, Network: d.Owner.Network, HostPorts: []string{}}
-	if d.Owner.PodName != "" {
-		x.Pod = d.Owner.PodNamespace + "/" + d.Owner.PodName
-	}
+	x := swept{By: d.By, Pod: d.Owner.Pod(), ContainerID: d.Owner.ContainerID, IfName: d.Owner.IfName, Network: d.Owner.Network, HostPorts: []string{}}
 	for _, m := range d.Mappings {
 		if p := m.String(); !slices.Contains(x.HostPorts, p) { // it is there in two families
 			x.HostPorts = append(x.HostPorts, p)

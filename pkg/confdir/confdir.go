@@ -35,8 +35,8 @@ func Read(dir string) ([]doctor.Conflist, error) {
 			continue
 		}
 		l := doctor.Conflist{File: filepath.Join(dir, e.Name())}
-		name, plugins, err := load(l.File)
-		l.Name, l.Err = name, err
+		plugins, err := load(l.File)
+		l.Err = err
 		for _, p := range plugins {
 			l.Types = append(l.Types, p.Type)
 			if p.Type == ours {
@@ -56,17 +56,17 @@ type plugin struct {
 }
 
 // load reads a list, or a single configuration as a list of one.
-func load(file string) (name string, plugins []plugin, err error) {
+func load(file string) (plugins []plugin, err error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	var list struct {
 		Name    string            `json:"name"`
 		Plugins []json.RawMessage `json:"plugins"`
 	}
 	if err := json.Unmarshal(b, &list); err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if filepath.Ext(file) != ".conflist" {
 		list.Plugins = []json.RawMessage{b}
@@ -74,10 +74,10 @@ func load(file string) (name string, plugins []plugin, err error) {
 	for i, raw := range list.Plugins {
 		p := plugin{raw: raw}
 		if err := json.Unmarshal(raw, &p.PluginConf); err != nil {
-			return list.Name, nil, fmt.Errorf("plugin %d: %w", i+1, err)
+			return nil, fmt.Errorf("plugin %d: %w", i+1, err)
 		}
 		if p.Type == "" {
-			return list.Name, nil, fmt.Errorf("plugin %d has no type", i+1)
+			return nil, fmt.Errorf("plugin %d has no type", i+1)
 		}
 		plugins = append(plugins, p)
 	}
@@ -87,7 +87,7 @@ func load(file string) (name string, plugins []plugin, err error) {
 	case len(plugins) == 0:
 		err = errors.New("it has no plugins")
 	}
-	return list.Name, plugins, err
+	return plugins, err
 }
 
 // Config is portguard's configuration in the first file of a directory that names
@@ -101,7 +101,7 @@ func Config(dir string) (c *netconf.Config, err error) {
 		return c, nil //nolint:nilerr // no directory is no configuration
 	}
 	for _, l := range lists {
-		_, plugins, err := load(l.File)
+		plugins, err := load(l.File)
 		i := slices.IndexFunc(plugins, func(p plugin) bool { return p.Type == ours })
 		if err != nil || i < 0 {
 			continue

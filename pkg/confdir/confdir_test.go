@@ -59,7 +59,7 @@ func TestLoadIsLibcnis(t *testing.T) {
 		"g.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[]}`, "i.conflist": `{"name":"x","cniVersion":"1.0.0","plugins":[{"type":7}]}`,
 	} {
 		file := filepath.Join(dir(t, map[string]string{name: text}), name)
-		_, got, err := load(file)
+		got, err := load(file)
 		want, lerr := libcni.ConfListFromFile(file)
 		if (err == nil) != (lerr == nil) || err == nil && len(got) != len(want.Plugins) {
 			t.Errorf("%s: got %v, libcni says %v", text, err, lerr)

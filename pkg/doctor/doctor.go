@@ -5,6 +5,8 @@
 package doctor
 
 import (
+	"slices"
+
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 )
@@ -67,7 +69,6 @@ type Facts struct {
 type Conflist struct {
 	File string
 	Err  error
-	Name string
 	// Types are the plugins in order.
 	Types []string
 	// Capable is set if portguard's entry declares the capability portMappings.
@@ -95,25 +96,26 @@ type Dropped struct {
 	Where   string
 }
 
+// An adder notes a finding of a check.
+type adder func(check string, s Severity, message, remedy string)
+
 // Diagnose says all that is the matter, in the order of the checks.
 func Diagnose(f Facts) []Finding {
 	out := []Finding{}
-	for _, check := range []func(Facts) []Finding{
+	add := func(check string, s Severity, message, remedy string) {
+		out = append(out, Finding{check, s, message, remedy})
+	}
+	for _, check := range []func(Facts, adder){
 		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, ephemeral, unread,
 	} {
-		out = append(out, check(f)...)
+		check(f, add)
 	}
 	return out
 }
 
 // Fit reports whether no finding is a problem.
 func Fit(found []Finding) bool {
-	for _, f := range found {
-		if f.Severity == Problem {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(found, func(f Finding) bool { return f.Severity == Problem })
 }
 
 // familyOf is that of an entry.
@@ -129,19 +131,8 @@ func name(e inventory.Entry) string {
 }
 
 func owner(e inventory.Entry) string {
-	o := hostport.Owner{Network: e.Network, ContainerID: e.ContainerID, IfName: e.IfName}
 	if e.Pod != "" {
 		return "pod " + e.Pod
 	}
-	return o.Short()
-}
-
-// within reports whether a port is in one of the ranges.
-func within(port uint16, ranges [][2]uint16) bool {
-	for _, r := range ranges {
-		if r[0] <= port && port <= r[1] {
-			return true
-		}
-	}
-	return false
+	return hostport.Owner{Network: e.Network, ContainerID: e.ContainerID}.Short()
 }

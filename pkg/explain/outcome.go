@@ -72,9 +72,9 @@ func claimant(f conflict.Finding) string {
 		return f.Who + " (hostPort)"
 	case finding.Undecodable, finding.CatchAll:
 		return fmt.Sprintf("%s (%s)", f.Who, f.Where)
-	case finding.NATRule, finding.Listener, finding.NodePort, finding.Hidden, finding.ServiceIP, finding.Ephemeral:
+	default:
+		return f.Who
 	}
-	return f.Who
 }
 
 // Sentence says in words who gets the packets of one side.

@@ -17,12 +17,11 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// maxTries is how often an interrupted dump is repeated before it is an error.
-const maxTries = 5
-
-// complete repeats a dump that was interrupted by a change. What stays
-// incomplete must not be used: an address that is missing would not be checked.
-func complete[T any](dump func() (T, error)) (out T, err error) {
+// Complete repeats a dump that was interrupted by a change. What stays incomplete
+// must not be used: an address that is missing would not be checked, and a port
+// would be called free.
+func Complete[T any](dump func() (T, error)) (out T, err error) {
+	const maxTries = 5
 	for range maxTries {
 		if out, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return out, err
@@ -68,7 +67,7 @@ func (a *Addressing) read() error {
 		a.IPVS = a.IPVS || link == hostport.IPVSLink
 	}
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := complete(func() ([]netlink.Route, error) {
+		routes, err := Complete(func() ([]netlink.Route, error) {
 			return h.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
@@ -78,7 +77,7 @@ func (a *Addressing) read() error {
 			a.addRoute(r, infra)
 		}
 	}
-	addrs, err := complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := Complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return err
 	}
@@ -148,10 +147,7 @@ func infrastructure(h *netlink.Handle) (map[int]string, error) {
 // link. One with addresses has sysctls (inetdev_init; only below the least MTU of
 // IPv4 it has none).
 func mayExist(link string) bool {
-	if hasSysctls(link) {
-		return true
-	}
-	return !hasSysctls("lo") // procfs cannot tell
+	return hasSysctls(link) || !hasSysctls("lo") // without those of lo procfs cannot tell
 }
 
 func hasSysctls(link string) bool {
@@ -200,7 +196,7 @@ func linkTo(pod netip.Addr) (string, error) {
 // Bridges are the links that pods and containers are on; nothing comes from
 // outside by them.
 func Bridges() ([]string, error) {
-	links, err := complete(netlink.LinkList)
+	links, err := Complete(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("could not read the links of the node: %w", err)
 	}

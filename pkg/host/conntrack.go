@@ -77,7 +77,7 @@ func DropUDP(f hostport.Family, stale []Stale) error {
 	if f == hostport.IPv6 {
 		family = unix.AF_INET6
 	}
-	_, err := complete(func() (uint, error) {
+	_, err := Complete(func() (uint, error) {
 		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...)
 	})
 	if err != nil {

@@ -19,12 +19,6 @@ import (
 // has as many as the cluster has Services.
 type Sets struct{}
 
-// HasSet reports whether an ipset of that name exists.
-func HasSet(name string) (bool, error) {
-	typ, err := Sets{}.SetType(name)
-	return typ != "", err
-}
-
 // SetType returns the type of a set, such as "hash:ip,port", "" if there is no
 // such set.
 func (Sets) SetType(name string) (string, error) {

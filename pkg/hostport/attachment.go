@@ -105,6 +105,10 @@ func (a Attachment) Conditions(f Family) []string {
 	return a.ConditionsV6
 }
 
+// Restricted reports whether a's mappings of family f take only some of the packets to
+// their ports.
+func (a Attachment) Restricted(f Family) bool { return len(a.Conditions(f)) > 0 }
+
 // Spared are the addresses that a's wildcard mappings never match, wherever they
 // are. The rules (package ruleset, spareRules) say the same.
 func (a Attachment) Spared(f Family) addrset.Set {

@@ -114,20 +114,9 @@ type Claim struct {
 // and go with the links of pods.
 func Concerns(local []Local, ms []Mapping) func(netip.Addr) bool {
 	return func(a netip.Addr) bool {
-		if a.Is6() && a.IsLinkLocalUnicast() {
-			return true
-		}
-		for _, l := range local {
-			if l.Prefix.Contains(a) {
-				return true
-			}
-		}
-		for _, m := range ms {
-			if m.HostIP == a {
-				return true
-			}
-		}
-		return false
+		return a.Is6() && a.IsLinkLocalUnicast() ||
+			slices.ContainsFunc(local, func(l Local) bool { return l.Prefix.Contains(a) }) ||
+			slices.ContainsFunc(ms, func(m Mapping) bool { return m.HostIP == a })
 	}
 }
 

@@ -69,7 +69,6 @@ func (o Owner) Tag() string {
 	if s := o.tag(o.Network, o.ContainerID, o.IfName); len(s) <= maxTag {
 		return s
 	}
-	cut := func(s string, n int) string { return s[:min(n, len(s))] }
 	return o.tag(keyTag+o.Key(), cut(o.Network, 16), cut(o.ContainerID, 32), cut(o.IfName, 15))
 }
 
@@ -109,24 +108,29 @@ func ParseComment(s string) (Owner, bool) {
 	return o, true
 }
 
-// String names the owner for people: the pod where it is known.
-func (o Owner) String() string {
-	if o.PodName != "" {
-		return "pod " + o.PodNamespace + "/" + o.PodName
+// Pod is "namespace/name", "" if it is not known.
+func (o Owner) Pod() string {
+	if o.PodName == "" {
+		return ""
 	}
-	if o.IfName == "" {
-		return o.Short()
-	}
-	return "container " + shortID(o.ContainerID) + " (network " + o.Network + ", " + o.IfName + ")"
+	return o.PodNamespace + "/" + o.PodName
 }
 
-// shortID cuts a container ID to the 13 characters crictl shows.
-func shortID(id string) string {
-	if len(id) > 13 {
-		return id[:13]
+// String names the owner for people: the pod where it is known.
+func (o Owner) String() string {
+	switch {
+	case o.PodName != "":
+		return "pod " + o.Pod()
+	case o.IfName == "":
+		return o.Short()
 	}
-	return id
+	return "container " + cut(o.ContainerID, shortID) + " (network " + o.Network + ", " + o.IfName + ")"
 }
+
+// shortID is how many characters of a container ID crictl shows.
+const shortID = 13
+
+func cut(s string, n int) string { return s[:min(n, len(s))] }
 
 // digest is 120 bits of FNV-1a, so that a million of them collide with probability
 // 2^-81. Nobody gains by a collision: the IDs are the runtime's. Go's cryptography
@@ -139,8 +143,9 @@ func digest(s string) string {
 
 // Short names the container and its network, if that is known.
 func (o Owner) Short() string {
+	short := "container " + cut(o.ContainerID, shortID)
 	if o.Network == "" {
-		return "container " + shortID(o.ContainerID)
+		return short
 	}
-	return "container " + shortID(o.ContainerID) + " (network " + o.Network + ")"
+	return short + " (network " + o.Network + ")"
 }

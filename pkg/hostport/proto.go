@@ -93,6 +93,14 @@ func (f Family) Wildcard() netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
+// Loopback returns 127.0.0.1 or "::1".
+func (f Family) Loopback() netip.Addr {
+	if f == IPv4 {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.IPv6Loopback()
+}
+
 // NFProto is what netfilter calls the family (NFPROTO_IPV4, NFPROTO_IPV6), as in
 // the family of a table.
 func (f Family) NFProto() uint8 {

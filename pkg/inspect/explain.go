@@ -32,7 +32,8 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	a := hostport.Attachment{Mappings: i.asked(q), Excludes: c.Excludes, Localhost: c.Localhost}
+	a := c.Template
+	a.Mappings = i.asked(q)
 	s.Surround(&a)
 	r, err := i.sides(s, a, place.Order(choice.Backend))
 	if err != nil {
@@ -66,7 +67,7 @@ func (i *Inspector) asked(q explain.Question) []hostport.Mapping {
 
 // sides asks for all packets and for those of each side, in one reading of the node.
 func (i *Inspector) sides(s *plugin.Session, a hostport.Attachment, order conflict.Place) (r explain.Reports, err error) {
-	pods := podNetworks(s.Store)
+	pods := podNetworks(s)
 	bridges, err := i.Node.Bridges()
 	if err != nil {
 		return r, err
@@ -99,24 +100,18 @@ func (i *Inspector) sides(s *plugin.Session, a hostport.Attachment, order confli
 func onLoopback(ms []hostport.Mapping) []hostport.Mapping {
 	out := slices.Clone(ms)
 	for i, m := range out {
-		switch {
-		case !m.Wildcard():
-		case m.Family == hostport.IPv4:
-			out[i].HostIP = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		default:
-			out[i].HostIP = netip.IPv6Loopback()
+		if m.Wildcard() {
+			out[i].HostIP = m.Family.Loopback()
 		}
 	}
 	return out
 }
 
 // podNetworks are those of the pods that have records, nil if there is none.
-func podNetworks(store *state.Store) (out addrset.Set) {
-	for _, key := range store.Keys() {
-		if rec, err := store.Load(key); err == nil {
-			for _, pod := range rec.Attachment.Pods {
-				out = out.Or(addrset.Of(pod))
-			}
+func podNetworks(s *plugin.Session) (out addrset.Set) {
+	for _, a := range s.Recorded() {
+		for _, pod := range a.Pods {
+			out = out.Or(addrset.Of(pod))
 		}
 	}
 	return out
@@ -134,9 +129,8 @@ func without(on *host.Addressing, pods addrset.Set) addrset.Set {
 // reachable are the addresses of the node that others can send to, and its loopback
 // ones. Of a local network only the first address is looked at.
 func (i *Inspector) reachable(local []hostport.Local) (own, loopback []netip.Addr) {
-	loopback = append(loopback, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
-	if slices.Contains(i.Node.Families(), hostport.IPv6) {
-		loopback = append(loopback, netip.IPv6Loopback())
+	for _, f := range i.Node.Families() {
+		loopback = append(loopback, f.Loopback())
 	}
 	for _, l := range local {
 		a := l.Prefix.Addr()

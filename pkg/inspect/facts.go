@@ -21,7 +21,8 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	}
 	f.Backend, f.Why, f.BackendErr = v.wouldUse(c)
 	f.StateErr, f.StateLoose = v.Store.CouldWrite(), v.Store.Loose()
-	f.Misplaced, f.Stranger = v.troubles()
+	each(v, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
+	each(v, func(x interface{ Stranger() string }) { f.Stranger = cmp.Or(f.Stranger, x.Stranger()) })
 	if f.Proxies, err = i.Node.Proxies(v.On); err != nil {
 		return f, err
 	}
@@ -52,34 +53,18 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 func (v *view) wouldUse(c *netconf.Config) (name, why string, err error) {
 	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, v.Session.Facts)
 	if err == nil {
-		err = v.Inspector.Node.Ready(choice.Backend)
+		err = v.Node.Ready(choice.Backend)
 	}
 	return choice.Backend, choice.Why, err
 }
 
-// outOfPlace is what is in the wrong place and works all the same: doctor tells it, and no
-// mapping is missing for it.
-func (v *view) outOfPlace() (out []string) {
+// each calls f with what every backend holds that is a T.
+func each[T any](v *view, f func(T)) {
 	v.EachState(func(_ backend.Backend, st backend.State) {
-		if x, ok := st.(interface{ OutOfPlace() []string }); ok {
-			out = append(out, x.OutOfPlace()...)
+		if x, ok := st.(T); ok {
+			f(x)
 		}
 	})
-	return out
-}
-
-// troubles are the shared parts of all backends that are lost or in the wrong place, and
-// what has the name of one and is somebody else's.
-func (v *view) troubles() (misplaced []string, stranger string) {
-	v.EachState(func(_ backend.Backend, st backend.State) {
-		if x, ok := st.(interface{ Misplaced() []string }); ok {
-			misplaced = append(misplaced, x.Misplaced()...)
-		}
-		if x, ok := st.(interface{ Stranger() string }); ok {
-			stranger = cmp.Or(stranger, x.Stranger())
-		}
-	})
-	return misplaced, stranger
 }
 
 // Counters are what ADDs met since boot.

@@ -26,7 +26,7 @@ type Filter struct {
 
 // dropped lists the mappings of live pods whose packets a filter certainly drops.
 func (v *view) dropped() ([]doctor.Dropped, error) {
-	filters, err := v.Inspector.Node.Filters(v.On)
+	filters, err := v.Node.Filters(v.On)
 	if err != nil || len(filters) == 0 {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (v *view) dropped() ([]doctor.Dropped, error) {
 		if !pod.IsValid() || c.Foreign || v.departed[c.Key] {
 			continue
 		}
-		link, _ := v.Inspector.Node.LinkTo(pod.Addr())
+		link, _ := v.Node.LinkTo(pod.Addr())
 		p := walk.Packet{Hook: walk.Forward, Proto: c.Mapping.Proto, Port: pod.Port(), Dst: addrset.Between(pod.Addr(), pod.Addr()), Out: link}
 		for _, f := range filters {
 			if f.Family != c.Mapping.Family {

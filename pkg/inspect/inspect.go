@@ -72,17 +72,17 @@ func (i *Inspector) look(dataDir, cacheDir string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{Inspector: i, Session: s, departed: map[hostport.Key]bool{}, lost: map[hostport.Key][]string{}}
-	for _, err := range s.LoadSome(plugin.BackendOptions{CacheDir: cacheDir}) {
+	unread := s.LoadSome(plugin.BackendOptions{CacheDir: cacheDir})
+	all, damaged := s.Attachments()
+	v := &view{Inspector: i, Session: s, attachments: all, claims: s.Claims(), departed: map[hostport.Key]bool{}, lost: map[hostport.Key][]string{}}
+	for _, err := range append(unread, damaged...) {
 		v.notes = append(v.notes, err.Error())
 	}
-	v.claims = s.Claims()
-	var damaged []error
-	v.attachments, damaged = s.Attachments()
-	for _, err := range damaged {
-		v.notes = append(v.notes, err.Error())
-	}
-	boot, works := i.Node.BootID(), v.outOfPlace()
+	// What is in the wrong place and works all the same: doctor tells it, and no mapping is
+	// missing for it.
+	var works []string
+	each(v, func(x interface{ OutOfPlace() []string }) { works = append(works, x.OutOfPlace()...) })
+	boot := i.Node.BootID()
 	for key, a := range v.attachments {
 		rec := s.Record(key)
 		if v.departed[key] = s.Dead(a.Owner, rec, boot); rec != nil {

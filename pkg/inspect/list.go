@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
@@ -51,26 +52,20 @@ func (v *view) list() (inventory.List, error) {
 // foreign describes the mappings of other plugins. These look at nothing, so a listener
 // may have lost its port.
 func (v *view) foreign() (out []inventory.Entry, err error) {
-	var ms []hostport.Mapping
-	for _, c := range v.claims {
-		if c.Foreign {
-			ms = append(ms, c.Mapping)
-		}
-	}
-	if len(ms) == 0 {
+	claims := slices.DeleteFunc(slices.Clone(v.claims), func(c hostport.Claim) bool { return !c.Foreign })
+	if len(claims) == 0 {
 		return nil, nil
+	}
+	var ms []hostport.Mapping
+	for _, c := range claims {
+		ms = append(ms, c.Mapping)
 	}
 	err = v.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
 		out = nil
 		beside := conflict.NewFinder(conflict.Snapshot{Local: snap.Local, Broadcasts: snap.Broadcasts, Listeners: snap.Listeners})
-		for _, c := range v.claims {
-			if !c.Foreign {
-				continue
-			}
-			e := inventory.New(c.Backend, c.Owner, c.Mapping)
-			e.Target = c.Target
+		for _, c := range claims {
+			e := inventory.New(c.Backend, c)
 			e.Backend, _, _ = strings.Cut(c.Where, " table ") // who made it, and with what
-			e.Count(c.Packets)
 			r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})
 			if err != nil {
 				return err
@@ -91,9 +86,8 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 // entry describes a mapping that is in place.
 func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.Entry {
 	a := v.attachments[c.Key]
-	e := inventory.New("portguard", cmp.Or(a.Owner, c.Owner), c.Mapping)
-	e.Backend, e.Target = c.Backend, c.Target
-	e.Count(c.Packets)
+	c.Owner = cmp.Or(a.Owner, c.Owner)
+	e := inventory.New("portguard", c)
 	rec := v.Record(c.Key)
 	if rec != nil {
 		e.Created = rec.Created
@@ -108,9 +102,7 @@ func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.E
 		e.State, e.Reason = inventory.Missing, lost[0]
 	}
 	if !c.Target.IsValid() && rec != nil { // one with conditions
-		if pod, ok := a.Pod(c.Mapping.Family); ok {
-			e.Target = targetIn(a, c.Mapping, pod.Addr())
-		}
+		e.Target = targetIn(a, c.Mapping)
 	}
 	if v.departed[c.Key] {
 		e.State, e.Reason = inventory.Dead, "its network namespace is gone"
@@ -129,26 +121,25 @@ func shadow(f conflict.Finding) string {
 		return "a rule that cannot be decoded may take its traffic: " + f.Where
 	case finding.NodePort:
 		return f.Who + " takes its traffic"
+	default:
+		return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 	}
-	return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 }
 
-// missing are the mappings of a record that are not in place.
+// missing are the mappings of a record that are not in place. What is missing the
+// backend says: it does not of what it could not read.
 func (v *view) missing(key hostport.Key) []inventory.Entry {
 	rec := v.Record(key)
-	if rec == nil {
+	if rec == nil || len(v.lost[key]) == 0 {
 		return nil
 	}
 	var out []inventory.Entry
 	for _, m := range rec.Attachment.Mappings {
-		if v.inPlace(key, m) {
+		if slices.ContainsFunc(v.claims, func(c hostport.Claim) bool { return c.Key == key && c.Mapping.SameKey(m) }) {
 			continue
 		}
-		e := inventory.New("portguard", rec.Attachment.Owner, m)
-		e.Backend, e.Created = rec.Backend, rec.Created
-		if pod, ok := rec.Attachment.Pod(m.Family); ok {
-			e.Target = targetIn(rec.Attachment, m, pod.Addr())
-		}
+		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: targetIn(rec.Attachment, m), Packets: -1})
+		e.Created = rec.Created
 		e.State, e.Reason = inventory.Missing, "its rules are gone"
 		if v.departed[key] {
 			e.State, e.Reason = inventory.Dead, "its network namespace is gone, and its rules are"
@@ -158,21 +149,18 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 	return out
 }
 
-func (v *view) inPlace(key hostport.Key, m hostport.Mapping) bool {
-	for _, c := range v.claims {
-		if c.Key == key && c.Mapping.SameKey(m) {
-			return true
-		}
+// targetIn is where a record says that m leads, the zero AddrPort if the pod has no address
+// of its family.
+func targetIn(a hostport.Attachment, m hostport.Mapping) netip.AddrPort {
+	pod, ok := a.Pod(m.Family)
+	if !ok {
+		return netip.AddrPort{}
 	}
-	return false
-}
-
-// targetIn is where a record says that m leads.
-func targetIn(a hostport.Attachment, m hostport.Mapping, pod netip.Addr) netip.AddrPort {
 	for _, o := range a.Mappings {
 		if o.SameKey(m) {
-			return netip.AddrPortFrom(pod, o.ContainerPort)
+			m = o
+			break
 		}
 	}
-	return netip.AddrPortFrom(pod, m.ContainerPort)
+	return netip.AddrPortFrom(pod.Addr(), m.ContainerPort)
 }

@@ -64,23 +64,20 @@ type Entry struct {
 }
 
 // New is the entry of a mapping.
-func New(by string, o hostport.Owner, m hostport.Mapping) Entry {
-	e := Entry{By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, ContainerID: o.ContainerID, IfName: o.IfName, Network: o.Network, State: OK}
+func New(by string, c hostport.Claim) Entry {
+	o, m := c.Owner, c.Mapping
+	e := Entry{
+		By: by, Address: m.HostIP, Port: m.HostPort, Protocol: m.Proto, Target: c.Target, Backend: c.Backend, State: OK,
+		Pod: o.Pod(), ContainerID: o.ContainerID, IfName: o.IfName, Network: o.Network,
+	}
 	if m.Wildcard() {
 		e.Address = m.Family.Wildcard()
 	}
-	if o.PodName != "" {
-		e.Pod = o.PodNamespace + "/" + o.PodName
-	}
-	return e
-}
-
-// Count notes what was counted, if anything was.
-func (e *Entry) Count(packets int64) {
-	if packets >= 0 {
-		n := uint64(packets)
+	if c.Packets >= 0 {
+		n := uint64(c.Packets)
 		e.Packets = &n
 	}
+	return e
 }
 
 // Sort orders the entries by port, protocol and address.

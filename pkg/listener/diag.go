@@ -4,19 +4,18 @@ package listener
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // Values of the kernel's include/uapi/linux/inet_diag.h and net/tcp_states.h.
 const (
-	sockDiagByFamily = 20
 	diagReqLen       = 56 // struct inet_diag_req_v2
 	diagMsgLen       = 72 // struct inet_diag_msg
 	attrV6Only       = 11 // INET_DIAG_SKV6ONLY
@@ -48,10 +47,6 @@ func diagRequest(family uint8, proto hostport.Proto, state uint8, port uint16) [
 	return b
 }
 
-// maxTries is how often an interrupted dump is asked for again. A dump that
-// stays incomplete is an error: it would not prove that a port is free.
-const maxTries = 5
-
 // dump asks for the sockets that wait on a port.
 func dump(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error) {
 	msgs, err := ask(diagRequest(family, proto, waiting(proto), port))
@@ -71,15 +66,12 @@ func dump(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener,
 
 // ask sends a request. A missing handler (no tcp_diag module) is reported inside
 // NLMSG_DONE, which nl.Execute turns into an errno.
-func ask(request []byte) (msgs [][]byte, err error) {
-	for range maxTries {
-		req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
+func ask(request []byte) ([][]byte, error) {
+	return host.Complete(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 		req.AddRawData(request)
-		if msgs, err = req.Execute(unix.NETLINK_INET_DIAG, 0); !errors.Is(err, nl.ErrDumpInterrupted) {
-			return msgs, err
-		}
-	}
-	return msgs, err
+		return req.Execute(unix.NETLINK_INET_DIAG, 0)
+	})
 }
 
 // ConnectedUDP returns the peers of the connected UDP sockets on a local port.

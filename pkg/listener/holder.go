@@ -15,9 +15,9 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// Patience bounds the search for holders. A name is worth some milliseconds of a
-// refusal, not a stuck pod on a node with a million descriptors.
-const Patience = 300 * time.Millisecond
+// Patience bounds the search for holders. Whose port it is is what a refusal is for, so
+// a busy node gets the time; a node with a million descriptors does not hold up its pods.
+const Patience = 2 * time.Second
 
 // name fills in the holders of ls, as far as they are found in time.
 func (r *Reader) name(ls []hostport.Listener) {

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -27,8 +28,8 @@ func Text(version string, l inventory.List, found []doctor.Finding, c state.Coun
 	var b strings.Builder
 	for _, f := range families(version, l, found, c) {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.typ)
-		for _, s := range f.samples() {
-			fmt.Fprintf(&b, "%s%s %s\n", f.name, labels(f.labels, s.values), number(s.n))
+		for _, v := range f.samples() {
+			fmt.Fprintf(&b, "%s%s %s\n", f.name, labels(f.labels, v), number(f.counts[v]))
 		}
 	}
 	return b.String()
@@ -38,35 +39,27 @@ func Text(version string, l inventory.List, found []doctor.Finding, c state.Coun
 type family struct {
 	name, typ, help string
 	labels          []string
-	// counts are the samples, by the values of their labels.
-	counts map[string]uint64
+	// counts are the samples.
+	counts map[values]uint64
 }
 
-const separator = "\x00"
+// values are those of the labels of a sample, in their order.
+type values [3]string
 
-func (f family) add(n uint64, values ...string) { f.counts[strings.Join(values, separator)] += n }
-
-type sample struct {
-	values []string
-	n      uint64
-}
-
-func (f family) samples() []sample {
-	var out []sample
-	for _, k := range slices.Sorted(maps.Keys(f.counts)) {
-		out = append(out, sample{strings.Split(k, separator), f.counts[k]})
-	}
+func (f family) samples() []values {
+	out := slices.Collect(maps.Keys(f.counts))
+	sort.Slice(out, func(i, j int) bool { return slices.Compare(out[i][:], out[j][:]) < 0 }) // SortFunc is 10 KB for each type
 	return out
 }
 
 // labels writes {name="value",...}, escaped as the format asks for.
-func labels(names, values []string) string {
+func labels(names []string, of values) string {
 	if len(names) == 0 {
 		return ""
 	}
 	var parts []string
 	for i, n := range names {
-		parts = append(parts, n+`="`+strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(values[i])+`"`)
+		parts = append(parts, n+`="`+strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(of[i])+`"`)
 	}
 	return "{" + strings.Join(parts, ",") + "}"
 }
@@ -77,10 +70,10 @@ func number(n uint64) string { return strconv.FormatFloat(float64(n), 'g', -1, 6
 // families are in the order of their names.
 func families(version string, l inventory.List, found []doctor.Finding, c state.Counters) []family {
 	gauge := func(name, help string, labels ...string) family {
-		return family{"portguard_" + name, "gauge", help, labels, map[string]uint64{}}
+		return family{"portguard_" + name, "gauge", help, labels, map[values]uint64{}}
 	}
 	build := gauge("build_info", "The version of portguard.", "version")
-	build.add(1, version)
+	build.counts[values{version}] = 1
 	conflicts := gauge("conflicts_total", "What ADDs found on the ports they asked for since boot, by kind, be it a reason to refuse or not.", "kind")
 	refusals := gauge("refusals_total", "ADDs that failed since boot, by the first reason.", "kind")
 	conflicts.typ, refusals.typ = "counter", "counter"
@@ -90,34 +83,31 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	shadowed := gauge("shadowed_mappings", "HostPorts on which somebody else has a claim since they were made.")
 	unreadable := gauge("unreadable", "Things on the node that could not be read.")
 	for kind, n := range c.Conflicts {
-		conflicts.add(n, kind)
+		conflicts.counts[values{kind}] = n
 	}
 	for kind, n := range c.Refusals {
-		refusals.add(n, kind)
+		refusals.counts[values{kind}] = n
 	}
 	for _, f := range found {
 		if f.Severity != doctor.Info {
-			diagnoses.add(1, f.Check, string(f.Severity))
+			diagnoses.counts[values{f.Check, string(f.Severity)}]++
 		}
 	}
-	owners.add(0)
-	shadowed.add(0)
-	unreadable.add(uint64(len(l.Notes)))
-	dead := map[string]bool{}
+	taken, dead := uint64(0), map[hostport.Key]bool{}
 	for _, e := range l.HostPorts {
-		mappings.add(1, e.Backend, e.By, string(e.State))
-		if e.State == inventory.Shadowed {
-			shadowed.add(1)
+		mappings.counts[values{e.Backend, e.By, string(e.State)}]++
+		if e.State == inventory.Dead {
+			dead[hostport.Owner{ContainerID: e.ContainerID, IfName: e.IfName}.Key()] = true
 		}
-		if o := e.ContainerID + separator + e.IfName; e.State == inventory.Dead && !dead[o] {
-			dead[o] = true
-			owners.add(1)
+		if e.State == inventory.Shadowed {
+			taken++
 		}
 	}
-	all := []family{build, conflicts, refusals, diagnoses, mappings, owners, shadowed, unreadable}
-	all = slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
-	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
-	return all
+	owners.counts[values{}] = uint64(len(dead))
+	shadowed.counts[values{}] = taken
+	unreadable.counts[values{}] = uint64(len(l.Notes))
+	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, shadowed, unreadable}
+	return slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
 }
 
 // A Document is the JSON output of "portguard metrics".
@@ -138,10 +128,10 @@ type Metric struct {
 func JSON(schema int, version string, l inventory.List, found []doctor.Finding, c state.Counters) Document {
 	out := Document{Version: schema}
 	for _, f := range families(version, l, found, c) {
-		for _, s := range f.samples() {
-			m := Metric{Name: f.name, Type: f.typ, Value: s.n, Labels: map[string]string{}}
+		for _, v := range f.samples() {
+			m := Metric{Name: f.name, Type: f.typ, Value: f.counts[v], Labels: map[string]string{}}
 			for i, n := range f.labels {
-				m.Labels[n] = s.values[i]
+				m.Labels[n] = v[i]
 			}
 			out.Metrics = append(out.Metrics, m)
 		}

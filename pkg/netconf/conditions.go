@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/portguard/portguard/pkg/place"
 )
 
 // setConditions refuses what could end a rule or start another one in the text
@@ -15,22 +17,22 @@ func (c *Config) setConditions(w *wire) error {
 		field string
 		words []string
 		into  *[]string
-	}{{"conditionsV4", w.ConditionsV4, &c.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.ConditionsV6}} {
+	}{{"conditionsV4", w.ConditionsV4, &c.Template.ConditionsV4}, {"conditionsV6", w.ConditionsV6, &c.Template.ConditionsV6}} {
 		if len(v.words) == 0 || len(v.words) == 1 && v.words[0] == "" {
 			continue // portmap reads this as "no conditions"
 		}
 		// As in portmap: an iptables condition begins with an option or with "!",
 		// one of nftables with neither.
-		syntax, problem := NFTables, nftProblem
+		syntax := place.NFTables
 		if first := v.words[0]; first != "" && (first[0] == '-' || first[0] == '!') {
-			syntax, problem = IPTables, iptablesProblem
+			syntax = place.IPTables
 		}
 		for i, s := range v.words {
-			if p := problem(s); p != "" {
+			if p := problem(syntax, s); p != "" {
 				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, p)
 			}
 		}
-		if c.Backend != Auto && c.Backend != syntax {
+		if c.Backend != place.Auto && c.Backend != syntax {
 			return fieldErrorf(v.field, `%q are in the syntax of %s and the backend is %q; write them for that or set "backend": "auto"`, v.words, syntax, c.Backend)
 		}
 		if c.Syntax != "" && c.Syntax != syntax {
@@ -41,44 +43,32 @@ func (c *Config) setConditions(w *wire) error {
 	return nil
 }
 
-// conditionProblem says what is wrong with a word in either language.
-func conditionProblem(s string) string {
+// problem says what is wrong with a word in one of the languages, "" if nothing.
+func problem(syntax, s string) string {
 	switch {
 	case s == "":
 		return "is empty; leave it out"
 	case strings.ContainsAny(s, "\n\r\x00"):
 		return "holds a line break or a NUL; give each word as one string"
-	}
-	return ""
-}
-
-func iptablesProblem(s string) string {
-	if p := conditionProblem(s); p != "" {
-		return p
-	}
-	if isCommand(s) {
+	case syntax == place.NFTables && strings.ContainsAny(s, ";#\\"):
+		return "holds one of ; # \\, which would end the rule"
+	case syntax == place.NFTables && hasStatement(s), syntax == place.IPTables && isCommand(s):
 		return "is not a match; conditions may only restrict which packets are mapped"
 	}
 	return ""
 }
 
-// nftProblem looks for what ends a rule in nft, and for statements.
-func nftProblem(s string) string {
-	if p := conditionProblem(s); p != "" {
-		return p
-	}
-	if strings.ContainsAny(s, ";#\\") {
-		return "holds one of ; # \\, which would end the rule"
-	}
+// hasStatement reports whether a word of nft holds a verdict or another statement.
+func hasStatement(s string) bool {
 	letters := func(r rune) bool { return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	for word := range strings.FieldsFuncSeq(s, letters) {
 		switch word {
 		case "accept", "drop", "reject", "queue", "continue", "return", "jump", "goto", "dnat", "snat", "masquerade",
 			"redirect", "tproxy", "set", "add", "update", "delete", "notrack", "dup", "fwd", "comment", "vmap":
-			return "is not a match; conditions may only restrict which packets are mapped"
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // isCommand reports whether a word is an option of iptables that is no match: a

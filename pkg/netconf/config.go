@@ -3,12 +3,16 @@
 package netconf
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 )
 
 // Defaults of the configuration keys.
@@ -25,14 +29,11 @@ type Config struct {
 
 	// Backend is "auto", "iptables" or "nftables". Syntax is the language of the
 	// conditions, one of the last two, or "" without conditions.
-	Backend      string
-	Syntax       string
-	SNAT         bool
-	MasqAll      bool
-	Localhost    bool
-	ConditionsV4 []string
-	ConditionsV6 []string
-	Excludes     []netip.Prefix
+	Backend string
+	Syntax  string
+	// Template is what the configuration says of every attachment: it has neither owner
+	// nor pod nor mappings.
+	Template hostport.Attachment
 	// WarnOnly is conflictPolicy "warn": conflicts are reported, not refused.
 	WarnOnly    bool
 	LockTimeout time.Duration
@@ -62,54 +63,52 @@ func fieldErrorf(field, format string, args ...any) error {
 	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
-// wire is the JSON as written; read fills it. The first eight keys are portmap's.
+// wire is the JSON as written, over the defaults. The first eight keys are portmap's.
 type wire struct {
 	CNIVersion           string          `json:"cniVersion"`
 	Name                 string          `json:"name"`
-	Backend              *string         `json:"backend"`
-	SNAT                 *bool           `json:"snat"`
+	Backend              string          `json:"backend"`
+	SNAT                 bool            `json:"snat"`
 	MasqAll              bool            `json:"masqAll"`
 	ConditionsV4         []string        `json:"conditionsV4"`
 	ConditionsV6         []string        `json:"conditionsV6"`
 	MarkMasqBit          *int            `json:"markMasqBit"`
 	ExternalSetMarkChain *string         `json:"externalSetMarkChain"`
-	ConflictPolicy       *string         `json:"conflictPolicy"`
+	ConflictPolicy       string          `json:"conflictPolicy"`
 	Localhost            *bool           `json:"localhost"`
 	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
-	LockTimeout          *string         `json:"lockTimeout"`
-	DataDir              *string         `json:"dataDir"`
-	CacheDir             *string         `json:"cacheDir"`
+	LockTimeout          string          `json:"lockTimeout"`
+	DataDir              string          `json:"dataDir"`
+	CacheDir             string          `json:"cacheDir"`
 	RuntimeConfig        runtime         `json:"runtimeConfig"`
 	Capabilities         map[string]bool `json:"capabilities"`
-	PrevResult           rawObject       `json:"prevResult"`
+	// PrevResult is as written; null is none.
+	PrevResult *json.RawMessage `json:"prevResult"`
 }
 
 type runtime struct {
 	PortMappings []json.RawMessage `json:"portMappings"`
 }
 
-// rawObject keeps JSON as written and reads null as absent.
-type rawObject json.RawMessage
-
-func (r *rawObject) UnmarshalJSON(b []byte) error {
-	if !bytes.Equal(b, []byte("null")) {
-		*r = append((*r)[:0], b...)
-	}
-	return nil
-}
-
 // Parse reads the configuration of an ADD or a CHECK. The error is a
 // *FieldError for everything but broken JSON.
 func Parse(stdin []byte) (*Config, error) {
-	w, err := read(stdin)
-	if err != nil {
+	w := &wire{
+		Backend: place.Auto, SNAT: true, ConflictPolicy: "fail",
+		LockTimeout: DefaultLockTimeout.String(), DataDir: DefaultDataDir, CacheDir: DefaultCacheDir,
+	}
+	if err := decode(stdin, "", w); err != nil {
 		return nil, err
 	}
-	c := &Config{Name: w.Name, CNIVersion: w.CNIVersion, MasqAll: w.MasqAll, Capable: w.Capabilities["portMappings"], prevResult: json.RawMessage(w.PrevResult)}
-	c.SNAT = w.SNAT == nil || *w.SNAT
-	c.Localhost = c.SNAT
+	c := &Config{
+		Name: w.Name, CNIVersion: w.CNIVersion, Capable: w.Capabilities["portMappings"], Backend: w.Backend,
+		Template: hostport.Attachment{SNAT: w.SNAT, MasqAll: w.MasqAll && w.SNAT, Localhost: w.SNAT},
+	}
 	if w.Localhost != nil {
-		c.Localhost = *w.Localhost
+		c.Template.Localhost = *w.Localhost
+	}
+	if w.PrevResult != nil {
+		c.prevResult = *w.PrevResult
 	}
 	for _, step := range []func(*wire) error{
 		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setPaths, c.setPorts,
@@ -121,23 +120,13 @@ func Parse(stdin []byte) (*Config, error) {
 	return c, nil
 }
 
-// Backends and languages of conditions.
-const (
-	Auto     = "auto"
-	IPTables = "iptables"
-	NFTables = "nftables"
-)
-
-func (c *Config) setBackend(w *wire) error {
-	c.Backend = Auto
-	if w.Backend != nil {
-		c.Backend = *w.Backend
-	}
-	switch c.Backend {
-	case Auto, IPTables, NFTables:
+func (c *Config) setBackend(*wire) error {
+	known := place.Wishes()
+	if slices.Contains(known, c.Backend) {
 		return nil
 	}
-	return fieldErrorf("backend", `%q is not a backend (want "auto", "iptables" or "nftables")`, c.Backend)
+	last := len(known) - 1
+	return fieldErrorf("backend", `%q is not a backend (want "%s" or %q)`, c.Backend, strings.Join(known[:last], `", "`), known[last])
 }
 
 func (c *Config) setMasquerade(w *wire) error {
@@ -145,7 +134,7 @@ func (c *Config) setMasquerade(w *wire) error {
 	if bit != nil && chain != nil {
 		return fieldErrorf("markMasqBit", "%d cannot be given together with externalSetMarkChain %q (want one of them, or none)", *bit, *chain)
 	}
-	if chain != nil && c.Backend == NFTables {
+	if chain != nil && c.Backend == place.NFTables {
 		return fieldErrorf("externalSetMarkChain", "%q is for iptables and the backend is %q; leave it out", *chain, c.Backend)
 	}
 	if bit != nil && (*bit < 0 || *bit > 31) {
@@ -161,15 +150,8 @@ func (c *Config) setMasquerade(w *wire) error {
 }
 
 func (c *Config) setPolicy(w *wire) error {
-	if w.ConflictPolicy == nil {
-		return nil
-	}
-	switch *w.ConflictPolicy {
-	case "fail":
-	case "warn":
-		c.WarnOnly = true
-	default:
-		return fieldErrorf("conflictPolicy", `%q is not a policy (want "fail" or "warn")`, *w.ConflictPolicy)
+	if c.WarnOnly = w.ConflictPolicy == "warn"; !c.WarnOnly && w.ConflictPolicy != "fail" {
+		return fieldErrorf("conflictPolicy", `%q is not a policy (want "fail" or "warn")`, w.ConflictPolicy)
 	}
 	return nil
 }
@@ -187,32 +169,23 @@ func (c *Config) setExcludes(w *wire) error {
 		if p.Addr().Is4In6() {
 			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is a v4-mapped address; write it as IPv4", s)
 		}
-		c.Excludes = append(c.Excludes, p.Masked())
+		c.Template.Excludes = append(c.Template.Excludes, p.Masked())
 	}
 	return nil
 }
 
 func (c *Config) setPaths(w *wire) error {
-	c.LockTimeout, c.DataDir, c.CacheDir = DefaultLockTimeout, DefaultDataDir, DefaultCacheDir
-	if w.LockTimeout != nil {
-		d, err := time.ParseDuration(*w.LockTimeout)
-		if err != nil || d <= 0 {
-			return fieldErrorf("lockTimeout", `%q is not a positive duration (want such as "10s" or "1m30s")`, *w.LockTimeout)
-		}
-		c.LockTimeout = d
+	var err error
+	if c.LockTimeout, err = time.ParseDuration(w.LockTimeout); err != nil || c.LockTimeout <= 0 {
+		return fieldErrorf("lockTimeout", `%q is not a positive duration (want such as "10s" or "1m30s")`, w.LockTimeout)
 	}
 	for _, d := range []struct {
-		field string
-		value *string
-		into  *string
+		field, value string
+		into         *string
 	}{{"dataDir", w.DataDir, &c.DataDir}, {"cacheDir", w.CacheDir, &c.CacheDir}} {
-		if d.value == nil {
-			continue
+		if *d.into = filepath.Clean(d.value); !filepath.IsAbs(d.value) || *d.into == "/" {
+			return fieldErrorf(d.field, "%q is not an absolute path of a directory other than /", d.value)
 		}
-		if !filepath.IsAbs(*d.value) || filepath.Clean(*d.value) == "/" {
-			return fieldErrorf(d.field, "%q is not an absolute path of a directory other than /", *d.value)
-		}
-		*d.into = filepath.Clean(*d.value)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 )
 
 func equal() cmp.Option {
@@ -24,7 +25,7 @@ func equal() cmp.Option {
 }
 
 func defaults() Config {
-	return Config{Backend: "auto", SNAT: true, Localhost: true, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni"}
+	return Config{Backend: "auto", Template: hostport.Attachment{SNAT: true, Localhost: true}, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni"}
 }
 
 func TestParse(t *testing.T) {
@@ -36,25 +37,25 @@ func TestParse(t *testing.T) {
 		{"unknown keys are ignored", `{"capabilities":{"portMappings":true},"x":1}`, func(c *Config) { c.Capable = true }},
 		{"null is the default", `{"snat":null,"backend":null,"conditionsV4":null,"runtimeConfig":null,"prevResult":null}`, func(*Config) {}},
 		{"name and version are kept", `{"name":"n","cniVersion":"1.0.0"}`, func(c *Config) { c.Name, c.CNIVersion = "n", "1.0.0" }},
-		{"localhost follows snat", `{"snat":false}`, func(c *Config) { c.SNAT, c.Localhost = false, false }},
-		{"localhost may differ from snat", `{"snat":false,"localhost":true}`, func(c *Config) { c.SNAT = false }},
-		{"localhost may be off alone", `{"localhost":false}`, func(c *Config) { c.Localhost = false }},
-		{"masqAll is kept", `{"masqAll":true}`, func(c *Config) { c.MasqAll = true }},
+		{"localhost follows snat", `{"snat":false}`, func(c *Config) { c.Template.SNAT, c.Template.Localhost = false, false }},
+		{"localhost may differ from snat", `{"snat":false,"localhost":true}`, func(c *Config) { c.Template.SNAT = false }},
+		{"localhost may be off alone", `{"localhost":false}`, func(c *Config) { c.Template.Localhost = false }},
+		{"masqAll is kept", `{"masqAll":true}`, func(c *Config) { c.Template.MasqAll = true }},
 		{"the backend may be named", `{"backend":"iptables"}`, func(c *Config) { c.Backend = "iptables" }},
 		{"the backend may be nftables", `{"backend":"nftables"}`, func(c *Config) { c.Backend = "nftables" }},
 		{"conflictPolicy fail is the default", `{"conflictPolicy":"fail"}`, func(*Config) {}},
 		{"conflictPolicy warn warns only", `{"conflictPolicy":"warn"}`, func(c *Config) { c.WarnOnly = true }},
 		{"paths are cleaned", `{"dataDir":"/a//b/","lockTimeout":"1m"}`, func(c *Config) { c.DataDir, c.LockTimeout = "/a/b", time.Minute }},
 		{"conditions are kept in order", `{"conditionsV4":["!","-s","192.0.2.0/24"],"conditionsV6":["-s","::1"]}`, func(c *Config) {
-			c.ConditionsV4, c.ConditionsV6 = []string{"!", "-s", "192.0.2.0/24"}, []string{"-s", "::1"}
+			c.Template.ConditionsV4, c.Template.ConditionsV6 = []string{"!", "-s", "192.0.2.0/24"}, []string{"-s", "::1"}
 			c.Syntax = "iptables"
 		}},
 		{"conditions may be those of nft", `{"conditionsV4":["ip","saddr","{ 10.0.0.1, 10.0.0.2 }"]}`, func(c *Config) {
-			c.ConditionsV4, c.Syntax = []string{"ip", "saddr", "{ 10.0.0.1, 10.0.0.2 }"}, "nftables"
+			c.Template.ConditionsV4, c.Syntax = []string{"ip", "saddr", "{ 10.0.0.1, 10.0.0.2 }"}, "nftables"
 		}},
 		{"portmap's empty condition is none", `{"conditionsV4":[""]}`, func(*Config) {}},
 		{"excludes are masked and may be addresses", `{"excludeCIDRs":["192.0.2.9/24","198.51.100.1","fd00::1"]}`, func(c *Config) {
-			c.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("fd00::1/128")}
+			c.Template.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("fd00::1/128")}
 		}},
 		{"markMasqBit is noted", `{"markMasqBit":31}`, func(c *Config) {
 			c.Notes = []string{"markMasqBit is not needed and has no effect: portguard sets no packet marks"}
@@ -182,7 +183,7 @@ func FuzzParse(f *testing.F) {
 				t.Error(err)
 			}
 		}
-		for _, s := range append(c.ConditionsV4, c.ConditionsV6...) {
+		for _, s := range append(c.Template.ConditionsV4, c.Template.ConditionsV6...) {
 			if strings.ContainsAny(s, "\n\r\x00") {
 				t.Errorf("condition %q breaks a line", s)
 			}
@@ -196,9 +197,9 @@ func FuzzParse(f *testing.F) {
 // Keys are taken in any case, as encoding/json and so portmap do.
 func TestKeysInOtherCase(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"Backend":"iptables"}`:                         IPTables,
-		`{"BACKEND":"nftables","backend":"iptables"}`:    IPTables,
-		`{"backends":"iptables","bac":"x","back end":1}`: Auto,
+		`{"Backend":"iptables"}`:                         place.IPTables,
+		`{"BACKEND":"nftables","backend":"iptables"}`:    place.IPTables,
+		`{"backends":"iptables","bac":"x","back end":1}`: place.Auto,
 	} {
 		c, err := Parse([]byte(in))
 		if err != nil {

@@ -10,29 +10,6 @@ import (
 	"strings"
 )
 
-// read decodes a configuration.
-func read(stdin []byte) (*wire, error) {
-	w := &wire{}
-	return w, decode(stdin, "", w)
-}
-
-// lookUp finds a key as encoding/json does: in another case if there is none in this one.
-func lookUp(given map[string]json.RawMessage, name string) (json.RawMessage, bool) {
-	if raw, ok := given[name]; ok {
-		return raw, true
-	}
-	found := ""
-	for k := range given { // the first of several, as their order is not known
-		if strings.EqualFold(k, name) && (found == "" || k < found) {
-			found = k
-		}
-	}
-	if found == "" {
-		return nil, false
-	}
-	return given[found], true
-}
-
 // decode unmarshals b into v and turns a type mismatch into a FieldError below
 // prefix.
 func decode(b []byte, prefix string, v any) error {

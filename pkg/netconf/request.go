@@ -34,15 +34,8 @@ type Request struct {
 // NewRequest completes c with the CNI variables and prevResult. An attachment
 // without mappings means that there is nothing to do.
 func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
-	r := &Request{Config: c, Passed: c.passed(), Attachment: hostport.Attachment{
-		Owner:        OwnerOf(c.Name, args),
-		Excludes:     c.Excludes,
-		SNAT:         c.SNAT,
-		MasqAll:      c.MasqAll && c.SNAT,
-		Localhost:    c.Localhost,
-		ConditionsV4: c.ConditionsV4,
-		ConditionsV6: c.ConditionsV6,
-	}}
+	r := &Request{Config: c, Passed: c.passed(), Attachment: c.Template}
+	r.Attachment.Owner = OwnerOf(c.Name, args)
 	if len(c.Ports) == 0 && r.Passed != nil {
 		return r, nil // reading the rest would take longer than all that was done so far
 	}
@@ -81,8 +74,10 @@ func OwnerOf(network string, args *skel.CmdArgs) hostport.Owner {
 
 // passed returns prevResult if it says that it is of the configuration's version.
 func (c *Config) passed() json.RawMessage {
-	var given map[string]json.RawMessage
-	if json.Unmarshal(c.prevResult, &given) != nil || c.CNIVersion == "" || text(given["cniVersion"]) != c.CNIVersion {
+	var given struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if json.Unmarshal(c.prevResult, &given) != nil || c.CNIVersion == "" || given.CNIVersion != c.CNIVersion {
 		return nil
 	}
 	return c.prevResult
@@ -158,13 +153,13 @@ func (r *Request) addSpecific(p Port) error {
 		return fieldErrorf(p.field+".hostIP", "%s is a multicast address (want one of the node's own)", p.HostIP)
 	case p.HostIP.IsLoopback() && f == hostport.IPv6:
 		return fieldErrorf(p.field+".hostIP", "::1 cannot be translated by the kernel; use 127.0.0.1")
-	case p.HostIP.IsLoopback() && !r.Localhost:
+	case p.HostIP.IsLoopback() && !r.Template.Localhost:
 		return fieldErrorf(p.field+".hostIP", `%s needs localhost access, which is off; set "localhost": true`, p.HostIP)
 	case f == hostport.IPv6 && p.HostIP.IsLinkLocalUnicast():
 		return fieldErrorf(p.field+".hostIP", "%s is link-local: packets to it cannot be forwarded to a pod (want a global or private address)", p.HostIP)
 	}
-	if i := slices.IndexFunc(r.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }); i >= 0 {
-		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs (%s); choose another address", p.HostIP, r.Excludes[i])
+	if i := slices.IndexFunc(r.Template.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }); i >= 0 {
+		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs (%s); choose another address", p.HostIP, r.Template.Excludes[i])
 	}
 	r.append(p, hostport.Mapping{Family: f, HostIP: p.HostIP})
 	return nil

@@ -188,7 +188,7 @@ func TestRequestTakesOver(t *testing.T) {
 	}
 	want := hostport.Attachment{
 		Owner: hostport.Owner{Network: "n", ContainerID: "abc", IfName: "eth0", PodNamespace: "default", PodName: "web-0"},
-		Pods:  r.Attachment.Pods, Mappings: r.Attachment.Mappings, Excludes: r.Excludes,
+		Pods:  r.Attachment.Pods, Mappings: r.Attachment.Mappings, Excludes: r.Template.Excludes,
 		SNAT: true, MasqAll: true, Localhost: true,
 		ConditionsV4: []string{"-s", "1.1.1.1"}, ConditionsV6: []string{"-s", "::2"},
 	}

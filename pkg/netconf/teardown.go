@@ -3,7 +3,6 @@
 package netconf
 
 import (
-	"bytes"
 	"encoding/json"
 	"path/filepath"
 	"time"
@@ -23,40 +22,29 @@ type Teardown struct {
 // ParseTeardown reads what it can and takes the default for the rest.
 func ParseTeardown(stdin []byte) Teardown {
 	t := Teardown{DataDir: DefaultDataDir, LockTimeout: DefaultLockTimeout}
-	var given map[string]json.RawMessage
-	if json.Unmarshal(stdin, &given) != nil {
-		return t
+	var given struct {
+		Name          string          `json:"name"`
+		DataDir       string          `json:"dataDir"`
+		LockTimeout   string          `json:"lockTimeout"`
+		RuntimeConfig json.RawMessage `json:"runtimeConfig"`
 	}
-	key := func(name string) json.RawMessage {
-		raw, _ := lookUp(given, name)
-		return raw
+	_ = json.Unmarshal(stdin, &given) // a value of a wrong type is left out, and the others are read
+	t.Name = given.Name
+	if dir := filepath.Clean(given.DataDir); filepath.IsAbs(dir) && dir != "/" {
+		t.DataDir = dir
 	}
-	t.Name = text(key("name"))
-	if dir := text(key("dataDir")); filepath.IsAbs(dir) && filepath.Clean(dir) != "/" {
-		t.DataDir = filepath.Clean(dir)
-	}
-	if d, err := time.ParseDuration(text(key("lockTimeout"))); err == nil && d > 0 {
+	if d, err := time.ParseDuration(given.LockTimeout); err == nil && d > 0 {
 		t.LockTimeout = d
 	}
 	var rc struct {
 		PortMappings json.RawMessage `json:"portMappings"`
 	}
-	if raw := key("runtimeConfig"); raw != nil && json.Unmarshal(raw, &rc) != nil {
+	if given.RuntimeConfig != nil && json.Unmarshal(given.RuntimeConfig, &rc) != nil {
 		t.HasPorts = true // not an object: it may have been one at ADD
 	}
 	var list []json.RawMessage
-	pm := bytes.TrimSpace(rc.PortMappings)
-	if len(pm) > 0 && (json.Unmarshal(pm, &list) != nil || len(list) > 0) {
+	if rc.PortMappings != nil && (json.Unmarshal(rc.PortMappings, &list) != nil || len(list) > 0) {
 		t.HasPorts = true
 	}
 	return t
-}
-
-// text returns the string in raw, "" if it is something else.
-func text(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return ""
-	}
-	return s
 }

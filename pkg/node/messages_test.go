@@ -44,7 +44,7 @@ func TestMessages(t *testing.T) {
 		_, err = host.Bridges()
 		note(err)
 		note(host.DropUDP(hostport.IPv4, []host.Stale{{Mapping: udp, Pod: pod, Dst: addrset.All(true)}}))
-		_, err = host.HasSet("KUBE-IPVS-IPS")
+		_, err = host.Sets{}.SetType("KUBE-IPVS-IPS")
 		note(err)
 		_, err = host.Sets{}.SetName(1)
 		note(err)

@@ -52,7 +52,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 		}
 	}
 	local := localnet.New(host.Sysctls{}, into, guards...)
-	local.Records = o.Records
+	local.Users, local.Records = o.Users, o.Records
 	others := portmap.New(portmap.Options{
 		CacheDir: o.CacheDir, Families: n.Families(), Batch: r.apply,
 		Open: func() portmap.Reader { return r.open() },
@@ -110,11 +110,11 @@ func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) 
 	}
 	var out []ruleset.Set
 	for _, s := range ruleset.ServiceSets(f) {
-		ok, err := host.HasSet(s.Name)
+		typ, err := host.Sets{}.SetType(s.Name)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
+		if typ != "" {
 			out = append(out, s)
 		}
 	}

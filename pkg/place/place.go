@@ -12,10 +12,19 @@ import (
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/netconf"
 )
 
-// Names of the backends that hold mappings.
+// What a configuration may ask for besides NFTables: a choice, and iptables of either
+// flavour.
+const (
+	Auto     = "auto"
+	IPTables = "iptables"
+)
+
+// Wishes are what "backend" of a configuration may be.
+func Wishes() []string { return []string{Auto, IPTables, NFTables} }
+
+// Names of the backends that hold mappings. NFTables is a wish too.
 const (
 	NFTables       = "nftables"
 	IptablesNFT    = "iptables-nft"
@@ -25,6 +34,12 @@ const (
 // Mappers are the backends that hold mappings; an attachment is in one of them. What is
 // in the others goes with its mappings, wherever these are.
 func Mappers() []string { return []string{IptablesNFT, IptablesLegacy, NFTables} }
+
+// Has reports whether a backend has something of an attachment whose mappings are in the
+// backend named where: that one, and those that hold no mappings but what goes with them.
+func Has(backend, where string) bool {
+	return backend == where || !slices.Contains(Mappers(), backend)
+}
 
 // A Wish is what the configuration asks for: the backend ("auto", "iptables" or
 // "nftables") and the language of the conditions, "" without conditions.
@@ -81,13 +96,13 @@ var ErrTwoProxies = errors.New("both iptables-legacy and iptables-nft hold kube-
 // it in the same table from its traffic, so there only iptables will do.
 func Of(w Wish, f Facts) (Choice, error) {
 	switch {
-	case w.Backend == netconf.IPTables:
+	case w.Backend == IPTables:
 		return iptables(w, f, "the configuration names it")
-	case w.Backend == netconf.NFTables:
+	case w.Backend == NFTables:
 		return nftables(w, f, "the configuration names it")
-	case w.Syntax == netconf.IPTables:
+	case w.Syntax == IPTables:
 		return iptables(w, f, "the conditions are in its syntax")
-	case w.Syntax == netconf.NFTables:
+	case w.Syntax == NFTables:
 		return nftables(w, f, "the conditions are in its syntax")
 	case f.IPVS:
 		return iptables(w, f, "kube-proxy is in ipvs mode")
@@ -104,7 +119,7 @@ func Of(w Wish, f Facts) (Choice, error) {
 // nftables is chosen by the configuration, in the name of the backend or the syntax of
 // its conditions.
 func nftables(w Wish, f Facts, why string) (Choice, error) {
-	named := w.Backend == netconf.NFTables
+	named := w.Backend == NFTables
 	lacks, err := f.NFTables()
 	switch {
 	case err != nil:
@@ -117,7 +132,7 @@ func nftables(w Wish, f Facts, why string) (Choice, error) {
 		return Choice{}, configErrorf(`backend "nftables" does not work on this node: %w; use "auto" or "iptables"`, lacks)
 	case lacks != nil:
 		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", lacks)
-	case w.Syntax == netconf.NFTables && !f.NFTProgram():
+	case w.Syntax == NFTables && !f.NFTProgram():
 		return Choice{}, configErrorf("conditions in the syntax of nftables: nft is not installed, and nobody else can read them; install it or write them for iptables")
 	}
 	return Choice{Backend: NFTables, Why: why}, nil
@@ -164,7 +179,7 @@ func Syntax(a hostport.Attachment) string {
 	case len(words) == 0 || words[0] == "":
 		return ""
 	case words[0][0] == '-' || words[0][0] == '!':
-		return netconf.IPTables
+		return IPTables
 	}
-	return netconf.NFTables
+	return NFTables
 }

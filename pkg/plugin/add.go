@@ -55,9 +55,9 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 	defer unlock()
 	req.Attachment.Owner.Netns = netns.Inode
 	report, err := p.add(req, store, netns)
-	if errors.Is(err, backend.ErrUnavailable) && req.Backend == netconf.Auto && req.Syntax == "" {
+	if errors.Is(err, backend.ErrUnavailable) && req.Backend == place.Auto && req.Syntax == "" {
 		p.warn(insteadOf(err))
-		req.Backend = netconf.IPTables
+		req.Backend = place.IPTables
 		again, rerr := netconf.NewRequest(req.Config, args)
 		if rerr != nil {
 			return rerr

@@ -5,6 +5,8 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -56,8 +58,9 @@ func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Re
 func (s *Session) move(here string) []state.Record {
 	var moved []state.Record
 	boot := s.Node.BootID()
-	for key, at := range s.elsewhere(here) {
-		rec := s.Record(key)
+	others := s.elsewhere(here)
+	for _, key := range slices.Sorted(maps.Keys(others)) {
+		rec, at := s.Record(key), others[key]
 		if rec != nil && !rec.Alive(boot) {
 			continue
 		}

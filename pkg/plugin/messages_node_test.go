@@ -16,7 +16,6 @@ import (
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/golden"
-	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/rules"
@@ -74,18 +73,18 @@ func (s *script) backends() {
 		ipvs            bool
 		kernel          error
 	}{
-		{netconf.NFTables, "", true, nil},
-		{netconf.NFTables, "", false, old},
-		{netconf.Auto, netconf.NFTables, true, nil},
-		{netconf.Auto, netconf.NFTables, false, old},
-		{netconf.Auto, netconf.NFTables, false, nil},
-		{netconf.NFTables, "", false, fmt.Errorf("could not read the nftables tables: %w", unix.EBUSY)},
+		{place.NFTables, "", true, nil},
+		{place.NFTables, "", false, old},
+		{place.Auto, place.NFTables, true, nil},
+		{place.Auto, place.NFTables, false, old},
+		{place.Auto, place.NFTables, false, nil},
+		{place.NFTables, "", false, fmt.Errorf("could not read the nftables tables: %w", unix.EBUSY)},
 	} {
 		_, err := place.Of(place.Wish{Backend: c.backend, Syntax: c.syntax}, place.Facts{IPVS: c.ipvs, NFTables: kernel(c.kernel), NFTProgram: func() bool { return false }})
 		s.err(err, CodeUnreadable)
 	}
 	two := func() (place.Iptables, error) { return place.Iptables{KubeProxy: []string{"nft", "legacy"}}, nil }
-	_, err := place.Of(place.Wish{Backend: netconf.IPTables}, place.Facts{Iptables: two})
+	_, err := place.Of(place.Wish{Backend: place.IPTables}, place.Facts{Iptables: two})
 	s.err(err, CodeUnreadable)
 	s.warn(insteadOf(fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, unix.ENOENT)))
 	s.node.facts.IPVS = true
@@ -99,7 +98,7 @@ func (s *script) backends() {
 		a := s.request(p, 90+i, more).Attachment
 		s.in(place.NFTables).now.has[p.key()] = a
 		if i == 0 {
-			if err := s.store.Save(state.Record{Attachment: a, Backend: place.NFTables, Wanted: netconf.NFTables, Netns: p.netns, BootID: s.node.boot}); err != nil {
+			if err := s.store.Save(state.Record{Attachment: a, Backend: place.NFTables, Wanted: place.NFTables, Netns: p.netns, BootID: s.node.boot}); err != nil {
 				s.t.Fatal(err)
 			}
 		}
@@ -114,7 +113,7 @@ func (s *script) backends() {
 	x.move(place.IptablesNFT)
 	s.node.facts.IPVS = false
 	s.t.Setenv("PORTGUARD_DEBUG", "1")
-	s.debug("backend %s: %s", netconf.NFTables, "the configuration names it")
+	s.debug("backend %s: %s", place.NFTables, "the configuration names it")
 	s.warned()
 	s.t.Setenv("PORTGUARD_DEBUG", "")
 	s.err(rules.ErrChanging, CodeUnreadable)

@@ -22,6 +22,9 @@ type BackendOptions struct {
 	CacheDir string
 	// Wait bounds what others may make us wait for.
 	Wait time.Duration
+	// Users are the attachments that links with route_localnet lead to, as far as the
+	// backends tell that are loaded.
+	Users func() map[string][]hostport.Key
 	// Records are the attachments that have records, as far as they matter.
 	Records func() []hostport.Attachment
 }

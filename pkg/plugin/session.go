@@ -50,25 +50,6 @@ func (s *Session) Choose(w place.Wish) (place.Choice, error) {
 	return choice, err
 }
 
-// Load reads what all backends hold.
-func (s *Session) Load(o BackendOptions) error {
-	s.open(o)
-	for _, b := range s.backends {
-		st, err := b.Load()
-		if err != nil {
-			return err
-		}
-		s.have = append(s.have, st)
-	}
-	s.want = slices.Clone(s.have)
-	return nil
-}
-
-func (s *Session) open(o BackendOptions) {
-	o.On, o.Wait = s.On, s.Wait
-	s.backends = s.Node.Backends(o)
-}
-
 // Recorded are all attachments that have a record.
 func (s *Session) Recorded() []hostport.Attachment {
 	var out []hostport.Attachment
@@ -80,39 +61,17 @@ func (s *Session) Recorded() []hostport.Attachment {
 	return out
 }
 
-// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
-// nothing.
-func (s *Session) LoadSome(o BackendOptions) (unread []error) {
-	s.open(o)
-	for _, b := range s.backends {
-		st, err := b.Load()
-		if err != nil {
-			unread, st = append(unread, err), backend.Nothing{}
-		}
-		s.have = append(s.have, st)
-	}
-	s.want = slices.Clone(s.have)
-	return unread
-}
-
 // Put makes the attachment have what it needs where it belongs, and nothing anywhere
 // else, instead of what the attachments of those keys have. All verbs say so what should
 // be.
 func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.Key) {
 	for i, b := range s.backends {
-		if belongs(b, where) {
+		if place.Has(b.Name(), where) {
 			s.want[i] = s.want[i].With(a, instead...)
 		} else {
 			s.want[i] = s.want[i].Without(append(slices.Clone(instead), a.Owner.Key())...)
 		}
 	}
-}
-
-// belongs reports whether a backend has something of an attachment whose mappings are in
-// the backend named where: that one, and those that hold no mappings but what goes with
-// them.
-func belongs(b backend.Backend, where string) bool {
-	return b.Name() == where || !slices.Contains(place.Mappers(), b.Name())
 }
 
 // Drop makes the attachments of those keys have nothing.
@@ -126,7 +85,7 @@ func (s *Session) Drop(keys ...hostport.Key) {
 func (s *Session) Missing(a hostport.Attachment, where string) []string {
 	var out []string
 	for i, b := range s.backends {
-		if belongs(b, where) {
+		if place.Has(b.Name(), where) {
 			out = append(out, s.have[i].Missing(a)...)
 		}
 	}
@@ -203,9 +162,13 @@ func (s *Session) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 
 // join completes what one place tells of an attachment with what another one does.
 func join(a *hostport.Attachment, part hostport.Attachment) {
-	if part.Link != "" {
-		a.Link, a.Localhost, a.LocalnetWas = part.Link, part.Localhost, part.LocalnetWas
+	if a.Owner == (hostport.Owner{}) {
+		a.Owner = part.Owner
 	}
+	if part.Link != "" {
+		a.Link, a.Localhost = part.Link, part.Localhost
+	}
+	a.LocalnetWas = a.LocalnetWas || part.LocalnetWas // only the guard knows
 	for _, m := range part.Mappings {
 		if !slices.Contains(a.Mappings, m) {
 			a.Mappings = append(a.Mappings, m)
@@ -256,7 +219,7 @@ func (s *Session) complete(c *hostport.Claim, boot string) {
 	rec := s.Record(c.Key)
 	if rec != nil {
 		a = rec.Attachment
-		c.Owner, c.Part = a.Owner, len(a.Conditions(c.Mapping.Family)) > 0
+		c.Owner, c.Part = a.Owner, a.Restricted(c.Mapping.Family)
 	} else {
 		a, _ = s.Recover(c.Key)
 	}

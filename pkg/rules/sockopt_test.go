@@ -9,6 +9,7 @@ import (
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -20,9 +21,7 @@ var (
 // netns makes a network namespace.
 func netns(t *testing.T) *lab.Netns {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	need.Root(t)
 	return lab.NewNetns(t, "rules")
 }
 

@@ -4,7 +4,6 @@ package state
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 )
 
@@ -31,17 +30,8 @@ func (s *Store) Counters(bootID string) Counters {
 // Count keeps counters, under the lock.
 func (s *Store) Count(c Counters) error {
 	b, err := json.Marshal(c)
-	if err != nil {
-		return dirError("count for the metrics", err)
+	if err == nil {
+		err = replace(s.counters(), s.temporary("counters"), b)
 	}
-	tmp := s.temporary("counters")
-	if err = os.RemoveAll(tmp); err == nil {
-		if err = os.WriteFile(tmp, append(b, '\n'), 0o600); err == nil {
-			err = os.Rename(tmp, s.counters())
-		}
-	}
-	if err != nil {
-		return dirError("count for the metrics", err)
-	}
-	return nil
+	return dirError("count for the metrics", err)
 }

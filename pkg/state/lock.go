@@ -20,12 +20,12 @@ var ErrLocked = errors.New("another portguard process holds the lock")
 // Lock takes the lock of the node, creating the directory if it must. The
 // returned function releases it; so does the end of the process.
 func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, dirError("make it", err)
-	}
 	path := filepath.Join(s.dir, "lock")
 	deadline := time.Now().Add(timeout)
 	for {
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return nil, dirError("make it", err)
+		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if errors.Is(err, unix.EROFS) { // a DEL must work all the same
 			f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -42,9 +42,6 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 			return func() { f.Close() }, nil
 		}
 		f.Close()
-		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, dirError("make it", err)
-		}
 	}
 }
 
@@ -74,14 +71,10 @@ func lockError(f *os.File, path string, timeout time.Duration, err error) error 
 	if !errors.Is(err, ErrLocked) {
 		return dirError("take the lock", &os.PathError{Op: "flock", Path: path, Err: err})
 	}
-	who := ""
-	if pid := holder(f); pid != "" {
-		who = ", pid " + pid + " has it"
-	}
-	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, who)
+	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, holder(f))
 }
 
-// holder is the PID of who has locked f, as far as /proc/locks tells:
+// holder says the PID of who has locked f, as far as /proc/locks tells:
 // "1: FLOCK  ADVISORY  WRITE 708 00:19:1432 0 EOF". Who waits has "->" before FLOCK.
 func holder(f *os.File) string {
 	var st unix.Stat_t
@@ -93,7 +86,7 @@ func holder(f *os.File) string {
 	for line := range strings.Lines(string(b)) {
 		w := strings.Fields(line)
 		if len(w) == 8 && w[1] == "FLOCK" && w[5] == file {
-			return w[4]
+			return ", pid " + w[4] + " has it"
 		}
 	}
 	return ""

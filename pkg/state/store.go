@@ -78,10 +78,7 @@ func (s *Store) Writable() error {
 		return dirError("write to it", err)
 	}
 	_, err = f.WriteString("x")
-	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
-		return dirError("write to it", err)
-	}
-	return nil
+	return dirError("write to it", errors.Join(err, f.Close(), os.Remove(f.Name())))
 }
 
 // CouldWrite reports why a record could not be written, without writing.
@@ -130,7 +127,13 @@ func (e *DirError) Error() string {
 // Unwrap returns the reason.
 func (e *DirError) Unwrap() error { return e.Err }
 
-func dirError(doing string, err error) error { return &DirError{Doing: doing, Err: err} }
+// dirError is nil for no error.
+func dirError(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &DirError{Doing: doing, Err: err}
+}
 
 // Used reports whether there have been rules since boot.
 func (s *Store) Used() bool {
@@ -204,51 +207,42 @@ func readRegular(path string) ([]byte, error) {
 	return b, err
 }
 
-// Save writes the record so that after a crash the file is either the old or
-// the new one.
-func (s *Store) Save(r Record) (err error) {
+// Save writes the record.
+func (s *Store) Save(r Record) error {
 	r.Version = version
+	key := r.Attachment.Owner.Key()
 	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return dirError("write a record", err)
+	if err == nil {
+		err = replace(s.file(key), s.temporary(key), b)
 	}
+	return dirError("write a record", err)
+}
+
+// replace writes a file by way of tmp, so that after a crash it is either the old or the
+// new one.
+func replace(file, tmp string, b []byte) error {
 	// The lock is held: a file of that name is from a process that was killed.
-	tmp := s.temporary(r.Attachment.Owner.Key())
 	if err := os.RemoveAll(tmp); err != nil {
-		return dirError("write a record", err)
+		return err
 	}
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return dirError("write a record", err)
+		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
 	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), s.file(r.Attachment.Owner.Key()))
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(tmp, file)
 	}
 	if err != nil {
-		return dirError("write a record", err)
+		os.Remove(tmp)
 	}
-	return nil
+	return err
 }
 
 // Delete removes the record for key, whatever somebody put in its place; none is
 // success.
 func (s *Store) Delete(key string) error {
-	if err := errors.Join(os.RemoveAll(s.temporary(key)), os.RemoveAll(s.file(key))); err != nil {
-		return dirError("remove a record", err)
-	}
-	return nil
+	return dirError("remove a record", errors.Join(os.RemoveAll(s.temporary(key)), os.RemoveAll(s.file(key))))
 }
 
 // Keys lists the records that are there.

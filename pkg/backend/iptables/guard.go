@@ -52,6 +52,9 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 	if err != nil {
 		return err
 	}
+	if len(want) == 0 && !p.there {
+		return nil
+	}
 	if p.native != nil {
 		b, err := p.shrink(want)
 		if err != nil || b.Empty() {
@@ -59,11 +62,7 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 		}
 		return g.b.o.Batch(b)
 	}
-	script := p.script(want)
-	if script == "" {
-		return nil
-	}
-	if err := g.b.o.Tools.Restore(g.b.flavour, hostport.IPv4, script); err != nil {
+	if err := g.b.o.Tools.Restore(g.b.flavour, hostport.IPv4, p.script(want)); err != nil {
 		return fmt.Errorf("could not change the %s rules (IPv4): %w", g.Name(), err)
 	}
 	return nil

@@ -3,7 +3,6 @@
 package iptables
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -16,15 +15,9 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// links are two that three pods use.
+// links are two.
 func links() map[string]localnet.Link {
-	user := func(n int) localnet.User {
-		return localnet.User{Tag: web(n).Owner.Tag()}
-	}
-	return map[string]localnet.Link{
-		"cni0":  {Was: true, Users: []localnet.User{user(1), user(2)}},
-		"veth3": {Users: []localnet.User{user(3)}},
-	}
+	return map[string]localnet.Link{"cni0": {Was: true}, "veth3": {}}
 }
 
 // TestGuard brings the guard from nothing to something and back.
@@ -44,7 +37,6 @@ func TestGuard(t *testing.T) {
 	}
 	fewer := links()
 	delete(fewer, "veth3")
-	fewer["cni0"] = localnet.Link{Was: true, Users: fewer["cni0"].Users[1:]}
 	for _, want := range []map[string]localnet.Link{links(), links(), fewer} {
 		if err := g.Apply(get(), want); err != nil {
 			t.Fatal(err)
@@ -74,8 +66,8 @@ func damages() []damage {
 	return []damage{
 		{"iptables-legacy: IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing", func(m map[string][]string) { m["PREROUTING"] = m["PREROUTING"][1:] }},
 		{"stands behind a rule that ends the walk", func(m map[string][]string) { m["PREROUTING"] = append([]string{"-j ACCEPT"}, m["PREROUTING"]...) }},
-		{`lacks the rule "-i cni0`, func(m map[string][]string) { m[ruleset.Guard] = m[ruleset.Guard][1:] }},
-		{"in another order", func(m map[string][]string) { slices.Reverse(m[ruleset.Guard]) }},
+		{`lacks the rule "-i cni0`, func(m map[string][]string) { m[ruleset.Guard][0] = "-s 10.0.0.0/8 " + m[ruleset.Guard][0] }},
+		{"in another order", func(m map[string][]string) { m[ruleset.Guard] = append([]string{"-j RETURN"}, m[ruleset.Guard]...) }},
 	}
 }
 
@@ -95,7 +87,7 @@ func TestGuardIsMended(t *testing.T) {
 		if err := g.Apply(got, links()); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := g.Load(); len(got["cni0"].Broken)+len(got["veth3"].Broken) > 0 || len(got["cni0"].Users) != 2 {
+		if got, _ := g.Load(); len(got["cni0"].Broken)+len(got["veth3"].Broken) > 0 || len(got) != 2 {
 			t.Errorf("%s: mended it is %+v", d.says, got)
 		}
 	}
@@ -115,11 +107,15 @@ func TestGuardBesideNativeRules(t *testing.T) {
 	if err := g.Apply(nil, more); err == nil || len(n.batches) > 0 {
 		t.Errorf("more: error %v", err)
 	}
-	if err := g.Apply(nil, fewer); err != nil || len(n.batches) != 1 || n.batches[0].Len() != 2 {
+	if err := g.Apply(nil, fewer); err != nil || len(n.batches) != 1 || n.batches[0].Len() != 1 {
 		t.Errorf("fewer: error %v, %d batches", err, len(n.batches))
 	}
 	n.batches = nil
 	if err := g.Apply(nil, nil); err != nil || len(n.batches) != 1 {
 		t.Errorf("error %v, %d batches", err, len(n.batches))
+	}
+	delete(n.kernels[hostport.IPv4]["mangle"], ruleset.Guard)
+	if err := g.Apply(nil, nil); err != nil || len(n.batches) != 1 {
+		t.Errorf("nothing is there: error %v, %d batches", err, len(n.batches))
 	}
 }

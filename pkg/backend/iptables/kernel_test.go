@@ -3,7 +3,6 @@
 package iptables
 
 import (
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -24,9 +24,7 @@ import (
 // newNetns moves the test into a network namespace of its own, which goes with its thread.
 func newNetns(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("it needs root for a network namespace of its own")
-	}
+	need.Root(t)
 	runtime.LockOSThread()
 	if _, err := netns.New(); err != nil {
 		t.Fatal(err)
@@ -38,7 +36,7 @@ func real(t *testing.T, fl iptables.Flavour) Options {
 	t.Helper()
 	tools := &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}
 	if err := tools.Installed(fl, hostport.IPv6); err != nil {
-		t.Skip(err)
+		need.Skip(t, err)
 	}
 	families := hostport.Families()
 	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }}

@@ -10,15 +10,13 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/backend/localnet"
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
 // A prerouting is chain PREROUTING of table mangle, and the guard's, which it leads to.
 // The guard's drops what comes in over each of its links (CVE-2020-8558) and remembers
-// whether the sysctl was on before. Behind all drops, which let nothing of those links
-// reach it, is one rule for each user.
+// whether the sysctl was on before.
 type prerouting struct {
 	// there is set if the guard's chain is.
 	there       bool
@@ -38,46 +36,31 @@ func jumps() []string {
 
 // guardRules are those of the guard's chain.
 func guardRules(want map[string]localnet.Link) []string {
-	var drops, users []string
+	var out []string
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		was := 0
 		if want[name].Was {
 			was = 1
 		}
-		drops = append(drops, iptsave.Join("-i", name, "-m", "comment", "--comment", fmt.Sprint(wasPrefix, was), "-j", "DROP"))
-		for _, u := range want[name].Users {
-			users = append(users, iptsave.Join("-i", name, "-m", "comment", "--comment", u.Tag, "-j", "DROP"))
-		}
+		out = append(out, iptsave.Join("-i", name, "-m", "comment", "--comment", fmt.Sprint(wasPrefix, was), "-j", "DROP"))
 	}
-	return append(drops, users...)
+	return out
 }
 
-// link reads a rule of the guard's chain: one that drops for a link, or a user's.
-func (l line) link() (name string, was bool, u localnet.User, ok bool) {
+// link reads a rule of the guard's chain.
+func (l line) link() (name string, was, ok bool) {
 	in, _ := l.Option("-i")
-	if l.Target != "DROP" || in.Value() == "" || in.Not {
-		return "", false, u, false
-	}
-	if n, drop := strings.CutPrefix(l.Comment(), wasPrefix); drop && (n == "0" || n == "1") {
-		return in.Value(), n != "0", u, true
-	}
-	_, _, tagged := hostport.ParseTag(l.Comment())
-	return in.Value(), false, localnet.User{Tag: l.Comment()}, tagged
+	n, drop := strings.CutPrefix(l.Comment(), wasPrefix)
+	return in.Value(), n == "1", drop && l.Target == "DROP" && in.Value() != "" && !in.Not
 }
 
-// links are those that are guarded, or used.
+// links are those that are guarded.
 func (p prerouting) links() map[string]localnet.Link {
 	out := map[string]localnet.Link{}
 	for _, r := range p.guard {
-		name, was, u, ok := r.link()
-		if !ok {
-			continue
+		if name, was, ok := r.link(); ok {
+			out[name] = localnet.Link{Was: was || out[name].Was}
 		}
-		l := out[name]
-		if l.Was = l.Was || was; u.Tag != "" {
-			l.Users = append(l.Users, u)
-		}
-		out[name] = l
 	}
 	return out
 }
@@ -85,13 +68,12 @@ func (p prerouting) links() map[string]localnet.Link {
 // broken says what is not as it must be.
 func (p prerouting) broken() []string {
 	var out []string
-	have := p.links()
-	want := guardRules(have)
-	for i, w := range want {
-		switch {
-		case !slices.ContainsFunc(p.guard, says(w)):
+	want := guardRules(p.links())
+	for _, w := range want {
+		switch at := slices.IndexFunc(p.guard, says(w)); {
+		case at < 0:
 			out = append(out, fmt.Sprintf("chain %s lacks the rule %q", ruleset.Guard, w))
-		case i < len(have) && !slices.ContainsFunc(p.guard[:min(len(have), len(p.guard))], says(w)):
+		case at >= len(want):
 			out = append(out, fmt.Sprintf("chain %s has its rules in another order", ruleset.Guard))
 		}
 	}
@@ -115,7 +97,7 @@ func says(rule string) func(line) bool {
 // ends reports whether a verdict keeps packets from what comes behind.
 func ends(target string) bool { return target == "ACCEPT" || target == "RETURN" }
 
-// script makes the chain what is wanted, "" if it is.
+// script makes the chain what is wanted.
 func (p prerouting) script(want map[string]localnet.Link) string {
 	out := []string{"*mangle"}
 	for _, l := range p.head {
@@ -123,12 +105,9 @@ func (p prerouting) script(want map[string]localnet.Link) string {
 			out = append(out, "-D PREROUTING "+l.Text())
 		}
 	}
-	switch {
-	case len(want) == 0 && !p.there:
-		return ""
-	case len(want) == 0:
+	if len(want) == 0 {
 		out = append(out, "-F "+ruleset.Guard, "-X "+ruleset.Guard)
-	default:
+	} else {
 		out = append(out, ":"+ruleset.Guard+" - [0:0]")
 		for _, r := range guardRules(want) {
 			out = append(out, "-A "+ruleset.Guard+" "+r)
@@ -142,10 +121,9 @@ func (p prerouting) script(want map[string]localnet.Link) string {
 
 // shrink removes from a table that iptables cannot show what is not wanted any more.
 func (p prerouting) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
-	b, t := &nft.Batch{}, mangle()
-	for name, l := range want {
-		have, ok := p.links()[name]
-		if more := func(u localnet.User) bool { return !slices.Contains(have.Users, u) }; !ok || slices.ContainsFunc(l.Users, more) {
+	b, t, have := &nft.Batch{}, mangle(), p.links()
+	for name := range want {
+		if _, ok := have[name]; !ok {
 			return nil, p.native
 		}
 	}
@@ -159,9 +137,8 @@ func (p prerouting) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
 		return b, nil
 	}
 	for _, r := range p.guard {
-		name, _, u, ok := r.link()
-		l, keep := want[name]
-		if ok && (!keep || u.Tag != "" && !slices.Contains(l.Users, u)) {
+		name, _, ok := r.link()
+		if _, keep := want[name]; ok && !keep {
 			b.DeleteRule(t, ruleset.Guard, r.handle)
 		}
 	}

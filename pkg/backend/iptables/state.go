@@ -4,6 +4,7 @@ package iptables
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/backend"
@@ -40,6 +41,15 @@ func (s *State) Claims() []hostport.Claim {
 			c.Priority, c.SparesServices = priority, true
 			out = append(out, c)
 		}
+	}
+	return out
+}
+
+// Links are the attachments that a link leads to from localhost, by its name.
+func (s *State) Links() map[string][]hostport.Key {
+	out := map[string][]hostport.Key{}
+	for _, p := range s.parts { // only IPv4 has any
+		maps.Copy(out, p.layout.Links())
 	}
 	return out
 }

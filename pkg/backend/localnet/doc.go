@@ -4,19 +4,20 @@
 // as an attachment needs it to reach its pod from 127.0.0.1, and a guard keeps others
 // out of 127.0.0.0/8 meanwhile.
 //
-// Guards are rules, in nftables or in iptables, with a memory: what the sysctl was
-// before, and which attachments need it. So a DEL without any record knows whether
-// somebody else still does, in whichever guard, and nobody switches off what was on
-// before. A guard is made before the sysctl is switched on, and the sysctl is switched
-// off before the guard goes.
+// Guards are rules, in nftables or in iptables, with a memory of what the sysctl was
+// before, so that nobody switches off what was on. A link has one guard: the one that
+// the last attachment which came is written with. A guard is made before the sysctl is
+// switched on, and the sysctl is switched off before the guard goes.
 //
-// Somebody may flush a guard while the sysctl is on. Therefore the records of
-// attachments are read like one more guard (Backend.Records), though nothing is written
-// there: a link that only a record names is known with what it was, Missing asks for its
-// guard, and when the last attachment that is recorded there goes, the sysctl is
-// switched off. Without records, what a State is told by With it remembers: With, then
-// Without of the same attachment, then Apply, switches off what the attachment alone
-// needed. What neither guards nor records nor an attachment name stays as it is.
+// Who needs a link the guard does not remember: the mappings tell it (Backend.Users).
+// Records tell it too (Backend.Records), for two cases. Somebody was killed between the
+// guard and the mappings; or somebody flushed them while the sysctl is on. What a link
+// was they tell where no guard does.
+//
+// A link is switched off, and its guard goes, with the change that takes its last known
+// user away. With, then Without of the same attachment, is such a change, also if
+// nothing told of it before. A link of which no user is known stays as it is: there may
+// be records that were not given.
 //
 // The package is pure: it reaches the kernel by Sysctls and by Guards only.
 package localnet

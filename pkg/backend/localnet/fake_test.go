@@ -17,11 +17,13 @@ import (
 
 var errInjected = errors.New("injected")
 
-// A node is a fake of what is behind the seams: sysctls and guards. It notes each change
-// in order, and fails at the one that comes after so many, or at all from there on.
+// A node is a fake of what is behind the seams: sysctls and guards, and who has mappings
+// that need a link. It notes each change in order, and fails at the one that comes after
+// so many, or at all from there on.
 type node struct {
 	on      map[string]bool
 	guards  map[string]map[string]Link
+	users   map[string]map[hostport.Key]bool
 	done    []string
 	failAt  int
 	forever bool
@@ -70,6 +72,13 @@ func (n *node) SetRouteLocalnet(link string, on bool) error {
 // backend is that of the node, with a guard for what comes.
 func (n *node) backend(into string, records ...hostport.Attachment) *Backend {
 	b := New(n, guard{n, into}, guard{n, "nft"}, guard{n, "ipt"})
+	b.Users = func() map[string][]hostport.Key {
+		out := map[string][]hostport.Key{}
+		for link, keys := range n.users {
+			out[link] = slices.Collect(maps.Keys(keys))
+		}
+		return out
+	}
 	b.Records = func() []hostport.Attachment { return records }
 	return b
 }
@@ -82,7 +91,7 @@ func (n *node) picture() string {
 	}
 	for name, links := range n.guards {
 		for link, l := range links {
-			out = append(out, fmt.Sprintf("%s guards %s, was %t, for %v", name, link, l.Was, l.Users))
+			out = append(out, fmt.Sprintf("%s guards %s, was %t", name, link, l.Was))
 		}
 	}
 	slices.Sort(out)
@@ -99,15 +108,14 @@ func (g guard) Name() string { return g.name }
 func (g guard) Load() (map[string]Link, error) { return maps.Clone(g.n.guards[g.name]), nil }
 
 func (g guard) Apply(have, want map[string]Link) error {
-	if !maps.EqualFunc(have, g.n.guards[g.name], func(a, b Link) bool { return a.Was == b.Was && slices.Equal(a.Users, b.Users) }) {
+	if !equal(have, g.n.guards[g.name]) {
 		return fmt.Errorf("guard %s is told it has %v", g.name, have)
 	}
 	err := g.n.change("guard %s %v", g.name, slices.Sorted(maps.Keys(want)))
 	if err == nil {
-		g.n.guards[g.name] = maps.Clone(want)
+		g.n.guards[g.name] = map[string]Link{}
 		for name, l := range want {
-			l.Broken = nil
-			g.n.guards[g.name][name] = l
+			g.n.guards[g.name][name] = Link{Was: l.Was}
 		}
 	}
 	return err
@@ -119,11 +127,19 @@ func pod(id, addr, link string, was bool) hostport.Attachment {
 		Pods: []netip.Prefix{netip.MustParsePrefix(addr + "/16")}, Localhost: true, Link: link, LocalnetWas: was}
 }
 
-// apply changes the node as a verb would.
+// apply changes the node as a verb would, and then the mappings.
 func apply(b *Backend, change func(backend.State) backend.State) error {
+	n := b.sys.(*node)
+	mapped, err := n.backend("nft").Load()
+	if err != nil {
+		return err
+	}
 	have, err := b.Load()
 	if err == nil {
 		err = b.Apply(have, change(have))
+	}
+	if err == nil {
+		n.users = change(mapped).(State).users
 	}
 	return err
 }

@@ -5,8 +5,6 @@ package localnet
 import (
 	"maps"
 	"slices"
-
-	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // Sysctls are those of links. The error of a link that is gone is fs.ErrNotExist.
@@ -30,30 +28,13 @@ type Guard interface {
 
 // A Link is what a guard knows of a link.
 type Link struct {
-	// Was is what route_localnet was before portguard needed it. Lost is set if only
-	// users are left, and nobody knows what it was; then Broken says so.
-	Was, Lost bool
-	// Users are the attachments that need it.
-	Users []User
+	// Was is what route_localnet was before portguard needed it.
+	Was bool
 	// Broken says, in words, what of the guard is not as it must be. Apply ignores it
 	// in what is wanted.
 	Broken []string
 }
 
-// A User is an attachment that needs route_localnet.
-type User struct {
-	// Tag is hostport.Owner.Tag.
-	Tag string
-}
-
-// Key is the attachment's.
-func (u User) Key() hostport.Key {
-	_, key, _ := hostport.ParseTag(u.Tag)
-	return key
-}
-
 func equal(a, b map[string]Link) bool {
-	return maps.EqualFunc(a, b, func(x, y Link) bool {
-		return x.Was == y.Was && x.Lost == y.Lost && slices.Equal(x.Users, y.Users) && slices.Equal(x.Broken, y.Broken)
-	})
+	return maps.EqualFunc(a, b, func(x, y Link) bool { return x.Was == y.Was && slices.Equal(x.Broken, y.Broken) })
 }

@@ -20,8 +20,9 @@ const Name = "localnet"
 // A Backend keeps route_localnet of links.
 type Backend struct {
 	sys    Sysctls
-	into   Guard
 	guards []Guard
+	// Users, if set, are the attachments whose mappings need a link, by its name.
+	Users func() map[string][]hostport.Key
 	// Records, if set, are the attachments that records tell of.
 	Records func() []hostport.Attachment
 }
@@ -29,12 +30,11 @@ type Backend struct {
 var _ backend.Backend = (*Backend)(nil)
 
 // New returns the backend of the sysctls sys. What needs one is guarded by into; all
-// are the guards in which something may be.
+// are the guards in which something may be. Into is the first that is changed: a link
+// whose guard becomes another one has one all the time.
 func New(sys Sysctls, into Guard, all ...Guard) *Backend {
-	if !slices.ContainsFunc(all, func(g Guard) bool { return g.Name() == into.Name() }) {
-		all = append(all, into)
-	}
-	return &Backend{sys: sys, into: into, guards: all}
+	all = slices.DeleteFunc(slices.Clone(all), func(g Guard) bool { return g.Name() == into.Name() })
+	return &Backend{sys: sys, guards: append([]Guard{into}, all...)}
 }
 
 // Name implements backend.Backend.
@@ -46,21 +46,19 @@ func (b *Backend) Owns(nft.Table, string) bool { return false }
 
 // Load implements backend.Backend.
 func (b *Backend) Load() (backend.State, error) {
-	s := State{into: b.into.Name(), guards: map[string]map[string]Link{}, was: map[string]bool{}, on: map[string]bool{}, records: map[string]Link{}}
+	s := State{into: b.guards[0].Name(), guards: map[string]map[string]Link{}, users: map[string]map[hostport.Key]bool{}, was: map[string]bool{}, on: map[string]bool{}}
 	for _, g := range b.guards {
 		links, err := g.Load()
 		if err != nil {
 			return nil, err
 		}
-		s.guards[g.Name()] = links
+		s.guards[g.Name()] = map[string]Link{}
 		for name, l := range links {
-			sortUsers(l.Users)
-			if !l.Lost {
-				s.was[name] = s.was[name] || l.Was
-			}
+			s.guards[g.Name()][name] = l
+			s.was[name] = s.was[name] || l.Was
 		}
 	}
-	b.remember(&s)
+	b.ask(s)
 	for name := range s.links() {
 		on, err := b.sys.RouteLocalnet(name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -71,24 +69,27 @@ func (b *Backend) Load() (backend.State, error) {
 	return s, nil
 }
 
-// remember adds the users that only records tell of, and what links were that no guard
-// remembers.
-func (b *Backend) remember(s *State) {
+// ask adds what mappings and records tell.
+func (b *Backend) ask(s State) {
+	if b.Users != nil {
+		for link, keys := range b.Users() {
+			for _, k := range keys {
+				s.use(link, k)
+			}
+		}
+	}
 	if b.Records == nil {
 		return
 	}
-	guarded, users := maps.Clone(s.was), s.users()
+	guarded := maps.Clone(s.was)
 	for _, a := range b.Records() {
-		u, ok := userOf(a)
-		if !ok {
+		if !needs(a) {
 			continue
 		}
 		if _, known := guarded[a.Link]; !known {
 			s.was[a.Link] = s.was[a.Link] || a.LocalnetWas
 		}
-		if l := s.records[a.Link]; !users[u.Key()] {
-			s.records[a.Link] = Link{Users: append(l.Users, u)}
-		}
+		s.use(a.Link, a.Owner.Key())
 	}
 }
 
@@ -132,10 +133,13 @@ func (b *Backend) switchOff(h, w State, undo *[]func() error) error {
 	return nil
 }
 
+// applyGuards changes guards. What is left of one that somebody emptied goes with the
+// link that it should have guarded.
 func (b *Backend) applyGuards(h, w State, undo *[]func() error) error {
+	emptied := h.unguarded(w)
 	for _, g := range b.guards {
 		from, to := h.guards[g.Name()], w.guards[g.Name()]
-		if equal(from, to) {
+		if equal(from, to) && !(emptied && len(to) == 0) {
 			continue
 		}
 		if err := g.Apply(from, to); err != nil {

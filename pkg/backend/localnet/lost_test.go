@@ -82,3 +82,37 @@ func TestStaleRecord(t *testing.T) {
 		t.Errorf("done: %q", n.done)
 	}
 }
+
+// Somebody was killed between the guard and the mappings, or flushed these: records tell
+// who needs the link.
+func TestOnlyRecordsTell(t *testing.T) {
+	one, two := pod("one", "10.88.0.5", "cni0", false), pod("two", "10.88.0.6", "cni0", false)
+	n := newNode("cni0")
+	must(t, apply(n.backend("nft"), add(one)))
+	n.users, n.done = nil, nil
+	must(t, apply(n.backend("nft", two), del(pod("three", "10.88.0.7", "cni0", false))))
+	must(t, apply(n.backend("nft", one, two), del(two)))
+	must(t, apply(n.backend("nft"), del(two)))
+	if len(n.done) > 0 {
+		t.Errorf("done: %q", n.done)
+	}
+	must(t, apply(n.backend("nft", one), del(one)))
+	if n.on["cni0"] || len(n.guards["nft"]) > 0 {
+		t.Errorf("at the end:\n%s", n.picture())
+	}
+}
+
+// A record that was written before somebody was killed names a link that the mappings do
+// not: both are switched off.
+func TestRecordOfAnotherLink(t *testing.T) {
+	n := newNode("cni0", "cni1")
+	before, after := pod("a", "10.88.0.5", "cni0", false), pod("a", "10.88.0.5", "cni1", false)
+	must(t, apply(n.backend("nft"), add(before)))
+	mapped := n.users
+	must(t, apply(n.backend("nft"), add(after)))
+	n.users = mapped
+	must(t, apply(n.backend("nft", after), del(after)))
+	if n.on["cni0"] || n.on["cni1"] || len(n.guards["nft"]) > 0 {
+		t.Errorf("left:\n%s", n.picture())
+	}
+}

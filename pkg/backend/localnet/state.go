@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -16,10 +15,10 @@ import (
 type State struct {
 	// into is the guard that With uses.
 	into string
-	// guards are the links of each guard by its name; records have the users that
-	// only records tell of.
-	guards  map[string]map[string]Link
-	records map[string]Link
+	// guards are the links of each guard by its name.
+	guards map[string]map[string]Link
+	// users are the attachments that need a link, as far as they are known.
+	users map[string]map[hostport.Key]bool
 	// was is what each link was that this State, or the one it came from, knows.
 	was map[string]bool
 	// on are the links with route_localnet.
@@ -35,80 +34,71 @@ func (s State) Claims() []hostport.Claim { return nil }
 // localhost. What the link was, a guard knows better than the attachment.
 func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	d := s.without(append(instead, a.Owner.Key()))
-	u, ok := userOf(a)
-	if !ok {
-		return d.finish()
+	if needs(a) {
+		if _, known := d.was[a.Link]; !known {
+			d.was[a.Link] = a.LocalnetWas
+		}
+		for _, links := range d.guards {
+			delete(links, a.Link)
+		}
+		d.guards[d.into][a.Link] = Link{Was: d.was[a.Link]}
+		d.use(a.Link, a.Owner.Key())
+		d.on[a.Link] = true
 	}
-	if _, known := d.was[a.Link]; !known {
-		d.was[a.Link] = a.LocalnetWas
-	}
-	l := d.guards[d.into][a.Link]
-	users := append(slices.Clone(l.Users), u)
-	sortUsers(users)
-	d.guards[d.into] = with(d.guards[d.into], a.Link, Link{Was: d.was[a.Link], Users: users})
-	d.on[a.Link] = true
-	return d.finish()
+	return d.finish(s)
 }
 
-// userOf is what a needs route_localnet for.
-func userOf(a hostport.Attachment) (u User, ok bool) {
-	_, ok = a.Pod(hostport.IPv4)
-	return User{Tag: a.Owner.Tag()}, ok && a.Localhost && a.Link != ""
+// needs reports whether a needs route_localnet of its link.
+func needs(a hostport.Attachment) bool {
+	_, ok := a.Pod(hostport.IPv4)
+	return ok && a.Localhost && a.Link != ""
 }
 
-func sortUsers(users []User) {
-	slices.SortFunc(users, func(a, b User) int { return strings.Compare(a.Tag, b.Tag) })
-}
-
-func with(links map[string]Link, name string, l Link) map[string]Link {
-	out := maps.Clone(links)
-	if out == nil {
-		out = map[string]Link{}
+// use notes a user.
+func (s State) use(link string, key hostport.Key) {
+	if s.users[link] == nil {
+		s.users[link] = map[hostport.Key]bool{}
 	}
-	out[name] = l
-	return out
+	s.users[link][key] = true
 }
 
 // Without implements backend.State.
-func (s State) Without(keys ...hostport.Key) backend.State { return s.without(keys).finish() }
+func (s State) Without(keys ...hostport.Key) backend.State { return s.without(keys).finish(s) }
 
-// without takes users away.
+// without is a copy without users.
 func (s State) without(keys []hostport.Key) State {
-	d := State{into: s.into, guards: map[string]map[string]Link{}, records: removed(s.records, keys), was: maps.Clone(s.was), on: maps.Clone(s.on)}
+	d := State{into: s.into, guards: map[string]map[string]Link{}, users: map[string]map[hostport.Key]bool{}, was: maps.Clone(s.was), on: maps.Clone(s.on)}
 	for name, links := range s.guards {
-		d.guards[name] = removed(links, keys)
+		d.guards[name] = maps.Clone(links)
+	}
+	for link, users := range s.users {
+		d.users[link] = maps.Clone(users)
+		for _, k := range keys {
+			delete(d.users[link], k)
+		}
 	}
 	return d
 }
 
-func removed(links map[string]Link, keys []hostport.Key) map[string]Link {
-	out := maps.Clone(links)
-	for name, l := range out {
-		l.Users = slices.DeleteFunc(slices.Clone(l.Users), func(u User) bool { return slices.Contains(keys, u.Key()) })
-		out[name] = l
+// finish takes away the guards of links that lost their last user since before.
+func (s State) finish(before State) State {
+	for link := range before.users {
+		if len(s.users[link]) > 0 {
+			continue
+		}
+		delete(s.users, link)
+		delete(s.on, link)
+		for _, links := range s.guards {
+			delete(links, link)
+		}
 	}
-	return out
-}
-
-// finish takes away the guards of links that nobody uses. A guard of which the users
-// are lost stays as long as a record tells of one.
-func (s State) finish() State {
-	unused := func(links map[string]Link) {
-		maps.DeleteFunc(links, func(name string, l Link) bool { return len(l.Users) == 0 && len(s.records[name].Users) == 0 })
-	}
-	for _, links := range s.guards {
-		unused(links)
-	}
-	unused(s.records)
-	used := s.links()
-	maps.DeleteFunc(s.on, func(name string, _ bool) bool { return !used[name] })
 	return s
 }
 
-// links are those that somebody uses.
+// links are those that are guarded, or that somebody uses.
 func (s State) links() map[string]bool {
 	out := map[string]bool{}
-	for name := range s.records {
+	for name := range s.users {
 		out[name] = true
 	}
 	for _, links := range s.guards {
@@ -119,36 +109,32 @@ func (s State) links() map[string]bool {
 	return out
 }
 
-// users are the keys of those that a guard knows.
-func (s State) users() map[hostport.Key]bool {
-	out := map[hostport.Key]bool{}
-	for _, links := range s.guards {
-		for _, l := range links {
-			for _, u := range l.Users {
-				out[u.Key()] = true
-			}
+// unguarded reports whether a link goes on the way to want that has no guard.
+func (s State) unguarded(want State) bool {
+	after := want.links()
+	for link := range s.users {
+		has := func(links map[string]Link) bool { _, ok := links[link]; return ok }
+		if !after[link] && !slices.ContainsFunc(slices.Collect(maps.Values(s.guards)), has) {
+			return true
 		}
 	}
-	return out
+	return false
 }
 
 // Missing implements backend.State.
 func (s State) Missing(a hostport.Attachment) []string {
-	u, ok := userOf(a)
-	if !ok {
+	if !needs(a) {
 		return nil
 	}
-	lost := []string{fmt.Sprintf("the guard that keeps others from 127.0.0.0/8 over %s is missing", a.Link)}
+	var lost []string
+	guarded := false
 	for _, name := range slices.Sorted(maps.Keys(s.guards)) {
-		l, guarded := s.guards[name][a.Link]
-		if !guarded {
-			continue
+		if l, ok := s.guards[name][a.Link]; ok {
+			guarded, lost = true, append(lost, l.Broken...)
 		}
-		lost = slices.Clone(l.Broken)
-		if slices.ContainsFunc(l.Users, func(o User) bool { return o.Key() == u.Key() }) {
-			break
-		}
-		lost = append(lost, fmt.Sprintf("the guard of %s does not know that the pod needs it", a.Link))
+	}
+	if !guarded {
+		lost = append(lost, fmt.Sprintf("the guard that keeps others from 127.0.0.0/8 over %s is missing", a.Link))
 	}
 	if on, known := s.on[a.Link]; known && !on {
 		lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
@@ -168,18 +154,12 @@ func (s State) Misplaced() []string {
 	return slices.Compact(out)
 }
 
-// Recover implements backend.State.
+// Recover implements backend.State. The owner it does not know.
 func (s State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
-	for _, links := range s.guards {
-		for name, l := range links {
-			for _, u := range l.Users {
-				if owner, k, _ := hostport.ParseTag(u.Tag); k == key && key != "" {
-					a = hostport.Attachment{Owner: owner,
-						Localhost: true, Link: name, LocalnetWas: s.was[name]}
-					ok = true
-				}
-			}
+	for link, users := range s.users {
+		if users[key] {
+			return hostport.Attachment{Localhost: true, Link: link, LocalnetWas: s.was[link]}, true
 		}
 	}
-	return a, ok
+	return a, false
 }

@@ -25,7 +25,7 @@ func (g *Guard) Load() (map[string]localnet.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return elements.Links(t), nil
+	return elements.Guarded(t), nil
 }
 
 // Apply implements localnet.Guard. The table is read again: a few links, and what is
@@ -35,5 +35,5 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 	if err != nil {
 		return err
 	}
-	return change(g.kernel, t, elements.WithLinks(t, want))
+	return change(g.kernel, t, elements.WithGuarded(t, want))
 }

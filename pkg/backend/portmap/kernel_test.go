@@ -19,6 +19,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -28,9 +29,7 @@ import (
 // newNetns moves the test into a network namespace of its own, which goes with its thread.
 func newNetns(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("it needs root for a network namespace of its own")
-	}
+	need.Root(t)
 	runtime.LockOSThread()
 	if _, err := netns.New(); err != nil {
 		t.Fatal(err)
@@ -67,7 +66,7 @@ func lay(t *testing.T, tools *iptables.Tools, id string, port int, condition ...
 	t.Helper()
 	ipt, err := tools.Open(iptables.NFT, hostport.IPv4)
 	if err != nil {
-		t.Skip(err)
+		need.Skip(t, err)
 	}
 	chain, n := "CNI-DN-"+id, fmt.Sprint(port)
 	for _, c := range []string{portmap.Entry, chain} {
@@ -146,7 +145,7 @@ func TestRemoveBesideNativeRules(t *testing.T) {
 	b := real(t, tools)
 	lay(t, tools, "abc", 80)
 	if out, err := exec.Command("nft", "add rule ip nat "+portmap.Entry+" tcp dport 9 redirect to :10").CombinedOutput(); err != nil {
-		t.Skipf("nft: %v %s", err, out)
+		need.Skip(t, "nft: ", err, string(out))
 	}
 	s := load(t, b)
 	if err := b.Apply(s, s.Without(portmap.Keys(hostport.Owner{Network: "net", ContainerID: "abc"})...)); err != nil {
@@ -170,7 +169,7 @@ func TestRemoveNative(t *testing.T) {
 	}`
 	cmd := exec.Command("nft", "-f", "-")
 	if cmd.Stdin = strings.NewReader(script); cmd.Run() != nil {
-		t.Skip("nft is not installed, or the kernel has no nf_tables")
+		need.Skip(t, "nft is not installed, or the kernel has no nf_tables")
 	}
 	s := load(t, b)
 	want := []string{"nftables table ip cni_hostport abc 80/tcp true", "nftables table ip cni_hostport def 192.0.2.1:53/udp false"}

@@ -15,6 +15,7 @@ import (
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/rules"
@@ -62,9 +63,7 @@ func everyRule(f hostport.Family) []string {
 
 // What is written is what iptables-nft and iptables-legacy write, so those are read alike.
 func TestWrittenAsIptables(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	need.Root(t)
 	for _, f := range hostport.Families() {
 		n := lab.NewNetns(t, "xtrule")
 		for name, text := range saved(t, f) {

@@ -73,6 +73,26 @@ func (l *Layout) Recover(key string) (a hostport.Attachment, ok bool) {
 	return a, l.Has(key)
 }
 
+// Links are the attachments that a link leads to from localhost, by its name.
+func (l *Layout) Links() map[string][]hostport.Key {
+	out := map[string][]hostport.Key{}
+	for chain, rules := range l.chains {
+		if l.Family != hostport.IPv4 || !strings.HasPrefix(chain, masqPrefix) {
+			continue
+		}
+		for _, r := range slices.Backward(rules) { // they are the last
+			if !r.source(l.Family).Addr().IsLoopback() {
+				continue
+			}
+			if link, ok := r.decoded().Option("-o"); ok {
+				out[link.Value()] = append(out[link.Value()], keyOf(chain))
+				break
+			}
+		}
+	}
+	return out
+}
+
 // recoverSpared adds what a rule leaves alone to carves and excludes, but for what all
 // attachments leave alone.
 func recoverSpared(a *hostport.Attachment, s iptsave.Spec) {

@@ -101,7 +101,11 @@ func (l *life) whole() {
 	if got := len(lay.Claims()); got != want {
 		l.Errorf("%d claims, want %d", got, want)
 	}
+	links := lay.Links()
 	for key, a := range l.live {
+		if slices.Contains(links[a.Link], key) != a.Localhost {
+			l.Errorf("%s: links are %v", a.Owner, links)
+		}
 		if lost := lay.Check(a, nil); len(lost) > 0 {
 			l.Errorf("%s lost %q", a.Owner, lost)
 		}

@@ -19,8 +19,7 @@
 //		chain if-KEY-DIGEST             one for each attachment with conditions
 //	}
 //	table inet portguard-localnet {
-//		set guarded       { ifname }             links on which portguard needs route_localnet
-//		set users         { ifname . ipv4_addr } the pods that need it
+//		set guarded       { ifname }    links on which portguard needs route_localnet
 //		chain gate                      at -199, before every translation
 //		chain guard                     at -150
 //	}

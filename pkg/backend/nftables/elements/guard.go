@@ -3,9 +3,7 @@
 package elements
 
 import (
-	"encoding/base32"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -22,7 +20,6 @@ func GuardTable() nft.Table { return nft.Table{Family: nft.Inet, Name: "portguar
 
 const (
 	setGuarded = "guarded"
-	setUsers   = "users"
 
 	prioGuard = -150
 	// prioGate is before every other translation: a nat chain must come behind
@@ -42,10 +39,7 @@ func GuardSpec() nfttable.Spec {
 	drop := one(meta(unix.NFT_META_IIFNAME, 0), inSet(setGuarded), verdict(nft.Drop, ""))
 	return nfttable.Spec{
 		Table: GuardTable(),
-		Sets: []nfttable.Set{
-			{Name: setGuarded, Key: []nfttable.Type{nfttable.IfName}},
-			{Name: setUsers, Key: []nfttable.Type{nfttable.IfName, nfttable.Addr6}}, // see userKey
-		},
+		Sets:  []nfttable.Set{{Name: setGuarded, Key: []nfttable.Type{nfttable.IfName}}},
 		Chains: []nfttable.Chain{
 			base(GuardTable(), "gate", "nat", nft.Prerouting, prioGate, [][]nft.Expr{rule(to, drop), rule(from, drop)}),
 			base(GuardTable(), "guard", "filter", nft.Input, prioGuard, [][]nft.Expr{
@@ -58,53 +52,24 @@ func GuardSpec() nfttable.Spec {
 // was on before.
 const guardComment = "portguard: route_localnet was "
 
-// Links reads a table of the guard.
-func Links(t *nfttable.Table) map[string]localnet.Link {
+// Guarded reads a table of the guard.
+func Guarded(t *nfttable.Table) map[string]localnet.Link {
 	out := map[string]localnet.Link{}
-	for _, e := range t.Elements(all) { // guarded before users
-		parts, ok := t.Spec.Set(e.Set).Parts(e.From)
-		if !ok {
-			continue
-		}
-		name := nfttable.LinkOf(parts[0])
-		l, guarded := out[name]
-		if e.Set == setGuarded {
-			l = localnet.Link{Was: !strings.HasSuffix(e.Comment, " 0"), Broken: broken(t)}
-		} else {
-			if !guarded {
-				l = localnet.Link{Lost: true, Broken: append(broken(t), fmt.Sprintf("table %s: set %s lacks the element %q", t.Spec.Table, setGuarded, name))}
-			}
-			l.Users = append(l.Users, localnet.User{Tag: e.Comment})
-		}
-		out[name] = l
+	for e := range t.All() {
+		out[nfttable.LinkOf([]byte(e.From))] = localnet.Link{Was: !strings.HasSuffix(e.Comment, " 0"), Broken: broken(t)}
 	}
 	return out
 }
 
-// userKey tells the users of a link apart: the 15 bytes of an attachment's key, in the
-// only type of nft that holds as many and is printed so that it can be read again. No
-// rule looks users up.
-func userKey(u localnet.User) []byte {
-	var b [16]byte
-	digest, _ := base32.StdEncoding.DecodeString(u.Key())
-	copy(b[:], digest)
-	return nfttable.AddrKey(netip.AddrFrom16(b))
-}
-
-// WithLinks returns a table of the guard that holds those links and no others.
-func WithLinks(t *nfttable.Table, links map[string]localnet.Link) *nfttable.Table {
+// WithGuarded returns a table of the guard that holds those links and no others.
+func WithGuarded(t *nfttable.Table, links map[string]localnet.Link) *nfttable.Table {
 	var want []nfttable.Element
 	for name, l := range links {
 		was := 0
 		if l.Was {
 			was = 1
 		}
-		if !l.Lost {
-			want = append(want, nfttable.Element{Set: setGuarded, From: string(nfttable.LinkKey(name)), Comment: fmt.Sprint(guardComment, was)})
-		}
-		for _, u := range l.Users {
-			want = append(want, nfttable.Element{Set: setUsers, From: nfttable.Join(nfttable.LinkKey(name), userKey(u)), Comment: u.Tag})
-		}
+		want = append(want, nfttable.Element{Set: setGuarded, From: string(nfttable.LinkKey(name)), Comment: fmt.Sprint(guardComment, was)})
 	}
 	t = t.Without(func(e nfttable.Element) bool { return !slices.Contains(want, e) })
 	if len(want) == 0 {

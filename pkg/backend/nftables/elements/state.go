@@ -83,6 +83,21 @@ func remove(t *nfttable.Table, keys []hostport.Key) *nfttable.Table {
 	}, prefixes...)
 }
 
+// Links are the attachments that a link with route_localnet leads to, by its name.
+func (s *State) Links() map[string][]hostport.Key {
+	out := map[string][]hostport.Key{}
+	for e := range s.Table.All() {
+		if e.Set != setLinks {
+			continue
+		}
+		if parts, ok := s.Table.Spec.Set(setLinks).Parts(e.From); ok && e.Owner() != "" {
+			link := nfttable.LinkOf(parts[0])
+			out[link] = append(out[link], e.Owner())
+		}
+	}
+	return out
+}
+
 // ownerPrefix begins the comment of each element that has an owner.
 const ownerPrefix = "portguard "
 

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// Load reads what all backends hold.
+func (s *Session) Load(o BackendOptions) error {
+	if unread := s.load(o, false); len(unread) > 0 {
+		return unread[0]
+	}
+	return nil
+}
+
+// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
+// nothing.
+func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o, true) }
+
+// load reads the last backend first: route_localnet is applied before the mappings, but
+// only they tell who needs it. Without some it ends at the first error.
+func (s *Session) load(o BackendOptions, some bool) (unread []error) {
+	o.On, o.Wait, o.Users = s.On, s.Wait, s.links
+	s.backends = s.Node.Backends(o)
+	s.have = make([]backend.State, len(s.backends))
+	for i, b := range slices.Backward(s.backends) {
+		var err error
+		if s.have[i], err = b.Load(); err != nil {
+			s.have[i], unread = backend.Nothing{}, append(unread, err)
+			if !some {
+				return unread
+			}
+		}
+	}
+	s.want = slices.Clone(s.have)
+	return unread
+}
+
+// links are the attachments that links with route_localnet lead to.
+func (s *Session) links() map[string][]hostport.Key {
+	out := map[string][]hostport.Key{}
+	for _, st := range s.have {
+		if l, ok := st.(linker); ok {
+			for link, keys := range l.Links() {
+				out[link] = append(out[link], keys...)
+			}
+		}
+	}
+	return out
+}
+
+// A linker is a State that holds mappings.
+type linker interface {
+	Links() map[string][]hostport.Key
+}
