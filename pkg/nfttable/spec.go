@@ -32,8 +32,8 @@ type Chain struct {
 	Rules [][]nft.Expr
 }
 
-// Types of the parts of keys (nft's enum datatypes), six bits each in the type of a
-// whole key.
+// Type is that of a part of a key (nft's enum datatypes), six bits in the type of a whole
+// key.
 type Type uint32
 
 // The types that keys are made of.

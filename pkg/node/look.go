@@ -24,13 +24,13 @@ func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mappi
 	if n.backends != nil && n.backends.now != nil {
 		r.TakeChains(n.backends.now)
 	}
-	print := n.printer(wait)
+	printer := n.printer(wait)
 	return rules.Steady(wait, r, func(r *rules.Reader) error {
 		snap, err := n.snapshot(on, ms, r)
 		if err != nil {
 			return err
 		}
-		snap.Print = print
+		snap.Print = printer
 		return f(snap)
 	})
 }

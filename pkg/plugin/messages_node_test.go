@@ -200,5 +200,5 @@ func (s *script) checks() {
 		s.err(notAsInstalled(a.Owner, []string{l}), CodeNotAsInstalled)
 	}
 	err := notAsInstalled(a.Owner, []string{"one", "another"})
-	s.Messages.Add("110", err.Error())
+	s.Add("110", err.Error())
 }

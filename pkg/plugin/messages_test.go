@@ -54,7 +54,7 @@ func TestMessages(t *testing.T) {
 	s.changesFail()
 	s.checks()
 	s.others()
-	s.Messages.Check(*update)
+	s.Check(*update)
 }
 
 // err adds an error as the plugin returns it, warned the warnings since the last time.
@@ -65,7 +65,7 @@ func (s *script) err(err error, code uint) {
 		s.t.Errorf("error is %v", err)
 		return
 	}
-	s.Messages.Add(fmt.Sprint(e.Code), e.Msg)
+	s.Add(fmt.Sprint(e.Code), e.Msg)
 }
 
 func (s *script) warned() {
@@ -78,7 +78,7 @@ func (s *script) warned() {
 		if !ok || label != "warning" {
 			s.t.Errorf("%q is no warning", line)
 		}
-		s.Messages.Add(label, text)
+		s.Add(label, text)
 	}
 	s.stderr.Reset()
 }
@@ -113,7 +113,7 @@ func (s *script) others() {
 	s.Section("more than one conflict: the others are behind the first")
 	err := refusal([]conflict.Finding{{Kind: finding.Listener, Message: "hostPort 80/tcp is taken"}, {Kind: finding.Claimed, Message: "hostPort 81/tcp is taken"},
 		{Kind: finding.Claimed, Message: "hostPort 82/tcp is taken"}})
-	s.Messages.Add("100", err.Error())
+	s.Add("100", err.Error())
 }
 
 // Nothing that others have chosen gets out as it is, whatever way.

@@ -139,7 +139,7 @@ func (b *Backend) applyGuards(h, w State, undo *[]func() error) error {
 	emptied := h.unguarded(w)
 	for _, g := range b.guards {
 		from, to := h.guards[g.Name()], w.guards[g.Name()]
-		if equal(from, to) && !(emptied && len(to) == 0) {
+		if equal(from, to) && (!emptied || len(to) > 0) {
 			continue
 		}
 		if err := g.Apply(from, to); err != nil {
