@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -140,10 +139,6 @@ func (t *Table) parseLine(line string) error {
 		t.order = append(t.order, name)
 		return nil
 	}
-	var counted string
-	if line[0] == '[' { // "[packets:bytes] -A ...", with --counters
-		counted, line, _ = strings.Cut(line[1:], "] ")
-	}
 	body, ok := strings.CutPrefix(line, "-A ")
 	if !ok {
 		return errors.New("neither a chain nor a rule")
@@ -153,16 +148,6 @@ func (t *Table) parseLine(line string) error {
 	if c == nil {
 		return fmt.Errorf("rule in unknown chain %q", name)
 	}
-	c.Rules = append(c.Rules, Rule{Text: spec, Packets: packets(counted)})
+	c.Rules = append(c.Rules, Rule{Text: spec})
 	return nil
-}
-
-// packets reads "packets:bytes"; nil is what nobody counted.
-func packets(counted string) *uint64 {
-	n, _, _ := strings.Cut(counted, ":")
-	v, err := strconv.ParseUint(n, 10, 64)
-	if err != nil {
-		return nil
-	}
-	return &v
 }

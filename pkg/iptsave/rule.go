@@ -12,8 +12,6 @@ import (
 // somebody asks: of 20,000 rules a walk looks at a few hundred.
 type Rule struct {
 	Text string
-	// Packets is how many packets matched, nil if the dump has no counters.
-	Packets *uint64
 }
 
 // A Spec is a decoded rule.
@@ -155,8 +153,11 @@ func alias(name string) string {
 }
 
 // Option returns the first match option of that name.
-func (s Spec) Option(name string) (Option, bool) {
-	for _, o := range s.Matches {
+func (s Spec) Option(name string) (Option, bool) { return Find(s.Matches, name) }
+
+// Find returns the first option of that name.
+func Find(opts []Option, name string) (Option, bool) {
+	for _, o := range opts {
 		if o.Name == name {
 			return o, true
 		}
@@ -172,12 +173,8 @@ func (s Spec) Comment() string {
 
 // ToDestination returns DNAT's --to-destination.
 func (s Spec) ToDestination() string {
-	for _, o := range s.TargetOptions {
-		if o.Name == "--to-destination" {
-			return o.Value()
-		}
-	}
-	return ""
+	o, _ := Find(s.TargetOptions, "--to-destination")
+	return o.Value()
 }
 
 // Text writes a decoded rule as iptables-save does: addresses, interfaces and protocol
@@ -239,11 +236,17 @@ func (s Spec) Canonical() string {
 }
 
 func canonicalNet(s string) string {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()).String()
-	}
-	if p, err := netip.ParsePrefix(s); err == nil {
+	if p, ok := Network(s); ok {
 		return p.Masked().String()
 	}
 	return s
+}
+
+// Network reads a network, or a single address.
+func Network(s string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return p, err == nil
 }

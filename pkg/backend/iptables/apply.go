@@ -78,7 +78,7 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 			if w.native.refused {
 				return nil, nil, w.native.err
 			}
-			w.native.remove(nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)
+			w.native.remove(h.layout.Gone(w.layout), nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)
 			continue
 		}
 		s := step{ruleset.Diff(h.layout, w.layout), h.layout}

@@ -47,8 +47,10 @@ func (s *State) Claims() []hostport.Claim {
 // With has the attachment's rules in the families that it has mappings of.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	return s.each(func(p *part) {
-		if p.native != nil {
-			p.native = p.native.with(len(a.Of(p.family)) > 0, instead)
+		if p.native != nil && len(a.Of(p.family)) > 0 {
+			refused := *p.native
+			refused.refused = true
+			p.native = &refused
 		}
 		p.layout = p.layout.Put(a, p.sets, instead...)
 	})
@@ -56,12 +58,7 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 
 // Without has none of the attachments with those keys.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return s.each(func(p *part) {
-		if p.native != nil {
-			p.native = p.native.with(false, keys)
-		}
-		p.layout = p.layout.Remove(keys...)
-	})
+	return s.each(func(p *part) { p.layout = p.layout.Remove(keys...) })
 }
 
 // each is a copy of s with its parts changed.

@@ -154,11 +154,7 @@ func (m *maker) rule(r iptsave.Rule) []nft.Expr {
 	for _, g := range m.groups(s.Matches) {
 		out = append(out, xt.MatchExpr(m.match(g)))
 	}
-	var packets uint64
-	if r.Packets != nil {
-		packets = *r.Packets
-	}
-	return append(append(out, xt.Counter(packets, 0)), m.target(s)...)
+	return append(append(out, xt.Counter(0, 0)), m.target(s)...)
 }
 
 // plain makes the expressions of an option that belongs to no match.
