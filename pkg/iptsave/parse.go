@@ -21,15 +21,6 @@ type Dump struct {
 	hidden []string
 }
 
-// Readable returns ErrIncompatible if the named table is there and was not
-// shown.
-func (d *Dump) Readable(table string) error {
-	if d != nil && slices.Contains(d.hidden, table) {
-		return fmt.Errorf("table %s: %w", table, ErrIncompatible)
-	}
-	return nil
-}
-
 // A Table is one table of a Dump.
 type Table struct {
 	Name   string
@@ -45,18 +36,13 @@ type Chain struct {
 	Rules  []Rule
 }
 
-// Hide makes a table unreadable.
-func (d *Dump) Hide(table string) {
-	delete(d.tables, table)
-	d.hidden = append(d.hidden, table)
-}
-
-// Table returns the named table, nil if it is not there.
-func (d *Dump) Table(name string) *Table {
-	if d == nil {
-		return nil
+// Table returns the named table, nil if it is not there, or ErrIncompatible if it is and
+// was not shown.
+func (d *Dump) Table(name string) (*Table, error) {
+	if slices.Contains(d.hidden, name) {
+		return nil, fmt.Errorf("table %s: %w", name, ErrIncompatible)
 	}
-	return d.tables[name]
+	return d.tables[name], nil
 }
 
 // Chain returns the named chain, nil if it is not there. A nil table has none.

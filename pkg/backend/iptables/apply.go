@@ -86,11 +86,11 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 			continue
 		}
 		if !h.layout.Undoable(w.layout) { // the way back takes the words of iptables
-			d, err := b.o.Tools.Save(b.flavour, w.family)
+			nat, err := b.o.Tools.Save(b.flavour, w.family, "nat")
 			if err != nil {
 				return nil, nil, err
 			}
-			s.back = ruleset.FromDump(d, w.family)
+			s.back = ruleset.FromSave(nat, w.family)
 		}
 		steps = append(steps, s)
 	}

@@ -22,7 +22,7 @@ import (
 
 // Tools print rules and change them; *iptables.Tools does.
 type Tools interface {
-	Save(fl iptables.Flavour, f hostport.Family) (*iptsave.Dump, error)
+	Save(fl iptables.Flavour, f hostport.Family, table string) (*iptsave.Table, error)
 	Restore(fl iptables.Flavour, f hostport.Family, script string) error
 	// Start is Restore that does not wait: what it returns does.
 	Start(fl iptables.Flavour, f hostport.Family, script string) (wait func() error)

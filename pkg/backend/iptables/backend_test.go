@@ -50,9 +50,13 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-func (n *node) Save(_ iptables.Flavour, f hostport.Family) (*iptsave.Dump, error) {
+func (n *node) Save(_ iptables.Flavour, f hostport.Family, table string) (*iptsave.Table, error) {
 	n.saves++
-	return iptsave.Parse(n.kernels[f].Save())
+	d, err := iptsave.Parse(n.kernels[f].Save())
+	if err != nil {
+		return nil, err
+	}
+	return d.Table(table)
 }
 
 func (n *node) Restore(_ iptables.Flavour, f hostport.Family, script string) error {

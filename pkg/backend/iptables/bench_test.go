@@ -27,7 +27,7 @@ func BenchmarkRealAdd(b *testing.B) {
 		b.Fatal(err)
 	}
 	families := hostport.Families()
-	be := New(iptables.NFT, Options{Tools: &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}, Families: families[:],
+	be := New(iptables.NFT, Options{Tools: &iptables.Tools{Wait: 5 * time.Second}, Families: families[:],
 		Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }})
 	have, err := be.Load()
 	if err != nil {

@@ -36,7 +36,7 @@ func newNetns(t *testing.T) {
 // real are the options for the rules of this network namespace.
 func real(t *testing.T, fl iptables.Flavour) Options {
 	t.Helper()
-	tools := &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}
+	tools := &iptables.Tools{Wait: 5 * time.Second}
 	if err := tools.Installed(fl, hostport.IPv6); err != nil {
 		t.Skip(err)
 	}
@@ -91,12 +91,17 @@ func shown(t *testing.T, b *Backend) string {
 	t.Helper()
 	var out []string
 	for _, f := range b.o.Families {
-		d, err := b.o.Tools.Save(b.flavour, f)
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, table := range []string{"mangle", "nat"} {
-			for _, c := range d.Table(table).Chains() {
+			if names, err := b.o.Open().Chains(string(b.flavour), f, table); err != nil {
+				t.Fatal(err)
+			} else if len(names) == 0 {
+				continue
+			}
+			got, err := b.o.Tools.Save(b.flavour, f, table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range got.Chains() {
 				for _, r := range c.Rules {
 					out = append(out, c.Name+" "+r.Text)
 				}

@@ -47,7 +47,7 @@ func (t *Tables) Add(text string, f hostport.Family) error {
 		t.chains, t.drops = map[nft.Table]map[string][]nft.Rule{}, map[nft.Chain]bool{}
 	}
 	for _, name := range []string{"raw", "mangle", "nat", "filter", "security"} {
-		if table := d.Table(name); table != nil {
+		if table, _ := d.Table(name); table != nil {
 			t.add(nft.Table{Family: f.NFProto(), Name: name}, table)
 		}
 	}

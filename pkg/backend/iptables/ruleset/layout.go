@@ -53,10 +53,10 @@ func FromRules(f hostport.Family, chains map[string][]nft.Rule, setName func(ind
 	return l
 }
 
-// FromDump finds what is ours in what iptables-save has printed, which may be nil.
-func FromDump(d *iptsave.Dump, f hostport.Family) *Layout {
+// FromSave finds what is ours in what iptables-save has printed of table nat.
+func FromSave(nat *iptsave.Table, f hostport.Family) *Layout {
 	l := empty(f)
-	for _, c := range d.Table("nat").Chains() {
+	for _, c := range nat.Chains() {
 		rules := make([]*rule, len(c.Rules))
 		for i, r := range c.Rules {
 			rules[i] = &rule{text: r.Text}
