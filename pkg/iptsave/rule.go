@@ -204,9 +204,6 @@ func (s Spec) Text() string {
 // Canonical returns a text that is equal for two rules that say the same:
 // iptables prints options in an order of its own, which differs between
 // versions and flavours, adds -m NAME, and writes addresses with a mask.
-func (r Rule) Canonical() string { return r.Spec().Canonical() }
-
-// Canonical is Rule.Canonical of a decoded rule.
 func (s Spec) Canonical() string {
 	words := []string{}
 	for _, o := range s.Matches {

@@ -148,23 +148,15 @@ func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
 
 // network writes the first bytes of an address, or a masked one, as a network.
 func network(v, mask []byte, f hostport.Family) string {
-	bits := 8 * len(v)
+	bits, ok := 8*len(v), true
 	if mask != nil {
-		bits = 0
-		for _, b := range mask {
-			for ; b&0x80 != 0; b <<= 1 {
-				bits++
-			}
-			if b != 0 {
-				return ""
-			}
-		}
+		bits, ok = ones(mask)
 	}
 	whole := make([]byte, f.Bits()/8)
 	copy(whole, v)
 	a, _ := netip.AddrFromSlice(whole)
 	p := netip.PrefixFrom(a, bits)
-	if len(v) > len(whole) || !p.IsValid() {
+	if !ok || len(v) > len(whole) || !p.IsValid() {
 		return ""
 	}
 	return p.String()

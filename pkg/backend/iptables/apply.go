@@ -75,7 +75,7 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 	for i, w := range want.parts {
 		h := have.parts[i]
 		if w.native != nil {
-			if w.native.refused {
+			if w.refused {
 				return nil, nil, w.native.err
 			}
 			w.native.remove(h.layout.Gone(w.layout), nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)

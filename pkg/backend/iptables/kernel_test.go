@@ -13,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netns"
 
+	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
@@ -40,8 +42,22 @@ func real(t *testing.T, fl iptables.Flavour) Options {
 	if err := tools.Installed(fl, hostport.IPv6); err != nil {
 		t.Skip(err)
 	}
+	return kernel(tools)
+}
+
+// kernel are the options for the network namespace of the calling thread.
+func kernel(tools *iptables.Tools) Options {
 	families := hostport.Families()
-	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }}
+	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) },
+		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
+		SetName: host.Sets{}.SetName,
+		All:     func(t nft.Table) (map[string][]nft.Rule, error) { return nftconn.NewReader().AllRules(t) },
+		HasSets: func(t nft.Table) (bool, error) {
+			sets, err := nftconn.NewReader().Sets(t)
+			return len(sets) > 0, err
+		},
+		Batch: nftconn.Apply,
+	}
 }
 
 // With the real tools an attachment of each kind comes, is as it must be, is recovered,

@@ -16,8 +16,6 @@ type native struct {
 	rules map[string][]nft.Rule
 	// err says what is wrong with the table.
 	err error
-	// refused is set if an attachment is to be put here.
-	refused bool
 }
 
 // remove adds to a batch what removes the chains that are gone, and what leads to them.

@@ -108,7 +108,7 @@ func (p prerouting) broken() []string {
 
 // says finds a rule by what it says.
 func says(rule string) func(line) bool {
-	want := iptsave.Rule{Text: rule}.Canonical()
+	want := iptsave.Rule{Text: rule}.Spec().Canonical()
 	return func(l line) bool { return l.Canonical() == want }
 }
 

@@ -27,8 +27,10 @@ type part struct {
 	family hostport.Family
 	layout *ruleset.Layout
 	sets   []ruleset.Set
-	// native is set if iptables cannot show the table.
-	native *native
+	// native is set if iptables cannot show the table, refused if an attachment is to be
+	// put there all the same.
+	native  *native
+	refused bool
 }
 
 // Claims are the mappings of both families.
@@ -47,11 +49,7 @@ func (s *State) Claims() []hostport.Claim {
 // With has the attachment's rules in the families that it has mappings of.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	return s.each(func(p *part) {
-		if p.native != nil && len(a.Of(p.family)) > 0 {
-			refused := *p.native
-			refused.refused = true
-			p.native = &refused
-		}
+		p.refused = p.refused || p.native != nil && len(a.Of(p.family)) > 0
 		p.layout = p.layout.Put(a, p.sets, instead...)
 	})
 }
@@ -89,7 +87,8 @@ func (s *State) Missing(a hostport.Attachment) []string {
 func (s *State) Misplaced() []string {
 	var out []string
 	for _, p := range s.parts {
-		for _, what := range p.layout.Misplaced() {
+		lost, moved := p.layout.Misplaced()
+		for _, what := range append(lost, moved...) {
 			out = append(out, fmt.Sprintf("%s (%s): %s", s.name, p.family, what))
 		}
 	}
@@ -101,7 +100,8 @@ func (s *State) Misplaced() []string {
 func (s *State) OutOfPlace() []string {
 	var out []string
 	for _, p := range s.parts {
-		for _, what := range p.layout.OutOfPlace() {
+		_, moved := p.layout.Misplaced()
+		for _, what := range moved {
 			out = append(out, fmt.Sprintf("%s: %s %s", s.name, p.family, what))
 		}
 	}

@@ -236,7 +236,7 @@ func TestMasqueradeOfManyNetworks(t *testing.T) {
 		rules := k["nat"]["POSTROUTING"]
 		k["nat"]["CNI-0123"] = nil
 		k["nat"]["POSTROUTING"] = slices.Insert(slices.Clone(rules), 0, first)
-		if got := k.layout(t, v4).Misplaced(); (len(got) > 0) != (first != docker) {
+		if _, got := k.layout(t, v4).Misplaced(); (len(got) > 0) != (first != docker) {
 			t.Errorf("behind %q: %q", first, got)
 		}
 		next := simple("next", "", 99)
