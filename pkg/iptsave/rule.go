@@ -123,31 +123,13 @@ func (o Option) wantsValue() bool {
 // alias maps long names, which a user's conditions may hold, to those that
 // iptables-save prints.
 func alias(name string) string {
-	switch name {
-	case "--source", "--src":
-		return "-s"
-	case "--destination", "--dst":
-		return "-d"
-	case "--protocol", "--proto":
-		return "-p"
-	case "--in-interface":
-		return "-i"
-	case "--out-interface":
-		return "-o"
-	case "--jump":
-		return "-j"
-	case "--goto":
-		return "-g"
-	case "--match":
-		return "-m"
-	case "--destination-port":
-		return "--dport"
-	case "--source-port":
-		return "--sport"
-	case "--destination-ports":
-		return "--dports"
-	case "--source-ports":
-		return "--sports"
+	short := map[string]string{
+		"--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--protocol": "-p", "--proto": "-p",
+		"--in-interface": "-i", "--out-interface": "-o", "--jump": "-j", "--goto": "-g", "--match": "-m",
+		"--destination-port": "--dport", "--source-port": "--sport", "--destination-ports": "--dports", "--source-ports": "--sports",
+	}
+	if s, ok := short[name]; ok {
+		return s
 	}
 	return name
 }
@@ -192,13 +174,18 @@ func (s Spec) Text() string {
 			words = append(words, o.String())
 		}
 	}
+	return strings.Join(append(words, s.verdict()...), " ")
+}
+
+// verdict are the words behind the matches.
+func (s Spec) verdict() (words []string) {
 	if s.Target != "" {
 		words = append(words, map[bool]string{false: "-j ", true: "-g "}[s.Goto]+s.Target)
 	}
 	for _, o := range s.TargetOptions {
 		words = append(words, o.String())
 	}
-	return strings.Join(words, " ")
+	return words
 }
 
 // Canonical returns a text that is equal for two rules that say the same:
@@ -221,15 +208,7 @@ func (s Spec) Canonical() string {
 		words = append(words, o.String())
 	}
 	slices.Sort(words)
-	jump := "-j"
-	if s.Goto {
-		jump = "-g"
-	}
-	words = append(words, jump+" "+s.Target)
-	for _, o := range s.TargetOptions {
-		words = append(words, o.String())
-	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, s.verdict()...), " ")
 }
 
 func canonicalNet(s string) string {
