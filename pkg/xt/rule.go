@@ -45,7 +45,14 @@ func (d *decoder) expr(e nft.Expr) {
 		d.loaded, d.mask = loaded, mask
 	case "meta":
 		key, _ := e.Attrs.Num(unix.NFTA_META_KEY)
-		d.loaded = map[uint32]string{unix.NFT_META_L4PROTO: "-p", unix.NFT_META_IIFNAME: "-i", unix.NFT_META_OIFNAME: "-o"}[key]
+		switch key {
+		case unix.NFT_META_L4PROTO:
+			d.loaded = "-p"
+		case unix.NFT_META_IIFNAME:
+			d.loaded = "-i"
+		case unix.NFT_META_OIFNAME:
+			d.loaded = "-o"
+		}
 	case "payload":
 		d.loaded = d.payload(e.Attrs)
 	case "bitwise":
@@ -225,8 +232,8 @@ func Target(r nft.Rule) string {
 func Source(r nft.Rule, f hostport.Family) (p netip.Prefix, ok bool) {
 	d := decoder{family: f}
 	for _, e := range r.Exprs {
-		switch e.Name {
-		case "meta", "payload", "bitwise", "cmp":
+		switch {
+		case e.Name == "meta", e.Name == "payload", d.loaded == "-s" && (e.Name == "bitwise" || e.Name == "cmp"):
 			d.expr(e)
 		}
 	}

@@ -37,11 +37,12 @@ type part struct {
 func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, p := range s.parts {
-		for _, c := range p.layout.Claims() {
-			c.Backend, c.Where = s.name, s.name+" table nat"
-			c.Priority, c.SparesServices = priority, true
-			out = append(out, c)
+		claims := p.layout.Claims()
+		for i := range claims {
+			c := &claims[i]
+			c.Backend, c.Where, c.Priority, c.SparesServices = s.name, s.name+" table nat", priority, true
 		}
+		out = append(out, claims...)
 	}
 	return out
 }
