@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/backend/localnet"
@@ -61,6 +62,56 @@ func TestGuard(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, n.save()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// Users of guarded links are added to what is there, and only added; all else is made anew.
+func TestGuardIsAddedTo(t *testing.T) {
+	user := func(l localnet.Link, more ...localnet.User) localnet.Link {
+		l.Users = slices.Concat(l.Users, more)
+		return l
+	}
+	one := localnet.User{Tag: web(1).Owner.Tag()}
+	base := map[string]localnet.Link{"cni0": {Users: []localnet.User{{Tag: web(2).Owner.Tag()}}}}
+	for _, tt := range []struct {
+		name  string
+		do    func(mangle map[string][]string)
+		want  map[string]localnet.Link
+		added bool
+	}{
+		{"a user", nil, map[string]localnet.Link{"cni0": user(base["cni0"], one)}, true},
+		{"a link", nil, map[string]localnet.Link{"cni0": base["cni0"], "veth3": {Users: []localnet.User{one}}}, false},
+		{"one for another", nil, map[string]localnet.Link{"cni0": {Users: []localnet.User{one}}}, false},
+		{"what the sysctl was", nil, map[string]localnet.Link{"cni0": {Was: true, Users: []localnet.User{one, base["cni0"].Users[0]}}}, false},
+		{"a user beside a stranger's rule", func(m map[string][]string) { m[ruleset.Guard] = append(m[ruleset.Guard], "-j RETURN") }, map[string]localnet.Link{"cni0": user(base["cni0"], one)}, false},
+		{"a user behind a jump too many", func(m map[string][]string) { m["PREROUTING"] = append(m["PREROUTING"], m["PREROUTING"][0]) }, map[string]localnet.Link{"cni0": user(base["cni0"], one)}, false},
+	} {
+		n := newNode(t)
+		g := NewGuard(iptables.NFT, n.options())
+		if err := g.Apply(nil, base); err != nil {
+			t.Fatal(err)
+		}
+		mangle := n.kernels[hostport.IPv4]["mangle"]
+		if tt.do != nil {
+			tt.do(mangle)
+		}
+		p, err := g.look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if script := p.script(tt.want); strings.Contains(script, ":"+ruleset.Guard) == tt.added {
+			t.Errorf("%s: %s", tt.name, script)
+		}
+		if err := g.Apply(nil, tt.want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := g.Load()
+		if diff := cmp.Diff(tt.want, got, opts(), cmpopts.SortSlices(func(a, b localnet.User) bool { return a.Tag < b.Tag })); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got)\n%s", tt.name, err, diff)
+		}
+		if again, _ := g.look(); again.script(tt.want) != "" {
+			t.Errorf("%s: again %s", tt.name, again.script(tt.want))
+		}
 	}
 }
 

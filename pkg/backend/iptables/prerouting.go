@@ -115,9 +115,44 @@ func says(rule string) func(line) bool {
 // ends reports whether a verdict keeps packets from what comes behind.
 func ends(target string) bool { return target == "ACCEPT" || target == "RETURN" }
 
-// script makes the chain what is wanted, "" if it is.
+// lacks are the users' rules that are missing. It is not ok if more than those must change.
+func (p prerouting) lacks(want map[string]localnet.Link) (users []string, ok bool) {
+	have, leads := p.links(), 0
+	for _, l := range p.head {
+		if l.Target == ruleset.Guard {
+			leads++
+		}
+	}
+	if !p.there || leads != len(jumps()) || len(p.broken()) > 0 {
+		return nil, false
+	}
+	for name, l := range want {
+		if h, guarded := have[name]; !guarded || h.Was != l.Was {
+			return nil, false
+		}
+	}
+	rules := guardRules(want)
+	for _, r := range rules {
+		if !slices.ContainsFunc(p.guard, says(r)) {
+			users = append(users, r)
+		}
+	}
+	return users, len(p.guard)+len(users) == len(rules)
+}
+
+// script makes the chain what is wanted, "" if it is. Users are added, because whoever
+// takes rules away waits until the kernel has let go of them: that is most of the time.
 func (p prerouting) script(want map[string]localnet.Link) string {
 	out := []string{"*mangle"}
+	if users, ok := p.lacks(want); ok {
+		if len(users) == 0 {
+			return ""
+		}
+		for _, r := range users {
+			out = append(out, "-A "+ruleset.Guard+" "+r)
+		}
+		return strings.Join(append(out, "COMMIT\n"), "\n")
+	}
 	for _, l := range p.head {
 		if l.Target == ruleset.Guard {
 			out = append(out, "-D PREROUTING "+l.Text())
