@@ -28,6 +28,9 @@ type Tools struct {
 // ErrBusy means that somebody else held the xtables lock for longer than Wait.
 var ErrBusy = errors.New("another program holds the xtables lock")
 
+// killAfter ends a tool that hangs, so that portguard's own lock is released.
+const killAfter = time.Minute
+
 // Save reads a table that is there: the tools might make one that is not.
 func (t *Tools) Save(fl Flavour, f hostport.Family, table string) (*iptsave.Table, error) {
 	got, err := t.save(fl, f, table)
@@ -76,43 +79,25 @@ func (t *Tools) save(fl Flavour, f hostport.Family, table string) (*iptsave.Tabl
 
 // Restore applies a script in one run of iptables-restore --noflush.
 func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
-	return t.Start(fl, f, script)()
-}
-
-// Start is Restore that does not wait. The same goroutine must call what it returns,
-// which does.
-func (t *Tools) Start(fl Flavour, f hostport.Family, script string) (wait func() error) {
 	p, err := path(fl, f, "restore")
 	if err != nil {
-		return func() error { return err }
+		return err
 	}
 	args := []string{"--noflush"}
 	if fl == Legacy { // iptables-nft has no lock: the kernel's transactions do
 		args = append(args, "--wait", strconv.Itoa(t.seconds()))
 	}
-	end := run.Start(p, script, t.limit(), args...)
-	return func() error {
-		res, err := end()
-		_, _, err = outputs(p, res, err)
-		return err
-	}
+	_, _, err = t.run(p, script, args...)
+	return err
 }
 
 // seconds is how long to wait for the xtables lock.
 func (t *Tools) seconds() int { return max(1, int(math.Ceil(t.Wait.Seconds()))) }
 
-// limit ends a tool that hangs, so that portguard's own lock is released.
-func (t *Tools) limit() time.Duration { return time.Minute + t.Wait }
-
-// run runs a tool and returns its outputs.
+// run runs a tool and returns its outputs. A failure carries what the tool said.
 func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, err error) {
-	res, err := run.Run(path, stdin, t.limit(), args...)
-	return outputs(path, res, err)
-}
-
-// outputs are what a tool wrote. A failure carries what it said.
-func outputs(path string, res run.Result, err error) (stdout, stderr string, _ error) {
 	name := filepath.Base(path)
+	res, err := run.Run(path, stdin, killAfter+t.Wait, args...)
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", name, err)
 	}

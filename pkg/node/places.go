@@ -95,11 +95,6 @@ func (t tools) Restore(fl iptables.Flavour, f hostport.Family, script string) er
 	return t.Tools.Restore(fl, f, script)
 }
 
-func (t tools) Start(fl iptables.Flavour, f hostport.Family, script string) (wait func() error) {
-	t.r.now = nil
-	return t.Tools.Start(fl, f, script)
-}
-
 // rules begins a reading.
 func (n *Node) rules(o rules.Options) *rules.Reader {
 	o.Proc, o.Conn = n.Proc, n.conn

@@ -29,40 +29,30 @@ type Result struct {
 // program behind that commits after portguard's lock is gone: the kernel ends it with the
 // thread that has started it, so the thread must live as long.
 func Run(path, stdin string, limit time.Duration, args ...string) (Result, error) {
-	return Start(path, stdin, limit, args...)()
-}
-
-// Start is Run that does not wait. The same goroutine must call what it returns, which does.
-func Start(path, stdin string, limit time.Duration, args ...string) (wait func() (Result, error)) {
 	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second // a child of the program may hold the pipes
-	err := cmd.Start()
-	return func() (Result, error) {
-		defer runtime.UnlockOSThread()
-		defer cancel()
-		if err == nil {
-			err = cmd.Wait()
-		}
-		if cmd.ProcessState == nil {
-			return Result{}, err
-		}
-		r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
-		switch {
-		case err == nil, errors.Is(err, exec.ErrWaitDelay):
-		case cmd.ProcessState.Success():
-			return r, err
-		case r.Code < 0:
-			r.how = fmt.Sprintf("ended by a signal (%s; it may run for %s)", strings.TrimPrefix(cmd.ProcessState.String(), "signal: "), limit)
-		default:
-			r.how = cmd.ProcessState.String()
-		}
-		return r, nil
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		return Result{}, err
 	}
+	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+	switch {
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+	case cmd.ProcessState.Success():
+		return r, err
+	case r.Code < 0:
+		r.how = fmt.Sprintf("ended by a signal (%s; it may run for %s)", strings.TrimPrefix(cmd.ProcessState.String(), "signal: "), limit)
+	default:
+		r.how = cmd.ProcessState.String()
+	}
+	return r, nil
 }
 
 // Said returns what the program wrote about a failure, in one line, or how it

@@ -3,9 +3,7 @@
 package run
 
 import (
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -25,22 +23,6 @@ func TestRun(t *testing.T) {
 	}
 	if _, err = Run("/does/not/exist", "", time.Minute); err == nil {
 		t.Error("a program that is not there was run")
-	}
-}
-
-// Either program ends only while the other one runs.
-func TestStart(t *testing.T) {
-	pipe := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	reads := Start(sh, "", 20*time.Second, "-c", `cat "$0"`, pipe)
-	writes := Start(sh, "", 20*time.Second, "-c", `echo out >"$0"`, pipe)
-	if r, err := writes(); err != nil || r.Said() != "" {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if r, err := reads(); err != nil || r.Said() != "" || r.Stdout != "out\n" {
-		t.Errorf("%+v, %v", r, err)
 	}
 }
 

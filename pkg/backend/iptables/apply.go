@@ -5,61 +5,40 @@ package iptables
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
-	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Apply runs one iptables-restore for each family that changes. When one fails, those that
-// were begun are brought back to what they were.
+// Apply runs one iptables-restore for each family that changes. When one fails the
+// families before it, and that one, are brought back to what they were.
 func (b *Backend) Apply(have, want backend.State) error {
 	h, w := have.(*State), want.(*State)
 	steps, batch, err := b.plan(h, w)
 	if err != nil {
 		return err
 	}
-	begun, err := b.change(steps)
+	done := 0
+	for _, s := range steps {
+		done++
+		if err = b.o.Tools.Restore(b.flavour, s.back.Family, s.script); err != nil {
+			err = fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), s.back.Family, err)
+			break
+		}
+	}
 	if err == nil && !batch.Empty() {
 		err = b.o.Batch(batch) // last, because it does all of it or nothing
 	}
 	if err == nil {
 		return nil
 	}
-	for _, s := range begun {
+	for _, s := range steps[:done] {
 		if uerr := b.undo(s.back); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("%w: %s (%s): %w", backend.ErrNotUndone, b.Name(), s.back.Family, uerr))
 		}
 	}
 	return err
-}
-
-// change runs the steps, and returns those that were begun. With iptables-nft both
-// families change at the same time, because most of it is waiting for the kernel; the
-// tools of iptables-legacy have a lock.
-func (b *Backend) change(steps []step) (begun []step, err error) {
-	atOnce := 1
-	if b.flavour == iptables.NFT {
-		atOnce = 2
-	}
-	for some := range slices.Chunk(steps, atOnce) {
-		begun = append(begun, some...)
-		var waits []func() error
-		for _, s := range some {
-			waits = append(waits, b.o.Tools.Start(b.flavour, s.back.Family, s.script))
-		}
-		for i, wait := range waits {
-			if werr := wait(); werr != nil && err == nil {
-				err = fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), some[i].back.Family, werr)
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	return begun, err
 }
 
 // A step is the change of one family, and what it was before.

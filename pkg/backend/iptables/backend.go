@@ -22,8 +22,6 @@ import (
 type Tools interface {
 	Save(fl iptables.Flavour, f hostport.Family, table string) (*iptsave.Table, error)
 	Restore(fl iptables.Flavour, f hostport.Family, script string) error
-	// Start is Restore that does not wait: what it returns does.
-	Start(fl iptables.Flavour, f hostport.Family, script string) (wait func() error)
 }
 
 // A Reader reads the rules of a flavour, "nft" or "legacy", without a program: all of a

@@ -68,11 +68,6 @@ func (n *node) Restore(_ iptables.Flavour, f hostport.Family, script string) err
 	return err
 }
 
-func (n *node) Start(fl iptables.Flavour, f hostport.Family, script string) (wait func() error) {
-	err := n.Restore(fl, f, script)
-	return func() error { return err }
-}
-
 // tables are the rules as nf_tables has them.
 func (n *node) tables(f hostport.Family) *xtrule.Tables {
 	n.t.Helper()

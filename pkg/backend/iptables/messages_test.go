@@ -44,7 +44,7 @@ func TestMessages(t *testing.T) {
 	n = newNode(t)
 	b, g = n.backend(), NewGuard(iptables.NFT, n.options())
 	have = load(t, b)
-	n.fails = map[int]error{1: failed, 5: failed, 6: failed} // 3 brings IPv6 back
+	n.fails = map[int]error{1: failed, 3: failed, 4: failed}
 	m.AddError("111", b.Apply(have, have.With(web(0))))
 	m.AddError("111", b.Apply(have, have.With(web(0))))
 	n.restores = 0
