@@ -85,13 +85,12 @@ func (p prerouting) links() map[string]localnet.Link {
 // broken says what is not as it must be.
 func (p prerouting) broken() []string {
 	var out []string
-	have := p.links()
-	want := guardRules(have)
-	for i, w := range want {
-		switch {
-		case !slices.ContainsFunc(p.guard, says(w)):
+	have, said := p.links(), p.said()
+	for i, w := range guardRules(have) {
+		switch at := slices.Index(said, canonical(w)); {
+		case at < 0:
 			out = append(out, fmt.Sprintf("chain %s lacks the rule %q", ruleset.Guard, w))
-		case i < len(have) && !slices.ContainsFunc(p.guard[:min(len(have), len(p.guard))], says(w)):
+		case i < len(have) && at >= len(have):
 			out = append(out, fmt.Sprintf("chain %s has its rules in another order", ruleset.Guard))
 		}
 	}
@@ -108,8 +107,19 @@ func (p prerouting) broken() []string {
 
 // says finds a rule by what it says.
 func says(rule string) func(line) bool {
-	want := iptsave.Rule{Text: rule}.Spec().Canonical()
+	want := canonical(rule)
 	return func(l line) bool { return l.Canonical() == want }
+}
+
+func canonical(rule string) string { return iptsave.Rule{Text: rule}.Spec().Canonical() }
+
+// said is what the rules of the guard's chain say.
+func (p prerouting) said() []string {
+	out := make([]string, len(p.guard))
+	for i, l := range p.guard {
+		out[i] = l.Canonical()
+	}
+	return out
 }
 
 // ends reports whether a verdict keeps packets from what comes behind.
@@ -131,9 +141,9 @@ func (p prerouting) lacks(want map[string]localnet.Link) (users []string, ok boo
 			return nil, false
 		}
 	}
-	rules := guardRules(want)
+	rules, said := guardRules(want), p.said()
 	for _, r := range rules {
-		if !slices.ContainsFunc(p.guard, says(r)) {
+		if !slices.Contains(said, canonical(r)) {
 			users = append(users, r)
 		}
 	}
