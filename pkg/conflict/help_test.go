@@ -118,7 +118,8 @@ func printer(t testing.TB, f hostport.Family, text string, others func(Rule) str
 		t.Fatal(err)
 	}
 	return func(r Rule) string {
-		c := d.Table(r.Table).Chain(r.Chain)
+		table, _ := d.Table(r.Table)
+		c := table.Chain(r.Chain)
 		switch {
 		case r.Family == f && c != nil:
 			return c.Rules[r.Handle-1].Text

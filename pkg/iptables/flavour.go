@@ -5,17 +5,13 @@ package iptables
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	goiptables "github.com/coreos/go-iptables/iptables"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/nft"
-	"github.com/portguard/portguard/pkg/nftconn"
 )
 
 // A Flavour is one of the two implementations of iptables, which hold rules of
@@ -33,51 +29,6 @@ func Flavours() [2]Flavour { return [2]Flavour{NFT, Legacy} }
 
 // ErrNoTool means that a flavour holds rules and its tools are not installed.
 var ErrNoTool = errors.New("the tool is not installed")
-
-// Present reports whether the flavour has rules of family f in this network
-// namespace. It does not create any table: asking iptables-legacy would.
-func (t *Tools) Present(fl Flavour, f hostport.Family) (bool, error) {
-	if fl == Legacy {
-		names, err := t.legacyTables(f)
-		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(tables(), n) }), err
-	}
-	for _, name := range tables() {
-		ok, err := t.has(fl, name, f)
-		if ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, nil
-}
-
-// tables are those that iptables must show.
-func tables() []string { return []string{"nat", "filter", "mangle"} }
-
-func (t *Tools) has(fl Flavour, table string, f hostport.Family) (bool, error) {
-	if fl == NFT {
-		_, there, err := nftconn.NewReader().TableFlags(nft.Table{Family: f.NFProto(), Name: table})
-		return there, err
-	}
-	names, err := t.legacyTables(f)
-	return slices.Contains(names, table), err
-}
-
-// legacyTables are the tables of iptables-legacy that exist. The file is missing if
-// ip_tables is not in the kernel.
-func (t *Tools) legacyTables(f hostport.Family) ([]string, error) {
-	name := "ip_tables_names"
-	if f == hostport.IPv6 {
-		name = "ip6_tables_names"
-	}
-	b, err := os.ReadFile(filepath.Join(t.Proc, "thread-self/net", name))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("could not read the names of the %s tables of iptables-legacy: %w", f, err)
-	}
-	return strings.Fields(string(b)), nil
-}
 
 // Default returns the flavour that plain "iptables" is.
 func (t *Tools) Default() (Flavour, error) {

@@ -21,8 +21,6 @@ import (
 // Tools runs the iptables commands on PATH in the network namespace of the
 // calling thread.
 type Tools struct {
-	// Proc is where procfs is mounted.
-	Proc string
 	// Wait is the longest wait for the xtables lock.
 	Wait time.Duration
 }
@@ -33,21 +31,16 @@ var ErrBusy = errors.New("another program holds the xtables lock")
 // killAfter ends a tool that hangs, so that portguard's own lock is released.
 const killAfter = time.Minute
 
-// Save reads all tables of a flavour and family. No rules there is an empty
-// dump; rules that cannot be read are an error.
-func (t *Tools) Save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
-	present, err := t.Present(fl, f)
-	if err != nil || !present {
-		return nil, err
-	}
-	d, err := t.save(fl, f)
+// Save reads a table that is there: the tools might make one that is not.
+func (t *Tools) Save(fl Flavour, f hostport.Family, table string) (*iptsave.Table, error) {
+	got, err := t.save(fl, f, table)
 	if err != nil {
 		return nil, fmt.Errorf("could not read the iptables-%s rules (%s): %w", fl, f, err)
 	}
-	return d, nil
+	return got, nil
 }
 
-func (t *Tools) save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
+func (t *Tools) save(fl Flavour, f hostport.Family, table string) (*iptsave.Table, error) {
 	p, err := path(fl, f, "save")
 	if err != nil {
 		return nil, err
@@ -56,48 +49,32 @@ func (t *Tools) save(fl Flavour, f hostport.Family) (*iptsave.Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.parse(fl, f, out, stderr)
-}
-
-// parse reads what a Save has printed.
-func (t *Tools) parse(fl Flavour, f hostport.Family, out, stderr string) (*iptsave.Dump, error) {
 	// Versions differ in where they write about a table they cannot show.
-	var said strings.Builder
 	for line := range strings.Lines(stderr) {
 		if strings.Contains(line, "incompatible, use 'nft' tool") {
-			said.WriteString(line)
+			out += line
 		}
 	}
-	d, err := iptsave.Parse(out + said.String())
-	if err == nil && fl == NFT {
-		err = hideNative(d, f)
+	d, err := iptsave.Parse(out)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && d.Table("nat") == nil && d.Readable("nat") == nil {
-		var there bool
-		if there, err = t.has(fl, "nat", f); there {
-			err = errors.New("table nat is there, but the tool did not print it")
-		}
+	got, err := d.Table(table)
+	switch {
+	case err != nil:
+		return nil, err
+	case got == nil:
+		return nil, fmt.Errorf("table %s is there, but the tool did not print it", table)
+	case fl == Legacy:
+		return got, nil
 	}
-	return d, err
-}
-
-// hideNative hides the tables that hold sets. iptables-nft makes none; a rule
-// that looks one up is native, and iptables-nft-save prints it without the
-// look-up, as if it matched every packet.
-func hideNative(d *iptsave.Dump, f hostport.Family) error {
-	for _, name := range tables() {
-		if d.Table(name) == nil {
-			continue
-		}
-		sets, err := nftconn.NewReader().Sets(nft.Table{Family: f.NFProto(), Name: name})
-		if err != nil {
-			return err
-		}
-		if len(sets) > 0 {
-			d.Hide(name)
-		}
+	// iptables-nft makes no sets. A rule that looks one up is native, and
+	// iptables-nft-save prints it without the look-up, as if it matched every packet.
+	sets, err := nftconn.NewReader().Sets(nft.Table{Family: f.NFProto(), Name: table})
+	if err == nil && len(sets) > 0 {
+		err = fmt.Errorf("table %s: %w", table, iptsave.ErrIncompatible)
 	}
-	return nil
+	return got, err
 }
 
 // Restore applies a script in one run of iptables-restore --noflush.

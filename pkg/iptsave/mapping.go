@@ -15,14 +15,11 @@ func (s Spec) Mapping(f hostport.Family) (m hostport.Mapping, to netip.AddrPort,
 	if s.Target != "DNAT" || err != nil {
 		return m, to, false
 	}
-	dport, _ := s.Option("--dport")
-	proto, _ := s.Option("-p")
-	port, perr := strconv.ParseUint(dport.Value(), 10, 16)
-	p, protoErr := hostport.ParseProto(proto.Value())
-	if perr != nil || protoErr != nil {
+	port, proto, ok := s.Port()
+	if !ok {
 		return m, to, false
 	}
-	m = hostport.Mapping{Family: f, Proto: p, HostPort: uint16(port), ContainerPort: to.Port()}
+	m = hostport.Mapping{Family: f, Proto: proto, HostPort: port, ContainerPort: to.Port()}
 	if d, given := s.Option("-d"); given {
 		n, err := netip.ParsePrefix(d.Value())
 		if err != nil {
@@ -31,4 +28,13 @@ func (s Spec) Mapping(f hostport.Family) (m hostport.Mapping, to netip.AddrPort,
 		m.HostIP = n.Addr()
 	}
 	return m, to, true
+}
+
+// Port reads the one destination port that a rule is about, and its protocol.
+func (s Spec) Port() (port uint16, proto hostport.Proto, ok bool) {
+	dport, _ := s.Option("--dport")
+	p, _ := s.Option("-p")
+	n, err := strconv.ParseUint(dport.Value(), 10, 16)
+	proto, protoErr := hostport.ParseProto(p.Value())
+	return uint16(n), proto, err == nil && protoErr == nil
 }

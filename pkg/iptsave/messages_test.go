@@ -26,6 +26,7 @@ func TestMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.AddError("109", d.Readable("nat"))
+	_, err = d.Table("nat")
+	m.AddError("109", err)
 	m.Check(*update)
 }

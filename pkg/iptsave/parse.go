@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -20,15 +19,6 @@ type Dump struct {
 	tables map[string]*Table
 	// hidden are the tables that could not be shown.
 	hidden []string
-}
-
-// Readable returns ErrIncompatible if the named table is there and was not
-// shown.
-func (d *Dump) Readable(table string) error {
-	if d != nil && slices.Contains(d.hidden, table) {
-		return fmt.Errorf("table %s: %w", table, ErrIncompatible)
-	}
-	return nil
 }
 
 // A Table is one table of a Dump.
@@ -46,18 +36,13 @@ type Chain struct {
 	Rules  []Rule
 }
 
-// Hide makes a table unreadable.
-func (d *Dump) Hide(table string) {
-	delete(d.tables, table)
-	d.hidden = append(d.hidden, table)
-}
-
-// Table returns the named table, nil if it is not there.
-func (d *Dump) Table(name string) *Table {
-	if d == nil {
-		return nil
+// Table returns the named table, nil if it is not there, or ErrIncompatible if it is and
+// was not shown.
+func (d *Dump) Table(name string) (*Table, error) {
+	if slices.Contains(d.hidden, name) {
+		return nil, fmt.Errorf("table %s: %w", name, ErrIncompatible)
 	}
-	return d.tables[name]
+	return d.tables[name], nil
 }
 
 // Chain returns the named chain, nil if it is not there. A nil table has none.
@@ -140,10 +125,6 @@ func (t *Table) parseLine(line string) error {
 		t.order = append(t.order, name)
 		return nil
 	}
-	var counted string
-	if line[0] == '[' { // "[packets:bytes] -A ...", with --counters
-		counted, line, _ = strings.Cut(line[1:], "] ")
-	}
 	body, ok := strings.CutPrefix(line, "-A ")
 	if !ok {
 		return errors.New("neither a chain nor a rule")
@@ -153,16 +134,6 @@ func (t *Table) parseLine(line string) error {
 	if c == nil {
 		return fmt.Errorf("rule in unknown chain %q", name)
 	}
-	c.Rules = append(c.Rules, Rule{Text: spec, Packets: packets(counted)})
+	c.Rules = append(c.Rules, Rule{Text: spec})
 	return nil
-}
-
-// packets reads "packets:bytes"; nil is what nobody counted.
-func packets(counted string) *uint64 {
-	n, _, _ := strings.Cut(counted, ":")
-	v, err := strconv.ParseUint(n, 10, 64)
-	if err != nil {
-		return nil
-	}
-	return &v
 }

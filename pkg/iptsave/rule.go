@@ -12,8 +12,6 @@ import (
 // somebody asks: of 20,000 rules a walk looks at a few hundred.
 type Rule struct {
 	Text string
-	// Packets is how many packets matched, nil if the dump has no counters.
-	Packets *uint64
 }
 
 // A Spec is a decoded rule.
@@ -125,38 +123,23 @@ func (o Option) wantsValue() bool {
 // alias maps long names, which a user's conditions may hold, to those that
 // iptables-save prints.
 func alias(name string) string {
-	switch name {
-	case "--source", "--src":
-		return "-s"
-	case "--destination", "--dst":
-		return "-d"
-	case "--protocol", "--proto":
-		return "-p"
-	case "--in-interface":
-		return "-i"
-	case "--out-interface":
-		return "-o"
-	case "--jump":
-		return "-j"
-	case "--goto":
-		return "-g"
-	case "--match":
-		return "-m"
-	case "--destination-port":
-		return "--dport"
-	case "--source-port":
-		return "--sport"
-	case "--destination-ports":
-		return "--dports"
-	case "--source-ports":
-		return "--sports"
+	short := map[string]string{
+		"--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--protocol": "-p", "--proto": "-p",
+		"--in-interface": "-i", "--out-interface": "-o", "--jump": "-j", "--goto": "-g", "--match": "-m",
+		"--destination-port": "--dport", "--source-port": "--sport", "--destination-ports": "--dports", "--source-ports": "--sports",
+	}
+	if s, ok := short[name]; ok {
+		return s
 	}
 	return name
 }
 
 // Option returns the first match option of that name.
-func (s Spec) Option(name string) (Option, bool) {
-	for _, o := range s.Matches {
+func (s Spec) Option(name string) (Option, bool) { return Find(s.Matches, name) }
+
+// Find returns the first option of that name.
+func Find(opts []Option, name string) (Option, bool) {
+	for _, o := range opts {
 		if o.Name == name {
 			return o, true
 		}
@@ -172,12 +155,8 @@ func (s Spec) Comment() string {
 
 // ToDestination returns DNAT's --to-destination.
 func (s Spec) ToDestination() string {
-	for _, o := range s.TargetOptions {
-		if o.Name == "--to-destination" {
-			return o.Value()
-		}
-	}
-	return ""
+	o, _ := Find(s.TargetOptions, "--to-destination")
+	return o.Value()
 }
 
 // Text writes a decoded rule as iptables-save does: addresses, interfaces and protocol
@@ -195,21 +174,23 @@ func (s Spec) Text() string {
 			words = append(words, o.String())
 		}
 	}
+	return strings.Join(append(words, s.verdict()...), " ")
+}
+
+// verdict are the words behind the matches.
+func (s Spec) verdict() (words []string) {
 	if s.Target != "" {
 		words = append(words, map[bool]string{false: "-j ", true: "-g "}[s.Goto]+s.Target)
 	}
 	for _, o := range s.TargetOptions {
 		words = append(words, o.String())
 	}
-	return strings.Join(words, " ")
+	return words
 }
 
 // Canonical returns a text that is equal for two rules that say the same:
 // iptables prints options in an order of its own, which differs between
 // versions and flavours, adds -m NAME, and writes addresses with a mask.
-func (r Rule) Canonical() string { return r.Spec().Canonical() }
-
-// Canonical is Rule.Canonical of a decoded rule.
 func (s Spec) Canonical() string {
 	words := []string{}
 	for _, o := range s.Matches {
@@ -227,23 +208,21 @@ func (s Spec) Canonical() string {
 		words = append(words, o.String())
 	}
 	slices.Sort(words)
-	jump := "-j"
-	if s.Goto {
-		jump = "-g"
-	}
-	words = append(words, jump+" "+s.Target)
-	for _, o := range s.TargetOptions {
-		words = append(words, o.String())
-	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, s.verdict()...), " ")
 }
 
 func canonicalNet(s string) string {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()).String()
-	}
-	if p, err := netip.ParsePrefix(s); err == nil {
+	if p, ok := Network(s); ok {
 		return p.Masked().String()
 	}
 	return s
+}
+
+// Network reads a network, or a single address.
+func Network(s string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return p, err == nil
 }

@@ -112,7 +112,7 @@ func TestCanonical(t *testing.T) {
 		{"one more match matters", "-p tcp -j X", "-p tcp -i lo -j X", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a, b := Rule{Text: tt.a}.Canonical(), Rule{Text: tt.b}.Canonical()
+			a, b := Rule{Text: tt.a}.Spec().Canonical(), Rule{Text: tt.b}.Spec().Canonical()
 			if (a == b) != tt.equal {
 				t.Errorf("equal should be %v:\n%s\n%s", tt.equal, a, b)
 			}
@@ -136,7 +136,7 @@ func FuzzSpec(f *testing.F) {
 		if have := len(Split(text)); words > have {
 			t.Errorf("%d words made of %d", words, have)
 		}
-		if r.Canonical() != (Rule{Text: text}).Canonical() {
+		if r.Spec().Canonical() != (Rule{Text: text}).Spec().Canonical() {
 			t.Error("the canonical text differs between two calls")
 		}
 	})

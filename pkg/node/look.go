@@ -63,16 +63,13 @@ func (n *Node) snapshot(on *host.Addressing, ms []hostport.Mapping, r *rules.Rea
 func (n *Node) printer(wait time.Duration) func(conflict.Rule) string {
 	p := n.tools(wait).Printer()
 	return func(r conflict.Rule) string {
-		var text string
 		if r.Flavour == string(iptables.NFT) {
-			text, _ = p.RuleByHandle(r.Family, r.Table, r.Chain, r.Handle)
-		} else {
-			text, _ = p.Rule(iptables.Legacy, r.Family, r.Table, r.Chain, r.Index)
+			return p.RuleByHandle(r.Family, r.Table, r.Chain, r.Handle)
 		}
-		return text
+		return p.Rule(iptables.Legacy, r.Family, r.Table, r.Chain, r.Index)
 	}
 }
 
 func (n *Node) tools(wait time.Duration) *iptables.Tools {
-	return &iptables.Tools{Proc: n.Proc, Wait: wait}
+	return &iptables.Tools{Wait: wait}
 }

@@ -82,10 +82,10 @@ func TestMessages(t *testing.T) {
 		b := &nft.Batch{}
 		b.CreateElement(inet, "ports4", nft.Element{Text: "tcp . 80"})
 		note(nftconn.Apply(b))
-		tools := &iptables.Tools{Proc: "/proc"}
-		_, err = tools.Save(iptables.NFT, hostport.IPv4)
+		tools := &iptables.Tools{}
+		_, err = tools.Save(iptables.NFT, hostport.IPv4, "nat")
 		note(err)
-		_, err = tools.Save(iptables.Legacy, hostport.IPv4)
+		_, err = tools.Save(iptables.Legacy, hostport.IPv4, "nat")
 		note(err)
 		_, err = rules.New(rules.Options{Proc: "/proc"}).Rules(rules.Legacy, nat, "PREROUTING")
 		note(err)

@@ -42,8 +42,9 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 				sets, err := n.conn.Reader().Sets(t)
 				return len(sets) > 0, err
 			},
-			Open: func() iptbackend.Reader { return r.open() },
-			Sets: func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
+			Open:    func() iptbackend.Reader { return r.open() },
+			SetName: host.Sets{}.SetName,
+			Sets:    func(f hostport.Family) ([]ruleset.Set, error) { return serviceSets(o.On, f) },
 		}
 		b, g := iptbackend.New(fl, opts), iptbackend.NewGuard(fl, opts)
 		mappers, guards = append(mappers, b), append(guards, g)

@@ -41,14 +41,10 @@ func Keys(o hostport.Owner) []hostport.Key {
 	return []hostport.Key{Key(o), Key(hostport.Owner{ContainerID: o.ContainerID})}
 }
 
-// Tables are those of the nftables backend, and Chains the chains in them that have rules
-// of containers.
+// Tables are those of the nftables backend.
 func Tables() []nft.Table {
 	return []nft.Table{{Family: nft.IPv4, Name: "cni_hostport"}, {Family: nft.IPv6, Name: "cni_hostport"}}
 }
-
-// Chains are those of Tables.
-func Chains() []string { return []string{"hostports", "hostip_hostports", "masquerading"} }
 
 // A Container is what portmap has for one in one table.
 type Container struct {
@@ -113,7 +109,7 @@ func Native(t nft.Table, list Lister) ([]Container, error) {
 		f = hostport.IPv6
 	}
 	found := containers{places: map[hostport.Key]int{}}
-	for _, chain := range Chains() {
+	for _, chain := range []string{"hostports", "hostip_hostports", "masquerading"} {
 		rules, err := list.rules(t, chain)
 		if err != nil {
 			return nil, err

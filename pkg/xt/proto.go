@@ -3,7 +3,6 @@
 package xt
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -161,16 +160,22 @@ func states(mask uint16) string {
 // masked reads an address and its mask, which may have holes.
 func (i Info) masked(at int) string {
 	mask := i.addr(at + 16)
-	for ones := range mask.BitLen() + 1 {
-		if p := netip.PrefixFrom(i.addr(at), ones); netip.PrefixFrom(allOnes(mask), ones).Masked().Addr() == mask {
-			return p.String()
-		}
+	if n, ok := ones(mask.AsSlice()); ok {
+		return netip.PrefixFrom(i.addr(at), n).String()
 	}
 	return fmt.Sprintf("%s/%s", i.addr(at), mask)
 }
 
-func allOnes(like netip.Addr) netip.Addr {
-	b := bytes.Repeat([]byte{255}, like.BitLen()/8)
-	a, _ := netip.AddrFromSlice(b)
-	return a
+// ones is the length of a mask. It is not ok if that has holes.
+func ones(mask []byte) (n int, ok bool) {
+	bit := func(at int) bool { return mask[at/8]&(0x80>>(at%8)) != 0 }
+	for n < 8*len(mask) && bit(n) {
+		n++
+	}
+	for at := n; at < 8*len(mask); at++ {
+		if bit(at) {
+			return n, false
+		}
+	}
+	return n, true
 }

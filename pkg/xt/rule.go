@@ -45,7 +45,14 @@ func (d *decoder) expr(e nft.Expr) {
 		d.loaded, d.mask = loaded, mask
 	case "meta":
 		key, _ := e.Attrs.Num(unix.NFTA_META_KEY)
-		d.loaded = map[uint32]string{unix.NFT_META_L4PROTO: "-p", unix.NFT_META_IIFNAME: "-i", unix.NFT_META_OIFNAME: "-o"}[key]
+		switch key {
+		case unix.NFT_META_L4PROTO:
+			d.loaded = "-p"
+		case unix.NFT_META_IIFNAME:
+			d.loaded = "-i"
+		case unix.NFT_META_OIFNAME:
+			d.loaded = "-o"
+		}
 	case "payload":
 		d.loaded = d.payload(e.Attrs)
 	case "bitwise":
@@ -148,23 +155,15 @@ func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
 
 // network writes the first bytes of an address, or a masked one, as a network.
 func network(v, mask []byte, f hostport.Family) string {
-	bits := 8 * len(v)
+	bits, ok := 8*len(v), true
 	if mask != nil {
-		bits = 0
-		for _, b := range mask {
-			for ; b&0x80 != 0; b <<= 1 {
-				bits++
-			}
-			if b != 0 {
-				return ""
-			}
-		}
+		bits, ok = ones(mask)
 	}
 	whole := make([]byte, f.Bits()/8)
 	copy(whole, v)
 	a, _ := netip.AddrFromSlice(whole)
 	p := netip.PrefixFrom(a, bits)
-	if len(v) > len(whole) || !p.IsValid() {
+	if !ok || len(v) > len(whole) || !p.IsValid() {
 		return ""
 	}
 	return p.String()
@@ -233,8 +232,8 @@ func Target(r nft.Rule) string {
 func Source(r nft.Rule, f hostport.Family) (p netip.Prefix, ok bool) {
 	d := decoder{family: f}
 	for _, e := range r.Exprs {
-		switch e.Name {
-		case "meta", "payload", "bitwise", "cmp":
+		switch {
+		case e.Name == "meta", e.Name == "payload", d.loaded == "-s" && (e.Name == "bitwise" || e.Name == "cmp"):
 			d.expr(e)
 		}
 	}

@@ -139,3 +139,19 @@ func FuzzMatch(f *testing.F) {
 		Destination(i)
 	})
 }
+
+// A mask with a hole is no length, wherever the hole is.
+func TestOnes(t *testing.T) {
+	for _, tt := range []struct {
+		mask []byte
+		n    int
+		ok   bool
+	}{
+		{[]byte{0, 0}, 0, true}, {[]byte{255, 128}, 9, true}, {[]byte{255, 255}, 16, true},
+		{[]byte{255, 160}, 9, false}, {[]byte{255, 0, 255, 0}, 8, false}, {[]byte{0, 1}, 0, false},
+	} {
+		if n, ok := ones(tt.mask); n != tt.n || ok != tt.ok {
+			t.Errorf("%x: %d, %v", tt.mask, n, ok)
+		}
+	}
+}

@@ -54,10 +54,10 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 	for i, w := range want.parts {
 		h := have.parts[i]
 		if w.native != nil {
-			if w.native.refused {
+			if w.refused {
 				return nil, nil, w.native.err
 			}
-			w.native.remove(nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)
+			w.native.remove(h.layout.Gone(w.layout), nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)
 			continue
 		}
 		s := step{ruleset.Diff(h.layout, w.layout), h.layout}
@@ -65,11 +65,11 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 			continue
 		}
 		if !h.layout.Undoable(w.layout) { // the way back takes the words of iptables
-			d, err := b.o.Tools.Save(b.flavour, w.family)
+			nat, err := b.o.Tools.Save(b.flavour, w.family, "nat")
 			if err != nil {
 				return nil, nil, err
 			}
-			s.back = ruleset.FromDump(d, w.family)
+			s.back = ruleset.FromSave(nat, w.family)
 		}
 		steps = append(steps, s)
 	}

@@ -11,18 +11,16 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
-	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
-	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/xt"
 )
 
 // Tools print rules and change them; *iptables.Tools does.
 type Tools interface {
-	Save(fl iptables.Flavour, f hostport.Family) (*iptsave.Dump, error)
+	Save(fl iptables.Flavour, f hostport.Family, table string) (*iptsave.Table, error)
 	Restore(fl iptables.Flavour, f hostport.Family, script string) error
 }
 
@@ -34,7 +32,7 @@ type Reader interface {
 	Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, error)
 }
 
-// Options are what a Backend works with. Those that are nil are the node's.
+// Options are what a Backend works with.
 type Options struct {
 	Tools Tools
 	// Families are those of the node.
@@ -52,29 +50,6 @@ type Options struct {
 	Batch   func(b *nft.Batch) error
 }
 
-// complete fills in what is nil.
-func (o Options) complete() Options {
-	if o.Sets == nil {
-		o.Sets = func(hostport.Family) ([]ruleset.Set, error) { return nil, nil }
-	}
-	if o.SetName == nil {
-		o.SetName = host.Sets{}.SetName
-	}
-	if o.All == nil {
-		o.All = func(t nft.Table) (map[string][]nft.Rule, error) { return nftconn.NewReader().AllRules(t) }
-	}
-	if o.HasSets == nil {
-		o.HasSets = func(t nft.Table) (bool, error) {
-			sets, err := nftconn.NewReader().Sets(t)
-			return len(sets) > 0, err
-		}
-	}
-	if o.Batch == nil {
-		o.Batch = nftconn.Apply
-	}
-	return o
-}
-
 // A Backend is the rules of one flavour in both families.
 type Backend struct {
 	flavour iptables.Flavour
@@ -84,7 +59,7 @@ type Backend struct {
 var _ backend.Backend = (*Backend)(nil)
 
 // New returns the backend of a flavour.
-func New(fl iptables.Flavour, o Options) *Backend { return &Backend{fl, o.complete()} }
+func New(fl iptables.Flavour, o Options) *Backend { return &Backend{fl, o} }
 
 // Name is "iptables-nft" or "iptables-legacy".
 func (b *Backend) Name() string { return "iptables-" + string(b.flavour) }

@@ -50,9 +50,13 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-func (n *node) Save(_ iptables.Flavour, f hostport.Family) (*iptsave.Dump, error) {
+func (n *node) Save(_ iptables.Flavour, f hostport.Family, table string) (*iptsave.Table, error) {
 	n.saves++
-	return iptsave.Parse(n.kernels[f].Save())
+	d, err := iptsave.Parse(n.kernels[f].Save())
+	if err != nil {
+		return nil, err
+	}
+	return d.Table(table)
 }
 
 func (n *node) Restore(_ iptables.Flavour, f hostport.Family, script string) error {
@@ -89,6 +93,7 @@ func (n *node) Rules(_ string, t nft.Table, chain string) ([]nft.Rule, error) {
 func (n *node) options() Options {
 	families := hostport.Families()
 	return Options{Tools: n, Families: families[:], Open: func() Reader { return n },
+		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
 		SetName: func(i uint16) (string, error) { return "", nil },
 		HasSets: func(t nft.Table) (bool, error) { return n.native[t], nil },
 		Batch:   func(b *nft.Batch) error { n.batches = append(n.batches, b); return nil },

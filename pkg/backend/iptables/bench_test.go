@@ -12,9 +12,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
-	"github.com/portguard/portguard/pkg/rules"
 )
 
 // One ADD and DEL beside 1,000 hostPorts of both families, with the real tools.
@@ -26,9 +24,7 @@ func BenchmarkRealAdd(b *testing.B) {
 	if _, err := netns.New(); err != nil {
 		b.Fatal(err)
 	}
-	families := hostport.Families()
-	be := New(iptables.NFT, Options{Tools: &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}, Families: families[:],
-		Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }})
+	be := New(iptables.NFT, kernel(&iptables.Tools{Wait: 5 * time.Second}))
 	have, err := be.Load()
 	if err != nil {
 		b.Fatal(err)

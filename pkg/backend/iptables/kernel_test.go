@@ -12,7 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netns"
 
+	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/backend/localnet"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -34,12 +36,26 @@ func newNetns(t *testing.T) {
 // real are the options for the rules of this network namespace.
 func real(t *testing.T, fl iptables.Flavour) Options {
 	t.Helper()
-	tools := &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}
+	tools := &iptables.Tools{Wait: 5 * time.Second}
 	if err := tools.Installed(fl, hostport.IPv6); err != nil {
 		need.Skip(t, err)
 	}
+	return kernel(tools)
+}
+
+// kernel are the options for the network namespace of the calling thread.
+func kernel(tools *iptables.Tools) Options {
 	families := hostport.Families()
-	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) }}
+	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) },
+		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
+		SetName: host.Sets{}.SetName,
+		All:     func(t nft.Table) (map[string][]nft.Rule, error) { return nftconn.NewReader().AllRules(t) },
+		HasSets: func(t nft.Table) (bool, error) {
+			sets, err := nftconn.NewReader().Sets(t)
+			return len(sets) > 0, err
+		},
+		Batch: nftconn.Apply,
+	}
 }
 
 // With the real tools an attachment of each kind comes, is as it must be, is recovered,
@@ -89,12 +105,17 @@ func shown(t *testing.T, b *Backend) string {
 	t.Helper()
 	var out []string
 	for _, f := range b.o.Families {
-		d, err := b.o.Tools.Save(b.flavour, f)
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, table := range []string{"mangle", "nat"} {
-			for _, c := range d.Table(table).Chains() {
+			if names, err := b.o.Open().Chains(string(b.flavour), f, table); err != nil {
+				t.Fatal(err)
+			} else if len(names) == 0 {
+				continue
+			}
+			got, err := b.o.Tools.Save(b.flavour, f, table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range got.Chains() {
 				for _, r := range c.Rules {
 					out = append(out, c.Name+" "+r.Text)
 				}

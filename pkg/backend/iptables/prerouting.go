@@ -68,17 +68,17 @@ func (p prerouting) links() map[string]localnet.Link {
 // broken says what is not as it must be.
 func (p prerouting) broken() []string {
 	var out []string
-	want := guardRules(p.links())
+	want, said := guardRules(p.links()), p.said()
 	for _, w := range want {
-		switch at := slices.IndexFunc(p.guard, says(w)); {
-		case at < 0:
+		switch at, there := said[canonical(w)]; {
+		case !there:
 			out = append(out, fmt.Sprintf("chain %s lacks the rule %q", ruleset.Guard, w))
 		case at >= len(want):
 			out = append(out, fmt.Sprintf("chain %s has its rules in another order", ruleset.Guard))
 		}
 	}
 	for _, j := range jumps() {
-		switch at := slices.IndexFunc(p.head, says(j)); {
+		switch at := slices.IndexFunc(p.head, func(l line) bool { return l.Canonical() == canonical(j) }); {
 		case at < 0:
 			out = append(out, "the jump from PREROUTING to "+ruleset.Guard+" is missing")
 		case slices.ContainsFunc(p.head[:at], func(l line) bool { return l.Target != ruleset.Guard && ends(l.Target) }):
@@ -88,11 +88,16 @@ func (p prerouting) broken() []string {
 	return slices.Compact(out)
 }
 
-// says finds a rule by what it says.
-func says(rule string) func(line) bool {
-	want := iptsave.Rule{Text: rule}.Canonical()
-	return func(l line) bool { return l.Canonical() == want }
+// said are the rules of the guard's chain in canonical words, with the place of each.
+func (p prerouting) said() map[string]int {
+	out := map[string]int{}
+	for i, l := range slices.Backward(p.guard) {
+		out[l.Canonical()] = i
+	}
+	return out
 }
+
+func canonical(rule string) string { return iptsave.Rule{Text: rule}.Spec().Canonical() }
 
 // ends reports whether a verdict keeps packets from what comes behind.
 func ends(target string) bool { return target == "ACCEPT" || target == "RETURN" }

@@ -28,19 +28,22 @@ type part struct {
 	family hostport.Family
 	layout *ruleset.Layout
 	sets   []ruleset.Set
-	// native is set if iptables cannot show the table.
-	native *native
+	// native is set if iptables cannot show the table, refused if an attachment is to be
+	// put there all the same.
+	native  *native
+	refused bool
 }
 
 // Claims are the mappings of both families.
 func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, p := range s.parts {
-		for _, c := range p.layout.Claims() {
-			c.Backend, c.Where = s.name, s.name+" table nat"
-			c.Priority, c.SparesServices = priority, true
-			out = append(out, c)
+		claims := p.layout.Claims()
+		for i := range claims {
+			c := &claims[i]
+			c.Backend, c.Where, c.Priority, c.SparesServices = s.name, s.name+" table nat", priority, true
 		}
+		out = append(out, claims...)
 	}
 	return out
 }
@@ -57,21 +60,14 @@ func (s *State) Links() map[string][]hostport.Key {
 // With has the attachment's rules in the families that it has mappings of.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	return s.each(func(p *part) {
-		if p.native != nil {
-			p.native = p.native.with(len(a.Of(p.family)) > 0, instead)
-		}
+		p.refused = p.refused || p.native != nil && len(a.Of(p.family)) > 0
 		p.layout = p.layout.Put(a, p.sets, instead...)
 	})
 }
 
 // Without has none of the attachments with those keys.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return s.each(func(p *part) {
-		if p.native != nil {
-			p.native = p.native.with(false, keys)
-		}
-		p.layout = p.layout.Remove(keys...)
-	})
+	return s.each(func(p *part) { p.layout = p.layout.Remove(keys...) })
 }
 
 // each is a copy of s with its parts changed.
@@ -102,7 +98,8 @@ func (s *State) Missing(a hostport.Attachment) []string {
 func (s *State) Misplaced() []string {
 	var out []string
 	for _, p := range s.parts {
-		for _, what := range p.layout.Misplaced() {
+		lost, moved := p.layout.Misplaced()
+		for _, what := range append(lost, moved...) {
 			out = append(out, fmt.Sprintf("%s (%s): %s", s.name, p.family, what))
 		}
 	}
@@ -114,7 +111,8 @@ func (s *State) Misplaced() []string {
 func (s *State) OutOfPlace() []string {
 	var out []string
 	for _, p := range s.parts {
-		for _, what := range p.layout.OutOfPlace() {
+		_, moved := p.layout.Misplaced()
+		for _, what := range moved {
 			out = append(out, fmt.Sprintf("%s: %s %s", s.name, p.family, what))
 		}
 	}

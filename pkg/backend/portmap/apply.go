@@ -20,7 +20,7 @@ func (b *Backend) Apply(have, want backend.State) error {
 	h, w := have.(*State).all, want.(*State).all
 	gone := missing(h, w)
 	if len(missing(w, h)) > 0 {
-		return fmt.Errorf("%w: %w", backend.ErrNotUndone, errBack)
+		return fmt.Errorf("%w: portmap's rules that were removed cannot be put back", backend.ErrNotUndone)
 	}
 	batch, removed := &nft.Batch{}, false
 	for _, e := range gone {

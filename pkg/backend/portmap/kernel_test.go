@@ -104,7 +104,7 @@ func claims(s backend.State) (out []string) {
 // The dead go, or who is deleted, and the rest stays as it is.
 func TestRemove(t *testing.T) {
 	newNetns(t)
-	tools := &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}
+	tools := &iptables.Tools{Wait: 5 * time.Second}
 	b := real(t, tools)
 	if s := load(t, b); len(s.Claims()) > 0 {
 		t.Fatalf("at first %v", s.Claims())
@@ -141,7 +141,7 @@ func TestRemove(t *testing.T) {
 // Where iptables cannot show the table, nf_tables removes.
 func TestRemoveBesideNativeRules(t *testing.T) {
 	newNetns(t)
-	tools := &iptables.Tools{Proc: "/proc", Wait: 5 * time.Second}
+	tools := &iptables.Tools{Wait: 5 * time.Second}
 	b := real(t, tools)
 	lay(t, tools, "abc", 80)
 	if out, err := exec.Command("nft", "add rule ip nat "+portmap.Entry+" tcp dport 9 redirect to :10").CombinedOutput(); err != nil {
@@ -159,7 +159,7 @@ func TestRemoveBesideNativeRules(t *testing.T) {
 // With portmap's backend for nftables the ID is all that is known.
 func TestRemoveNative(t *testing.T) {
 	newNetns(t)
-	b := real(t, &iptables.Tools{Proc: "/proc", Wait: time.Second})
+	b := real(t, &iptables.Tools{Wait: time.Second})
 	script := `table ip cni_hostport {
 		chain hostports {
 			tcp dport 80 dnat to 10.88.0.2:80 comment "abc"
@@ -188,12 +188,12 @@ func TestRemoveNative(t *testing.T) {
 // save is what iptables-save prints of nat.
 func save(t *testing.T, tools *iptables.Tools) []string {
 	t.Helper()
-	d, err := tools.Save(iptables.NFT, hostport.IPv4)
+	nat, err := tools.Save(iptables.NFT, hostport.IPv4, "nat")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, c := range d.Table("nat").Chains() {
+	for _, c := range nat.Chains() {
 		out = append(out, c.Name)
 		for _, r := range c.Rules {
 			out = append(out, r.Text)

@@ -8,7 +8,6 @@
 package portmap
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -188,6 +187,3 @@ func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	}
 	return a, ok
 }
-
-// errBack means that portmap's rules are gone for good.
-var errBack = errors.New("portmap's rules that were removed cannot be put back")

@@ -68,29 +68,17 @@ func (m *maker) match(g group) xt.Info {
 }
 
 func (m *maker) writer(module string) (name string, rev uint32, write func(*writer, group)) {
-	switch module {
-	case "comment":
-		return module, 0, comment
-	case "tcp":
-		return module, 0, tcp
-	case "udp":
-		return module, 0, udp
-	case "sctp":
-		return module, 0, sctp
-	case "multiport":
-		return module, 1, multiport
-	case "addrtype":
-		return module, 1, addrtype
-	case "mark":
-		return module, 1, mark
-	case "conntrack", "state":
-		return "conntrack", 3, conntrack
-	case "iprange":
-		return module, 1, iprange
-	case "set":
-		return module, 4, m.set
+	if module == "state" {
+		module = "conntrack"
 	}
-	return module, 0, nil
+	known := map[string]struct {
+		rev   uint32
+		write func(*writer, group)
+	}{
+		"comment": {0, comment}, "tcp": {0, tcp}, "udp": {0, udp}, "sctp": {0, sctp}, "multiport": {1, multiport}, "addrtype": {1, addrtype},
+		"mark": {1, mark}, "conntrack": {3, conntrack}, "iprange": {1, iprange}, "set": {4, m.set},
+	}[module]
+	return module, known.rev, known.write
 }
 
 // pad fills up to eight bytes, as XT_ALIGN does.

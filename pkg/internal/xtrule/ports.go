@@ -40,12 +40,9 @@ func (w *writer) both(g group) (invert uint8) {
 }
 
 func tcp(w *writer, g group) {
-	w.only(g, "--sport", "--dport", "--syn", "--tcp-flags", "--tcp-option")
+	w.only(g, "--sport", "--dport", "--syn", "--tcp-flags")
 	invert := w.both(g)
-	var option, mask, comp uint8
-	if o, ok := g.option("--tcp-option"); ok {
-		option = uint8(w.number(o.Value(), 8))
-	}
+	var mask, comp uint8
 	if o, ok := g.option("--syn"); ok {
 		if mask, comp = 0x17, 0x02; o.Not {
 			invert |= 4
@@ -56,7 +53,7 @@ func tcp(w *writer, g group) {
 			invert |= 4
 		}
 	}
-	w.u8(option, mask, comp, invert)
+	w.u8(0, mask, comp, invert)
 }
 
 func flags(s string) (n uint8) {

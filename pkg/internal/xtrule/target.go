@@ -62,15 +62,6 @@ func (m *maker) target(s iptsave.Spec) []nft.Expr {
 	return []nft.Expr{xt.TargetExpr(i)}
 }
 
-func option(s iptsave.Spec, name string) (iptsave.Option, bool) {
-	for _, o := range s.TargetOptions {
-		if o.Name == name {
-			return o, true
-		}
-	}
-	return iptsave.Option{}, false
-}
-
 // markTarget writes struct xt_mark_tginfo2. What is to be set with --set-mark is or'ed.
 func (w *writer) markTarget(s iptsave.Spec) {
 	for _, o := range s.TargetOptions {
@@ -93,9 +84,9 @@ func (w *writer) markTarget(s iptsave.Spec) {
 // natRange writes struct nf_nat_range, the beginning of nf_nat_range2, of an option such
 // as "10.0.0.1-10.0.0.9:80-90", which may be missing.
 func (w *writer) natRange(s iptsave.Spec, name string) {
-	o, _ := option(s, name)
+	o, _ := iptsave.Find(s.TargetOptions, name)
 	lo, hi, from, to, flags := destination(o.Value())
-	if o, ok := option(s, "--to-ports"); ok {
+	if o, ok := iptsave.Find(s.TargetOptions, "--to-ports"); ok {
 		from, to = span(w, o.Value())
 		flags |= protoSpecified
 	}
@@ -115,10 +106,10 @@ func span(w *writer, s string) (from, to uint16) {
 }
 
 func random(s iptsave.Spec) (flags uint32) {
-	if _, ok := option(s, "--random"); ok {
+	if _, ok := iptsave.Find(s.TargetOptions, "--random"); ok {
 		flags |= protoRandom
 	}
-	if _, ok := option(s, "--random-fully"); ok {
+	if _, ok := iptsave.Find(s.TargetOptions, "--random-fully"); ok {
 		flags |= fullyRandom
 	}
 	return flags
@@ -158,7 +149,7 @@ func (w *writer) redirect(s iptsave.Spec) {
 	}
 	var from, to uint16
 	flags := random(s)
-	if o, ok := option(s, "--to-ports"); ok {
+	if o, ok := iptsave.Find(s.TargetOptions, "--to-ports"); ok {
 		from, to = span(w, o.Value())
 		flags |= protoSpecified
 	}
@@ -171,7 +162,7 @@ func (w *writer) redirect(s iptsave.Spec) {
 
 // netmap writes a network as a range, from its address to its mask.
 func (w *writer) netmap(s iptsave.Spec) {
-	o, _ := option(s, "--to")
+	o, _ := iptsave.Find(s.TargetOptions, "--to")
 	addr, mask, ok := address(o.Value())
 	switch {
 	case !ok:
@@ -199,10 +190,10 @@ func last(addr, mask netip.Addr) netip.Addr {
 
 // tproxy writes struct xt_tproxy_target_info_v1.
 func (w *writer) tproxy(s iptsave.Spec) {
-	port, _ := option(s, "--on-port")
-	ip, _ := option(s, "--on-ip")
+	port, _ := iptsave.Find(s.TargetOptions, "--on-port")
+	ip, _ := iptsave.Find(s.TargetOptions, "--on-ip")
 	var value, mask uint32
-	if o, ok := option(s, "--tproxy-mark"); ok {
+	if o, ok := iptsave.Find(s.TargetOptions, "--tproxy-mark"); ok {
 		value, mask = w.marks(o.Value())
 	}
 	w.u32(mask)

@@ -24,9 +24,8 @@ import (
 // Tables are tables of iptables. They are a walk.Source without sets of nf_tables.
 type Tables struct {
 	chains map[nft.Table]map[string][]nft.Rule
-	// Base are the base chains of all tables in the order of their priorities.
-	base  []nft.Chain
-	drops map[nft.Chain]bool
+	// base are the base chains of all tables in the order of their priorities.
+	base []nft.Chain
 	// sets are ipsets by index.
 	sets []string
 }
@@ -44,10 +43,10 @@ func (t *Tables) Add(text string, f hostport.Family) error {
 		return err
 	}
 	if t.chains == nil {
-		t.chains, t.drops = map[nft.Table]map[string][]nft.Rule{}, map[nft.Chain]bool{}
+		t.chains = map[nft.Table]map[string][]nft.Rule{}
 	}
 	for _, name := range []string{"raw", "mangle", "nat", "filter", "security"} {
-		if table := d.Table(name); table != nil {
+		if table, _ := d.Table(name); table != nil {
 			t.add(nft.Table{Family: f.NFProto(), Name: name}, table)
 		}
 	}
@@ -59,7 +58,7 @@ func (t *Tables) add(name nft.Table, table *iptsave.Table) {
 	t.chains[name] = map[string][]nft.Rule{}
 	for _, c := range table.Chains() {
 		if base, ok := baseChain(name, c.Name); ok {
-			t.base, t.drops[base] = append(t.base, base), c.Policy == "DROP"
+			t.base = append(t.base, base)
 		}
 		rules := []nft.Rule{}
 		for i, r := range c.Rules {
@@ -86,14 +85,6 @@ func (t *Tables) BaseChains() []nft.Chain {
 		return (c.Hook != nft.Prerouting || c.Type == "route") && (c.Hook != nft.Output || c.Type != "nat")
 	})
 }
-
-// ForwardChains are the base chains that forwarded packets pass.
-func (t *Tables) ForwardChains() []nft.Chain {
-	return slices.DeleteFunc(slices.Clone(t.base), func(c nft.Chain) bool { return c.Hook != nft.Forward })
-}
-
-// Drops reports whether the policy of a base chain is DROP.
-func (t *Tables) Drops(c nft.Chain) bool { return t.drops[c] }
 
 // Chains are the names of the chains of a table, sorted.
 func (t *Tables) Chains(table nft.Table) []string { return slices.Sorted(maps.Keys(t.chains[table])) }
@@ -154,11 +145,7 @@ func (m *maker) rule(r iptsave.Rule) []nft.Expr {
 	for _, g := range m.groups(s.Matches) {
 		out = append(out, xt.MatchExpr(m.match(g)))
 	}
-	var packets uint64
-	if r.Packets != nil {
-		packets = *r.Packets
-	}
-	return append(append(out, xt.Counter(packets, 0)), m.target(s)...)
+	return append(append(out, xt.Counter(0, 0)), m.target(s)...)
 }
 
 // plain makes the expressions of an option that belongs to no match.

@@ -28,18 +28,18 @@ type way struct {
 	match  string
 }
 
-// bases are the base chains, for the sources that have jumps to the masquerading and
-// those that are masqueraded.
-func bases(f hostport.Family, sources, from []netip.Prefix) []base {
+// bases are the base chains, as the attachments need them.
+func (l *Layout) bases() []base {
 	const local = "-m addrtype --dst-type LOCAL"
 	in := local
-	if f == hostport.IPv4 {
+	if l.Family == hostport.IPv4 {
 		// Only the node itself reaches what is mapped at 127.0.0.1. The kernel drops
 		// what comes in for it when it routes: too late for what has been translated.
 		in = "! -d 127.0.0.0/8 " + local
 	}
+	from := l.masqueraded()
 	post := base{name: "POSTROUTING", chain: masq, first: true, from: from}
-	for _, s := range sources {
+	for _, s := range l.near(from) {
 		post.ways = append(post.ways, way{s, "-m conntrack --ctstate DNAT"})
 	}
 	return []base{
@@ -116,4 +116,4 @@ func (l *Layout) settleBase(b base) {
 	l.jumps[b.name] = append(kept, fresh...)
 }
 
-func canonical(rule string) string { return iptsave.Rule{Text: rule}.Canonical() }
+func canonical(rule string) string { return iptsave.Rule{Text: rule}.Spec().Canonical() }

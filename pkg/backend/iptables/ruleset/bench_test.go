@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/iptsave"
 )
 
 // thousand is what iptables-save prints with 1,000 attachments.
@@ -32,11 +31,10 @@ func BenchmarkAdd(b *testing.B) {
 	next := simple("next", "cni0", 80)
 	next.Pods = []netip.Prefix{netip.MustParsePrefix("10.1.200.2/16")}
 	for b.Loop() {
-		d, err := iptsave.Parse(text)
+		have, err := parse(text, v4)
 		if err != nil {
 			b.Fatal(err)
 		}
-		have := FromDump(d, v4)
 		if n := len(have.Claims()); n != 1000 {
 			b.Fatalf("%d claims", n)
 		}
@@ -50,11 +48,10 @@ func BenchmarkAdd(b *testing.B) {
 func BenchmarkCheck(b *testing.B) {
 	text, all := thousand(b)
 	for b.Loop() {
-		d, err := iptsave.Parse(text)
+		have, err := parse(text, v4)
 		if err != nil {
 			b.Fatal(err)
 		}
-		have := FromDump(d, v4)
 		for _, a := range all {
 			if lost := have.Check(a, nil); len(lost) > 0 {
 				b.Fatal(lost)

@@ -25,8 +25,7 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 			lost = append(lost, l.checkOwn(chain, want.chains[chain])...)
 		}
 	}
-	from := want.masqueraded()
-	for _, b := range bases(l.Family, want.near(from), from) {
+	for _, b := range want.bases() {
 		if len(want.jumps[b.name]) == 0 {
 			continue
 		}
@@ -40,23 +39,10 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 	return lost
 }
 
-// Misplaced returns one line for each jump of ours that is lost or in the wrong
-// place.
-func (l *Layout) Misplaced() []string {
-	lost, moved := l.jumpProblems()
-	return append(lost, moved...)
-}
-
-// OutOfPlace returns those of Misplaced that are there: the mappings work.
-func (l *Layout) OutOfPlace() []string {
-	_, moved := l.jumpProblems()
-	return moved
-}
-
-// jumpProblems are jumps of ours that are lost, and those in the wrong place.
-func (l *Layout) jumpProblems() (lost, moved []string) {
-	from := l.masqueraded()
-	for _, b := range bases(l.Family, l.near(from), from) {
+// Misplaced returns one line for each jump of ours that is lost, and for each in the
+// wrong place, with which the mappings work.
+func (l *Layout) Misplaced() (lost, moved []string) {
+	for _, b := range l.bases() {
 		if _, used := l.chains[b.chain]; !used {
 			continue
 		}

@@ -16,15 +16,12 @@ func (l *Layout) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, name := range l.named(isDNAT) {
 		for _, r := range l.chains[name] {
-			if r.from == nil && !strings.Contains(r.text, " DNAT ") { // many rules leave something alone
-				continue
-			}
 			s := r.decoded()
 			m, to, ok := s.Mapping(l.Family)
 			if !ok {
 				continue
 			}
-			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: r.counted()}
+			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: r.packets()}
 			c.Owner, _ = hostport.ParseComment(s.Comment())
 			_, c.Part = l.chains[condPrefix+c.Key]
 			out = append(out, c)
@@ -98,11 +95,10 @@ func (l *Layout) Links() map[string][]hostport.Key {
 func recoverSpared(a *hostport.Attachment, s iptsave.Spec) {
 	d, _ := s.Option("-d")
 	n, err := netip.ParsePrefix(d.Value())
-	switch dport, ported := s.Option("--dport"); {
+	switch _, ported := s.Option("--dport"); {
 	case err != nil:
 	case ported:
-		proto, _ := s.Option("-p")
-		if port, p, ok := portAndProto(dport.Value(), proto.Value()); ok {
+		if port, p, ok := s.Port(); ok {
 			if c := (hostport.Carve{Addr: n.Addr(), Proto: p, Port: port}); !slices.Contains(a.Carves, c) {
 				a.Carves = append(a.Carves, c)
 			}
@@ -119,7 +115,7 @@ func (l *Layout) networks(key string) []netip.Prefix {
 	var out []netip.Prefix
 	add := func(r *rule, not bool) {
 		for _, o := range r.decoded().Matches {
-			if p, ok := prefix(o.Value()); ok && o.Name == "--ctorigdst" && o.Not == not && !p.Addr().IsLoopback() {
+			if p, ok := iptsave.Network(o.Value()); ok && o.Name == "--ctorigdst" && o.Not == not && !p.Addr().IsLoopback() {
 				out = append(out, p)
 			}
 		}
@@ -131,13 +127,4 @@ func (l *Layout) networks(key string) []netip.Prefix {
 		add(r, false)
 	}
 	return out
-}
-
-// prefix reads a network, or a single address.
-func prefix(s string) (netip.Prefix, bool) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), true
-	}
-	p, err := netip.ParsePrefix(s)
-	return p, err == nil
 }

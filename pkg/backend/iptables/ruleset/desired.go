@@ -85,8 +85,7 @@ func (l *Layout) settle() {
 			delete(l.chains, chain)
 		}
 	}
-	from := l.masqueraded()
-	for _, b := range bases(l.Family, l.near(from), from) {
+	for _, b := range l.bases() {
 		l.settleBase(b)
 	}
 }

@@ -44,9 +44,14 @@ func (l *Layout) changed(have *Layout) []string {
 	})
 }
 
+// Gone are our chains that are not wanted.
+func (l *Layout) Gone(want *Layout) []string {
+	return l.named(func(name string) bool { _, keep := want.chains[name]; return !keep })
+}
+
 // drop removes chains that are not wanted. Their jumps to each other must be gone before.
 func drop(have, want *Layout) (lines []string) {
-	gone := have.named(func(name string) bool { _, keep := want.chains[name]; return !keep })
+	gone := have.Gone(want)
 	for _, verb := range []string{"-F ", "-X "} {
 		for _, name := range gone {
 			lines = append(lines, verb+name)

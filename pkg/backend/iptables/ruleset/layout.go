@@ -53,13 +53,13 @@ func FromRules(f hostport.Family, chains map[string][]nft.Rule, setName func(ind
 	return l
 }
 
-// FromDump finds what is ours in what iptables-save has printed, which may be nil.
-func FromDump(d *iptsave.Dump, f hostport.Family) *Layout {
+// FromSave finds what is ours in what iptables-save has printed of table nat.
+func FromSave(nat *iptsave.Table, f hostport.Family) *Layout {
 	l := empty(f)
-	for _, c := range d.Table("nat").Chains() {
+	for _, c := range nat.Chains() {
 		rules := make([]*rule, len(c.Rules))
 		for i, r := range c.Rules {
-			rules[i] = &rule{text: r.Text, packets: r.Packets}
+			rules[i] = &rule{text: r.Text}
 		}
 		if c.Policy != "" || IsOurs("nat", c.Name) {
 			l.read(c.Name, rules)
@@ -107,9 +107,6 @@ func (l *Layout) clone() *Layout {
 	c.chains, c.jumps, c.foreign = maps.Clone(l.chains), maps.Clone(l.jumps), l.foreign
 	return c
 }
-
-// Empty reports whether nothing of ours is there.
-func (l *Layout) Empty() bool { return len(l.chains) == 0 && len(l.jumps) == 0 }
 
 // Has reports whether anything of the attachment with that key is there.
 func (l *Layout) Has(key string) bool {

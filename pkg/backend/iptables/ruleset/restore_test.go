@@ -27,16 +27,22 @@ func (k fake) run(script string) error { return fakeiptables.Kernel(k).Restore(s
 // layout reads what is ours.
 func (k fake) layout(t testing.TB, f hostport.Family) *Layout {
 	t.Helper()
-	d, err := iptsave.Parse(k.save())
+	l, err := parse(k.save(), f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return FromDump(d, f)
+	return l
 }
 
-func (k fake) parse() (*Layout, error) {
-	d, err := iptsave.Parse(k.save())
-	return FromDump(d, v4), err
+func (k fake) parse() (*Layout, error) { return parse(k.save(), v4) }
+
+func parse(text string, f hostport.Family) (*Layout, error) {
+	d, err := iptsave.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	nat, err := d.Table("nat")
+	return FromSave(nat, f), err
 }
 
 // apply runs a plan.

@@ -22,7 +22,6 @@ type rule struct {
 	to        string
 	led       bool
 	text      string
-	packets   *uint64
 	spec      *iptsave.Spec
 	inexact   bool
 	canonical string
@@ -84,20 +83,13 @@ func (r *rule) leads() string {
 	if r.from != nil {
 		return xt.Target(*r.from)
 	}
-	i := strings.LastIndexByte(r.text, ' ') // it is the last word of most texts
-	if i > 2 && r.text[i-3:i] == " -j" && !strings.HasSuffix(r.text, `"`) {
-		return r.text[i+1:]
-	}
 	return r.decoded().Target
 }
 
-// counted is how many packets have met the rule, -1 if nobody counts.
-func (r *rule) counted() int64 {
-	switch {
-	case r.from != nil:
+// packets is how many have met the rule, -1 if nobody counts.
+func (r *rule) packets() int64 {
+	if r.from != nil {
 		return xt.Packets(*r.from)
-	case r.packets != nil:
-		return int64(*r.packets)
 	}
 	return -1
 }
@@ -122,11 +114,6 @@ func (r *rule) source(f hostport.Family) netip.Prefix {
 			return p
 		}
 		return netip.PrefixFrom(f.Wildcard(), 0)
-	}
-	if text, ok := strings.CutPrefix(r.text, "-s "); ok {
-		text, _, _ = strings.Cut(text, " ")
-		p, _ := netip.ParsePrefix(text)
-		return p
 	}
 	if o, ok := r.decoded().Option("-s"); ok {
 		p, _ := netip.ParsePrefix(o.Value())

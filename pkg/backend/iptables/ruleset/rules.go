@@ -228,10 +228,3 @@ func masqNetworks(a hostport.Attachment, f hostport.Family) []netip.Prefix {
 
 // host writes an address as the prefix that iptables-save prints.
 func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
-
-// portAndProto reads a port and a protocol.
-func portAndProto(port, proto string) (uint16, hostport.Proto, bool) {
-	n, err := strconv.ParseUint(port, 10, 16)
-	p, protoErr := hostport.ParseProto(proto)
-	return uint16(n), p, err == nil && protoErr == nil
-}

@@ -3,6 +3,7 @@
 package ruleset
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,7 +59,8 @@ func TestRulesAreTheirText(t *testing.T) {
 		if diff := cmp.Diff(text.Claims(), rules.Claims(), compare(), cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Packets" }, cmp.Ignore())); diff != "" {
 			t.Errorf("%s (-text +rules)\n%s", f, diff)
 		}
-		if lost := append(rules.Check(a, ServiceSets(f)), rules.Misplaced()...); len(lost) > 0 {
+		lost, moved := rules.Misplaced()
+		if lost = slices.Concat(rules.Check(a, ServiceSets(f)), lost, moved); len(lost) > 0 {
 			t.Errorf("%s: lost %q", f, lost)
 		}
 		if plan := Diff(rules, rules.Put(a, ServiceSets(f))); plan != "" {
