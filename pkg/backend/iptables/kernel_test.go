@@ -33,8 +33,8 @@ func newNetns(t *testing.T) {
 	}
 }
 
-// real are the options for the rules of this network namespace.
-func real(t *testing.T, fl iptables.Flavour) Options {
+// onKernel are the options for the rules of this network namespace.
+func onKernel(t *testing.T, fl iptables.Flavour) Options {
 	t.Helper()
 	tools := &iptables.Tools{Wait: 5 * time.Second}
 	if err := tools.Installed(fl, hostport.IPv6); err != nil {
@@ -64,7 +64,7 @@ func TestRealTools(t *testing.T) {
 	for _, fl := range iptables.Flavours() {
 		t.Run(string(fl), func(t *testing.T) {
 			newNetns(t)
-			b := New(fl, real(t, fl))
+			b := New(fl, onKernel(t, fl))
 			a, odd := web(0), web(1)
 			odd.Mappings[0].HostIP = odd.Networks[0].Addr().Next()
 			odd.ConditionsV4 = []string{"!", "-s", "198.51.100.0/24", "-m", "recent", "--rcheck", "--name", "x"}
@@ -129,7 +129,7 @@ func shown(t *testing.T, b *Backend) string {
 // has them, and go.
 func TestRealNativeRules(t *testing.T) {
 	newNetns(t)
-	b := New(iptables.NFT, real(t, iptables.NFT))
+	b := New(iptables.NFT, onKernel(t, iptables.NFT))
 	if err := b.Apply(load(t, b), load(t, b).With(web(0)).With(web(1))); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestRealGuard(t *testing.T) {
 	for _, fl := range iptables.Flavours() {
 		t.Run(string(fl), func(t *testing.T) {
 			newNetns(t)
-			g := NewGuard(fl, real(t, fl))
+			g := NewGuard(fl, onKernel(t, fl))
 			for _, want := range []map[string]localnet.Link{links(), nil} {
 				have, err := g.Load()
 				if err == nil {

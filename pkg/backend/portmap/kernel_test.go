@@ -46,8 +46,8 @@ func (r reader) Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, er
 	return r.Reader.Rules(t, chain)
 }
 
-// real is the backend of this network namespace.
-func real(t *testing.T, tools *iptables.Tools) *Backend {
+// onKernel is the backend of this network namespace.
+func onKernel(t *testing.T, tools *iptables.Tools) *Backend {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "results"), 0o700); err != nil {
@@ -105,7 +105,7 @@ func claims(s backend.State) (out []string) {
 func TestRemove(t *testing.T) {
 	newNetns(t)
 	tools := &iptables.Tools{Wait: 5 * time.Second}
-	b := real(t, tools)
+	b := onKernel(t, tools)
 	if s := load(t, b); len(s.Claims()) > 0 {
 		t.Fatalf("at first %v", s.Claims())
 	}
@@ -142,7 +142,7 @@ func TestRemove(t *testing.T) {
 func TestRemoveBesideNativeRules(t *testing.T) {
 	newNetns(t)
 	tools := &iptables.Tools{Wait: 5 * time.Second}
-	b := real(t, tools)
+	b := onKernel(t, tools)
 	lay(t, tools, "abc", 80)
 	if out, err := exec.Command("nft", "add rule ip nat "+portmap.Entry+" tcp dport 9 redirect to :10").CombinedOutput(); err != nil {
 		need.Skip(t, "nft: ", err, string(out))
@@ -159,7 +159,7 @@ func TestRemoveBesideNativeRules(t *testing.T) {
 // With portmap's backend for nftables the ID is all that is known.
 func TestRemoveNative(t *testing.T) {
 	newNetns(t)
-	b := real(t, &iptables.Tools{Wait: time.Second})
+	b := onKernel(t, &iptables.Tools{Wait: time.Second})
 	script := `table ip cni_hostport {
 		chain hostports {
 			tcp dport 80 dnat to 10.88.0.2:80 comment "abc"
