@@ -46,10 +46,10 @@ func Diff(have, want *Table) Plan {
 	} else if len(want.Broken) == 0 {
 		want.Spec.repair(base, have.Broken, have.made)
 	}
-	for _, e := range have.Elements(func(e Element) bool { return want.elements[e.key()] != e }) {
+	for _, e := range have.Elements(func(e Element) bool { return want.elements[e.place()] != e }) {
 		p.Commit.DeleteElement(t, e.Set, want.Spec.raw(e))
 	}
-	for _, e := range want.Elements(func(e Element) bool { return have.elements[e.key()] != e }) {
+	for _, e := range want.Elements(func(e Element) bool { return have.elements[e.place()] != e }) {
 		p.Commit.CreateElement(t, e.Set, want.Spec.raw(e))
 	}
 	for _, name := range have.Chains() {

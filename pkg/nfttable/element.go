@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,8 +26,10 @@ type Element struct {
 	Comment     string
 }
 
-// key tells elements that cannot be in a set together, intervals aside.
-func (e Element) key() string { return e.Set + "\x00" + e.From + "\x00" + e.To }
+// A place tells elements that cannot be in a set together, intervals aside.
+type place struct{ set, from, to string }
+
+func (e Element) place() place { return place{e.Set, e.From, e.To} }
 
 // Owner returns the key of the attachment that e belongs to, "" for a shared one.
 func (e Element) Owner() hostport.Key {
@@ -89,14 +92,18 @@ func Ends(p netip.Prefix) (first, last []byte) {
 
 // Network is the network between two ends, and false where it is none.
 func Network(from, to []byte) (netip.Prefix, bool) {
-	a, _ := netip.AddrFromSlice(from)
-	for bits := range a.BitLen() + 1 {
-		p := netip.PrefixFrom(a, bits)
-		if _, last := Ends(p); p.Masked() == p && bytes.Equal(last, to) {
-			return p, true
+	same := 0 // leading bits
+	for i := range min(len(from), len(to)) {
+		n := bits.LeadingZeros8(from[i] ^ to[i])
+		same += n
+		if n < 8 {
+			break
 		}
 	}
-	return netip.Prefix{}, false
+	a, _ := netip.AddrFromSlice(from)
+	p := netip.PrefixFrom(a, same)
+	first, last := Ends(p)
+	return p, p.IsValid() && bytes.Equal(first, from) && bytes.Equal(last, to)
 }
 
 // Parts cuts a key into its parts. It is not ok if it is not a key of s.

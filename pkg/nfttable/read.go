@@ -83,12 +83,12 @@ func (t *Table) list(src Source, s Set) error {
 	elems, err := src.AllElements(s.in(t.Spec.Table))
 	for _, r := range elems {
 		e := fromRaw(s.Name, r)
-		t.elements[e.key()] = e
+		t.elements[e.place()] = e
 		if _, known := t.chains[e.Goto]; !known && e.Goto != "" { // somebody emptied it
 			t.chains[e.Goto] = Conditions{Name: e.Goto}
 		}
 		if r.Counted {
-			t.packets[e.key()] = r.Packets
+			t.packets[e.place()] = r.Packets
 		}
 	}
 	return err

@@ -21,9 +21,9 @@ type Table struct {
 	// It is nil if the table is ours, or not there.
 	Stranger error
 
-	elements map[string]Element
-	// packets is how often elements were found, by their keys.
-	packets map[string]uint64
+	elements map[place]Element
+	// packets is how often elements were found, by their places.
+	packets map[place]uint64
 	// chains are those with conditions.
 	chains map[string]Conditions
 	// made are the chains of the skeleton that are there, as they must be or not.
@@ -41,7 +41,7 @@ type Conditions struct {
 
 // Absent is the table that is not there.
 func (s Spec) Absent() *Table {
-	return &Table{Spec: s, elements: map[string]Element{}, packets: map[string]uint64{}, chains: map[string]Conditions{}}
+	return &Table{Spec: s, elements: map[place]Element{}, packets: map[place]uint64{}, chains: map[string]Conditions{}}
 }
 
 // All goes through the elements, in no order.
@@ -63,13 +63,13 @@ func (t *Table) Elements(keep func(Element) bool) []Element {
 
 // Same returns the element that stands where e would.
 func (t *Table) Same(e Element) (Element, bool) {
-	have, ok := t.elements[e.key()]
+	have, ok := t.elements[e.place()]
 	return have, ok
 }
 
 // Packets is how often e was found, and false if nobody counts.
 func (t *Table) Packets(e Element) (uint64, bool) {
-	n, ok := t.packets[e.key()]
+	n, ok := t.packets[e.place()]
 	return n, ok
 }
 
@@ -87,7 +87,7 @@ func (t *Table) Chains() []string { return slices.Sorted(maps.Keys(t.chains)) }
 func (t *Table) With(elements []Element, chains ...Conditions) *Table {
 	d := t.clone()
 	for _, e := range elements {
-		d.elements[e.key()] = e
+		d.elements[e.place()] = e
 	}
 	for _, c := range chains {
 		d.chains[c.Name] = c
@@ -103,7 +103,7 @@ func (t *Table) Without(gone func(Element) bool, prefixes ...string) *Table {
 		return t
 	}
 	d := t.clone()
-	maps.DeleteFunc(d.elements, func(_ string, e Element) bool { return gone(e) })
+	maps.DeleteFunc(d.elements, func(_ place, e Element) bool { return gone(e) })
 	maps.DeleteFunc(d.chains, func(name string, _ Conditions) bool {
 		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 	})

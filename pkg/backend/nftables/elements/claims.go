@@ -14,13 +14,17 @@ import (
 // known.
 func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
-	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return e.Set != setLocalhost }) { // that is a part of a wildcard mapping
+	seen := owners{}
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool {
+		// localhost is a part of a wildcard mapping.
+		return e.Set != setLocalhost && s.Table.Spec.Set(e.Set).Map()
+	}) {
 		m, to, ok := mapping(s.Table.Spec, e)
 		if !ok {
 			continue
 		}
-		owner, key, _ := hostport.ParseTag(e.Comment)
-		out = append(out, hostport.Claim{Owner: owner, Key: key, Backend: Name, Where: "nftables table " + s.Table.Spec.Table.String(), Priority: Priority,
+		by := seen.of(e)
+		out = append(out, hostport.Claim{Owner: by.Owner, Key: by.key, Backend: Name, Where: "nftables table " + s.Table.Spec.Table.String(), Priority: Priority,
 			Mapping: m, Part: e.Goto != "", Target: to, Packets: s.counted(e)})
 	}
 	return out
@@ -42,7 +46,7 @@ func (s *State) counted(e nfttable.Element) int64 {
 // localhostOf is the element that maps 127.0.0.1 beside the one of a wildcard mapping.
 func (s *State) localhostOf(e nfttable.Element) (at nfttable.Element, ok bool) {
 	at, ok = s.Table.Same(nfttable.Element{Set: setLocalhost, From: e.From})
-	return at, ok && e.Set == "ports4" && at.Owner() == e.Owner()
+	return at, ok && e.Set == "ports4" && (at.Comment == e.Comment || at.Owner() == e.Owner())
 }
 
 // mapping reads an element that leads to a pod, and where it leads.

@@ -52,57 +52,47 @@ func masqueraded(a hostport.Attachment, f familyInfo, pod netip.Prefix) []nfttab
 // address is one pod's, whoever had it before.
 const neighboursComment = "portguard: neighbours"
 
-// A neighbourhood is what an element of the set neighbours says: the source network for
-// which a pod is masqueraded, and one original destination.
-type neighbourhood struct {
-	pod      netip.Addr
-	src, dst netip.Prefix
+// neighbour reads the pod of an element of the set neighbours.
+func neighbour(s nfttable.Spec, e nfttable.Element) (pod netip.Addr, ok bool) {
+	return addrIn(s, e, "neighbours", 2)
 }
 
-// neighbours reads such an element.
-func neighbours(s nfttable.Spec, e nfttable.Element) (n neighbourhood, ok bool) {
-	if !strings.HasPrefix(e.Set, "neighbours") {
-		return n, false
-	}
+// neighbours reads the rest of such an element: the source network for which the pod is
+// masqueraded, and one original destination.
+func neighbours(s nfttable.Spec, e nfttable.Element) (src, dst netip.Prefix, ok bool) {
 	set := s.Set(e.Set)
 	from, ok1 := set.Parts(e.From)
 	to, ok2 := set.Parts(e.To)
 	if !ok1 || !ok2 {
-		return n, false
+		return src, dst, false
 	}
-	n.pod, _ = netip.AddrFromSlice(from[2])
-	n.dst, ok1 = nfttable.Network(from[0], to[0])
-	n.src, ok2 = nfttable.Network(from[1], to[1])
-	return n, ok1 && ok2
+	dst, ok1 = nfttable.Network(from[0], to[0])
+	src, ok2 = nfttable.Network(from[1], to[1])
+	return src, dst, ok1 && ok2
 }
 
-// withoutNeighbours drops the intervals of those pods.
-func withoutNeighbours(t *nfttable.Table, drop func(pod netip.Addr) bool) *nfttable.Table {
-	return t.Without(func(e nfttable.Element) bool {
-		n, ok := neighbours(t.Spec, e)
-		return ok && drop(n.pod)
-	})
+// addrIn reads a part of the key of an element of a set.
+func addrIn(s nfttable.Spec, e nfttable.Element, set string, part int) (addr netip.Addr, ok bool) {
+	if !strings.HasPrefix(e.Set, set) {
+		return addr, false
+	}
+	parts, ok := s.Set(e.Set).Parts(e.From)
+	if ok {
+		addr, ok = netip.AddrFromSlice(parts[part])
+	}
+	return addr, ok
 }
 
 // needed drops the intervals of pods that nothing is mapped to any more.
 func needed(t *nfttable.Table) *nfttable.Table {
 	used := map[netip.Addr]bool{}
 	for e := range t.All() {
-		if pod, ok := masqueradedPod(t.Spec, e); ok {
+		if pod, ok := addrIn(t.Spec, e, "masquerade", 0); ok {
 			used[pod] = true
 		}
 	}
-	return withoutNeighbours(t, func(pod netip.Addr) bool { return !used[pod] })
-}
-
-// masqueradedPod reads an element of the set masquerade.
-func masqueradedPod(s nfttable.Spec, e nfttable.Element) (pod netip.Addr, ok bool) {
-	if !strings.HasPrefix(e.Set, "masquerade") {
-		return pod, false
-	}
-	parts, ok := s.Set(e.Set).Parts(e.From)
-	if ok {
-		pod, _ = netip.AddrFromSlice(parts[0])
-	}
-	return pod, ok
+	return t.Without(func(e nfttable.Element) bool {
+		pod, ok := neighbour(t.Spec, e)
+		return ok && !used[pod]
+	})
 }

@@ -14,8 +14,9 @@ import (
 // Recover implements backend.State. What conditions say and where their mappings lead
 // is not known; nor are excluded networks told from carves where they are one address.
 func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
-	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return e.Owner() == key && key != "" }) {
-		a.Owner, _, ok = hostport.ParseTag(e.Comment)
+	seen := owners{}
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return key != "" && seen.of(e).key == key }) {
+		a.Owner, ok = seen.of(e).Owner, true
 		s.recover(&a, e)
 	}
 	for _, name := range s.Table.Chains() {
@@ -84,18 +85,21 @@ func addPod(a *hostport.Attachment, addr []byte) {
 // of the node.
 func (s *State) recoverNetworks(a *hostport.Attachment, pod *netip.Prefix) {
 	addr := pod.Addr()
-	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return strings.HasPrefix(e.Set, "neighbours") }) {
-		n, ok := neighbours(s.Table.Spec, e)
-		if !ok || n.pod != addr {
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool {
+		who, ok := neighbour(s.Table.Spec, e)
+		return ok && who == addr
+	}) {
+		src, dst, ok := neighbours(s.Table.Spec, e)
+		if !ok {
 			continue
 		}
-		if n.src.Bits() == 0 {
+		if src.Bits() == 0 {
 			a.MasqAll = true
-		} else if n.src.Contains(addr) {
-			*pod = netip.PrefixFrom(addr, n.src.Bits())
+		} else if src.Contains(addr) {
+			*pod = netip.PrefixFrom(addr, src.Bits())
 		}
-		if !slices.Contains(a.Networks, n.dst) {
-			a.Networks = append(a.Networks, n.dst)
+		if !slices.Contains(a.Networks, dst) {
+			a.Networks = append(a.Networks, dst)
 		}
 	}
 }

@@ -45,13 +45,10 @@ func broken(t *nfttable.Table) []string {
 // With implements backend.State. An element that somebody else has stays with them.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	mine := Of(a)
-	t := remove(s.Table, append(instead, a.Owner.Key()))
-	// Of a pod that had the address when the node had other networks.
-	t = withoutNeighbours(t, func(pod netip.Addr) bool {
-		return slices.ContainsFunc(mine, func(e nfttable.Element) bool {
-			n, ok := neighbours(t.Spec, e)
-			return ok && n.pod == pod
-		})
+	t := remove(s.Table, append(instead, a.Owner.Key()), func(e nfttable.Element) bool {
+		// Of a pod that had the address when the node had other networks.
+		pod, ok := neighbour(s.Table.Spec, e)
+		return ok && len(mine) > 0 && slices.ContainsFunc(a.Pods, func(p netip.Prefix) bool { return p.Addr() == pod })
 	})
 	mine = slices.DeleteFunc(mine, func(e nfttable.Element) bool {
 		_, taken := t.Same(e)
@@ -69,33 +66,53 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 
 // Without implements backend.State.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return &State{needed(remove(s.Table, keys))}
+	return &State{needed(remove(s.Table, keys, func(nfttable.Element) bool { return false }))}
 }
 
-func remove(t *nfttable.Table, keys []hostport.Key) *nfttable.Table {
+// remove drops what attachments have, and what is stale.
+func remove(t *nfttable.Table, keys []hostport.Key, stale func(nfttable.Element) bool) *nfttable.Table {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k hostport.Key) bool { return k == "" }) // what is shared has none
 	var prefixes []string
 	for _, k := range keys {
 		prefixes = append(prefixes, chainPrefix(k))
 	}
+	seen := owners{}
 	return t.Without(func(e nfttable.Element) bool {
-		return strings.HasPrefix(e.Comment, ownerPrefix) && slices.Contains(keys, e.Owner())
+		return strings.HasPrefix(e.Comment, ownerPrefix) && slices.Contains(keys, seen.of(e).key) || stale(e)
 	}, prefixes...)
 }
 
 // Links are the attachments that a link with route_localnet leads to, by its name.
 func (s *State) Links() map[string][]hostport.Key {
-	out := map[string][]hostport.Key{}
+	out, seen := map[string][]hostport.Key{}, owners{}
 	for e := range s.Table.All() {
 		if e.Set != setLinks {
 			continue
 		}
-		if parts, ok := s.Table.Spec.Set(setLinks).Parts(e.From); ok && e.Owner() != "" {
+		if parts, ok := s.Table.Spec.Set(setLinks).Parts(e.From); ok && seen.of(e).key != "" {
 			link := nfttable.LinkOf(parts[0])
-			out[link] = append(out[link], e.Owner())
+			out[link] = append(out[link], seen.of(e).key)
 		}
 	}
 	return out
+}
+
+// An owner is whose an element is, by its comment. The key of a shared one is "".
+type owner struct {
+	hostport.Owner
+	key hostport.Key
+}
+
+// owners are those that were read, by comment: an attachment has many elements.
+type owners map[string]owner
+
+func (seen owners) of(e nfttable.Element) owner {
+	o, known := seen[e.Comment]
+	if !known {
+		o.Owner, o.key, _ = hostport.ParseTag(e.Comment)
+		seen[e.Comment] = o
+	}
+	return o
 }
 
 // ownerPrefix begins the comment of each element that has an owner.
