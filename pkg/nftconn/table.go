@@ -24,17 +24,47 @@ func (r *Reader) Chain(t nft.Table, name string) (c nft.Chain, there bool, err e
 	return c, there, nil
 }
 
+// AllRules begins to list the rules of all chains of a table, over a socket of its own, so
+// that the kernel lists two tables at once. The socket is of the calling thread's network
+// namespace.
+func AllRules(t nft.Table) (wait func() (map[string][]nft.Rule, error)) {
+	own, done := Open(), make(chan struct{})
+	if err := own.open(); err != nil {
+		return func() (map[string][]nft.Rule, error) { return nil, err }
+	}
+	var rules map[string][]nft.Rule
+	var err error
+	go func() {
+		defer close(done)
+		var msgs [][]byte
+		if msgs, err = own.once(nft.Request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, nft.Attrs{}.WithText(unix.NFTA_RULE_TABLE, t.Name)), all); err == nil {
+			rules, err = byChain(decoded(msgs, nft.DecodeRule))
+		}
+		own.close()
+	}()
+	return func() (map[string][]nft.Rule, error) {
+		if <-done; err != nil { // interrupted, or with an error that is told in full
+			return NewReader().AllRules(t)
+		}
+		return rules, nil
+	}
+}
+
+func byChain(all []nft.Rule, err error) (map[string][]nft.Rule, error) {
+	out := map[string][]nft.Rule{}
+	for _, ru := range all {
+		out[ru.Chain] = append(out[ru.Chain], ru)
+	}
+	return out, err
+}
+
 // AllRules lists the rules of all chains of a table, which may be none.
 func (r *Reader) AllRules(t nft.Table) (map[string][]nft.Rule, error) {
 	all, err := list(r, unix.NFT_MSG_GETRULE, t, nft.DecodeRule)
 	if r.heard("all rules "+t.String(), all, err); err != nil {
 		return nil, err
 	}
-	out := map[string][]nft.Rule{}
-	for _, ru := range all {
-		out[ru.Chain] = append(out[ru.Chain], ru)
-	}
-	return out, nil
+	return byChain(all, nil)
 }
 
 // Sets lists the named sets of a table, which may be none.

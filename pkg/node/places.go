@@ -37,7 +37,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	for _, fl := range iptables.Flavours() {
 		opts := iptbackend.Options{
 			Tools: tools{n.tools(o.Wait), r}, Families: n.Families(), Batch: r.apply,
-			All: func(t nft.Table) (map[string][]nft.Rule, error) { return n.conn.Reader().AllRules(t) },
+			All: nftconn.AllRules,
 			HasSets: func(t nft.Table) (bool, error) {
 				sets, err := n.conn.Reader().Sets(t)
 				return len(sets) > 0, err

@@ -79,7 +79,7 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 // undo brings a family back to what it was. It looks again, because nobody knows how far
 // the change got.
 func (b *Backend) undo(back *ruleset.Layout) error {
-	now, err := b.look(b.o.Open(), back.Family)
+	now, err := b.look(b.o.Open(), back.Family)()
 	if err != nil {
 		return err
 	}

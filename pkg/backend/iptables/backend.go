@@ -43,9 +43,9 @@ type Options struct {
 	Sets func(f hostport.Family) ([]ruleset.Set, error)
 	// SetName tells the name of an ipset by its index, "" if nobody knows it.
 	SetName func(index uint16) (string, error)
-	// All lists the rules of all chains of a table of nf_tables, HasSets tells whether it
-	// has any set, Batch changes it.
-	All     func(t nft.Table) (map[string][]nft.Rule, error)
+	// All begins to list the rules of all chains of a table of nf_tables; HasSets tells
+	// whether it has any set, Batch changes it.
+	All     func(t nft.Table) (wait func() (map[string][]nft.Rule, error))
 	HasSets func(t nft.Table) (bool, error)
 	Batch   func(b *nft.Batch) error
 }
@@ -76,8 +76,12 @@ func (b *Backend) Owns(t nft.Table, chain string) bool {
 // Load reads all that is ours, and the base chains where that stands.
 func (b *Backend) Load() (backend.State, error) {
 	s, r := &State{name: b.Name()}, b.o.Open()
+	var families []func() (part, error)
 	for _, f := range b.o.Families {
-		p, err := b.look(r, f)
+		families = append(families, b.look(r, f))
+	}
+	for i, f := range b.o.Families {
+		p, err := families[i]()
 		if err == nil {
 			p.sets, err = b.o.Sets(f)
 		}
@@ -89,57 +93,69 @@ func (b *Backend) Load() (backend.State, error) {
 	return s, nil
 }
 
-// look reads one family.
-func (b *Backend) look(r Reader, f hostport.Family) (p part, err error) {
+// look begins to read one family.
+func (b *Backend) look(r Reader, f hostport.Family) func() (part, error) {
 	t := nft.Table{Family: f.NFProto(), Name: "nat"}
-	rules, foreign, err := b.read(r, f, t)
-	if err != nil {
-		return p, fmt.Errorf("could not read the %s rules (%s): %w", b.Name(), f, err)
+	wait := b.read(r, f, t)
+	return func() (p part, err error) {
+		rules, foreign, err := wait()
+		if err != nil {
+			return p, fmt.Errorf("could not read the %s rules (%s): %w", b.Name(), f, err)
+		}
+		p.family, p.layout = f, ruleset.FromRules(f, rules, b.setName)
+		if foreign {
+			p.native = &native{rules: rules, err: fmt.Errorf("could not read the %s rules (%s): table nat: %w", b.Name(), f, iptsave.ErrIncompatible)}
+		}
+		return p, nil
 	}
-	p.family, p.layout = f, ruleset.FromRules(f, rules, b.setName)
-	if foreign {
-		p.native = &native{rules: rules, err: fmt.Errorf("could not read the %s rules (%s): table nat: %w", b.Name(), f, iptsave.ErrIncompatible)}
-	}
-	return p, nil
 }
 
 // many is the number of chains above which all of a table are read at once.
 const many = 64
 
-// read returns the rules of our chains, and of the base chains if there are any of ours.
-// Foreign is set if iptables cannot show the table.
-func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) (rules map[string][]nft.Rule, foreign bool, err error) {
+// read begins to read the rules of our chains, and of the base chains if there are any of
+// ours. Foreign is set if iptables cannot show the table.
+func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) func() (rules map[string][]nft.Rule, foreign bool, err error) {
 	names, err := r.Chains(string(b.flavour), f, t.Name)
-	if err != nil || len(names) == 0 {
-		return nil, false, err
-	}
 	ours := func(c string) bool { return ruleset.IsOurs(t.Name, c) }
-	if slices.ContainsFunc(names, ours) {
-		rules, err = b.list(r, t, slices.DeleteFunc(slices.Clone(names), func(c string) bool {
+	list := func() (map[string][]nft.Rule, error) { return nil, err }
+	if err == nil && slices.ContainsFunc(names, ours) {
+		list = b.list(r, t, slices.DeleteFunc(slices.Clone(names), func(c string) bool {
 			return !ours(c) && c != "PREROUTING" && c != "OUTPUT" && c != "POSTROUTING"
 		}))
 	}
-	if err == nil {
-		foreign, err = b.native(t, rules)
+	return func() (rules map[string][]nft.Rule, foreign bool, err error) {
+		if rules, err = list(); err == nil && len(names) > 0 {
+			foreign, err = b.native(t, rules)
+		}
+		return rules, foreign, err
 	}
-	return rules, foreign, err
 }
 
-// list reads chains.
-func (b *Backend) list(r Reader, t nft.Table, names []string) (map[string][]nft.Rule, error) {
-	var all map[string][]nft.Rule
-	var err error
-	if b.flavour == iptables.NFT && len(names) > many {
-		if all, err = b.o.All(t); err != nil {
+// list begins to read chains.
+func (b *Backend) list(r Reader, t nft.Table, names []string) func() (map[string][]nft.Rule, error) {
+	if b.flavour != iptables.NFT || len(names) <= many {
+		return func() (map[string][]nft.Rule, error) { return b.each(r, t, names) }
+	}
+	wait := b.o.All(t)
+	return func() (map[string][]nft.Rule, error) {
+		all, err := wait()
+		if err != nil {
 			return nil, err
 		}
-	}
-	out := make(map[string][]nft.Rule, len(names))
-	for _, c := range names {
-		if all != nil {
-			out[c] = all[c]
-			continue
+		out := make(map[string][]nft.Rule, len(names))
+		for _, c := range names {
+			out[c] = all[c] // none of an empty chain
 		}
+		return out, nil
+	}
+}
+
+// each reads chains, one after the other.
+func (b *Backend) each(r Reader, t nft.Table, names []string) (map[string][]nft.Rule, error) {
+	out := make(map[string][]nft.Rule, len(names))
+	var err error
+	for _, c := range names {
 		if out[c], err = r.Rules(string(b.flavour), t, c); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -73,7 +73,7 @@ func (g *Guard) look() (p prerouting, err error) {
 	if !slices.Contains(g.b.o.Families, hostport.IPv4) {
 		return p, nil
 	}
-	rules, foreign, err := g.b.read(g.b.o.Open(), hostport.IPv4, mangle())
+	rules, foreign, err := g.b.read(g.b.o.Open(), hostport.IPv4, mangle())()
 	if err != nil {
 		return p, fmt.Errorf("could not read the %s rules (IPv4): %w", g.Name(), err)
 	}

@@ -49,7 +49,7 @@ func kernel(tools *iptables.Tools) Options {
 	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) },
 		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
 		SetName: host.Sets{}.SetName,
-		All:     func(t nft.Table) (map[string][]nft.Rule, error) { return nftconn.NewReader().AllRules(t) },
+		All:     nftconn.AllRules,
 		HasSets: func(t nft.Table) (bool, error) {
 			sets, err := nftconn.NewReader().Sets(t)
 			return len(sets) > 0, err
