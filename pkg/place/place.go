@@ -183,3 +183,9 @@ func Syntax(a hostport.Attachment) string {
 	}
 	return NFTables
 }
+
+// Instead is what to ask for when the kernel turns out to lack what the chosen backend
+// needs. It is not ok where somebody asked for that backend, or for its conditions.
+func Instead(wanted, syntax string) (other string, ok bool) {
+	return IPTables, wanted == Auto && syntax == ""
+}

@@ -46,7 +46,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 }
 
 // addLocked adds under the lock and counts what the ADD met. If the kernel turns out to
-// lack what the chosen backend needs, iptables has to do, unless somebody asked for it.
+// lack what the chosen backend needs, another one has to do, unless somebody asked for it.
 func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs) error {
 	unlock, err := store.Lock(req.LockTimeout)
 	if err != nil {
@@ -55,9 +55,9 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 	defer unlock()
 	req.Attachment.Owner.Netns = netns.Inode
 	report, err := p.add(req, store, netns)
-	if errors.Is(err, backend.ErrUnavailable) && req.Backend == place.Auto && req.Syntax == "" {
-		p.warn(insteadOf(err))
-		req.Backend = place.IPTables
+	if other, ok := place.Instead(req.Backend, req.Syntax); ok && errors.Is(err, backend.ErrUnavailable) {
+		p.warn(insteadOf(err, other))
+		req.Backend = other
 		again, rerr := netconf.NewRequest(req.Config, args)
 		if rerr != nil {
 			return rerr
@@ -70,8 +70,8 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 	return cniError(err, CodeApply)
 }
 
-// insteadOf warns that nftables does not work although it was chosen.
-func insteadOf(err error) string { return fmt.Sprintf("%v; iptables is used instead", err) }
+// insteadOf warns that a backend does not work although it was chosen.
+func insteadOf(err error, other string) string { return fmt.Sprintf("%v; %s is used instead", err, other) }
 
 // add is the whole ADD under the lock: look, decide, record, apply.
 func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) (report conflict.Report, err error) {

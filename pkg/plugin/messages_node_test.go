@@ -86,7 +86,7 @@ func (s *script) backends() {
 	two := func() (place.Iptables, error) { return place.Iptables{KubeProxy: []string{"nft", "legacy"}}, nil }
 	_, err := place.Of(place.Wish{Backend: place.IPTables}, place.Facts{Iptables: two})
 	s.err(err, CodeUnreadable)
-	s.warn(insteadOf(fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, unix.ENOENT)))
+	s.warn(insteadOf(fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, unix.ENOENT), place.IPTables))
 	s.node.facts.IPVS = true
 	unlock, err := s.store.Lock(time.Second)
 	if err != nil {

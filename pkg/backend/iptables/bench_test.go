@@ -5,25 +5,16 @@ package iptables
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
-
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/iptables"
 )
 
 // One ADD and DEL beside 1,000 hostPorts of both families, with the real tools.
 func BenchmarkRealAdd(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("it needs root for a network namespace of its own")
-	}
-	runtime.LockOSThread()
-	if _, err := netns.New(); err != nil {
-		b.Fatal(err)
-	}
+	need.Netns(b)
 	be := New(iptables.NFT, kernel(&iptables.Tools{Wait: 5 * time.Second}))
 	have, err := be.Load()
 	if err != nil {

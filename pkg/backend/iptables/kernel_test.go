@@ -3,14 +3,12 @@
 package iptables
 
 import (
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netns"
 
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/backend/localnet"
@@ -22,16 +20,6 @@ import (
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/rules"
 )
-
-// newNetns moves the test into a network namespace of its own, which goes with its thread.
-func newNetns(t *testing.T) {
-	t.Helper()
-	need.Root(t)
-	runtime.LockOSThread()
-	if _, err := netns.New(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // onKernel are the options for the rules of this network namespace.
 func onKernel(t *testing.T, fl iptables.Flavour) Options {
@@ -63,7 +51,7 @@ func kernel(tools *iptables.Tools) Options {
 func TestRealTools(t *testing.T) {
 	for _, fl := range iptables.Flavours() {
 		t.Run(string(fl), func(t *testing.T) {
-			newNetns(t)
+			need.Netns(t)
 			b := New(fl, onKernel(t, fl))
 			a, odd := web(0), web(1)
 			odd.Mappings[0].HostIP = odd.Networks[0].Addr().Next()
@@ -128,7 +116,7 @@ func shown(t *testing.T, b *Backend) string {
 // A native rule comes into table nat after the attachments: they are told as nf_tables
 // has them, and go.
 func TestRealNativeRules(t *testing.T) {
-	newNetns(t)
+	need.Netns(t)
 	b := New(iptables.NFT, onKernel(t, iptables.NFT))
 	if err := b.Apply(load(t, b), load(t, b).With(web(0)).With(web(1))); err != nil {
 		t.Fatal(err)
@@ -174,7 +162,7 @@ func addSet(t *testing.T, family uint8) {
 func TestRealGuard(t *testing.T) {
 	for _, fl := range iptables.Flavours() {
 		t.Run(string(fl), func(t *testing.T) {
-			newNetns(t)
+			need.Netns(t)
 			g := NewGuard(fl, onKernel(t, fl))
 			for _, want := range []map[string]localnet.Link{links(), nil} {
 				have, err := g.Load()

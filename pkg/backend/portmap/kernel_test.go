@@ -8,14 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netns"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -25,16 +23,6 @@ import (
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/portmap"
 )
-
-// newNetns moves the test into a network namespace of its own, which goes with its thread.
-func newNetns(t *testing.T) {
-	t.Helper()
-	need.Root(t)
-	runtime.LockOSThread()
-	if _, err := netns.New(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // reader reads nf_tables, where iptables-nft has its rules too.
 type reader struct{ *nftconn.Reader }
@@ -103,7 +91,7 @@ func claims(s backend.State) (out []string) {
 
 // The dead go, or who is deleted, and the rest stays as it is.
 func TestRemove(t *testing.T) {
-	newNetns(t)
+	need.Netns(t)
 	tools := &iptables.Tools{Wait: 5 * time.Second}
 	b := onKernel(t, tools)
 	if s := load(t, b); len(s.Claims()) > 0 {
@@ -140,7 +128,7 @@ func TestRemove(t *testing.T) {
 
 // Where iptables cannot show the table, nf_tables removes.
 func TestRemoveBesideNativeRules(t *testing.T) {
-	newNetns(t)
+	need.Netns(t)
 	tools := &iptables.Tools{Wait: 5 * time.Second}
 	b := onKernel(t, tools)
 	lay(t, tools, "abc", 80)
@@ -158,7 +146,7 @@ func TestRemoveBesideNativeRules(t *testing.T) {
 
 // With portmap's backend for nftables the ID is all that is known.
 func TestRemoveNative(t *testing.T) {
-	newNetns(t)
+	need.Netns(t)
 	b := onKernel(t, &iptables.Tools{Wait: time.Second})
 	script := `table ip cni_hostport {
 		chain hostports {

@@ -6,7 +6,10 @@ package need
 
 import (
 	"os"
+	"runtime"
 	"testing"
+
+	"github.com/vishvananda/netns"
 )
 
 // Root is for tests that make network namespaces.
@@ -14,6 +17,16 @@ func Root(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		Skip(t, "network namespaces need root")
+	}
+}
+
+// Netns moves the test into a network namespace of its own, which goes with its thread.
+func Netns(t testing.TB) {
+	t.Helper()
+	Root(t)
+	runtime.LockOSThread()
+	if _, err := netns.New(); err != nil {
+		t.Fatal(err)
 	}
 }
 
