@@ -71,7 +71,9 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 }
 
 // insteadOf warns that a backend does not work although it was chosen.
-func insteadOf(err error, other string) string { return fmt.Sprintf("%v; %s is used instead", err, other) }
+func insteadOf(err error, other string) string {
+	return fmt.Sprintf("%v; %s is used instead", err, other)
+}
 
 // add is the whole ADD under the lock: look, decide, record, apply.
 func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) (report conflict.Report, err error) {
