@@ -117,15 +117,21 @@ const many = 64
 // ours. Foreign is set if iptables cannot show the table.
 func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) func() (rules map[string][]nft.Rule, foreign bool, err error) {
 	names, err := r.Chains(string(b.flavour), f, t.Name)
+	if err != nil || len(names) == 0 {
+		return func() (map[string][]nft.Rule, bool, error) { return nil, false, err }
+	}
 	ours := func(c string) bool { return ruleset.IsOurs(t.Name, c) }
-	list := func() (map[string][]nft.Rule, error) { return nil, err }
-	if err == nil && slices.ContainsFunc(names, ours) {
+	var list func() (map[string][]nft.Rule, error)
+	if slices.ContainsFunc(names, ours) {
 		list = b.list(r, t, slices.DeleteFunc(slices.Clone(names), func(c string) bool {
 			return !ours(c) && c != "PREROUTING" && c != "OUTPUT" && c != "POSTROUTING"
 		}))
 	}
 	return func() (rules map[string][]nft.Rule, foreign bool, err error) {
-		if rules, err = list(); err == nil && len(names) > 0 {
+		if list != nil {
+			rules, err = list()
+		}
+		if err == nil {
 			foreign, err = b.native(t, rules)
 		}
 		return rules, foreign, err

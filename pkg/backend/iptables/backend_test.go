@@ -94,7 +94,7 @@ func (n *node) options() Options {
 	families := hostport.Families()
 	return Options{Tools: n, Families: families[:], Open: func() Reader { return n },
 		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
-		SetName: func(i uint16) (string, error) { return "", nil },
+		SetName: func(uint16) (string, error) { return "", nil },
 		HasSets: func(t nft.Table) (bool, error) { return n.native[t], nil },
 		Batch:   func(b *nft.Batch) error { n.batches = append(n.batches, b); return nil },
 	}

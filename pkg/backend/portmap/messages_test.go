@@ -26,7 +26,7 @@ func (broken) List(string, string) ([]string, error) { return nil, nil }
 
 func (broken) Delete(string, string, ...string) error { return unix.EPERM }
 
-func (broken) DeleteById(string, string, int) error { return unix.EPERM }
+func (broken) DeleteById(string, string, int) error { return unix.EPERM } //nolint:revive // go-iptables names it so
 
 func (broken) ClearAndDeleteChain(string, string) error { return unix.EPERM }
 
