@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -26,7 +25,7 @@ type Restored struct {
 // Restore puts the rules of every live attachment back where they belong, after somebody
 // flushed them. One whose port was taken meanwhile is refused by name. Only what has a
 // record can be restored.
-func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored, error) {
+func (p *Plugin) Restore(dataDir, cacheDir string, lockTimeout time.Duration) ([]Restored, error) {
 	store := state.Open(dataDir)
 	unlock, err := store.Lock(lockTimeout)
 	if err != nil {
@@ -41,7 +40,7 @@ func (p *Plugin) Restore(dataDir string, lockTimeout time.Duration) ([]Restored,
 	if len(recs) == 0 {
 		return nil, nil
 	}
-	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: netconf.DefaultCacheDir, Records: s.Recorded}); err != nil {
+	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: cacheDir, Records: s.Recorded}); err != nil {
 		return nil, err
 	}
 	var out []Restored

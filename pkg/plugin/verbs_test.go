@@ -192,7 +192,7 @@ func TestAttachmentsFollowTheNode(t *testing.T) {
 		t.Errorf("record: %+v, %v", rec, err)
 	}
 	b.node.facts.IPVS = false
-	if _, err := b.Restore(b.dataDir, 1e9); err != nil {
+	if _, err := b.Restore(b.dataDir, b.dir, 1e9); err != nil {
 		t.Fatal(err)
 	}
 	b.wantIn(auto, "localnet", place.NFTables)
@@ -213,7 +213,7 @@ func TestRestore(t *testing.T) {
 	}
 	squatter := hostport.Attachment{Owner: hostport.Owner{Network: "x", ContainerID: "squatter", IfName: "eth0"}, Mappings: []hostport.Mapping{{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: 82}}}
 	nft.now.has[squatter.Owner.Key()] = squatter
-	done, err := b.Restore(b.dataDir, 1e9)
+	done, err := b.Restore(b.dataDir, b.dir, 1e9)
 	if err != nil {
 		t.Fatal(err)
 	}
