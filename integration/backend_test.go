@@ -102,7 +102,7 @@ func TestWithoutAnyTool(t *testing.T) {
 		}
 	}
 	out, _, err := n.Call("ADD", other, direct(n, other, `[{"hostPort":1,"containerPort":1}]`, `,"conditionsV4":["ip","saddr","192.0.2.2"]`))
-	if err == nil || !strings.Contains(out, "nft is not installed") {
+	if err == nil || !strings.Contains(out, "need the nft program") {
 		t.Errorf("conditions without nft: %v %s", err, out)
 	}
 	mustCall(t, n, "DEL", pod, bare(n))

@@ -31,12 +31,13 @@ type Backend interface {
 type State interface {
 	// Claims are the mappings that are in place, as far as the kernel alone tells.
 	Claims() []hostport.Claim
-	// With has what the attachment needs here, instead of what it has and of what the
-	// attachments of those keys have.
+	// With returns the State with everything a needs here, replacing what it has and what
+	// the attachments with the keys in instead have.
 	With(a hostport.Attachment, instead ...hostport.Key) State
-	// Without has nothing of the attachments of those keys, nor what nobody else needs.
+	// Without returns the State without those attachments, and without shared parts that
+	// only they used.
 	Without(keys ...hostport.Key) State
-	// Missing lists what With(a) would put there, or into another place: one line each.
+	// Missing lists, one line each, what With(a) would add or change here.
 	Missing(a hostport.Attachment) []string
 	// Recover rebuilds as much of an attachment as the kernel tells, without its
 	// record. It is not ok if nothing of it is there.

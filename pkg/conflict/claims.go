@@ -38,7 +38,7 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		}
 		if c.Dead {
 			r.takeOver(c.Key)
-			f.Message = fmt.Sprintf("hostPort %s is of %s, which is gone; the next one takes it over", c.Mapping, f.Who)
+			f.Message = fmt.Sprintf("hostPort %s belonged to %s, which is gone; the next pod takes it over", c.Mapping, f.Who)
 			r.add(f)
 			continue
 		}

@@ -33,7 +33,7 @@ func (q query) judge(path walk.Path, s site) {
 	switch {
 	case path.Match == walk.Unknown && path.NamesPort():
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
-		f.Message = fmt.Sprintf("hostPort %s may be taken: a rule names it that portguard cannot decode: %s; %s", q.m, f.Where, f.Kind.Remedy())
+		f.Message = fmt.Sprintf("hostPort %s may be taken: portguard cannot decode a rule that names it: %s; %s", q.m, f.Where, f.Kind.Remedy())
 	case path.Match == walk.Unknown:
 		f.Kind, f.Who = finding.CatchAll, "a rule without a port"
 		f.Message = fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s; %s", q.m, f.Where, f.Kind.Remedy())

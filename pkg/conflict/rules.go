@@ -143,8 +143,8 @@ func (q query) reached(p walk.Packet, res walk.Result, s site) {
 	q.r.add(f)
 }
 
-// packets is the set to follow: to the local addresses that m covers. Nothing
-// that arrives from the wire for 127.0.0.0/8 gets to nat.
+// packets is the set to follow: to the local addresses that m covers. Our rules in
+// prerouting leave 127.0.0.0/8 out, so there it is not asked about.
 func (q query) packets(h walk.Hook) (walk.Packet, bool) {
 	a, m, from := q.a, q.m, q.s.From
 	a.Carves = q.r.Carves

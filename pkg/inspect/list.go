@@ -126,8 +126,8 @@ func shadow(f conflict.Finding) string {
 	}
 }
 
-// missing are the mappings of a record that are not in place. What is missing the
-// backend says: it does not of what it could not read.
+// missing are the mappings of a record that are not in place. The backend says what is
+// missing, and says nothing where it could not read.
 func (v *view) missing(key hostport.Key) []inventory.Entry {
 	rec := v.Record(key)
 	if rec == nil || len(v.lost[key]) == 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package iptables runs iptables-save and iptables-restore of both flavours. They are
-// asked to print portguard's own rules, and to change them, never to decide about the
-// rules of others. go-iptables runs iptables once for each rule and has neither tool,
-// so a change would not be one transaction.
+// Package iptables runs the tools of both flavours: iptables-restore to change
+// portguard's rules; iptables-save to write out a rule for a message and what a failed
+// change must bring back; iptables --version where plain iptables is a wrapper.
+// go-iptables, which runs iptables once for each rule, is used only to remove portmap's.
 package iptables

@@ -27,7 +27,7 @@ const (
 // Flavours returns both.
 func Flavours() [2]Flavour { return [2]Flavour{NFT, Legacy} }
 
-// ErrNoTool means that a flavour holds rules and its tools are not installed.
+// ErrNoTool means that a tool of iptables is needed and not installed.
 var ErrNoTool = errors.New("the tool is not installed")
 
 // Default returns the flavour that plain "iptables" is.
@@ -100,7 +100,7 @@ func path(fl Flavour, f hostport.Family, verb string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("%s: %w; install it or remove the rules of that flavour", own, ErrNoTool)
+	return "", fmt.Errorf("%s: %w; install the iptables package", own, ErrNoTool)
 }
 
 // Open returns go-iptables for a flavour and family: it changes one rule a call.

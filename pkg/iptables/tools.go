@@ -111,9 +111,9 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 	}
 }
 
-// busy tells the lock and EAGAIN from other reasons for exit status 4, which is
-// RESOURCE_PROBLEM in iptables' xtables.h and any failure of iptables-nft. The
-// tools are not localised.
+// busy tells a held lock, EAGAIN or EBUSY from other causes of exit status 4, which is
+// RESOURCE_PROBLEM in iptables' xtables.h and any failure of iptables-nft. The tools are
+// not localised.
 func busy(msg string) bool {
 	for _, s := range []string{"xtables lock", "Resource temporarily unavailable", "Device or resource busy"} {
 		if strings.Contains(msg, s) {

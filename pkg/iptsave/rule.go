@@ -188,6 +188,9 @@ func (s Spec) verdict() (words []string) {
 	return words
 }
 
+// Canonical returns Spec.Canonical of a rule as text, without "-A CHAIN ".
+func Canonical(text string) string { return Rule{Text: text}.Spec().Canonical() }
+
 // Canonical returns a text that is equal for two rules that say the same:
 // iptables prints options in an order of its own, which differs between
 // versions and flavours, adds -m NAME, and writes addresses with a mask.

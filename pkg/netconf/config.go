@@ -63,7 +63,8 @@ func fieldErrorf(field, format string, args ...any) error {
 	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
-// wire is the JSON as written, over the defaults. The first eight keys are portmap's.
+// wire is the JSON as written, over the defaults. The keys from backend to
+// externalSetMarkChain are portmap's.
 type wire struct {
 	CNIVersion           string          `json:"cniVersion"`
 	Name                 string          `json:"name"`

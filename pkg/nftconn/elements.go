@@ -12,9 +12,9 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Elements lists a set. One that has a name and is long is not listed: whole is
-// false if there is more than a few reads of the socket bring. Anonymous sets are
-// as long as somebody wrote them into a rule.
+// Elements lists a set. A long named set, more than a few reads of the socket bring, is
+// not listed to its end: whole is false. Anonymous sets are as long as somebody wrote
+// them into a rule.
 func (r *Reader) Elements(s nft.Set) (elems []nft.Element, whole bool, err error) {
 	limit := fewReads
 	if s.Flags&nft.SetAnonymous != 0 {

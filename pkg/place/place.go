@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package place decides where an attachment belongs. It is pure, and the only code
-// outside of the backends that tells them apart.
+// Package place decides where an attachment belongs. It is pure, and the only code that
+// chooses among the backends.
 package place
 
 import (
@@ -31,12 +31,12 @@ const (
 	IptablesLegacy = "iptables-legacy"
 )
 
-// Mappers are the backends that hold mappings; an attachment is in one of them. What is
-// in the others goes with its mappings, wherever these are.
+// Mappers are the backends that hold mappings; an attachment is in one of them. The
+// other backends keep what goes with mappings in any of them.
 func Mappers() []string { return []string{IptablesNFT, IptablesLegacy, NFTables} }
 
-// Has reports whether a backend has something of an attachment whose mappings are in the
-// backend named where: that one, and those that hold no mappings but what goes with them.
+// Has reports whether an attachment whose mappings are in where needs something in
+// backend: that is where itself, or one that holds no mappings.
 func Has(backend, where string) bool {
 	return backend == where || !slices.Contains(Mappers(), backend)
 }
@@ -79,7 +79,6 @@ type Choice struct{ Backend, Why string }
 // A ConfigError is a configuration that this node cannot serve.
 type ConfigError struct{ error }
 
-// Unwrap returns the reason.
 func (e *ConfigError) Unwrap() error { return e.error }
 
 func configErrorf(format string, args ...any) error {
@@ -92,8 +91,8 @@ var ErrTwoProxies = errors.New("both iptables-legacy and iptables-nft hold kube-
 	"flush those of the flavour that kube-proxy no longer uses")
 
 // Of says where an attachment belongs. In kube-proxy's ipvs mode every Service's
-// address is one of the node's, and an ACCEPT for a Service keeps only the rules behind
-// it in the same table from its traffic, so there only iptables will do.
+// address is one of the node's, and an ACCEPT protects a Service only from later rules of
+// the same table, so there only iptables will do.
 func Of(w Wish, f Facts) (Choice, error) {
 	switch {
 	case w.Backend == IPTables:
@@ -133,7 +132,7 @@ func nftables(w Wish, f Facts, why string) (Choice, error) {
 	case lacks != nil:
 		return Choice{}, configErrorf("conditions in the syntax of nftables need the backend nftables: %w; write them for iptables", lacks)
 	case w.Syntax == NFTables && !f.NFTProgram():
-		return Choice{}, configErrorf("conditions in the syntax of nftables: nft is not installed, and nobody else can read them; install it or write them for iptables")
+		return Choice{}, configErrorf("conditions in the syntax of nftables need the nft program; install it or write them for iptables")
 	}
 	return Choice{Backend: NFTables, Why: why}, nil
 }
@@ -161,7 +160,7 @@ func iptables(w Wish, f Facts, why string) (Choice, error) {
 	return Choice{Backend: ofFlavour + flavour, Why: why}, nil
 }
 
-// ofFlavour and the flavour are the name of a backend of iptables.
+// A backend of iptables is named ofFlavour plus its flavour.
 const ofFlavour = "iptables-"
 
 // Order is where the mappings that a backend holds stand among others' rules.

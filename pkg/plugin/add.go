@@ -30,7 +30,8 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		return cniError(err, types.ErrInvalidNetworkConfig)
 	}
 	store := state.Open(c.DataDir)
-	// A container that is added again without ports loses those it had.
+	// A container that is added again without ports loses those it had, so it goes through
+	// the same path.
 	if len(req.Attachment.Mappings) > 0 || store.Has(req.Attachment.Owner.Key()) {
 		p.warn(c.Notes...)
 		netns, err := podNetns(args)
@@ -123,7 +124,7 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 		return nil, choice, err
 	}
 	p.Node.Begin(s.On, req.Attachment.Mappings)
-	own := func() (out []hostport.Attachment) { // the records of others are not read
+	own := func() (out []hostport.Attachment) { // not those of others: there may be many
 		if rec := s.Record(req.Attachment.Owner.Key()); rec != nil {
 			out = append(out, rec.Attachment)
 		}
@@ -149,9 +150,8 @@ func (s *Session) decide(req *netconf.Request, r *conflict.Report, choice place.
 }
 
 // leaveToOwners splits mappings, with the policy "warn", into those to install and those
-// that another live attachment keeps. Beside one for a single address a wildcard serves
-// the others, where both are in one backend: of two the first that is asked would take
-// all.
+// that another live attachment keeps. A wildcard may stand beside another's single address
+// only in the same backend; in two, the first would take everything.
 func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.Key, backend string) (kept, left []hostport.Mapping) {
 	for _, m := range ms {
 		owned := slices.ContainsFunc(claims, func(c hostport.Claim) bool {

@@ -16,9 +16,9 @@ import (
 	"github.com/portguard/portguard/pkg/state"
 )
 
-// commit writes the record, then the rules: what is killed in between leaves a record
-// without rules, which DEL removes, never rules without a record. The records of the
-// dead go, and those of attachments that moved are written.
+// commit writes the record, then the rules: a kill in between leaves a record without
+// rules, which DEL removes; never the reverse. The records of the dead go, and those of
+// attachments that moved are written.
 func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Record) error {
 	key := rec.Attachment.Owner.Key()
 	old := s.Record(key)
@@ -53,8 +53,8 @@ func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Re
 
 // move puts live attachments where they belong, if that is another place by now: when
 // kube-proxy turns out to be in ipvs mode after they were added, they would take the
-// traffic of Services in nftables. Here are the attachments of an ADD, so only those in
-// other backends are looked at. It returns their records as they should be.
+// traffic of Services in nftables. Attachments already in here are not looked at. It
+// returns the records of those that move, as they should be.
 func (s *Session) move(here string) []state.Record {
 	var moved []state.Record
 	boot := s.Node.BootID()

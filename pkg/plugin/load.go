@@ -17,8 +17,8 @@ func (s *Session) Load(o BackendOptions) error {
 	return nil
 }
 
-// LoadSome is Load for those who ask: what cannot be read is returned, and counts as
-// nothing.
+// LoadSome is Load for commands that only look: what cannot be read is returned and
+// treated as empty.
 func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o, true) }
 
 // load reads the last backend first: route_localnet is applied before the mappings, but

@@ -16,7 +16,7 @@ import (
 // BackendOptions are what backends depend on.
 type BackendOptions struct {
 	On *host.Addressing
-	// Into is the name of the backend beside whose mappings new guards stand.
+	// Into names the backend that new mappings go to; their guard goes there too.
 	Into string
 	// CacheDir is libcni's, which knows the containers of other plugins.
 	CacheDir string

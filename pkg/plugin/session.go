@@ -62,8 +62,8 @@ func (s *Session) Recorded() []hostport.Attachment {
 }
 
 // Put makes the attachment have what it needs where it belongs, and nothing anywhere
-// else, instead of what the attachments of those keys have. All verbs say so what should
-// be.
+// else, instead of what the attachments of those keys have. Every verb that changes
+// something states the wanted outcome through Put and Drop.
 func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.Key) {
 	for i, b := range s.backends {
 		if place.Has(b.Name(), where) {
@@ -81,7 +81,7 @@ func (s *Session) Drop(keys ...hostport.Key) {
 	}
 }
 
-// Missing lists what an attachment lacks where it belongs.
+// Missing lists what an attachment in the backend where lacks.
 func (s *Session) Missing(a hostport.Attachment, where string) []string {
 	var out []string
 	for i, b := range s.backends {
@@ -108,12 +108,11 @@ func (s *Session) Apply() error {
 func (s *Session) undo(n int) error {
 	var all error
 	for i := n - 1; i >= 0; i-- {
-		if err := s.backends[i].Apply(s.want[i], s.have[i]); err != nil && !errors.Is(err, backend.ErrNotUndone) {
+		err := s.backends[i].Apply(s.want[i], s.have[i])
+		if err != nil && !errors.Is(err, backend.ErrNotUndone) {
 			err = fmt.Errorf("%w: %s: %w", backend.ErrNotUndone, s.backends[i].Name(), err)
-			all = errors.Join(all, err)
-		} else {
-			all = errors.Join(all, err)
 		}
+		all = errors.Join(all, err)
 	}
 	return all
 }
@@ -198,7 +197,7 @@ func (s *Session) holder(key hostport.Key) string {
 
 // Claimants are the claims that overlap some of ms, completed with what their records
 // tell: the pod's name, and whether the owner is dead. Without a record the comment
-// tells the namespace. The others' records are not read.
+// tells the namespace. No record is read for a claim that does not overlap.
 func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	var out []hostport.Claim
 	boot := s.Node.BootID()

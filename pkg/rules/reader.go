@@ -77,8 +77,8 @@ func New(o Options) *Reader {
 // Mappings are those that the reading is about.
 func (r *Reader) Mappings() []hostport.Mapping { return r.o.Mappings }
 
-// TakeChains spares r to list the chains that another reading of the same call, without
-// mappings, has listed already, unless there was a transaction in between.
+// TakeChains reuses the chain list of another reading of the same call, one without
+// mappings, unless there was a transaction in between.
 func (r *Reader) TakeChains(o *Reader) {
 	if r.failed == nil && o.failed == nil && o.generation == r.generation {
 		r.nft.TakeChains(o.nft)

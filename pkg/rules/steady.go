@@ -21,12 +21,13 @@ const (
 	longestPause  = 40 * time.Millisecond
 )
 
-// Steady calls f with r, and then with fresh Readers like it, until what it read is consistent: no transaction came
-// in between, or it was told the same as the time before. A rule that moves from one chain
-// to another while they are read may be seen in neither, so once is not enough; twice is,
-// unless it moves to and fro in step with the readings, which have a pause of chance in
-// between. It goes on for as long as wait allows, and at least once. What f returned for a
-// reading that is not consistent is forgotten, an error too.
+// Steady calls f with r, and then with fresh Readers like it, until what it read is
+// consistent: no transaction came in between, or it was told the same as the time before.
+// A rule that moves from one chain to another while they are read may be seen in neither,
+// so once is not enough; twice is, unless it moves to and fro in step with the readings,
+// which have a random pause in between. It goes on for as long as wait allows, and at
+// least once. What f returned for a reading that is not consistent is forgotten, an error
+// too.
 func Steady(wait time.Duration, r *Reader, f func(*Reader) error) error {
 	var before *Reader
 	until := time.Now().Add(wait)

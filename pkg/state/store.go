@@ -124,7 +124,6 @@ func (e *DirError) Error() string {
 	return fmt.Sprintf("dataDir: could not %s: %v; make it a directory that root can write, with space left, or choose another one", e.Doing, e.Err)
 }
 
-// Unwrap returns the reason.
 func (e *DirError) Unwrap() error { return e.Err }
 
 // dirError is nil for no error.
@@ -142,15 +141,15 @@ func (s *Store) Used() bool {
 }
 
 // MarkUsed says that there are rules, or will be in a moment.
-func (s *Store) MarkUsed() error { return touch(s.used()) }
+func (s *Store) MarkUsed() error { return touch(s.used(), "mark it as used") }
 
 // MarkComplete says that from now on every attachment with rules has a record.
-func (s *Store) MarkComplete() error { return touch(s.complete()) }
+func (s *Store) MarkComplete() error { return touch(s.complete(), "mark it as complete") }
 
-func touch(path string) error {
+func touch(path, doing string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return dirError("mark it as used", err)
+		return dirError(doing, err)
 	}
 	return f.Close()
 }

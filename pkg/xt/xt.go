@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package xt decodes the matches and targets of xtables in the binary form in
-// which iptables-nft hands them to nf_tables (expressions "match" and "target"),
-// into the options that iptables-save prints for them. It knows those that say
-// which port, address or mark a rule is about; of the others it says so.
+// Package xt translates rules of xtables as the kernel has them in nf_tables into the
+// words of iptables-save. It knows the matches that say which port, address or mark a
+// rule is about; of the others it says so. For rules of iptables-legacy it writes the
+// expressions that iptables-nft would make of them, so that both come in one form.
 //
 // Numbers are in the machine's order unless said otherwise. The structures are
 // those of the kernel's include/uapi/linux/netfilter/xt_*.h.

@@ -15,8 +15,8 @@ import (
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// A Guard keeps others from 127.0.0.0/8 with rules of one flavour. It is for kernels
-// without nf_tables.
+// A Guard keeps others from 127.0.0.0/8 with rules of one flavour, for the attachments
+// whose mappings are in that flavour.
 type Guard struct{ b *Backend }
 
 var _ localnet.Guard = (*Guard)(nil)

@@ -70,7 +70,7 @@ func (p prerouting) broken() []string {
 	var out []string
 	want, said := guardRules(p.links()), p.said()
 	for _, w := range want {
-		switch at, there := said[canonical(w)]; {
+		switch at, there := said[iptsave.Canonical(w)]; {
 		case !there:
 			out = append(out, fmt.Sprintf("chain %s lacks the rule %q", ruleset.Guard, w))
 		case at >= len(want):
@@ -78,7 +78,7 @@ func (p prerouting) broken() []string {
 		}
 	}
 	for _, j := range jumps() {
-		switch at := slices.IndexFunc(p.head, func(l line) bool { return l.Canonical() == canonical(j) }); {
+		switch at := slices.IndexFunc(p.head, func(l line) bool { return l.Canonical() == iptsave.Canonical(j) }); {
 		case at < 0:
 			out = append(out, "the jump from PREROUTING to "+ruleset.Guard+" is missing")
 		case slices.ContainsFunc(p.head[:at], func(l line) bool { return l.Target != ruleset.Guard && ends(l.Target) }):
@@ -96,8 +96,6 @@ func (p prerouting) said() map[string]int {
 	}
 	return out
 }
-
-func canonical(rule string) string { return iptsave.Rule{Text: rule}.Spec().Canonical() }
 
 // ends reports whether a verdict keeps packets from what comes behind.
 func ends(target string) bool { return target == "ACCEPT" || target == "RETURN" }

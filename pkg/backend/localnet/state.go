@@ -19,7 +19,7 @@ type State struct {
 	guards map[string]map[string]Link
 	// users are the attachments that need a link, as far as they are known.
 	users map[string]map[hostport.Key]bool
-	// was is what each link was that this State, or the one it came from, knows.
+	// was is the old route_localnet of each known link, also of those that went since Load.
 	was map[string]bool
 	// on are the links with route_localnet.
 	on map[string]bool
@@ -109,7 +109,7 @@ func (s State) links() map[string]bool {
 	return out
 }
 
-// unguarded reports whether a link goes on the way to want that has no guard.
+// unguarded reports whether want drops a link that has no guard.
 func (s State) unguarded(want State) bool {
 	after := want.links()
 	for link := range s.users {

@@ -60,12 +60,13 @@ func (b base) rule(w way) string {
 
 // find returns the jumps of w among js.
 func (b base) find(js []jump, w way) []jump {
-	want := canonical(b.rule(w))
-	return slices.DeleteFunc(slices.Clone(js), func(j jump) bool { return canonical(j.text) != want })
+	want := iptsave.Canonical(b.rule(w))
+	return slices.DeleteFunc(slices.Clone(js), func(j jump) bool { return iptsave.Canonical(j.text) != want })
 }
 
-// misplaced reports whether our jump of w, the rule at place, stands before one that
-// must come first, or behind one that ends their walk.
+// misplaced reports whether our jump of w, the rule at place, stands before
+// KUBE-SERVICES (PREROUTING, OUTPUT) or behind a rule that takes its packets
+// (POSTROUTING).
 func (b base) misplaced(rules []iptsave.Spec, place int, w way) bool {
 	from := slices.DeleteFunc(slices.Clone(b.from), func(p netip.Prefix) bool { return !w.source.Contains(p.Addr()) })
 	if len(from) == 0 && w.source.Bits() > 0 {
@@ -115,5 +116,3 @@ func (l *Layout) settleBase(b base) {
 	}
 	l.jumps[b.name] = append(kept, fresh...)
 }
-
-func canonical(rule string) string { return iptsave.Rule{Text: rule}.Spec().Canonical() }

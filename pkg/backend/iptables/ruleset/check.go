@@ -84,7 +84,8 @@ func (b base) place(js []jump, w way) int {
 		o, _ := iptsave.Rule{Text: j.text}.Spec().Option("-s")
 		p, _ := netip.ParsePrefix(o.Value())
 		wider := !p.IsValid() || p.Bits() <= w.source.Bits() && p.Contains(w.source.Addr())
-		if text := canonical(j.text); text == canonical(b.rule(w)) || wider && text == canonical(b.rule(way{p, w.match})) {
+		text := iptsave.Canonical(j.text)
+		if text == iptsave.Canonical(b.rule(w)) || wider && text == iptsave.Canonical(b.rule(way{p, w.match})) {
 			return j.index
 		}
 	}

@@ -76,8 +76,8 @@ func diffJumps(have, want *Layout) (del, add []string) {
 	return del, add
 }
 
-// editJumps returns what to delete and what to insert. On the way back to what was
-// before that is all: places count from a chain without any of ours.
+// editJumps returns what to delete and what to insert. When undoing, all jumps are
+// written anew, because indices count from a chain with none of ours.
 func editJumps(have, want []jump) (gone, fresh []jump) {
 	in := func(js []jump) func(jump) bool { return func(j jump) bool { return slices.Contains(js, j) } }
 	fresh = slices.DeleteFunc(slices.Clone(want), in(have))
@@ -110,7 +110,7 @@ func edit(have, want []*rule) (gone, fresh []*rule, ok bool) {
 			gone = append(gone, r)
 		}
 	}
-	// A rule is deleted by its text, where that stands first.
+	// -D removes the first rule with that text, so no kept rule may have it.
 	byText := !slices.ContainsFunc(gone, func(g *rule) bool {
 		return !g.exact() || slices.ContainsFunc(want[:kept], func(w *rule) bool { return w.String() == g.String() })
 	})

@@ -12,7 +12,7 @@ import (
 )
 
 // A Layout is all that portguard has, or should have, in table nat of one flavour and
-// family. It does not change; what it has decoded it keeps, so one goroutine may use it.
+// family. Immutable, but it caches what it decodes: not for concurrent use.
 type Layout struct {
 	Family hostport.Family
 	// chains are our own.
@@ -141,8 +141,7 @@ func (l *Layout) shared(chain string) *shared {
 	return s
 }
 
-// named returns our chains whose names begin with prefix, in order, so that plans are
-// reproducible.
+// named returns our chains that accept wants, in order, so that plans are reproducible.
 func (l *Layout) named(accept func(chain string) bool) []string {
 	out := make([]string, 0, len(l.chains))
 	for name := range l.chains {

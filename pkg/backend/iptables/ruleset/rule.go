@@ -59,7 +59,8 @@ func (r *rule) exact() bool {
 	return !r.inexact
 }
 
-// String is the text that iptables-save prints. What is not exact looks like no rule.
+// String is the text that iptables-save prints. An inexact rule begins with "? ", so it
+// equals no real one.
 func (r *rule) String() string {
 	if r.text == "" {
 		r.text = r.decoded().Text()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package elements knows what attachments have in portguard's tables of nftables, and
-// what is always there.
+// the fixed parts of those tables.
 //
 //	table inet portguard {
 //		map ports4        { inet_proto . inet_service : ipv4_addr . inet_service }              wildcard mappings

@@ -30,9 +30,9 @@ const (
 // GuardSpec is the table of the guard, as it always is. It keeps packets to and from
 // 127.0.0.0/8 out of links with route_localnet, which lets in both (CVE-2020-8558). The
 // gate is before every translation, and only new connections pass it. What is not new,
-// or has no conntrack entry, is not translated to anywhere else: it comes by input,
-// where what goes to pods does not pass. There an answer to the node itself, sent to
-// another address of it, has been translated.
+// or has no conntrack entry, is not translated to anywhere else. That reaches input, and
+// packets for pods do not, so the drop there costs them nothing. At input an answer to the
+// node itself, sent to another address of it, has been translated.
 func GuardSpec() nfttable.Spec {
 	f := info(hostport.IPv4)
 	to, from := f.to(loopbackNet), f.from(loopbackNet)

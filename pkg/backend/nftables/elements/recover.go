@@ -12,7 +12,7 @@ import (
 )
 
 // Recover implements backend.State. What conditions say and where their mappings lead
-// is not known; nor are excluded networks told from carves where they are one address.
+// is not known. A one-address exclude cannot be told from a carve.
 func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	seen := owners{}
 	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return key != "" && seen.of(e).key == key }) {

@@ -19,7 +19,7 @@ func one(e ...nft.Expr) []nft.Expr { return e }
 // prerouting and output lead to the hostPorts. To 127.0.0.1 only the node itself is
 // led: what comes in for it the kernel drops when it routes, which is too late for what
 // has been translated. (For ::1 it does so before, but not before a bridge's netfilter.)
-// By loopback nothing new comes in: it has passed output.
+// What arrives on lo has already passed output.
 func prerouting() [][]nft.Expr {
 	v4, v6 := info(hostport.IPv4), info(hostport.IPv6)
 	return [][]nft.Expr{
