@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 )
 
 // ErrChanging means that no reading was consistent.
@@ -21,44 +24,89 @@ const (
 	longestPause  = 40 * time.Millisecond
 )
 
-// Steady calls f with r, and then with fresh Readers like it, until what it read is
-// consistent: no transaction came in between, or it was told the same as the time before.
-// A rule that moves from one chain to another while they are read may be seen in neither,
-// so once is not enough; twice is, unless it moves to and fro in step with the readings,
-// which have a random pause in between. It goes on for as long as wait allows, and at
-// least once. What f returned for a reading that is not consistent is forgotten, an error
-// too.
+// Steady calls f with r until what it read is consistent, which it is if nothing that was
+// asked for has changed meanwhile. It listens to all transactions: those of others do not
+// matter, and for a rule that moved only the chains that it left and came to are read again.
+// If the kernel does not tell of all transactions, a reading counts when there was none, or
+// when it was told the same as the one before it.
+//
+// It goes on for as long as wait allows, and at least once. What f returned for a reading
+// that is not consistent is forgotten, an error too.
 func Steady(wait time.Duration, r *Reader, f func(*Reader) error) error {
 	var before *Reader
 	until := time.Now().Add(wait)
+	l, r := follow(r)
+	defer func() { l.close() }()
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		err := f(r)
-		ok, failed := r.consistent(before, err)
+		ok, failed := r.consistent(l, before, errors.Is(err, unix.EINTR))
 		if failed != nil {
 			return failed
 		}
 		if ok {
 			return err
 		}
-		before = r
 		sleep := pause/2 + rand.N(pause)
 		if time.Now().Add(sleep).After(until) {
 			return fmt.Errorf("%w: waited %v", ErrChanging, wait)
 		}
 		time.Sleep(sleep)
-		r = New(r.o)
+		if l.lost {
+			l.close()
+			before = r
+			l, r = follow(New(r.o))
+		}
 	}
 }
 
-// consistent judges a reading by the one before, which may be nil. A list that was
-// interrupted by a change is not whole.
-func (r *Reader) consistent(before *Reader, err error) (ok bool, failed error) {
+// A follower hears of transactions. Lost is set if it missed some, or cannot hear.
+type follower struct {
+	events *nftconn.Listener
+	lost   bool
+}
+
+// follow begins to listen, and to read anew if there was a transaction before that.
+func follow(r *Reader) (*follower, *Reader) {
+	events, err := nftconn.Listen()
+	if now, failed := r.nft.Generation(); failed == nil && now != r.generation {
+		r = New(r.o)
+	}
+	return &follower{events, err != nil}, r
+}
+
+func (l *follower) close() {
+	if l.events != nil {
+		l.events.Close()
+	}
+}
+
+// consistent judges a reading, if need be by the one before, which may be nil. A list that
+// was interrupted by a change is not whole.
+func (r *Reader) consistent(l *follower, before *Reader, interrupted bool) (ok bool, failed error) {
 	if r.failed != nil {
 		return false, r.failed
 	}
-	if errors.Is(err, unix.EINTR) {
-		return false, nil
-	}
 	now, failed := r.nft.Generation()
-	return now == r.generation || before != nil && r.nft.Same(before.nft), failed
+	if now == r.generation || failed != nil {
+		return !interrupted, failed
+	}
+	if !l.lost {
+		events, err := l.events.Until(now)
+		if err == nil {
+			r.generation = now
+			return !r.forget(events) && !interrupted, nil
+		}
+		l.lost = true
+	}
+	return !interrupted && before != nil && r.nft.Same(before.nft), nil
+}
+
+// forget drops what events have made untrue, and reports whether that was anything.
+func (r *Reader) forget(events []nft.Event) (some bool) {
+	for _, e := range events {
+		if r.nft.Forget(e) {
+			some = true
+		}
+	}
+	return some
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftconn
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Forget drops the answers that an event has made untrue, and reports whether there are
+// any: whoever has used them must ask again.
+func (r *Reader) Forget(e nft.Event) bool {
+	at := e.Table.String() + " " + e.Name
+	switch e.Type {
+	case unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE:
+		if r.elsewhere(e.Attrs) || !r.concerning(e.Table)(e.Attrs) {
+			return false
+		}
+		return r.drop("rules "+at, "all rules "+e.Table.String())
+	case unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_DELCHAIN:
+		described := r.drop("description " + at)
+		return r.forgetChain(e) || described
+	case unix.NFT_MSG_NEWSET, unix.NFT_MSG_DELSET: // with all elements
+		set := r.drop("set "+at, "sets "+e.Table.String())
+		return r.dropAll("element "+at+" ", "elements "+at+" ") || set
+	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM:
+		return r.dropAll("element "+at+" ", "elements "+at+" ")
+	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE:
+		return r.dropAll("table " + e.Table.String() + ",")
+	}
+	return false
+}
+
+// forgetChain drops the list of chains if the one of the event is in it, or would be.
+func (r *Reader) forgetChain(e nft.Event) bool {
+	if r.names == nil {
+		return false
+	}
+	_, hooked := e.Attrs.Get(unix.NFTA_CHAIN_HOOK)
+	if !hooked && r.Wanted != nil && !r.Wanted(e.Name) && !slices.Contains(r.names[e.Table], e.Name) {
+		return false
+	}
+	r.names = nil
+	return true
+}
+
+func (r *Reader) drop(questions ...string) (asked bool) {
+	for _, q := range questions {
+		if _, had := r.answers[q]; had {
+			delete(r.answers, q)
+			asked = true
+		}
+	}
+	return asked
+}
+
+// dropAll is drop for all questions that begin so.
+func (r *Reader) dropAll(prefixes ...string) (asked bool) {
+	for q := range r.answers {
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(q, p) }) {
+			delete(r.answers, q)
+			asked = true
+		}
+	}
+	return asked
+}

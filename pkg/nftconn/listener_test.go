@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftconn
+
+import (
+	"testing"
+
+	"github.com/portguard/portguard/pkg/internal/need"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Every change of a table is told, and makes untrue what it is about and nothing else.
+func TestListenThenForget(t *testing.T) {
+	need.Netns(t)
+	table := nft.Table{Family: nft.IPv4, Name: "mine"}
+	change := func(f func(b *nft.Batch)) {
+		t.Helper()
+		b := &nft.Batch{}
+		if f(b); Apply(b) != nil {
+			t.Fatal("the kernel refuses the change")
+		}
+	}
+	accept := nft.Rule{Exprs: []nft.Expr{nft.Verdict{Code: nft.Accept}.Expr()}}
+	chain := func(name string) nft.Chain { return nft.Chain{Table: table, Name: name} }
+	set := nft.Set{Table: table, Name: "s", KeyLen: 4}
+	change(func(b *nft.Batch) {
+		b.CreateTable(table)
+		b.AddChain(chain("a"))
+		b.AddChain(chain("b"))
+		b.AddSet(set, 12, 0, 0, nil)
+	})
+	l, err := Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, tt := range []struct {
+		name   string
+		change func(b *nft.Batch)
+		rules  string // the chain whose rules are not true any more
+		matter bool
+	}{
+		{"a rule in a chain that was read", func(b *nft.Batch) { b.AddRule(table, "a", accept) }, "a", true},
+		{"its removal", func(b *nft.Batch) { b.FlushChain(table, "a") }, "a", true},
+		{"a rule elsewhere", func(b *nft.Batch) { b.AddRule(table, "b", accept) }, "", false},
+		{"an element of a set that was asked", func(b *nft.Batch) {
+			b.CreateElement(table, "s", nft.Element{Key: []byte{6, 0, 0, 0}})
+		}, "", true},
+		{"a base chain", func(b *nft.Batch) {
+			b.AddChain(nft.Chain{Table: table, Name: "pre", Type: "nat", Hook: nft.Prerouting, Priority: -100})
+		}, "", true},
+		{"the table", func(b *nft.Batch) { b.DeleteTable(table) }, "", true},
+	} {
+		r := NewReader()
+		r.Wanted = func(string) bool { return false }
+		_, err1 := r.Rules(table, "a")
+		_, _, err2 := r.Chains()
+		if err1 != nil || err2 != nil {
+			t.Fatal(tt.name, err1, err2)
+		}
+		if _, _, err := r.Lookup(set, []byte{6, 0, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+		change(tt.change)
+		now, err := r.Generation()
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := l.Until(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matter := false
+		for _, e := range events {
+			matter = r.Forget(e) || matter
+		}
+		if _, kept := r.answers["rules "+table.String()+" a"]; matter != tt.matter || kept != (tt.rules != "a") {
+			t.Errorf("%s: it matters %v (want %v), the rules are kept %v: %+v", tt.name, matter, tt.matter, kept, events)
+		}
+	}
+}
+
+// Whoever hears of nothing waits for a moment only.
+func TestListenInVain(t *testing.T) {
+	need.Netns(t)
+	l, err := Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Until(77); err == nil {
+		t.Error("a transaction that was not made is told of")
+	}
+	if _, err := eventsIn(append([]byte{24, 0, 0, 0}, make([]byte, 16)...)); err == nil {
+		t.Error("a message that is cut off is read")
+	}
+}
