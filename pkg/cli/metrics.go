@@ -56,6 +56,9 @@ func exposition(s *session) int {
 // replace writes a file that nobody sees half written. The name of the temporary
 // one does not end in .prom, so the collector does not read it.
 func replace(path, text string) error {
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("--textfile: %s is no regular file; name one, or none to have the metrics on standard output", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("--textfile: %w", err)

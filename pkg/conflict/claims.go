@@ -28,8 +28,9 @@ func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {
 // findClaims looks for portguard's own mappings. Those of other plugins are found by
 // their rules.
 func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping) {
+	own := a.Owner.Key()
 	for _, c := range s.Claims {
-		if c.Foreign || c.Key == a.Owner.Key() || !c.Mapping.Overlaps(m) {
+		if c.Foreign || c.Key == own || !c.Mapping.Overlaps(m) {
 			continue
 		}
 		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Dst: c.Dst, Part: c.Part, Dead: c.Dead}
