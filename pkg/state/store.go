@@ -182,8 +182,8 @@ func decode(b []byte) (Record, error) {
 		return r.Record, nil
 	case 1:
 		r.Version, r.Wanted = version, "auto"
-		if r.Backend == "iptables" {
-			r.Backend += "-" + r.Flavour
+		if r.Backend == "iptables" { // which somebody may have asked for
+			r.Wanted, r.Backend = r.Backend, r.Backend+"-"+r.Flavour
 		}
 		return r.Record, nil
 	}

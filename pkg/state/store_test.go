@@ -98,10 +98,10 @@ func TestSaveThenLoad(t *testing.T) {
 }
 
 func TestLoadReadsVersion1(t *testing.T) {
-	for old, want := range map[string]string{
-		`"backend":"nftables","flavour":""`:       "nftables",
-		`"backend":"iptables","flavour":"nft"`:    "iptables-nft",
-		`"backend":"iptables","flavour":"legacy"`: "iptables-legacy",
+	for old, want := range map[string][2]string{
+		`"backend":"nftables","flavour":""`:       {"nftables", "auto"},
+		`"backend":"iptables","flavour":"nft"`:    {"iptables-nft", "iptables"},
+		`"backend":"iptables","flavour":"legacy"`: {"iptables-legacy", "iptables"},
 	} {
 		s := created(t)
 		file := `{"version":1,"attachment":{"link":"veth1","mappings":[]},"netns":{"path":"/run/netns/x"},"bootID":"b",` + old + `,"moved":true,"localnetWas":true}`
@@ -109,7 +109,7 @@ func TestLoadReadsVersion1(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := s.Load("k")
-		if err != nil || r.Backend != want || r.Wanted != "auto" || r.BootID != "b" || r.Version != version {
+		if err != nil || [2]string{r.Backend, r.Wanted} != want || r.BootID != "b" || r.Version != version {
 			t.Errorf("%s: %+v, %v", old, r, err)
 		}
 	}
