@@ -96,6 +96,13 @@ func Decode(name nft.Table, about, entries []byte) (*Table, error) {
 	return t, nil
 }
 
+// For is t for a decision that other destinations matter to.
+func (t *Table) For(concerns func(netip.Addr) bool) *Table {
+	c := *t
+	c.Concerns, c.rules = concerns, map[string][]nft.Rule{}
+	return &c
+}
+
 // Base is a base chain of iptables with the priority of its hook (enum nf_ip_hook_priorities;
 // those of IPv6 are the same).
 func Base(t nft.Table, hook uint32) nft.Chain {

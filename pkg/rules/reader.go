@@ -77,11 +77,22 @@ func New(o Options) *Reader {
 // Mappings are those that the reading is about.
 func (r *Reader) Mappings() []hostport.Mapping { return r.o.Mappings }
 
-// TakeChains reuses the chain list of another reading of the same call, one without
-// mappings, unless there was a transaction in between.
+// TakeChains reuses what another reading of the same call, without mappings, has already:
+// the list of chains, unless there was a transaction in between, and the tables of
+// iptables-legacy, of which the kernel gives all rules or none.
 func (r *Reader) TakeChains(o *Reader) {
 	if r.failed == nil && o.failed == nil && o.generation == r.generation {
 		r.nft.TakeChains(o.nft)
+	}
+	if r.tables != nil || o.tables == nil {
+		return
+	}
+	r.tables = map[nft.Table]*legacy.Table{}
+	for at, t := range o.tables {
+		if t != nil {
+			t = t.For(r.nft.Concerns)
+		}
+		r.tables[at] = t
 	}
 }
 

@@ -51,6 +51,7 @@ func Steady(wait time.Duration, r *Reader, f func(*Reader) error) error {
 			return fmt.Errorf("%w: waited %v", ErrChanging, wait)
 		}
 		time.Sleep(sleep)
+		r.tables = nil // nobody tells what becomes of iptables-legacy
 		if l.lost {
 			l.close()
 			before = r
