@@ -78,15 +78,13 @@ func held(b *bench) {
 }
 
 // heldGoals compares each backend of portguard with portmap's default where many
-// hostPorts are held, and the nftables backend with itself where one is.
+// hostPorts are held.
 func (b *bench) heldGoals(all [][]*contest) {
 	crowd, many := crowds(b), column(all, manyPorts)
 	theirs := byName(many, mapIpt)
 	for _, name := range []string{guardNft, guardIpt} {
 		b.goal(name+": ADD / portmap's, "+crowd[manyPorts].title, 1, byName(many, name).over(theirs, add))
 	}
-	b.goal(guardNft+": ADD, "+crowd[manyPorts].title+" / "+crowd[onePort].title, 1.1,
-		byName(many, guardNft).over(byName(column(all, onePort), guardNft), add))
 }
 
 // crowded makes the nodes: for each plugin one with each crowd. They exist at the
