@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/legacy"
 	"github.com/portguard/portguard/pkg/nft"
@@ -31,7 +32,7 @@ func dump(t testing.TB, f hostport.Family) (info, entries []byte, text string) {
 		t.Fatal(err)
 	}
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("the tables are of a machine with little endian")
+		need.Skip(t, "the tables are of a machine with little endian")
 	}
 	return b[:legacy.InfoSize], b[legacy.InfoSize:], string(save)
 }
