@@ -57,7 +57,7 @@ func readTable(t *testing.T, n *lab.Node, spec nfttable.Spec) *nfttable.Table {
 func writeTable(t *testing.T, n *lab.Node, table *nfttable.Table) {
 	t.Helper()
 	var err error
-	n.Do(func() { err = nftconn.Apply(nfttable.Diff(table.Spec.Absent(), table).Commit) })
+	n.Do(func() { err = nftconn.Open().Apply(nfttable.Diff(table.Spec.Absent(), table).Commit) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func table(t *testing.T, n *lab.Netns, name string) (at nft.Table, move func(i i
 		b := &nft.Batch{}
 		b.FlushChain(at, from)
 		b.AddRule(at, to, nft.Rule{Exprs: []nft.Expr{nft.Verdict{Code: nft.Accept}.Expr()}})
-		return nftconn.Apply(b)
+		return nftconn.Open().Apply(b)
 	}
 }
 

@@ -13,9 +13,6 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Apply sends a batch over a connection of its own.
-func Apply(b *nft.Batch) error { return Open().Apply(b) }
-
 // Apply sends a batch. What the kernel puts off (EAGAIN, EBUSY, EINTR) is tried again for
 // a moment.
 func (c *Conn) Apply(b *nft.Batch) (err error) {

@@ -29,6 +29,8 @@ const maxTries = 5
 type Conn struct {
 	fd  int
 	buf []byte // a fresh one for each request would cost its page faults
+	// listener is made when somebody wants to hear of changes.
+	listener *Listener
 }
 
 // Open returns a connection, which is made when something is asked, in the network

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +29,29 @@ type Listener struct {
 	heard uint32
 }
 
-// Listen opens one. It must be closed.
-func Listen() (*Listener, error) {
+// Listener returns the one of the connection, and opens it if there is none. It stays open:
+// closing a socket may wait for the kernel to let go of what others removed.
+func (c *Conn) Listener() (*Listener, error) {
+	if c.listener != nil {
+		return c.listener, nil
+	}
+	l, err := listen()
+	if err == nil {
+		c.listener = l
+		runtime.SetFinalizer(l, (*Listener).close)
+	}
+	return l, err
+}
+
+// Deaf closes the Listener, which has missed something.
+func (c *Conn) Deaf() {
+	if c.listener != nil {
+		c.listener.close()
+	}
+	c.listener = nil
+}
+
+func listen() (*Listener, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, err
@@ -45,8 +67,12 @@ func Listen() (*Listener, error) {
 	return &Listener{fd: fd, buf: make([]byte, 1<<15)}, nil
 }
 
-// Close stops listening.
-func (l *Listener) Close() { _ = unix.Close(l.fd) }
+func (l *Listener) close() {
+	if l.fd >= 0 {
+		_ = unix.Close(l.fd)
+	}
+	l.fd = -1
+}
 
 // Until returns the events up to the transaction that has made the rule set of that
 // generation. The kernel shows a transaction before it tells of it, so there may be a

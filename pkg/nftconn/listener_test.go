@@ -16,7 +16,7 @@ func TestListenThenForget(t *testing.T) {
 	change := func(f func(b *nft.Batch)) {
 		t.Helper()
 		b := &nft.Batch{}
-		if f(b); Apply(b) != nil {
+		if f(b); Open().Apply(b) != nil {
 			t.Fatal("the kernel refuses the change")
 		}
 	}
@@ -29,11 +29,10 @@ func TestListenThenForget(t *testing.T) {
 		b.AddChain(chain("b"))
 		b.AddSet(set, 12, 0, 0, nil)
 	})
-	l, err := Listen()
+	l, err := Open().Listener()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	for _, tt := range []struct {
 		name   string
 		change func(b *nft.Batch)
@@ -83,11 +82,10 @@ func TestListenThenForget(t *testing.T) {
 // Whoever hears of nothing waits for a moment only.
 func TestListenInVain(t *testing.T) {
 	need.Netns(t)
-	l, err := Listen()
+	l, err := Open().Listener()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	if _, err := l.Until(77); err == nil {
 		t.Error("a transaction that was not made is told of")
 	}

@@ -40,8 +40,7 @@ func AllRules(t nft.Table) (wait func() (map[string][]nft.Rule, error)) {
 		if msgs, err = own.once(nft.Request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, nft.Attrs{}.WithText(unix.NFTA_RULE_TABLE, t.Name)), all); err == nil {
 			rules, err = byChain(decoded(msgs, nft.DecodeRule))
 		}
-		own.close()
-	}()
+	}() // own stays open: closing one may wait for the kernel to let go of what others removed
 	return func() (map[string][]nft.Rule, error) {
 		if <-done; err != nil { // interrupted, or with an error that is told in full
 			return NewReader().AllRules(t)

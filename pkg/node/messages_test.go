@@ -81,7 +81,7 @@ func TestMessages(t *testing.T) {
 		note(err)
 		b := &nft.Batch{}
 		b.CreateElement(inet, "ports4", nft.Element{Text: "tcp . 80"})
-		note(nftconn.Apply(b))
+		note(nftconn.Open().Apply(b))
 		tools := &iptables.Tools{}
 		_, err = tools.Save(iptables.NFT, hostport.IPv4, "nat")
 		note(err)

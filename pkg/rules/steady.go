@@ -36,7 +36,6 @@ func Steady(wait time.Duration, r *Reader, f func(*Reader) error) error {
 	var before *Reader
 	until := time.Now().Add(wait)
 	l, r := follow(r)
-	defer func() { l.close() }()
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		err := f(r)
 		ok, failed := r.consistent(l, before, errors.Is(err, unix.EINTR))
@@ -53,7 +52,7 @@ func Steady(wait time.Duration, r *Reader, f func(*Reader) error) error {
 		time.Sleep(sleep)
 		r.tables = nil // nobody tells what becomes of iptables-legacy
 		if l.lost {
-			l.close()
+			r.o.Conn.Deaf()
 			before = r
 			l, r = follow(New(r.o))
 		}
@@ -68,17 +67,11 @@ type follower struct {
 
 // follow begins to listen, and to read anew if there was a transaction before that.
 func follow(r *Reader) (*follower, *Reader) {
-	events, err := nftconn.Listen()
+	events, err := r.o.Conn.Listener()
 	if now, failed := r.nft.Generation(); failed == nil && now != r.generation {
 		r = New(r.o)
 	}
 	return &follower{events, err != nil}, r
-}
-
-func (l *follower) close() {
-	if l.events != nil {
-		l.events.Close()
-	}
 }
 
 // consistent judges a reading, if need be by the one before, which may be nil. A list that

@@ -42,7 +42,7 @@ func kernel(tools *iptables.Tools) Options {
 			sets, err := nftconn.NewReader().Sets(t)
 			return len(sets) > 0, err
 		},
-		Batch: nftconn.Apply,
+		Batch: nftconn.Open().Apply,
 	}
 }
 
@@ -154,7 +154,7 @@ func addSet(t *testing.T, family uint8) {
 	table := nft.Table{Family: family, Name: "nat"}
 	b := &nft.Batch{}
 	b.AddSet(nft.Set{Table: table, Name: "x", KeyLen: 2, Flags: 0}, 13, 0, 0, []int{2})
-	if err := nftconn.Apply(b); err != nil {
+	if err := nftconn.Open().Apply(b); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -45,7 +45,7 @@ func onKernel(t *testing.T, tools *iptables.Tools) *Backend {
 		t.Fatal(err)
 	}
 	families := hostport.Families()
-	return New(Options{CacheDir: dir, Families: families[:], Open: func() Reader { return reader{nftconn.NewReader()} }, Batch: nftconn.Apply,
+	return New(Options{CacheDir: dir, Families: families[:], Open: func() Reader { return reader{nftconn.NewReader()} }, Batch: nftconn.Open().Apply,
 		Iptables: func(fl iptables.Flavour, f hostport.Family) (Iptables, error) { return tools.Open(fl, f) }})
 }
 
