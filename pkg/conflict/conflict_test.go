@@ -35,8 +35,15 @@ func socketCases() []findCase {
 	excluding.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.2/32")}
 	v6only := listens(tcp, "::", 80)
 	v6only.V6Only = true
-	runtime := listens(tcp, "0.0.0.0", 80)
-	runtime.Holder.Runtime = true
+	held := func(container, target string) hostport.Listener {
+		l := listens(tcp, "0.0.0.0", 80)
+		if l.Holder.Container = container; target != "" {
+			l.Holder.Target = netip.MustParseAddrPort(target)
+		}
+		return l
+	}
+	mine := attach(mapTo(v4, ""))
+	mine.Pods = []netip.Prefix{netip.MustParsePrefix("10.88.0.9/16")}
 	ofPod := listens(tcp, "0.0.0.0", 80)
 	ofPod.Holder.Pod = "pod default/web"
 	nobody := listens(tcp, "0.0.0.0", 80)
@@ -64,7 +71,13 @@ func socketCases() []findCase {
 		{"a listener on another address does not", only, node().with(listens(tcp, other, 80)), "", ""},
 		{"another protocol is free", any4, node().with(listens(udp, "0.0.0.0", 80)), "", ""},
 		{"another port is free", any4, node().with(listens(tcp, "0.0.0.0", 81)), "", ""},
-		{"the runtime's own listener is ignored", any4, node().with(runtime), "", ""},
+		{"what a runtime holds for this container is ignored", any4, node().with(held("me", "")), "", ""},
+		{"so is what it holds for this pod's port", mine, node().with(held("", "10.88.0.9:8080")), "", ""},
+		{"for another port of it it is not", mine, node().with(held("", "10.88.0.9:80")), "refuse 100", ""},
+		{"for another container it is not", mine, node().with(held("other", "10.88.0.10:8080")), "refuse 100", "nginx (pid 7) listens"},
+		{"what it holds for the owner of the port says nothing new", any4, node().with(held("other", "")).claimed("other", false, mapTo(v4, "")), "refuse 101", "container other"},
+		{"for a dead owner it does", any4, node().with(held("other", "")).claimed("other", true, mapTo(v4, "")), "refuse 100; take over 1", "nginx (pid 7) listens"},
+		{"for the owner of another port it does", any4, node().with(held("other", "")).claimed("other", false, mapPort(v4, "", tcp, 81)), "refuse 100", "nginx (pid 7) listens"},
 		{"a listener on an excluded address keeps it", excluding, node().with(listens(tcp, other, 80)), "", ""},
 		{"two listeners are two conflicts", any4, node().with(listens(tcp, nodeIP, 80), listens(tcp, other, 80)), "refuse 100; refuse 100", ""},
 

@@ -14,7 +14,7 @@ import (
 
 func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping) {
 	for _, l := range s.Listeners {
-		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.Runtime {
+		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.HoldsFor(a.Owner.ContainerID, a.Target(m)) {
 			continue
 		}
 		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: netip.AddrPortFrom(l.Addr, l.Port).String(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
@@ -28,6 +28,11 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 				continue
 			}
 		}
+		if owner, ok := heldFor(s, l, m); ok {
+			f.Spared, f.Message = true, fmt.Sprintf("hostPort %s: %s, and holds the port for %s", m, l, owner)
+			r.add(f)
+			continue
+		}
 		if l.Proto == hostport.UDP && s.EphemeralFrom <= l.Port && l.Port <= s.EphemeralTo {
 			f.Kind = finding.Ephemeral
 			f.Message = fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
@@ -38,6 +43,17 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, l, f.Kind.Remedy())
 		r.add(f)
 	}
+}
+
+// heldFor is the live owner of a mapping in m's way for which a runtime keeps l open. The
+// mapping is what stands in the way, and says so.
+func heldFor(s Snapshot, l hostport.Listener, m hostport.Mapping) (hostport.Owner, bool) {
+	for _, c := range s.Claims {
+		if !c.Dead && c.Mapping.Overlaps(m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
+			return c.Owner, true
+		}
+	}
+	return hostport.Owner{}, false
 }
 
 // listensAt are the local addresses at which l receives.

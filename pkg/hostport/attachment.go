@@ -92,6 +92,15 @@ func (a Attachment) Pod(f Family) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
+// Target is where m leads, the zero AddrPort if the pod has no address of its family.
+func (a Attachment) Target(m Mapping) netip.AddrPort {
+	pod, ok := a.Pod(m.Family)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(pod.Addr(), m.ContainerPort)
+}
+
 // Of returns the mappings of family f.
 func (a Attachment) Of(f Family) []Mapping {
 	return slices.DeleteFunc(slices.Clone(a.Mappings), func(m Mapping) bool { return m.Family != f })

@@ -49,9 +49,16 @@ type Process struct {
 	Pod string
 	// Unsought is set if the search was given up: there may be a process.
 	Unsought bool
-	// Runtime is set if the process is the container runtime that called us
-	// and holds the port for this very container (nerdctl, podman).
-	Runtime bool
+	// Container is the ID of the container that a runtime keeps the port open for with
+	// this process, Target the address that it forwards to. Both are "" or zero for others.
+	Container string
+	Target    netip.AddrPort
+}
+
+// HoldsFor reports whether a runtime keeps the port open for a container: of that ID, or
+// with that address and port. The mapping of the container is not in its way.
+func (p Process) HoldsFor(containerID string, target netip.AddrPort) bool {
+	return p.Container != "" && p.Container == containerID || p.Target.IsValid() && p.Target == target
 }
 
 // Covers reports whether l receives IPv4 or IPv6 packets.

@@ -108,10 +108,10 @@ func ParseComment(s string) (Owner, bool) {
 	return o, true
 }
 
-// Pod is "namespace/name", "" if it is not known.
+// Pod is "namespace/name", "" if it is not known. podman knows no namespaces.
 func (o Owner) Pod() string {
-	if o.PodName == "" {
-		return ""
+	if o.PodName == "" || o.PodNamespace == "" {
+		return o.PodName
 	}
 	return o.PodNamespace + "/" + o.PodName
 }

@@ -66,7 +66,9 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 		for _, c := range claims {
 			e := inventory.New(c.Backend, c)
 			e.Backend, _, _ = strings.Cut(c.Where, " table ") // who made it, and with what
-			r, err := beside.Find(hostport.Attachment{Mappings: []hostport.Mapping{c.Mapping}, Localhost: true})
+			a, _ := v.Recover(c.Key)
+			a.Mappings, a.Localhost = []hostport.Mapping{c.Mapping}, true
+			r, err := beside.Find(a)
 			if err != nil {
 				return err
 			}
@@ -152,15 +154,11 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 // targetIn is where a record says that m leads, the zero AddrPort if the pod has no address
 // of its family.
 func targetIn(a hostport.Attachment, m hostport.Mapping) netip.AddrPort {
-	pod, ok := a.Pod(m.Family)
-	if !ok {
-		return netip.AddrPort{}
-	}
 	for _, o := range a.Mappings {
 		if o.SameKey(m) {
 			m = o
 			break
 		}
 	}
-	return netip.AddrPortFrom(pod.Addr(), m.ContainerPort)
+	return a.Target(m)
 }

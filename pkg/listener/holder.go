@@ -47,6 +47,9 @@ func (r *Reader) name(ls []hostport.Listener) {
 		for _, link := range r.sockets(pid) {
 			for _, i := range missing[link] {
 				ls[i].Holder = r.process(pid)
+				if uid := ls[i].UID; uid == 0 || uid == uint32(os.Geteuid()) {
+					r.identify(&ls[i].Holder)
+				}
 			}
 			delete(missing, link)
 		}
@@ -98,7 +101,7 @@ func (r *Reader) sockets(pid int) []string {
 }
 
 func (r *Reader) process(pid int) hostport.Process {
-	return hostport.Process{PID: pid, Comm: r.comm(pid), Pod: r.pod(pid), Runtime: r.runtime(pid)}
+	return hostport.Process{PID: pid, Comm: r.comm(pid), Pod: r.pod(pid)}
 }
 
 func (r *Reader) comm(pid int) string {
@@ -107,32 +110,6 @@ func (r *Reader) comm(pid int) string {
 		return "?"
 	}
 	return strings.TrimSpace(string(b))
-}
-
-// parent reads the parent's PID from /proc/PID/stat; the process name in
-// parentheses may hold anything.
-func (r *Reader) parent(pid int) int {
-	b, _ := os.ReadFile(r.pid(pid, "stat"))
-	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 2 {
-		return 0
-	}
-	ppid, _ := strconv.Atoi(f[1])
-	return ppid
-}
-
-// runtime reports whether the process holds the port for the very container we
-// are called for: nerdctl's hook opens the ports in a child of its own just
-// before it runs the CNI plugins, podman in itself. The name is compared too: a
-// daemon that serves many containers (containerd, CRI-O) holds ports of its own.
-func (r *Reader) runtime(pid int) bool {
-	caller := os.Getppid()
-	switch r.comm(caller) {
-	case "nerdctl", "podman", "conmon":
-		return pid == caller || r.parent(pid) == caller
-	}
-	return false
 }
 
 // pod names the pod of a process from its cgroup, which holds the pod's UID,

@@ -24,6 +24,9 @@ type Reader struct {
 	Proc string
 	// PodLogs holds a directory "namespace_name_uid" for each pod.
 	PodLogs string
+	// Nerdctl holds a file NAMESPACE/CONTAINER/port-reserver.pid for each container of
+	// nerdctl's that has published ports.
+	Nerdctl string
 	// Patience bounds the search for the holders of sockets.
 	Patience time.Duration
 	// dump is sock_diag.
@@ -32,7 +35,7 @@ type Reader struct {
 
 // New returns a Reader of this machine.
 func New() *Reader {
-	return &Reader{Proc: "/proc", PodLogs: "/var/log/pods", Patience: Patience, dump: dump}
+	return &Reader{Proc: "/proc", PodLogs: "/var/log/pods", Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump}
 }
 
 // fewPorts is up to how many ports one request a port is cheaper than one for

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -213,7 +214,7 @@ func TestHolders(t *testing.T) {
 }
 
 // The runtime is known by its name and by being our parent, or that one's child.
-func TestRuntimeHoldsThePort(t *testing.T) {
+func TestOfCaller(t *testing.T) {
 	for _, tt := range []struct {
 		name, caller string
 		parent       int
@@ -230,11 +231,59 @@ func TestRuntimeHoldsThePort(t *testing.T) {
 			const child = 4_000_001
 			write(t, filepath.Join(dir, fmt.Sprint(child), "stat"), fmt.Sprintf("%d (x) y) S %d 1 1\n", child, tt.parent))
 			r := &Reader{Proc: dir}
-			if got := r.runtime(child); got != tt.want {
+			if got := r.ofCaller(child); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
-			if got, want := r.runtime(os.Getppid()), tt.caller != "containerd"; got != want {
+			if got, want := r.ofCaller(os.Getppid()), tt.caller != "containerd"; got != want {
 				t.Errorf("the caller itself: got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// A process of a runtime says for which container it holds ports. It says so itself, so
+// nobody but root, and who we are, is believed.
+func TestIdentity(t *testing.T) {
+	for _, tt := range []struct {
+		name, comm string
+		args       []string
+		uid        uint32
+		container  string
+		target     string
+	}{
+		{"podman's conmon", "conmon", []string{"/usr/bin/conmon", "--api-version", "1", "-c", "abc", "-u", "abc", "-r", "/usr/bin/crun"}, 0, "abc", ""},
+		{"the long option", "conmon", []string{"conmon", "--cid", "abc"}, 0, "abc", ""},
+		{"in one word", "conmon", []string{"conmon", "--cid=abc"}, 0, "abc", ""},
+		{"a value that looks like the option", "conmon", []string{"conmon", "-n", "c", "-c", "abc"}, 0, "abc", ""},
+		{"conmon without the option", "conmon", []string{"conmon", "-u", "abc"}, 0, "", ""},
+		{"an option at the end", "conmon", []string{"conmon", "-c"}, 0, "", ""},
+		{"somebody's conmon", "conmon", []string{"conmon", "-c", "abc"}, 65534, "", ""},
+		{"another program", "nginx", []string{"nginx", "-c", "abc"}, 0, "", ""},
+		{"docker's proxy", "docker-proxy", strings.Fields("docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 10.88.0.9 -container-port 8080"), 0, "", "10.88.0.9:8080"},
+		{"docker's proxy for IPv6", "docker-proxy", strings.Fields("docker-proxy -proto=tcp -container-ip=fd00::9 -container-port=8080"), 0, "", "[fd00::9]:8080"},
+		{"docker's proxy without a port", "docker-proxy", strings.Fields("docker-proxy -container-ip 10.88.0.9"), 0, "", ""},
+		{"nerdctl's reserver", "sleep", []string{"sleep", "infinity"}, 0, "default-abc", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, nerdctl := proc(t, nil), t.TempDir()
+			process(t, dir, 30, tt.comm, "", 100)
+			write(t, filepath.Join(dir, "30", "cmdline"), strings.Join(append(tt.args, ""), "\x00"))
+			reserver := 31
+			if tt.comm == "sleep" {
+				reserver = 30
+			}
+			write(t, filepath.Join(nerdctl, "default", "abc", "port-reserver.pid"), fmt.Sprint(reserver))
+			write(t, filepath.Join(nerdctl, "default", "other", "port-reserver.pid"), "3")
+			l := sock(hostport.TCP, "0.0.0.0", 80, tt.uid, 100)
+			r := &Reader{Proc: dir, Nerdctl: nerdctl, Patience: time.Minute}
+			ls := []hostport.Listener{l}
+			r.name(ls)
+			want := hostport.Process{PID: 30, Comm: tt.comm, Container: tt.container}
+			if tt.target != "" {
+				want.Target = netip.MustParseAddrPort(tt.target)
+			}
+			if ls[0].Holder != want {
+				t.Errorf("got %+v, want %+v", ls[0].Holder, want)
 			}
 		})
 	}
