@@ -128,7 +128,52 @@ func TestVersions(t *testing.T) {
 		})
 	}
 	out, _, err := n.Call("VERSION", n.NewPod("v"), "")
-	if err != nil || !strings.Contains(out, `"0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"`) {
+	if err != nil || !strings.Contains(out, `["0.1.0","0.2.0","0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"]`) {
 		t.Errorf("VERSION: %v %s", err, out)
+	}
+}
+
+// Lists of CNI before 0.3 work with the real libcni, bridge and host-local: ADD, traffic,
+// ADD again, DEL.
+func TestOldVersions(t *testing.T) {
+	n := newNode(t, "", "nft")
+	for _, v := range []string{"", "0.1.0", "0.2.0"} {
+		t.Run("version "+v, func(t *testing.T) {
+			list := strings.Replace(n.Network("net", "46", nil), `"cniVersion":"1.1.0",`, map[bool]string{true: "", false: fmt.Sprintf(`"cniVersion":%q,`, v)}[v == ""], 1)
+			pod := n.NewPod("web")
+			pod.Serve(80, "web")
+			for range 2 {
+				n.MustAdd(pod, list, lab.TCP(8080, 80))
+				want(t, "who answers", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+				if err := n.Del(pod, list, lab.TCP(8080, 80)); err != nil {
+					t.Errorf("DEL: %v", err)
+				}
+			}
+			if got := n.Mapped(""); got != 0 {
+				t.Errorf("%d translations are left", got)
+			}
+		})
+	}
+}
+
+// A DEL does its work whatever is on stdin, also where CNI's library would refuse that. The
+// state directory is the default one, which is all that is known then.
+func TestDelOfAnything(t *testing.T) {
+	n := newNode(t, "nftables", "nft")
+	pod := n.NewPod("web")
+	link(n, pod)
+	own := []string{"unshare", "-m", "sh", "-c", `mkdir -p /run/cni "$0/cni" && mount --bind "$0/cni" /run/cni && exec "$@"`, n.Dir}
+	conf := strings.Replace(direct(n, pod, mapping, ""), fmt.Sprintf(`"dataDir":"%s/state"`, n.Dir), `"cacheDir":"/nonexistent"`, 1)
+	for _, stdin := range []string{
+		"", "null", "{", "[]", `"net"`, "{}", "{\xff}", `{"cniVersion":"1.0.0"}`, `{"cniVersion":7,"name":"net"}`, `{"cniVersion":"9.9.9","name":"net"}`, `{"cniVersion":"x","name":"../y"}`,
+		`{"name":{},"dataDir":7,"lockTimeout":[],"runtimeConfig":7,"prevResult":"x"}`, `{"name":"net","dataDir":"state","lockTimeout":"-1s"}`, strings.Repeat("[", 20000),
+	} {
+		if out, _, err := n.Call("ADD", pod, conf, own...); err != nil {
+			t.Fatalf("ADD: %v %s", err, out)
+		}
+		if out, errs, err := n.Call("DEL", pod, stdin, own...); err != nil || out != "" {
+			t.Errorf("DEL with %.30q: %v %s %s", stdin, err, out, errs)
+		}
+		unchanged(t, n, "")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -126,7 +127,10 @@ func start(c command, s *session, args []string) int {
 	stop := s.watch()
 	code := c.run(s)
 	stop()
-	if out.err != nil {
+	switch {
+	case errors.Is(out.err, syscall.EPIPE): // as of "| head"
+		return Usage
+	case out.err != nil:
 		return s.fail(out.err)
 	}
 	return code

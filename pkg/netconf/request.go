@@ -3,6 +3,7 @@
 package netconf
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -22,11 +23,9 @@ import (
 type Request struct {
 	*Config
 	Attachment hostport.Attachment
-	// Passed is prevResult as it came, if it is of the version that is asked for: with
-	// what this version of the library does not know. Otherwise PrevResult is to be
-	// converted.
-	Passed     json.RawMessage
-	PrevResult types.Result
+	// Result is what ADD hands on: prevResult as it came, with what this version of the
+	// library does not know, or converted if another version is asked for.
+	Result []byte
 	// Warnings are about mappings that cannot do anything.
 	Warnings []string
 }
@@ -34,16 +33,20 @@ type Request struct {
 // NewRequest completes c with the CNI variables and prevResult. An attachment
 // without mappings means that there is nothing to do.
 func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
-	r := &Request{Config: c, Passed: c.passed(), Attachment: c.Template}
+	r := &Request{Config: c, Attachment: c.Template}
 	r.Attachment.Owner = OwnerOf(c.Name, args)
-	if len(c.Ports) == 0 && r.Passed != nil {
+	passed := c.passed()
+	if r.Result = append(passed, '\n'); len(c.Ports) == 0 && passed != nil {
 		return r, nil // reading the rest would take longer than all that was done so far
 	}
 	prev, result, err := c.result()
+	if err == nil && passed == nil {
+		r.Result, err = c.converted(prev)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if r.PrevResult = prev; len(c.Ports) == 0 {
+	if len(c.Ports) == 0 {
 		return r, nil
 	}
 	r.Attachment.Pods = podAddresses(result, args.IfName)
@@ -83,19 +86,39 @@ func (c *Config) passed() json.RawMessage {
 	return c.prevResult
 }
 
-func (c *Config) result() (types.Result, *current.Result, error) {
+// result reads prevResult. One that says no version is of the configuration's.
+func (c *Config) result() (prev types.Result, result *current.Result, err error) {
 	if len(c.prevResult) == 0 {
 		return nil, nil, fieldErrorf("prevResult", "is missing; name portguard in the conflist after the plugin that creates the interface")
 	}
-	var result *current.Result
-	prev, err := version.NewResult(c.CNIVersion, c.prevResult)
+	conf := types.PluginConf{CNIVersion: c.CNIVersion}
+	if err = json.Unmarshal(c.prevResult, &conf.RawPrevResult); err == nil {
+		err = version.ParsePrevResult(&conf)
+	}
 	if err == nil {
-		result, err = current.NewResultFromResult(prev)
+		result, err = current.NewResultFromResult(conf.PrevResult)
 	}
 	if err != nil {
-		return nil, nil, fieldErrorf("prevResult", "cannot be read as a result of CNI %q: %v; look at cniVersion and at the plugin before portguard", c.CNIVersion, err)
+		return nil, nil, c.unreadable(err)
 	}
-	return prev, result, nil
+	return conf.PrevResult, result, nil
+}
+
+// converted is a result in the version that the configuration asks for.
+func (c *Config) converted(prev types.Result) ([]byte, error) {
+	var out bytes.Buffer
+	result, err := prev.GetAsVersion(c.CNIVersion)
+	if err == nil {
+		err = result.PrintTo(&out)
+	}
+	if err != nil {
+		return nil, c.unreadable(err)
+	}
+	return out.Bytes(), nil
+}
+
+func (c *Config) unreadable(err error) error {
+	return fieldErrorf("prevResult", "cannot be read as a result of CNI %q: %v; look at cniVersion and at the plugin before portguard", c.CNIVersion, err)
 }
 
 // podAddresses picks the first address a family that is on ifName inside the

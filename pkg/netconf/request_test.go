@@ -141,27 +141,32 @@ func TestRequestWithoutPortsAsksForNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Attachment.Mappings) != 0 || r.Passed == nil {
+	if len(r.Attachment.Mappings) != 0 || len(r.Result) < 2 {
 		t.Errorf("got %+v", r)
 	}
 }
 
 // A prevResult of the version that is asked for goes on as it came, with what the
-// library does not know; with another version, or none, it is read.
+// library does not know; another version is converted, and none is that of the
+// configuration, as for portmap. An empty version is 0.1.0.
 func TestPrevResultGoesOn(t *testing.T) {
-	for _, c := range []struct {
-		prev   string
-		passed bool
-		err    string
-	}{
-		{`{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.2/24"}],"later":{"a":1}}`, true, ""},
-		{`{"ips":[{"address":"10.1.0.2/24"}]}`, false, "cannot be read"},
-		{`{"cniVersion":"","ips":[{"address":"10.1.0.2/24"}]}`, false, "cannot be read"},
-		{`{"cniVersion":"0.4.0","ips":[{"address":"10.1.0.2/24"}]}`, false, "cannot be read"},
-		{`{"cniVersion":"1.1.0","ips":[{"address":"10.1.0.2/24"}]}`, false, ""},
+	const ip, ip4 = `"ips":[{"address":"10.1.0.2/24"}]`, `"ip4":{"ip":"10.1.0.2/24"}`
+	for _, c := range []struct{ asked, prev, want, err string }{
+		{"1.0.0", `{"cniVersion":"1.0.0",` + ip + `,"later":{"a":1}}`, `{"cniVersion":"1.0.0",` + ip + `,"later":{"a":1}}`, ""},
+		{"1.0.0", `{` + ip + `}`, `"cniVersion":"1.0.0"`, ""},
+		{"1.0.0", `{"cniVersion":"",` + ip + `}`, "", "cannot be read"},
+		{"1.0.0", `{"cniVersion":"0.4.0",` + ip + `}`, "", "cannot be read"},
+		{"1.0.0", `[]`, "", "cannot be read"},
+		{"1.0.0", `{"cniVersion":"1.1.0",` + ip + `}`, `"cniVersion":"1.0.0"`, ""},
+		{"0.4.0", `{"ips":[{"version":"4","address":"10.1.0.2/24"}]}`, `"cniVersion":"0.4.0"`, ""},
+		{"0.2.0", `{"cniVersion":"0.2.0",` + ip4 + `}`, `{"cniVersion":"0.2.0",` + ip4 + `}`, ""},
+		{"0.2.0", `{` + ip4 + `}`, `"cniVersion":"0.2.0"`, ""},
+		{"0.1.0", `{"cniVersion":"0.2.0",` + ip4 + `}`, `"cniVersion":"0.1.0"`, ""},
+		{"", `{"cniVersion":"0.1.0",` + ip4 + `}`, `"cniVersion":"0.1.0"`, ""},
+		{"", `{` + ip4 + `}`, ip4, ""},
 	} {
 		for _, ports := range []string{"", `,"runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":80}]}`} {
-			conf, err := Parse([]byte(`{"cniVersion":"1.0.0","name":"n","prevResult":` + c.prev + ports + `}`))
+			conf, err := Parse([]byte(`{"cniVersion":"` + c.asked + `","name":"n","prevResult":` + c.prev + ports + `}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,12 +174,14 @@ func TestPrevResultGoesOn(t *testing.T) {
 			switch {
 			case c.err != "":
 				if err == nil || !strings.Contains(err.Error(), c.err) {
-					t.Errorf("%s: got %v", c.prev, err)
+					t.Errorf("%q %s: got %v", c.asked, c.prev, err)
 				}
 			case err != nil:
-				t.Errorf("%s: %v", c.prev, err)
-			case c.passed && string(r.Passed) != c.prev, !c.passed && (r.Passed != nil || r.PrevResult == nil):
-				t.Errorf("%s: passed %q, to convert %v", c.prev, r.Passed, r.PrevResult)
+				t.Errorf("%q %s: %v", c.asked, c.prev, err)
+			case !strings.Contains(strings.Join(strings.Fields(string(r.Result)), ""), c.want):
+				t.Errorf("%q %s: result %s", c.asked, c.prev, r.Result)
+			case ports != "" && (len(r.Attachment.Pods) != 1 || r.Attachment.Pods[0].String() != "10.1.0.2/24"):
+				t.Errorf("%q %s: pods %v", c.asked, c.prev, r.Attachment.Pods)
 			}
 		}
 	}

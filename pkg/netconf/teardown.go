@@ -15,7 +15,7 @@ type Teardown struct {
 	DataDir     string
 	LockTimeout time.Duration
 	// HasPorts reports that runtimeConfig.portMappings holds something, be it
-	// malformed.
+	// malformed, or that nobody can tell.
 	HasPorts bool
 }
 
@@ -28,7 +28,8 @@ func ParseTeardown(stdin []byte) Teardown {
 		LockTimeout   string          `json:"lockTimeout"`
 		RuntimeConfig json.RawMessage `json:"runtimeConfig"`
 	}
-	_ = json.Unmarshal(stdin, &given) // a value of a wrong type is left out, and the others are read
+	// A value of a wrong type is left out, and the others are read.
+	t.HasPorts = json.Unmarshal(stdin, &given) != nil && !json.Valid(stdin)
 	t.Name = given.Name
 	if dir := filepath.Clean(given.DataDir); filepath.IsAbs(dir) && dir != "/" {
 		t.DataDir = dir

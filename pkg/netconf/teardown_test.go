@@ -16,8 +16,8 @@ func TestParseTeardown(t *testing.T) {
 		name, in string
 		want     Teardown
 	}{
-		{"nothing at all has the defaults", ``, Teardown{"", dir, wait, false}},
-		{"broken JSON has the defaults", `{"name":"n",`, Teardown{"", dir, wait, false}},
+		{"nothing at all has the defaults and may have had ports", ``, Teardown{"", dir, wait, true}},
+		{"broken JSON has the defaults and may have had ports", `{"name":"n",`, Teardown{"", dir, wait, true}},
 		{"a list has the defaults", `[1]`, Teardown{"", dir, wait, false}},
 		{"null has the defaults", `null`, Teardown{"", dir, wait, false}},
 		{"an empty object has the defaults", `{}`, Teardown{"", dir, wait, false}},

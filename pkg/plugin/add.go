@@ -38,12 +38,9 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		if err != nil {
 			return err
 		}
-		if err := p.addLocked(req, store, netns, args); err != nil {
-			return err
-		}
+		return p.addLocked(req, store, netns, args)
 	}
-	p.warn(req.Warnings...)
-	return p.pass(req)
+	return p.answer(p.deliver(req), types.ErrIOFailure)
 }
 
 // addLocked adds under the lock and counts what the ADD met. If the kernel turns out to
@@ -68,7 +65,16 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 		report, err = p.add(req, store, netns)
 	}
 	p.count(store, report, err)
-	return cniError(err, CodeApply)
+	return p.answer(err, CodeApply)
+}
+
+// answer is cniError. What cannot be said on stdout is said on stderr.
+func (p *Plugin) answer(err error, code uint) error {
+	said := cniError(err, code)
+	if errors.As(err, new(undelivered)) {
+		p.warn(said.Error())
+	}
+	return said
 }
 
 // insteadOf warns that a backend does not work although it was chosen.
@@ -103,7 +109,9 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if known, ok := s.Recover(a.Owner.Key()); ok { // a guard that is there knows it better
 		rec.Attachment.LocalnetWas = known.LocalnetWas
 	}
-	if err := s.commit(rec, report.TakeOver, s.move(choice.Backend)); err != nil {
+	moved := s.move(choice.Backend)
+	s.warn(req.Warnings...)
+	if err := s.commit(rec, report.TakeOver, moved, func() error { return p.deliver(req) }); err != nil {
 		return report, err
 	}
 	if err := s.dropUDP(*a, false, report.Warnings); err != nil {

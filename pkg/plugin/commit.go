@@ -17,15 +17,15 @@ import (
 )
 
 // commit writes the record, then the rules: a kill in between leaves a record without
-// rules, which DEL removes; never the reverse. The records of the dead go, and those of
-// attachments that moved are written.
-func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Record) error {
+// rules, which DEL removes; never the reverse. What deliver cannot deliver is undone.
+// Then the records of the dead go, and those of attachments that moved are written.
+func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Record, deliver func() error) error {
 	key := rec.Attachment.Owner.Key()
 	old := s.Record(key)
 	if err := s.Store.Save(rec); err != nil {
 		return cniError(err, types.ErrIOFailure)
 	}
-	if err := s.Apply(); err != nil {
+	if err := s.Apply(deliver); err != nil {
 		switch {
 		case errors.Is(err, backend.ErrNotUndone): // the record leads DEL to the rest
 		case old != nil:

@@ -47,7 +47,7 @@ func (s *Session) Remove(keys []hostport.Key, foreign ...hostport.Key) error {
 		gone[key] = s.inPlace(key)
 	}
 	s.Drop(slices.Concat(keys, foreign)...)
-	if err := s.Apply(); err != nil {
+	if err := s.Apply(nil); err != nil {
 		return err
 	}
 	for _, key := range keys {

@@ -54,6 +54,8 @@ func cniError(err error, code uint) error {
 		code = types.ErrTryAgainLater
 	case errors.As(err, &field), errors.As(err, &config):
 		code = types.ErrInvalidNetworkConfig
+	case errors.As(err, new(undelivered)):
+		code = types.ErrIOFailure
 	case errors.Is(err, iptsave.ErrIncompatible):
 		code = CodeUnreadable
 	}
@@ -84,6 +86,8 @@ func next(err error, code uint) string {
 	switch {
 	case errors.Is(err, backend.ErrNotUndone):
 		return "; delete the pod, and what is left goes too"
+	case errors.As(err, new(undelivered)):
+		return "; nothing is changed, the runtime must read stdout to its end"
 	case errors.As(err, &said), errors.As(err, &done), errors.As(err, &field), errors.As(err, &dir), errors.As(err, &config), code == types.ErrDecodingFailure,
 		errors.Is(err, iptables.ErrNoTool), errors.Is(err, iptsave.ErrIncompatible), errors.Is(err, nfttable.ErrVersion),
 		errors.Is(err, walk.ErrTooComplex), errors.Is(err, place.ErrTwoProxies):

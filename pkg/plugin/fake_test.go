@@ -265,3 +265,8 @@ func (b *bench) mustAdd(p pod, port int, more string) {
 }
 
 var errBroken = errors.New("broken")
+
+// A broken writer fails.
+type broken struct{ error }
+
+func (b broken) Write([]byte) (int, error) { return 0, b.error }

@@ -168,6 +168,8 @@ func (s *script) changesFail() {
 			b.fail = nil
 		}
 	}
+	s.Stdout = broken{unix.EPIPE}
+	s.err(s.add(s.pod("undelivered"), 85, ""), CodeApply)
 	s.in("localnet").fail = failed
 	s.in(place.IptablesNFT).fail = nil
 	x, err := s.Begin(s.store, time.Second)
@@ -188,7 +190,7 @@ func (s *script) changesFail() {
 		}
 		return failed
 	}
-	s.err(x.Apply(), CodeApply)
+	s.err(x.Apply(nil), CodeApply)
 	s.in("localnet").undone = nil
 	s.stderr.Reset()
 }

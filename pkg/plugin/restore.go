@@ -57,7 +57,7 @@ func (p *Plugin) Restore(dataDir, cacheDir string, lockTimeout time.Duration) ([
 		}
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
-	if err := s.Apply(); err != nil {
+	if err := s.Apply(nil); err != nil {
 		return nil, err
 	}
 	for _, r := range moved {

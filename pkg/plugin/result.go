@@ -14,18 +14,18 @@ import (
 	"github.com/portguard/portguard/pkg/state"
 )
 
-// pass hands on what the plugins before us returned.
-func (p *Plugin) pass(req *netconf.Request) error {
-	if req.Passed != nil {
-		_, err := p.Stdout.Write(append(req.Passed, '\n'))
-		return err
+// deliver hands on what the plugins before us returned.
+func (p *Plugin) deliver(req *netconf.Request) error {
+	if _, err := p.Stdout.Write(req.Result); err != nil {
+		return undelivered{fmt.Errorf("could not hand the result to the container runtime: %w", err)}
 	}
-	result, err := req.PrevResult.GetAsVersion(req.CNIVersion)
-	if err != nil {
-		return err
-	}
-	return result.PrintTo(p.Stdout)
+	return nil
 }
+
+// An undelivered result is one that the runtime will not have.
+type undelivered struct{ error }
+
+func (u undelivered) Unwrap() error { return u.error }
 
 // podNetns identifies the network namespace of the pod, which must not be the host's:
 // skel would look at that only after the change.

@@ -92,12 +92,17 @@ func (s *Session) Missing(a hostport.Attachment, where string) []string {
 	return out
 }
 
-// Apply brings every backend to what is wanted. When one fails, those before it are
-// brought back.
-func (s *Session) Apply() error {
+// Apply brings every backend to what is wanted, and then does last, if there is any. When
+// something fails, what was done before is brought back.
+func (s *Session) Apply(last func() error) error {
 	for i, b := range s.backends {
 		if err := b.Apply(s.have[i], s.want[i]); err != nil {
 			return errors.Join(err, s.undo(i))
+		}
+	}
+	if last != nil {
+		if err := last(); err != nil {
+			return errors.Join(err, s.undo(len(s.backends)))
 		}
 	}
 	s.have = slices.Clone(s.want)
@@ -108,13 +113,28 @@ func (s *Session) Apply() error {
 func (s *Session) undo(n int) error {
 	var all error
 	for i := n - 1; i >= 0; i-- {
-		err := s.backends[i].Apply(s.want[i], s.have[i])
+		err := s.backends[i].Apply(s.want[i], s.former(i))
 		if err != nil && !errors.Is(err, backend.ErrNotUndone) {
 			err = fmt.Errorf("%w: %s: %w", backend.ErrNotUndone, s.backends[i].Name(), err)
 		}
 		all = errors.Join(all, err)
 	}
 	return all
+}
+
+// former is what a backend held, so that it can be made again: the words of conditions,
+// which the kernel does not tell, are those of the records.
+func (s *Session) former(i int) backend.State {
+	st := s.have[i]
+	for _, rec := range s.records {
+		if rec == nil || place.Syntax(rec.Attachment) == "" || s.backends[i].Name() != rec.Backend {
+			continue
+		}
+		if len(st.Missing(rec.Attachment)) == 0 {
+			st = st.With(rec.Attachment)
+		}
+	}
+	return st
 }
 
 // EachState calls f with each backend and what it holds.

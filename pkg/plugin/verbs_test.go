@@ -5,6 +5,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -106,6 +109,51 @@ func TestAddIsUndone(t *testing.T) {
 			b.wantIn(other, "localnet", place.NFTables)
 			if b.store.Has(web.key()) {
 				t.Error("a failed ADD leaves a record")
+			}
+		})
+	}
+}
+
+// A result that the runtime does not take is undone: of a first ADD, of another one, of a
+// take-over. The words of conditions come back from the record.
+func TestUndeliveredIsUndone(t *testing.T) {
+	const only = `,"conditionsV4":["ip","saddr","192.0.2.9"]`
+	for _, before := range []string{"", "the same", "a dead one"} {
+		t.Run(before, func(t *testing.T) {
+			b := newBench(t)
+			b.node.facts.NFTProgram = func() bool { return true }
+			old, web := b.pod("old"), b.pod("web")
+			if before == "the same" {
+				old = web
+			}
+			if before != "" {
+				b.mustAdd(old, 80, only)
+			}
+			if before == "a dead one" {
+				b.dies(old)
+			}
+			was, _ := b.store.Load(old.key())
+			held := fmt.Sprint(b.in(place.NFTables).now, b.in("localnet").now)
+			b.out.Reset()
+			b.Stdout = broken{unix.ENOSPC}
+			err := b.add(web, 80, `,"masqAll":true`)
+			if code(err) != types.ErrIOFailure || !strings.Contains(err.Error(), "nothing is changed") || !strings.Contains(b.errs.String(), "no space left") {
+				t.Errorf("ADD: %v, said %s", err, &b.errs)
+			}
+			if now := fmt.Sprint(b.in(place.NFTables).now, b.in("localnet").now); now != held {
+				t.Errorf("was %s\nnow %s", held, now)
+			}
+			is, _ := b.store.Load(old.key())
+			if diff := cmp.Diff(was, is, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+				t.Errorf("record (-was +is)\n%s", diff)
+			}
+			if n := len(b.store.Keys()); before == "" && n != 0 || before != "" && n != 1 {
+				t.Errorf("%d records", n)
+			}
+			b.Stdout = &b.out
+			b.mustAdd(web, 80, "")
+			if !strings.Contains(b.out.String(), "192.0.2.9/24") {
+				t.Errorf("result %q", &b.out)
 			}
 		})
 	}

@@ -11,6 +11,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -23,17 +25,37 @@ import (
 )
 
 func main() {
-	n := node.New()
+	n, stdout := node.New(), output()
 	about := ""
 	if os.Getenv("CNI_COMMAND") == "" { // else nobody reads it, and the version takes time
 		if len(os.Args) > 1 {
 			n.Patience = patience
-			os.Exit(cli.Run(n, buildVersion(), os.Args[1:], os.Stdout, os.Stderr))
+			os.Exit(cli.Run(n, buildVersion(), os.Args[1:], stdout, os.Stderr))
 		}
 		about = "CNI plugin portguard " + buildVersion() + "\nBy hand it knows commands: portguard help"
 	}
-	p := plugin.New(n, os.Stdout, os.Stderr)
-	skel.PluginMainFuncs(p.Funcs(), version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"), about)
+	funcs := plugin.New(n, stdout, os.Stderr).Funcs()
+	if os.Getenv("CNI_COMMAND") == "DEL" {
+		funcs.Del = whatever(funcs.Del)
+	}
+	skel.PluginMainFuncs(funcs, version.All, about)
+}
+
+// whatever has a DEL done whatever its configuration says: skel would refuse one without a
+// name, or of another version, so it is shown a plain one.
+func whatever(del func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return del
+	}
+	given, _ := io.ReadAll(os.Stdin) // as much of it as there is
+	os.Stdin = r
+	fmt.Fprintf(w, `{"cniVersion":%q,"name":"any"}`, version.Current())
+	w.Close()
+	return func(args *skel.CmdArgs) error {
+		args.StdinData = given
+		return del(args)
+	}
 }
 
 // patience is how long a person waits for the names of processes.

@@ -77,12 +77,14 @@ func diffJumps(have, want *Layout) (del, add []string) {
 }
 
 // editJumps returns what to delete and what to insert. When undoing, all jumps are
-// written anew, because indices count from a chain with none of ours.
+// written anew in their order, because indices count from a chain with none of ours.
 func editJumps(have, want []jump) (gone, fresh []jump) {
 	in := func(js []jump) func(jump) bool { return func(j jump) bool { return slices.Contains(js, j) } }
 	fresh = slices.DeleteFunc(slices.Clone(want), in(have))
 	if slices.ContainsFunc(fresh, func(j jump) bool { return j.index >= 0 }) {
-		return have, want
+		all := slices.Clone(want)
+		slices.SortFunc(all, func(a, b jump) int { return a.index - b.index })
+		return have, all
 	}
 	return slices.DeleteFunc(slices.Clone(have), in(want)), fresh
 }
