@@ -34,7 +34,7 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 			return nil, dirError("open the lock", err)
 		}
 		if err := flock(f, time.Until(deadline)); err != nil {
-			return nil, lockError(f, path, timeout, err)
+			return nil, lockError(path, timeout, err)
 		}
 		// Somebody may have removed the directory while we waited; the next
 		// process would then lock another file.
@@ -45,9 +45,13 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 	}
 }
 
-// flock waits in the kernel, which serves waiters in order. A wait that runs
-// out leaves its goroutine behind: the process is about to end.
+// flock waits in the kernel, which serves waiters in order. A wait that runs out leaves its
+// goroutine behind, which lets go of what comes too late. A lock that is free is taken
+// however short the wait.
 func flock(f *os.File, timeout time.Duration) error {
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		return nil
+	}
 	done := make(chan error, 1)
 	go func() {
 		for {
@@ -62,24 +66,28 @@ func flock(f *os.File, timeout time.Duration) error {
 	case err := <-done:
 		return err
 	case <-time.After(timeout):
+		go func() {
+			<-done
+			f.Close()
+		}()
 		return ErrLocked
 	}
 }
 
 // lockError says who kept the lock.
-func lockError(f *os.File, path string, timeout time.Duration, err error) error {
+func lockError(path string, timeout time.Duration, err error) error {
 	if !errors.Is(err, ErrLocked) {
 		return dirError("take the lock", &os.PathError{Op: "flock", Path: path, Err: err})
 	}
-	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, holder(f))
+	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, holder(path))
 }
 
-// holder says the PID of who has locked f, as far as /proc/locks tells:
+// holder says the PID of who has locked a file, as far as /proc/locks tells:
 // "1: FLOCK  ADVISORY  WRITE 708 00:19:1432 0 EOF". Who waits has "->" before FLOCK.
-func holder(f *os.File) string {
+func holder(path string) string {
 	var st unix.Stat_t
 	b, err := os.ReadFile("/proc/locks")
-	if err != nil || unix.Fstat(int(f.Fd()), &st) != nil {
+	if err != nil || unix.Stat(path, &st) != nil {
 		return ""
 	}
 	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino)

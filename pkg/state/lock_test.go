@@ -160,3 +160,23 @@ func TestLockWhereNoDirectoryCanBe(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// A free lock is taken, however short the wait; a wait that runs out keeps nothing.
+func TestLockTakesWhatIsFree(t *testing.T) {
+	for range 100 {
+		s := store(t)
+		unlock, err := s.Lock(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Lock(1); !errors.Is(err, ErrLocked) {
+			t.Fatalf("a second one: %v", err)
+		}
+		unlock()
+		waiting, err := s.Lock(time.Second) // after the one that ran out
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting()
+	}
+}
