@@ -224,7 +224,7 @@ func (s *situation) udp() {
 
 // codes has everybody say what the table of messages shows.
 func (s *situation) codes() {
-	s.conflist(lab.Conf{"backend": "iptables", "lockTimeout": "1s"})
+	s.conflist(lab.Conf{"backend": "iptables", "lockTimeout": "1s", "protectedPorts": []string{"22/tcp"}})
 	s.kubeProxy()
 	web := s.pod("web", lab.TCP(8080, 80))
 	s.pod("balanced", lab.TCP(80, 80)).Delete() // a dead one's port is free
@@ -234,7 +234,7 @@ func (s *situation) codes() {
 	s.called("nginx")
 	s.n.ServeTCP("tcp4", "0.0.0.0:80", "nginx")
 	s.rules()
-	for _, port := range []int{80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7100} {
+	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7100} {
 		s.pod("refused", lab.TCP(port, 80))
 	}
 	s.pod("sctp", lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "sctp"})

@@ -31,7 +31,7 @@ are shown too. Exit code: 0, or 2 if the node could not be read.`,
 }
 
 func list(s *session) int {
-	l, err := s.inspect.List(s.conf.DataDir, s.conf.CacheDir)
+	l, err := s.inspect.List(s.conf)
 	if err != nil {
 		return s.fail(err)
 	}

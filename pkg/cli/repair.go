@@ -35,7 +35,7 @@ type restored struct {
 }
 
 func restore(s *session) int {
-	done, err := s.plugin.Restore(s.conf.DataDir, s.conf.CacheDir, s.conf.LockTimeout)
+	done, err := s.plugin.Restore(s.conf)
 	if err != nil {
 		return s.fail(err)
 	}

@@ -79,6 +79,7 @@ func load(file string) (plugins []plugin, err error) {
 		if p.Type == "" {
 			return nil, fmt.Errorf("plugin %d has no type", i+1)
 		}
+		p.Name = list.Name
 		plugins = append(plugins, p)
 	}
 	switch {
@@ -111,6 +112,7 @@ func Config(dir string) (c *netconf.Config, err error) {
 			c.DataDir = netconf.ParseTeardown(plugins[i].raw).DataDir
 			return c, fmt.Errorf("%s: %w", l.File, err)
 		}
+		sound.Name = plugins[i].Name
 		return sound, nil
 	}
 	return c, nil

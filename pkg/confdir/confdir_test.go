@@ -84,3 +84,14 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// The name of the list is that of the network, as libcni hands it to the plugin.
+func TestConfigHasTheNameOfTheNetwork(t *testing.T) {
+	own := `{"cniVersion":"1.0.0","name":"one","type":"portguard"}`
+	for file, want := range map[string]string{"1.conflist": "net", "1.conf": "one"} {
+		c, err := Config(dir(t, map[string]string{file: map[string]string{"net": list, "one": own}[want]}))
+		if err != nil || c.Name != want {
+			t.Errorf("%s: got %q, %v", file, c.Name, err)
+		}
+	}
+}

@@ -11,6 +11,22 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
+// Protected are the mappings that a network's protectedPorts keep from every pod, whatever
+// the node is like.
+func Protected(ms []hostport.Mapping, ports []hostport.Ports, network string) []Finding {
+	var r Report
+	for _, m := range ms {
+		i := slices.IndexFunc(ports, func(p hostport.Ports) bool { return p.Has(m) })
+		if i < 0 {
+			continue
+		}
+		f := Finding{Kind: finding.Protected, Mapping: m, Who: "protectedPorts of network " + network, Where: ports[i].String()}
+		f.Message = fmt.Sprintf("hostPort %s is protected by protectedPorts (%s) of network %s; %s", m, f.Where, network, f.Kind.Remedy())
+		r.add(f)
+	}
+	return r.Conflicts
+}
+
 // findServiceAddr refuses a hostIP that belongs to a Service in ipvs mode: the
 // rules spare those addresses, so the mapping could never work.
 func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {

@@ -178,11 +178,30 @@ func TestEveryKindOccurs(t *testing.T) {
 			seen[f.Kind] = true
 		}
 	}
+	for _, f := range Protected([]hostport.Mapping{mapTo(v4, "")}, []hostport.Ports{{From: 80, To: 80}}, "net") {
+		seen[f.Kind] = true
+	}
 	want := map[finding.Kind]bool{}
 	for _, row := range finding.Table() {
 		want[row.Kind] = true
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// A protected port is refused once, by the entry that names it, whatever the address.
+func TestProtected(t *testing.T) {
+	ports := []hostport.Ports{{From: 53, To: 53, Proto: udp}, {From: 79, To: 81, Proto: hostport.TCP}, {From: 80, To: 80}}
+	found := Protected([]hostport.Mapping{mapTo(v4, ""), mapTo(v6, ""), mapTo(v4, "192.0.2.1"), mapPort(v4, "", hostport.TCP, 53)}, ports, "net")
+	want := []string{
+		"hostPort 80/tcp is protected by protectedPorts (79-81/tcp) of network net; choose another hostPort",
+		"hostPort 192.0.2.1:80/tcp is protected by protectedPorts (79-81/tcp) of network net; choose another hostPort",
+	}
+	if diff := cmp.Diff(want, Messages(found)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if found := Protected([]hostport.Mapping{mapTo(v4, "")}, nil, "net"); len(found) > 0 {
+		t.Errorf("without the key: %v", found)
 	}
 }

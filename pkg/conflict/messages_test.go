@@ -39,6 +39,7 @@ func TestMessages(t *testing.T) {
 		found("warning", r.Warnings)
 		found("shown by explain only", r.Beside)
 	}
+	found("refuses", Protected([]hostport.Mapping{mapTo(v4, "")}, []hostport.Ports{{From: 79, To: 80, Proto: hostport.TCP}}, "net"))
 	m := golden.New(t)
 	for _, title := range slices.Sorted(maps.Keys(said)) {
 		m.Section(title)

@@ -179,6 +179,22 @@ func dropped(f Facts, add adder) {
 	}
 }
 
+// protected: a pod that lives keeps its port; it is its next ADD that is refused.
+func protected(f Facts, add adder) {
+	var seen []string // a port is there in two families
+	for _, e := range f.List.HostPorts {
+		m := hostport.Mapping{Proto: e.Protocol, HostPort: e.Port}
+		i := slices.IndexFunc(f.Protected, func(p hostport.Ports) bool { return p.Has(m) })
+		who := fmt.Sprintf("hostPort %s of %s", m, owner(e))
+		if i < 0 || e.Network != f.Network || slices.Contains(seen, who) {
+			continue
+		}
+		seen = append(seen, who)
+		add("protected", Warning, fmt.Sprintf("%s is protected by protectedPorts (%s) now: the pod keeps it, and cannot start here again", who, f.Protected[i]),
+			"give the pod another hostPort, or take the port out of protectedPorts")
+	}
+}
+
 // ephemeral: a client on the node may be given the port as its own.
 func ephemeral(f Facts, add adder) {
 	var seen []string // a port is there in two families

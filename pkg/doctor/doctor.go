@@ -56,6 +56,9 @@ type Facts struct {
 	// there is none.
 	Stranger string
 	List     inventory.List
+	// Protected are the protectedPorts of Network.
+	Protected []hostport.Ports
+	Network   string
 	// NoForwarding are the families that the node does not forward.
 	NoForwarding []hostport.Family
 	Dropped      []Dropped
@@ -106,7 +109,7 @@ func Diagnose(f Facts) []Finding {
 		out = append(out, Finding{check, s, message, remedy})
 	}
 	for _, check := range []func(Facts, adder){
-		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, ephemeral, unread,
+		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, protected, ephemeral, unread,
 	} {
 		check(f, add)
 	}

@@ -75,6 +75,12 @@ func TestDiagnose(t *testing.T) {
 		{"a filter drops", func(f *Facts) {
 			f.Dropped = []Dropped{{Mapping: hostport.Mapping{Family: 4, Proto: hostport.TCP, HostPort: 80}, Where: "there"}}
 		}, []string{"forward-drop problem"}, false},
+		{"a pod has what is protected now, in both families", func(f *Facts) {
+			f.Protected, f.List = []hostport.Ports{{From: 80, To: 80}}, has(entryOf(inventory.OK, "portguard", 80, "0.0.0.0"), entryOf(inventory.OK, "portguard", 80, "::"))
+		}, []string{"protected warning"}, true},
+		{"it is protected in another network", func(f *Facts) {
+			f.Protected, f.Network, f.List = []hostport.Ports{{From: 80, To: 80}}, "other", has(entryOf(inventory.OK, "portguard", 80, "0.0.0.0"))
+		}, nil, true},
 		{"a port is ephemeral, in both families", func(f *Facts) {
 			f.List = has(entryOf(inventory.OK, "portguard", 40000, "0.0.0.0"), entryOf(inventory.OK, "portguard", 40000, "::"))
 		}, []string{"ephemeral warning"}, true},

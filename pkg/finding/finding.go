@@ -42,6 +42,9 @@ const (
 	NotAsInstalled Kind = 110
 	// Apply is the code of an error: the rules could not be changed; they are as before.
 	Apply Kind = 111
+
+	// Protected means that the configuration keeps the port from every pod.
+	Protected Kind = 112
 )
 
 // A Severity is what a finding means for a request.
@@ -80,6 +83,7 @@ func Table() []Row {
 		{ServiceIP, "serviceIP", Warn, true, "choose another hostPort if it should not"},
 		{Ephemeral, "ephemeral", Warn, false, "if it is a server, stop it or choose another hostPort"},
 		{CatchAll, "catchAll", Warn, true, "restrict that rule if it should not"},
+		{Protected, "protected", Refuse, false, "choose another hostPort"},
 	}
 }
 

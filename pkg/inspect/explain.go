@@ -25,6 +25,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if err != nil {
 		return explain.Answer{}, err
 	}
+	s.PodLogs = c.PodLogsDir
 	choice, err := s.Choose(place.Wish{Backend: c.Backend, Syntax: c.Syntax})
 	if err == nil {
 		err = s.Load(plugin.BackendOptions{CacheDir: c.CacheDir})
@@ -39,10 +40,12 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if err != nil {
 		return explain.Answer{}, err
 	}
+	protected := conflict.Protected(a.Mappings, c.Protected, c.Name)
+	r.All.Conflicts = append(protected, r.All.Conflicts...)
 	own, loopback := i.reachable(s.On.Local)
 	ans := explain.New(q, r, own, loopback)
 	ans.Foreign = q.HostIP.IsValid() && !q.HostIP.IsUnspecified() && !slices.ContainsFunc(s.On.Local, func(l hostport.Local) bool { return l.Prefix.Contains(q.HostIP) })
-	if d := &ans.Decision; c.WarnOnly && !d.Allowed {
+	if d := &ans.Decision; c.WarnOnly && !d.Allowed && len(protected) == 0 {
 		*d = explain.Decision{Allowed: true, Warnings: append(d.Refusals, d.Warnings...)}
 	}
 	return ans, nil

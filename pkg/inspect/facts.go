@@ -15,11 +15,12 @@ import (
 // Facts collects what doctor must know of the node, for ADDs with configuration c. The
 // conflists are not among it.
 func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
-	v, err := i.look(c.DataDir, c.CacheDir)
+	v, err := i.look(c)
 	if err != nil {
 		return f, err
 	}
 	f.Backend, f.Why, f.BackendErr = v.wouldUse(c)
+	f.Protected, f.Network = c.Protected, c.Name
 	f.StateErr, f.StateLoose = v.Store.CouldWrite(), v.Store.Loose()
 	each(v, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
 	each(v, func(x interface{ Stranger() string }) { f.Stranger = cmp.Or(f.Stranger, x.Stranger()) })

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package inspect looks at the node for people: what "portguard list", "explain",
-// "doctor" and "metrics" tell. It reads without the lock and changes nothing; what
-// cannot be read is noted, and the rest is shown.
+// "doctor" and "metrics" tell. It reads without the lock, which it waits for only when
+// something seems to be missing, and changes nothing; what cannot be read is noted, and the
+// rest is shown.
 package inspect
 
 import (
@@ -66,13 +67,15 @@ type view struct {
 	notes []string
 }
 
-func (i *Inspector) look(dataDir, cacheDir string) (*view, error) {
+// look reads the node.
+func (i *Inspector) look(c *netconf.Config) (*view, error) {
 	i.progress("reading the rules of this node")
-	s, err := i.Plugin.Begin(state.Open(dataDir), netconf.DefaultLockTimeout)
+	s, err := i.Plugin.Begin(state.Open(c.DataDir), netconf.DefaultLockTimeout)
 	if err != nil {
 		return nil, err
 	}
-	unread := s.LoadSome(plugin.BackendOptions{CacheDir: cacheDir})
+	s.PodLogs = c.PodLogsDir
+	unread := s.LoadSome(plugin.BackendOptions{CacheDir: c.CacheDir})
 	all, damaged := s.Attachments()
 	v := &view{Inspector: i, Session: s, attachments: all, claims: s.Claims(), departed: map[hostport.Key]bool{}, lost: map[hostport.Key][]string{}}
 	for _, err := range append(unread, damaged...) {
@@ -85,8 +88,14 @@ func (i *Inspector) look(dataDir, cacheDir string) (*view, error) {
 	boot := i.Node.BootID()
 	for key, a := range v.attachments {
 		rec := s.Record(key)
-		if v.departed[key] = s.Dead(a.Owner, rec, boot); rec != nil {
-			v.lost[key] = slices.DeleteFunc(s.Missing(a, rec.Backend), func(line string) bool { return slices.Contains(works, line) })
+		if s.Dead(a.Owner, rec, boot) {
+			v.departed[key] = true
+		}
+		if rec == nil {
+			continue
+		}
+		if lost := slices.DeleteFunc(s.Missing(a, rec.Backend), func(line string) bool { return slices.Contains(works, line) }); len(lost) > 0 {
+			v.lost[key] = lost
 		}
 	}
 	return v, nil

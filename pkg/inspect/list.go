@@ -13,12 +13,13 @@ import (
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
+	"github.com/portguard/portguard/pkg/netconf"
 )
 
 // List lists the hostPorts of the node: portguard's, with those whose rules are missing,
 // and those of other plugins.
-func (i *Inspector) List(dataDir, cacheDir string) (inventory.List, error) {
-	v, err := i.look(dataDir, cacheDir)
+func (i *Inspector) List(c *netconf.Config) (inventory.List, error) {
+	v, err := i.look(c)
 	if err != nil {
 		return inventory.List{}, err
 	}

@@ -72,7 +72,7 @@ func TestNameOfAProcessIsPlain(t *testing.T) {
 	}
 	defer func() { _ = os.WriteFile(comm, []byte(strings.TrimSpace(string(old))), 0) }()
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-	ls, err := New().Read(wanted(hostport.TCP, port))
+	ls, err := New("/var/log/pods").Read(wanted(hostport.TCP, port))
 	if err != nil || len(ls) != 1 {
 		t.Fatal(err, ls)
 	}

@@ -34,8 +34,8 @@ type Reader struct {
 }
 
 // New returns a Reader of this machine.
-func New() *Reader {
-	return &Reader{Proc: "/proc", PodLogs: "/var/log/pods", Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump}
+func New(podLogs string) *Reader {
+	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump}
 }
 
 // fewPorts is up to how many ports one request a port is cheaper than one for

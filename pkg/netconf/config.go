@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/place"
 )
@@ -19,6 +20,7 @@ import (
 const (
 	DefaultDataDir     = "/run/cni/portguard"
 	DefaultCacheDir    = "/var/lib/cni"
+	DefaultPodLogsDir  = "/var/log/pods"
 	DefaultLockTimeout = 10 * time.Second
 )
 
@@ -34,12 +36,15 @@ type Config struct {
 	// Template is what the configuration says of every attachment: it has neither owner
 	// nor pod nor mappings.
 	Template hostport.Attachment
+	// Protected are the ports that no pod gets, whatever the policy.
+	Protected []hostport.Ports
 	// WarnOnly is conflictPolicy "warn": conflicts are reported, not refused.
 	WarnOnly    bool
 	LockTimeout time.Duration
 	DataDir     string
-	// CacheDir is libcni's.
-	CacheDir string
+	// CacheDir is libcni's, PodLogsDir the kubelet's.
+	CacheDir   string
+	PodLogsDir string
 
 	// Ports are the entries of runtimeConfig.portMappings.
 	Ports []Port
@@ -78,13 +83,25 @@ type wire struct {
 	ConflictPolicy       string          `json:"conflictPolicy"`
 	Localhost            *bool           `json:"localhost"`
 	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
+	ProtectedPorts       []protected     `json:"protectedPorts"`
 	LockTimeout          string          `json:"lockTimeout"`
 	DataDir              string          `json:"dataDir"`
 	CacheDir             string          `json:"cacheDir"`
+	PodLogsDir           string          `json:"podLogsDir"`
 	RuntimeConfig        runtime         `json:"runtimeConfig"`
 	Capabilities         map[string]bool `json:"capabilities"`
 	// PrevResult is as written; null is none.
 	PrevResult *json.RawMessage `json:"prevResult"`
+}
+
+// protected is an entry of protectedPorts: a string, or what stands there, such as 22.
+type protected string
+
+func (p *protected) UnmarshalJSON(b []byte) error {
+	if json.Unmarshal(b, (*string)(p)) != nil {
+		*p = protected(b)
+	}
+	return nil
 }
 
 type runtime struct {
@@ -96,7 +113,7 @@ type runtime struct {
 func Parse(stdin []byte) (*Config, error) {
 	w := &wire{
 		Backend: place.Auto, SNAT: true, ConflictPolicy: "fail",
-		LockTimeout: DefaultLockTimeout.String(), DataDir: DefaultDataDir, CacheDir: DefaultCacheDir,
+		LockTimeout: DefaultLockTimeout.String(), DataDir: DefaultDataDir, CacheDir: DefaultCacheDir, PodLogsDir: DefaultPodLogsDir,
 	}
 	if err := decode(stdin, "", w); err != nil {
 		return nil, err
@@ -112,7 +129,7 @@ func Parse(stdin []byte) (*Config, error) {
 		c.prevResult = *w.PrevResult
 	}
 	for _, step := range []func(*wire) error{
-		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setPaths, c.setPorts,
+		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setProtected, c.setPaths, c.setPorts,
 	} {
 		if err := step(w); err != nil {
 			return nil, err
@@ -157,7 +174,19 @@ func (c *Config) setPolicy(w *wire) error {
 	return nil
 }
 
+func (c *Config) setProtected(w *wire) error {
+	for i, s := range w.ProtectedPorts {
+		p, err := hostport.ParsePorts(string(s))
+		if err != nil {
+			return &FieldError{Field: fmt.Sprintf("protectedPorts[%d]", i), Problem: err.Error()}
+		}
+		c.Protected = append(c.Protected, p)
+	}
+	return nil
+}
+
 func (c *Config) setExcludes(w *wire) error {
+	all := map[bool]addrset.Set{} // by whether it is IPv4
 	for i, s := range w.ExcludeCIDRs {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -169,6 +198,10 @@ func (c *Config) setExcludes(w *wire) error {
 		}
 		if p.Addr().Is4In6() {
 			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q is a v4-mapped address; write it as IPv4", s)
+		}
+		v4 := p.Addr().Is4()
+		if all[v4] = all[v4].Or(addrset.Of(p.Masked())); len(all[v4].Not(v4)) == 0 {
+			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q leaves no %s address to map; name only what is to be left alone", s, hostport.FamilyOf(p.Addr()))
 		}
 		c.Template.Excludes = append(c.Template.Excludes, p.Masked())
 	}
@@ -183,7 +216,7 @@ func (c *Config) setPaths(w *wire) error {
 	for _, d := range []struct {
 		field, value string
 		into         *string
-	}{{"dataDir", w.DataDir, &c.DataDir}, {"cacheDir", w.CacheDir, &c.CacheDir}} {
+	}{{"dataDir", w.DataDir, &c.DataDir}, {"cacheDir", w.CacheDir, &c.CacheDir}, {"podLogsDir", w.PodLogsDir, &c.PodLogsDir}} {
 		if *d.into = filepath.Clean(d.value); !filepath.IsAbs(d.value) || *d.into == "/" {
 			return fieldErrorf(d.field, "%q is not an absolute path of a directory other than /", d.value)
 		}

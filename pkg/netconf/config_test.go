@@ -25,7 +25,7 @@ func equal() cmp.Option {
 }
 
 func defaults() Config {
-	return Config{Backend: "auto", Template: hostport.Attachment{SNAT: true, Localhost: true}, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni"}
+	return Config{Backend: "auto", Template: hostport.Attachment{SNAT: true, Localhost: true}, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni", PodLogsDir: "/var/log/pods"}
 }
 
 func TestParse(t *testing.T) {
@@ -57,6 +57,15 @@ func TestParse(t *testing.T) {
 		{"excludes are masked and may be addresses", `{"excludeCIDRs":["192.0.2.9/24","198.51.100.1","fd00::1"]}`, func(c *Config) {
 			c.Template.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("fd00::1/128")}
 		}},
+		{"half of all addresses may be excluded", `{"excludeCIDRs":["0.0.0.0/1","8000::/1"]}`, func(c *Config) {
+			c.Template.Excludes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("8000::/1")}
+		}},
+		{"protected ports may be numbers and ranges", `{"protectedPorts":[22,"53/UDP","10248-10250/tcp"]}`, func(c *Config) {
+			c.Protected = []hostport.Ports{{From: 22, To: 22}, {From: 53, To: 53, Proto: hostport.UDP}, {From: 10248, To: 10250, Proto: hostport.TCP}}
+		}},
+		{"no port is protected without an entry", `{"protectedPorts":[]}`, func(*Config) {}},
+		{"null protects nothing", `{"protectedPorts":null,"podLogsDir":null,"excludeCIDRs":null,"lockTimeout":null,"dataDir":null}`, func(*Config) {}},
+		{"the kubelet's directory may be another", `{"podLogsDir":"/data/pods/"}`, func(c *Config) { c.PodLogsDir = "/data/pods" }},
 		{"markMasqBit is noted", `{"markMasqBit":31}`, func(c *Config) {
 			c.Notes = []string{"markMasqBit is not needed and has no effect: portguard sets no packet marks"}
 		}},
@@ -120,9 +129,22 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"a condition must not jump with the long name", `{"conditionsV4":["--jump","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not go elsewhere", `{"conditionsV4":["-g","X"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not change the table", `{"conditionsV4":["-t","filter"]}`, "conditionsV4[0]", "not a match"},
-		{"excludes must be CIDRs", `{"excludeCIDRs":["::/0","x"]}`, "excludeCIDRs[1]", "neither"},
+		{"excludes must be CIDRs", `{"excludeCIDRs":["fc00::/7","x"]}`, "excludeCIDRs[1]", "neither"},
 		{"excludes have no zone", `{"excludeCIDRs":["fe80::1%eth0"]}`, "excludeCIDRs[0]", "neither"},
 		{"excludes are not v4-mapped", `{"excludeCIDRs":["::ffff:10.0.0.0/104"]}`, "excludeCIDRs[0]", "v4-mapped"},
+		{"excludes must leave IPv4", `{"excludeCIDRs":["192.0.2.0/24","10.0.0.0/0"]}`, "excludeCIDRs[1]", `"10.0.0.0/0" leaves no IPv4 address to map`},
+		{"excludes must leave IPv6", `{"excludeCIDRs":["::/0"]}`, "excludeCIDRs[0]", `"::/0" leaves no IPv6 address to map`},
+		{"two halves are all", `{"excludeCIDRs":["128.0.0.0/1","::1","0.0.0.0/1"]}`, "excludeCIDRs[2]", "leaves no IPv4 address"},
+		{"protectedPorts must be a list", `{"protectedPorts":"22"}`, "protectedPorts", `"22" is a string (want a list)`},
+		{"a protected port must not be empty", `{"protectedPorts":[22,""]}`, "protectedPorts[1]", `"" is not a port`},
+		{"a protected port must not be null", `{"protectedPorts":[null]}`, "protectedPorts[0]", `"" is not a port`},
+		{"a protected port must be whole", `{"protectedPorts":[22.5]}`, "protectedPorts[0]", `"22.5" is not a port`},
+		{"a protected port must not be negative", `{"protectedPorts":[-22]}`, "protectedPorts[0]", "is not a port"},
+		{"a protected port must not be an object", `{"protectedPorts":[{"port":22}]}`, "protectedPorts[0]", "is not a port"},
+		{"a protected port ends at 65535", `{"protectedPorts":["65535-65536"]}`, "protectedPorts[0]", `"65536" is not a port`},
+		{"a range must not be turned round", `{"protectedPorts":["30-20/tcp"]}`, "protectedPorts[0]", "ends before it begins"},
+		{"a protected port's protocol must be known", `{"protectedPorts":["22/icmp"]}`, "protectedPorts[0]", `"icmp" is not a protocol`},
+		{"podLogsDir must be absolute", `{"podLogsDir":"pods"}`, "podLogsDir", "absolute"},
 		{"lockTimeout must be a duration", `{"lockTimeout":"10"}`, "lockTimeout", "duration"},
 		{"lockTimeout must be positive", `{"lockTimeout":"0s"}`, "lockTimeout", "positive"},
 		{"lockTimeout must be a string", `{"lockTimeout":10}`, "lockTimeout", "string"},
@@ -166,7 +188,9 @@ func TestParseRefusesBrokenJSON(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"runtimeConfig":{"portMappings":[{"hostPort":1,"containerPort":65535,"protocol":"UDP","hostIP":"::1"}]}}`))
-	f.Add([]byte(`{"conditionsV4":["-s","192.0.2.0/24"],"excludeCIDRs":["::/0"],"lockTimeout":"1s","markMasqBit":3}`))
+	f.Add([]byte(`{"conditionsV4":["-s","192.0.2.0/24"],"excludeCIDRs":["::/1"],"lockTimeout":"1s","markMasqBit":3}`))
+	f.Add([]byte(`{"protectedPorts":[22,"53/udp","10248-10250/TCP",null,"30-20",{}],"podLogsDir":"/data"}`))
+	f.Add([]byte(`{"excludeCIDRs":["0.0.0.0/1","128.0.0.0/1"]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		c, err := Parse(in)
 		if err != nil {

@@ -98,6 +98,8 @@ func declared(v any) map[string]string {
 		switch {
 		case f == reflect.TypeFor[[]string]():
 			name = "list of strings"
+		case f == reflect.TypeFor[[]protected]():
+			name = "list of ports"
 		case f == reflect.TypeFor[[]json.RawMessage]():
 			name = "list of objects"
 		case name == "":

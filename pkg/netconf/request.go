@@ -195,8 +195,9 @@ func (r *Request) append(p Port, m hostport.Mapping) {
 	m.Proto, m.HostPort, m.ContainerPort = p.Proto, p.HostPort, p.ContainerPort
 	for _, o := range r.Attachment.Mappings {
 		if o.SameKey(m) {
-			if o != m {
-				r.Warnings = append(r.Warnings, fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used; remove the other", p.field, m, o.ContainerPort))
+			again := fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used; remove the other", p.field, m, o.ContainerPort)
+			if o != m && !slices.Contains(r.Warnings, again) { // it is the same in both families
+				r.Warnings = append(r.Warnings, again)
 			}
 			return
 		}

@@ -16,7 +16,7 @@ import (
 
 // Look calls f with what the node is like as far as mappings matter, until one reading of
 // the rules was consistent, at most for the time wait.
-func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error {
+func (n *Node) Look(wait time.Duration, podLogs string, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error {
 	r := n.begun
 	if n.begun = nil; r == nil || !slices.Equal(r.Mappings(), ms) {
 		r = n.rules(rules.Options{Local: on.Local, Mappings: ms})
@@ -26,7 +26,7 @@ func (n *Node) Look(wait time.Duration, on *host.Addressing, ms []hostport.Mappi
 	}
 	printer := n.printer(wait)
 	return rules.Steady(wait, r, func(r *rules.Reader) error {
-		snap, err := n.snapshot(on, ms, r)
+		snap, err := n.snapshot(podLogs, on, ms, r)
 		if err != nil {
 			return err
 		}
@@ -41,9 +41,9 @@ func (n *Node) Begin(on *host.Addressing, ms []hostport.Mapping) {
 }
 
 // snapshot is what the node is like, by one reading.
-func (n *Node) snapshot(on *host.Addressing, ms []hostport.Mapping, r *rules.Reader) (snap conflict.Snapshot, err error) {
+func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mapping, r *rules.Reader) (snap conflict.Snapshot, err error) {
 	snap = conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Sets: host.Sets{}}
-	sockets := listener.New()
+	sockets := listener.New(podLogs)
 	sockets.Patience = n.Patience
 	if snap.Listeners, err = sockets.Read(ms); err != nil {
 		return snap, err

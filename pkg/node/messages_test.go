@@ -59,7 +59,7 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = host.Forwarding(hostport.IPv4)
 		note(err)
-		_, err = listener.New().Read([]hostport.Mapping{tcp})
+		_, err = listener.New("/var/log/pods").Read([]hostport.Mapping{tcp})
 		note(err)
 		_, err = listener.ConnectedUDP(53)
 		note(err)

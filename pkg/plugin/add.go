@@ -85,6 +85,9 @@ func insteadOf(err error, other string) string {
 // add is the whole ADD under the lock: look, decide, record, apply.
 func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) (report conflict.Report, err error) {
 	a, fresh := &req.Attachment, !store.Used()
+	if report.Conflicts = conflict.Protected(a.Mappings, req.Protected, req.Name); len(report.Conflicts) > 0 {
+		return report, refusal(report.Conflicts) // whatever the policy and the node
+	}
 	if err := store.MarkUsed(); err != nil {
 		return report, cniError(err, types.ErrIOFailure)
 	}
@@ -127,6 +130,7 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 	if err != nil {
 		return nil, place.Choice{}, err
 	}
+	s.PodLogs = req.PodLogsDir
 	choice, err := s.Choose(place.Wish{Backend: req.Backend, Syntax: req.Syntax})
 	if err != nil {
 		return nil, choice, err

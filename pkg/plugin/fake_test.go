@@ -144,7 +144,7 @@ func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {
 
 func (n *fakeNode) Begin(*host.Addressing, []hostport.Mapping) {}
 
-func (n *fakeNode) Look(_ time.Duration, on *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
+func (n *fakeNode) Look(_ time.Duration, _ string, on *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
 	if n.lookErr != nil {
 		return n.lookErr
 	}
@@ -183,6 +183,11 @@ func newBench(t *testing.T) *bench {
 	b.dataDir = filepath.Join(b.dir, "state")
 	b.Plugin, b.store = New(n, &b.out, &b.errs), state.Open(b.dataDir)
 	return b
+}
+
+// conf is the configuration of a command on it.
+func (b *bench) conf() *netconf.Config {
+	return &netconf.Config{DataDir: b.dataDir, CacheDir: b.dir, LockTimeout: time.Second}
 }
 
 // in is the backend of that name.

@@ -47,8 +47,8 @@ type Node interface {
 	// Begin begins to read what Look will need for mappings, while something else is done.
 	Begin(on *host.Addressing, ms []hostport.Mapping)
 	// Look calls f with what the node is like as far as mappings matter, until one
-	// reading was consistent, at most for the time wait.
-	Look(wait time.Duration, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error
+	// reading was consistent, at most for the time wait. Pods are named after podLogs.
+	Look(wait time.Duration, podLogs string, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error
 	// Ready reports why the backend of that name could not change anything.
 	Ready(name string) error
 	// ConnectedUDP are the peers of the node's own connected sockets on a port.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
@@ -25,22 +25,23 @@ type Restored struct {
 // Restore puts the rules of every live attachment back where they belong, after somebody
 // flushed them. One whose port was taken meanwhile is refused by name. Only what has a
 // record can be restored.
-func (p *Plugin) Restore(dataDir, cacheDir string, lockTimeout time.Duration) ([]Restored, error) {
-	store := state.Open(dataDir)
-	unlock, err := store.Lock(lockTimeout)
+func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
+	store := state.Open(c.DataDir)
+	unlock, err := store.Lock(c.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	s, err := p.Begin(store, lockTimeout)
+	s, err := p.Begin(store, c.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
+	s.PodLogs = c.PodLogsDir
 	recs := s.alive()
 	if len(recs) == 0 {
 		return nil, nil
 	}
-	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: cacheDir, Records: s.Recorded}); err != nil {
+	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: c.CacheDir, Records: s.Recorded}); err != nil {
 		return nil, err
 	}
 	var out []Restored

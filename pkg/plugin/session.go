@@ -25,6 +25,8 @@ type Session struct {
 	Facts place.Facts
 	// Wait bounds what others may make us wait for.
 	Wait time.Duration
+	// PodLogs is the kubelet's podLogsDir, which tells the names of pods.
+	PodLogs string
 	// have is what each of the backends holds, want what it should.
 	backends   []backend.Backend
 	have, want []backend.State
@@ -269,7 +271,7 @@ func (s *Session) Owns(t nft.Table, chain string) bool {
 // among others' rules.
 func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(conflict.Snapshot) error) error {
 	claims := s.Claimants(ms)
-	return s.Node.Look(s.Wait, s.On, ms, func(snap conflict.Snapshot) error {
+	return s.Node.Look(s.Wait, s.PodLogs, s.On, ms, func(snap conflict.Snapshot) error {
 		snap.Claims, snap.Place, snap.Owns = claims, order, s.Owns
 		return f(snap)
 	})

@@ -94,6 +94,39 @@ func TestOneOwnerForEachPort(t *testing.T) {
 	}
 }
 
+// No pod gets a protected port, whatever the policy says and whoever is dead. Who has it
+// from before the key keeps it.
+func TestProtectedPorts(t *testing.T) {
+	b := newBench(t)
+	const key = `,"conflictPolicy":"warn","protectedPorts":["79-81/tcp"]`
+	web, later := b.pod("web"), b.pod("later")
+	if err := b.add(later, 80, key); code(err) != 112 || !strings.Contains(err.Error(), "protectedPorts (79-81/tcp) of network net") {
+		t.Errorf("ADD: %v", err)
+	}
+	if b.wantIn(later); b.store.Has(later.key()) || b.store.Used() {
+		t.Error("a refused ADD leaves something behind")
+	}
+	b.mustAdd(web, 80, "")
+	b.mustAdd(later, 82, key)
+	with := func(p pod) *skel.CmdArgs {
+		return b.args(p, key+`,"runtimeConfig":{"portMappings":[{"hostPort":80,"containerPort":80}]}`+confPrev)
+	}
+	if err := b.Check(with(web)); err != nil {
+		t.Errorf("CHECK of one that has it from before: %v", err)
+	}
+	if err := b.add(web, 80, key); code(err) != 112 {
+		t.Errorf("a second ADD: %v", err)
+	}
+	b.wantIn(web, "localnet", place.NFTables)
+	if err := b.Del(with(web)); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+	b.wantIn(web)
+	if c := b.store.Counters("boot"); c.Refusals["protected"] != 2 || c.Conflicts["protected"] != 2 {
+		t.Errorf("counted: %+v", c)
+	}
+}
+
 // What fails leaves everything as it was, whichever backend fails.
 func TestAddIsUndone(t *testing.T) {
 	for _, failing := range []string{"localnet", place.NFTables} {
@@ -240,7 +273,7 @@ func TestAttachmentsFollowTheNode(t *testing.T) {
 		t.Errorf("record: %+v, %v", rec, err)
 	}
 	b.node.facts.IPVS = false
-	if _, err := b.Restore(b.dataDir, b.dir, 1e9); err != nil {
+	if _, err := b.Restore(b.conf()); err != nil {
 		t.Fatal(err)
 	}
 	b.wantIn(auto, "localnet", place.NFTables)
@@ -261,7 +294,7 @@ func TestRestore(t *testing.T) {
 	}
 	squatter := hostport.Attachment{Owner: hostport.Owner{Network: "x", ContainerID: "squatter", IfName: "eth0"}, Mappings: []hostport.Mapping{{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: 82}}}
 	nft.now.has[squatter.Owner.Key()] = squatter
-	done, err := b.Restore(b.dataDir, b.dir, 1e9)
+	done, err := b.Restore(b.conf())
 	if err != nil {
 		t.Fatal(err)
 	}
