@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -116,6 +117,9 @@ func start(c command, s *session, args []string) int {
 	case c.args == "" && fs.NArg() > 0 || strings.HasPrefix(c.args, "PORT") && fs.NArg() != 1:
 		return s.usage(c, fmt.Sprintf("got %d arguments; want: portguard %s", fs.NArg(), strings.TrimSpace(c.name+" "+c.args)))
 	}
+	if err := s.dirs(fs); err != nil {
+		return s.usage(c, err.Error())
+	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintf(s.err, "portguard %s: must run as root: rules, sockets and records are not for others to see\n", c.name)
 		return Usage
@@ -153,6 +157,34 @@ func (s *sink) Write(b []byte) (int, error) {
 func (s *session) usage(c command, problem string) int {
 	fmt.Fprintf(s.err, "portguard %s: %s\nsee: portguard %s --help\n", c.name, problem, c.name)
 	return Usage
+}
+
+// dirs checks the directories that the command line names: a misspelt one must not look
+// like a node without hostPorts. Before the first pod only the first is there.
+func (s *session) dirs(fs *pflag.FlagSet) error {
+	for _, d := range []struct {
+		flag string
+		into *string
+	}{{"conf-dir", &s.confDir}, {"data-dir", &s.dataDir}, {"cache-dir", &s.cacheDir}} {
+		if !fs.Changed(d.flag) {
+			continue
+		}
+		dir := filepath.Clean(*d.into)
+		if !filepath.IsAbs(dir) || dir == "/" {
+			return fmt.Errorf("--%s: %q is not an absolute path of a directory other than /", d.flag, *d.into)
+		}
+		st, err := os.Stat(dir)
+		switch {
+		case err == nil && !st.IsDir():
+			return fmt.Errorf("--%s: %s is not a directory", d.flag, dir)
+		case err != nil && d.flag == "conf-dir":
+			return fmt.Errorf("--%s: %w", d.flag, err)
+		case err != nil:
+			fmt.Fprintf(s.err, "portguard: warning: --%s: %v; nothing is known from it\n", d.flag, err)
+		}
+		*d.into = dir
+	}
+	return nil
 }
 
 // configure finds the configuration that the runtime uses. Without a sound one the
