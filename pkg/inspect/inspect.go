@@ -9,6 +9,7 @@ package inspect
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/doctor"
@@ -67,8 +68,23 @@ type view struct {
 	notes []string
 }
 
-// look reads the node.
+// patience is how long somebody who holds the lock is waited for.
+const patience = 3 * time.Second
+
+// look reads the node, and again under the lock if something is missing or dead: an ADD
+// writes its record before its rules, and a DEL removes it after them.
 func (i *Inspector) look(c *netconf.Config) (*view, error) {
+	v, err := i.read(c)
+	if err != nil || len(v.lost)+len(v.departed) == 0 {
+		return v, err
+	}
+	if unlock, err := v.Store.Lock(patience); err == nil {
+		defer unlock()
+	}
+	return i.read(c)
+}
+
+func (i *Inspector) read(c *netconf.Config) (*view, error) {
 	i.progress("reading the rules of this node")
 	s, err := i.Plugin.Begin(state.Open(c.DataDir), netconf.DefaultLockTimeout)
 	if err != nil {

@@ -124,6 +124,7 @@ func serviceSets(on *host.Addressing, f hostport.Family) ([]ruleset.Set, error) 
 
 // Facts are what decides where an attachment belongs.
 func (n *Node) Facts(on *host.Addressing) (f place.Facts, err error) {
+	n.backends = nil // what an earlier session has read is old
 	f = place.Facts{IPVS: on.IPVS, NFTables: n.conn.Supported, NFTProgram: nftconn.HasTool, Iptables: n.flavours}
 	for _, fam := range hostport.Families() {
 		sets, err := serviceSets(on, fam)

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
+	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// A node has mappings in memory. Something happens after each reading of them.
+type node struct {
+	Node
+	mu       sync.Mutex
+	has      map[hostport.Key]hostport.Attachment
+	readings int
+	happens  func(reading int)
+}
+
+func (*node) BootID() string                                     { return "boot" }
+func (*node) Addresses() (*host.Addressing, error)               { return &host.Addressing{}, nil }
+func (*node) Facts(*host.Addressing) (place.Facts, error)        { return place.Facts{}, nil }
+func (n *node) Backends(plugin.BackendOptions) []backend.Backend { return []backend.Backend{n} }
+
+func (*node) Look(_ time.Duration, _ string, _ *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
+	return f(conflict.Snapshot{})
+}
+
+func (*node) Name() string                             { return place.NFTables }
+func (*node) Owns(nft.Table, string) bool              { return false }
+func (*node) Apply(backend.State, backend.State) error { return nil }
+
+func (n *node) Load() (backend.State, error) {
+	out := held{}
+	n.mu.Lock()
+	maps.Copy(out, n.has)
+	n.mu.Unlock()
+	n.readings++
+	n.happens(n.readings)
+	return out, nil
+}
+
+// held are the mappings of one reading.
+type held map[hostport.Key]hostport.Attachment
+
+func (h held) With(hostport.Attachment, ...hostport.Key) backend.State { return h }
+func (h held) Without(...hostport.Key) backend.State                   { return h }
+
+func (h held) Claims() (out []hostport.Claim) {
+	for key, a := range h {
+		out = append(out, hostport.Claim{Owner: a.Owner, Key: key, Mapping: a.Mappings[0], Backend: place.NFTables, Packets: -1})
+	}
+	return out
+}
+
+func (h held) Missing(a hostport.Attachment) []string {
+	if _, ok := h[a.Owner.Key()]; ok {
+		return nil
+	}
+	return []string{"all"}
+}
+
+func (h held) Recover(key hostport.Key) (hostport.Attachment, bool) { a, ok := h[key]; return a, ok }
+
+// bench is a node with records; the lock is held while an ADD or a DEL is done.
+type bench struct {
+	*node
+	*testing.T
+	store *state.Store
+	conf  *netconf.Config
+}
+
+func newBench(t *testing.T) *bench {
+	dir := t.TempDir()
+	return &bench{&node{has: map[hostport.Key]hostport.Attachment{}, happens: func(int) {}}, t, state.Open(dir), &netconf.Config{DataDir: dir}}
+}
+
+func (b *bench) attachment(name string, port uint16) hostport.Attachment {
+	return hostport.Attachment{
+		Owner:    hostport.Owner{Network: "net", ContainerID: name, IfName: "eth0", PodName: name, PodNamespace: "default"},
+		Pods:     []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")},
+		Mappings: []hostport.Mapping{{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: port, ContainerPort: 80}},
+	}
+}
+
+func (b *bench) netns(name string) string { return filepath.Join(b.conf.DataDir, name) }
+
+// record is the first half of an ADD, mapping the second.
+func (b *bench) record(a hostport.Attachment) {
+	path := b.netns(a.Owner.ContainerID)
+	var st unix.Stat_t
+	err := os.WriteFile(path, nil, 0o600)
+	if err == nil {
+		err = unix.Stat(path, &st)
+	}
+	if err == nil {
+		err = b.store.Save(state.Record{Attachment: a, Backend: place.NFTables, BootID: "boot", Created: time.Now().Truncate(time.Second), Netns: state.Netns{Path: path, Dev: st.Dev, Inode: st.Ino}})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) mapping(a hostport.Attachment) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.has[a.Owner.Key()] = a
+}
+
+func (b *bench) lock() (unlock func()) {
+	unlock, err := b.store.Lock(time.Second)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return unlock
+}
+
+// states are those that list shows, by port.
+func (b *bench) states() map[uint16]inventory.State {
+	b.Helper()
+	i := &Inspector{Node: b.node, Plugin: plugin.New(b.node, io.Discard, io.Discard)}
+	l, err := i.List(b.conf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := map[uint16]inventory.State{}
+	for _, e := range l.HostPorts {
+		out[e.Port] = e.State
+	}
+	return out
+}
+
+func (b *bench) want(readings int, want map[uint16]inventory.State) {
+	b.Helper()
+	got := b.states()
+	for port := range uint16(100) {
+		if got[port] != want[port] {
+			b.Errorf("port %d: got %q, want %q", port, got[port], want[port])
+		}
+	}
+	if b.readings != readings {
+		b.Errorf("the node was read %d times, want %d", b.readings, readings)
+	}
+}
+
+// A node on which nothing is wrong is read once.
+func TestLookOnce(t *testing.T) {
+	b := newBench(t)
+	b.record(b.attachment("web", 80))
+	b.mapping(b.attachment("web", 80))
+	b.want(1, map[uint16]inventory.State{80: inventory.OK})
+}
+
+// An ADD that was between its record and its rules is waited for, and no other begins
+// meanwhile; what is lost is missing.
+func TestLookBesideADDs(t *testing.T) {
+	b := newBench(t)
+	lost, first := b.attachment("lost", 1), b.attachment("first", 2)
+	b.record(lost)
+	b.record(first)
+	unlock := b.lock()
+	time.AfterFunc(50*time.Millisecond, func() {
+		b.mapping(first)
+		unlock()
+	})
+	b.happens = func(reading int) {
+		if _, err := b.store.Lock(time.Millisecond); reading == 2 && err == nil {
+			t.Error("an ADD could begin at the second reading")
+		}
+	}
+	b.want(2, map[uint16]inventory.State{1: inventory.Missing, 2: inventory.OK})
+}
+
+// A DEL that removes the record after the rules were read leaves nothing that is dead.
+func TestLookBesideDELs(t *testing.T) {
+	b := newBench(t)
+	web, dead := b.attachment("web", 80), b.attachment("dead", 81)
+	for _, a := range []hostport.Attachment{web, dead} {
+		b.record(a)
+		b.mapping(a)
+	}
+	if err := os.Remove(b.netns("dead")); err != nil {
+		t.Fatal(err)
+	}
+	b.happens = func(reading int) {
+		if reading == 1 {
+			delete(b.has, web.Owner.Key())
+			_ = os.Remove(b.netns("web"))
+		} else {
+			_ = b.store.Delete(web.Owner.Key())
+		}
+	}
+	b.want(2, map[uint16]inventory.State{81: inventory.Dead})
+}
+
+// Who holds the lock for long is not waited for.
+func TestLookBesideAHolder(t *testing.T) {
+	b := newBench(t)
+	b.record(b.attachment("lost", 1))
+	defer b.lock()()
+	start := time.Now()
+	b.want(2, map[uint16]inventory.State{1: inventory.Missing})
+	if d := time.Since(start); d > 2*patience {
+		t.Errorf("it took %s", d)
+	}
+}
