@@ -42,7 +42,7 @@ func sock(p hostport.Proto, ip string, port uint16, uid, inode uint32) hostport.
 	return hostport.Listener{Proto: p, Addr: netip.MustParseAddr(ip), Port: port, UID: uid, Inode: inode}
 }
 
-func compare() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}) }
+func compare() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}) }
 
 // swapped is the same file on a big-endian machine: every 32-bit word of an
 // address is printed the other way round.

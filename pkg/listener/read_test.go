@@ -208,7 +208,7 @@ func TestHolders(t *testing.T) {
 		{PID: 50, Comm: "hidden", Pod: "pod with UID 22222222-2222-2222-2222-222222222222"},
 		{}, {},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, compare()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
