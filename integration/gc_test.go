@@ -75,53 +75,6 @@ func TestGC(t *testing.T) {
 	})
 }
 
-// STATUS says what keeps portguard from its job.
-func TestStatus(t *testing.T) {
-	n := newNode(t, "", "nft")
-	pod := n.NewPod("status")
-	status := func(more string) (string, error) {
-		if !strings.Contains(more, "capabilities") {
-			more += `,"capabilities":{"portMappings":true}`
-		}
-		out, _, err := n.Call("STATUS", pod, fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net","type":"portguard","dataDir":"%s/state"%s}`, n.Dir, more))
-		return out, err
-	}
-	ready := func(when, more string) {
-		t.Helper()
-		if out, err := status(more); err != nil {
-			t.Errorf("%s: %s", when, out)
-		}
-	}
-	not := func(when, more, says string) {
-		t.Helper()
-		if out, err := status(more); err == nil || !strings.Contains(out, `"code": 50`) || !strings.Contains(out, says) {
-			t.Errorf("%s: %v %s, want %q", when, err, out, says)
-		}
-	}
-	ready("on a fresh node", "")
-	ready("with iptables", `,"backend":"iptables"`)
-	not("without the capability", `,"capabilities":{}`, "capabilities")
-	n.Run("sh", "-c", "touch "+n.Dir+"/file")
-	not("dataDir below a file", `,"dataDir":"`+n.Dir+`/file/x"`, "dataDir")
-	path := n.Env
-	n.Env = append(append([]string{}, path...), "PATH="+t.TempDir())
-	ready("without tools", "")
-	not("iptables without tools", `,"backend":"iptables"`, "not installed")
-	n.Env = path
-	n.KubeProxy("10.88.0.200:80")
-	n.Run("iptables-legacy", "-t", "nat", "-N", "KUBE-SERVICES")
-	n.Run("iptables-legacy", "-t", "nat", "-A", "PREROUTING", "-j", "KUBE-SERVICES")
-	ready("with rules of kube-proxy in both flavours, where that does not matter", "")
-	not("where it does", `,"backend":"iptables"`, "both iptables-legacy and iptables-nft")
-	n.Env = append(append([]string{}, path...), "PATH="+t.TempDir())
-	ready("with rules of iptables-legacy that no tool is there for", "")
-	n.Env = path
-	n.Run("iptables-legacy", "-t", "nat", "-F")
-	n.Run("iptables-legacy", "-t", "nat", "-X")
-	n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
-	not("nftables in ipvs mode", `,"backend":"nftables"`, "ipvs mode")
-}
-
 // A second interface of the same container keeps its ports.
 func TestDelOfOneInterface(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {

@@ -35,10 +35,16 @@ type Netns struct {
 func NewNetns(t T, role string) *Netns {
 	t.Helper()
 	name := "pg-" + role + "-" + strings.ToLower(rand.Text()[:8])
-	n := &Netns{T: t, Name: name, Path: "/var/run/netns/" + name}
 	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
 		t.Fatalf("ip netns add: %v: %s (the tests need root)", err, out)
 	}
+	return Existing(t, name)
+}
+
+// Existing is a namespace that is there already. It is removed with the test.
+func Existing(t T, name string) *Netns {
+	t.Helper()
+	n := &Netns{T: t, Name: name, Path: "/var/run/netns/" + name}
 	t.Cleanup(n.Delete)
 	// Without this an IPv6 address is unusable for a second or two.
 	n.Sysctl("net/ipv6/conf/default/accept_dad", "0")

@@ -42,7 +42,13 @@ func (n *Node) Native() bool { return n.Backend == "nftables" }
 // "legacy"), and a client on a link to it.
 func NewNode(t T, bin, flavour string) *Node {
 	t.Helper()
-	n := &Node{Netns: NewNetns(t, "node"), Client: NewNetns(t, "client"), Bin: bin, Dir: t.TempDir(), Flavour: flavour}
+	return NewNodeIn(t, NewNetns(t, "node"), bin, flavour)
+}
+
+// NewNodeIn makes a node of a namespace in which there is nothing yet.
+func NewNodeIn(t T, ns *Netns, bin, flavour string) *Node {
+	t.Helper()
+	n := &Node{Netns: ns, Client: NewNetns(t, "client"), Bin: bin, Dir: t.TempDir(), Flavour: flavour}
 	n.Env = append(os.Environ(), "PATH="+n.flavourPath()+":"+os.Getenv("PATH"))
 	n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", n.Client.Name)
 	for _, s := range []struct {

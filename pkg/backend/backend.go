@@ -22,6 +22,9 @@ type Backend interface {
 	// transaction where the kernel has one. When it fails everything is as it was, or
 	// the error is ErrNotUndone. Applying a State to itself does nothing.
 	Apply(have, want State) error
+	// Try reports why Apply would fail. It asks the kernel and the tools, and commits
+	// nothing.
+	Try(have, want State) error
 	// Owns reports whether a chain is the backend's own, so that no packet which gets
 	// there is taken by somebody else. An empty table asks for any.
 	Owns(t nft.Table, chain string) bool

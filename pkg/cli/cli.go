@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/confdir"
 	"github.com/portguard/portguard/pkg/inspect"
@@ -200,6 +201,9 @@ func (s *session) configure() {
 
 // fail says why a command could not do its job.
 func (s *session) fail(err error) int {
+	if errors.Is(err, unix.EPERM) { // of the kernel: files say EACCES
+		err = fmt.Errorf("%w; run it with CAP_NET_ADMIN, as root of the user namespace that this network namespace belongs to", err)
+	}
 	fmt.Fprintln(s.err, "portguard:", err)
 	return Usage
 }

@@ -65,7 +65,7 @@ func entry(l Conflist, add adder) {
 
 func backend(f Facts, add adder) {
 	if f.BackendErr != nil {
-		add("backend", Problem, f.BackendErr.Error(), "every ADD fails until this is repaired")
+		add("backend", Problem, f.BackendErr.Error(), "until this is repaired, no pod with hostPorts starts")
 		return
 	}
 	add("backend", Info, fmt.Sprintf("mappings go into %s: %s", f.Backend, f.Why), "")

@@ -5,6 +5,7 @@ package host
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -42,6 +43,15 @@ func (Sysctls) SetRouteLocalnet(link string, on bool) error {
 		return fmt.Errorf("could not set route_localnet of %s to %s: %w", link, v, err)
 	}
 	return nil
+}
+
+// MaySet reports why SetRouteLocalnet would fail.
+func (Sysctls) MaySet(link string) error {
+	f, err := os.OpenFile(filepath.Join("/proc/sys", routeLocalnet(link)), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("could not set route_localnet of %s: %w", link, err)
+	}
+	return f.Close()
 }
 
 // EphemeralPorts returns ip_local_port_range.

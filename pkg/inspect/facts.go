@@ -4,6 +4,7 @@ package inspect
 
 import (
 	"cmp"
+	"errors"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/doctor"
@@ -19,7 +20,8 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.Backend, f.Why, f.BackendErr = v.wouldUse(c)
+	choice, err := v.wouldUse(c)
+	f.Backend, f.Why, f.BackendErr = choice.Backend, choice.Why, err
 	f.Protected, f.Network = c.Protected, c.Name
 	f.StateErr, f.StateLoose = v.Store.CouldWrite(), v.Store.Loose()
 	each(v, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
@@ -50,13 +52,25 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	return f, err
 }
 
-// wouldUse is where an ADD would put mappings now.
-func (v *view) wouldUse(c *netconf.Config) (name, why string, err error) {
-	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, v.Session.Facts)
-	if err == nil {
-		err = v.Node.Ready(choice.Backend)
+// wouldUse is where an ADD would put mappings now, and why it could not.
+func (v *view) wouldUse(c *netconf.Config) (place.Choice, error) {
+	w := place.Wish{Backend: c.Backend, Syntax: c.Syntax}
+	choice, err := v.tried(w)
+	if other, ok := place.Instead(w.Backend, w.Syntax); ok && errors.Is(err, backend.ErrUnavailable) {
+		why := err.Error()
+		w.Backend = other
+		choice, err = v.tried(w)
+		choice.Why = why
 	}
-	return choice.Backend, choice.Why, err
+	return choice, err
+}
+
+func (v *view) tried(w place.Wish) (place.Choice, error) {
+	choice, err := place.Of(w, v.Session.Facts)
+	if err == nil {
+		err = v.Try(choice.Backend)
+	}
+	return choice, err
 }
 
 // each calls f with what every backend holds that is a T.

@@ -47,6 +47,7 @@ func (*node) Look(_ time.Duration, _ string, _ *host.Addressing, _ []hostport.Ma
 func (*node) Name() string                             { return place.NFTables }
 func (*node) Owns(nft.Table, string) bool              { return false }
 func (*node) Apply(backend.State, backend.State) error { return nil }
+func (*node) Try(backend.State, backend.State) error   { return nil }
 
 func (n *node) Load() (backend.State, error) {
 	out := held{}

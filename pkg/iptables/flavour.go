@@ -71,16 +71,6 @@ func flavourOf(path string) (Flavour, bool) {
 	return "", false
 }
 
-// Installed returns ErrNoTool if a tool that reads or writes the flavour's rules is
-// missing.
-func (t *Tools) Installed(fl Flavour, f hostport.Family) error {
-	_, err := path(fl, f, "save")
-	if err == nil {
-		_, err = path(fl, f, "restore")
-	}
-	return err
-}
-
 // path finds a tool, "save", "restore" or "" for iptables itself: under its own name, or
 // under the plain one where that is this flavour.
 func path(fl Flavour, f hostport.Family, verb string) (string, error) {

@@ -22,7 +22,7 @@ func TestMessages(t *testing.T) {
 	m.Section("tools that are not installed")
 	_, err := tools.Default()
 	m.AddError("109", err)
-	m.AddError("109", tools.Installed(NFT, hostport.IPv6))
+	m.AddError("109", tools.Test(NFT, hostport.IPv6, ""))
 	m.Section("tools that fail")
 	for _, script := range []string{
 		"exit 1", "echo 'iptables-legacy-save: Permission denied (you must be root)' >&2; exit 1",

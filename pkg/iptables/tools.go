@@ -45,7 +45,11 @@ func (t *Tools) save(fl Flavour, f hostport.Family, table string) (*iptsave.Tabl
 	if err != nil {
 		return nil, err
 	}
-	out, stderr, err := t.run(p, "")
+	var args []string
+	if fl == Legacy { // else it looks for tables in a file that it may not be allowed to read
+		args = []string{"--table", table}
+	}
+	out, stderr, err := t.run(p, "", args...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +83,19 @@ func (t *Tools) save(fl Flavour, f hostport.Family, table string) (*iptsave.Tabl
 
 // Restore applies a script in one run of iptables-restore --noflush.
 func (t *Tools) Restore(fl Flavour, f hostport.Family, script string) error {
+	return t.restore(fl, f, script, "--noflush")
+}
+
+// Test is Restore that commits nothing.
+func (t *Tools) Test(fl Flavour, f hostport.Family, script string) error {
+	return t.restore(fl, f, script, "--noflush", "--test")
+}
+
+func (t *Tools) restore(fl Flavour, f hostport.Family, script string, args ...string) error {
 	p, err := path(fl, f, "restore")
 	if err != nil {
 		return err
 	}
-	args := []string{"--noflush"}
 	if fl == Legacy { // iptables-nft has no lock: the kernel's transactions do
 		args = append(args, "--wait", strconv.Itoa(t.seconds()))
 	}

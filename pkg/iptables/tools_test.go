@@ -39,7 +39,7 @@ func TestSave(t *testing.T) {
 		rules        int
 		fails        string
 	}{
-		{"rules", `printf '*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j ACCEPT\nCOMMIT\n'`, 1, ""},
+		{"rules", `test "$*" = "--table nat" && printf '*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j ACCEPT\nCOMMIT\n'`, 1, ""},
 		{"the tool fails", "echo no memory >&2; exit 3", 0, "could not read the iptables-legacy rules (IPv4): iptables-legacy-save: exit status 3: no memory"},
 		{"nobody can tell what it printed", "echo '*nat'", 0, "the list ends within table nat"},
 		{"it left a table out", `printf '*filter\nCOMMIT\n'`, 0, "table nat is there, but the tool did not print it"},
@@ -127,17 +127,16 @@ func (b *bench) link(to, name string) {
 	}
 }
 
-func TestInstalled(t *testing.T) {
+func TestFindsTools(t *testing.T) {
 	b, tools := newBench(t)
 	t.Setenv("PATH", b.dir)
-	if err := tools.Installed(NFT, hostport.IPv6); !errors.Is(err, ErrNoTool) || !strings.Contains(err.Error(), "ip6tables-nft-save") {
-		t.Errorf("nothing is: %v", err)
+	if err := tools.Test(NFT, hostport.IPv6, ""); !errors.Is(err, ErrNoTool) || !strings.Contains(err.Error(), "ip6tables-nft-restore") {
+		t.Errorf("none is there: %v", err)
 	}
-	b.tool("ip6tables-nft-save", "")
-	b.tool("xtables-nft-multi", "")
+	b.tool("xtables-nft-multi", `test "$*" = "--noflush --test"`)
 	b.link("xtables-nft-multi", "ip6tables-restore") // the plain name, of that flavour
-	if err := tools.Installed(NFT, hostport.IPv6); err != nil {
-		t.Errorf("both are: %v", err)
+	if err := tools.Test(NFT, hostport.IPv6, ""); err != nil {
+		t.Errorf("it is there: %v", err)
 	}
 	if _, err := tools.Open(Legacy, hostport.IPv6); !errors.Is(err, ErrNoTool) {
 		t.Errorf("go-iptables of the other flavour: %v", err)

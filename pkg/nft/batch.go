@@ -35,15 +35,25 @@ func (b *Batch) Len() int { return len(b.msgs) }
 // Empty reports whether the batch asks for nothing.
 func (b *Batch) Empty() bool { return len(b.msgs) == 0 }
 
+// Halves are two batches that do the same, one after the other.
+func (b *Batch) Halves() (first, second *Batch) {
+	n := len(b.msgs) / 2
+	return &Batch{b.msgs[:n]}, &Batch{b.msgs[n:]}
+}
+
 // Encode writes the messages; their sequence numbers are their places, from 1.
-// Only the last one asks to be acknowledged: errors come unasked.
-func (b *Batch) Encode() []byte {
+// Only the last one asks to be acknowledged: errors come unasked. A batch without its end,
+// which commits it, is checked and dropped (nfnetlink_rcv_batch).
+func (b *Batch) Encode(commit bool) []byte {
 	out := appendMessage(nil, unix.NFNL_MSG_BATCH_BEGIN, 0, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 	for i, m := range b.msgs {
 		if i+1 == len(b.msgs) {
 			m.flags |= unix.NLM_F_ACK
 		}
 		out = appendMessage(out, unix.NFNL_SUBSYS_NFTABLES<<8|m.typ, m.flags, uint32(i+1), m.family, 0, m.attrs)
+	}
+	if !commit {
+		return out
 	}
 	return appendMessage(out, unix.NFNL_MSG_BATCH_END, 0, uint32(len(b.msgs)+1), 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 }

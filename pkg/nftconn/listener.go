@@ -56,7 +56,7 @@ func listen() (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, roomForEvents) // what does not fit is an error later
+	_ = resize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, roomForEvents) // what does not fit is an error later
 	wait := unix.NsecToTimeval(int64(time.Second))
 	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
 		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groupNFTables}))

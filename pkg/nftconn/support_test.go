@@ -5,13 +5,18 @@ package nftconn
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/internal/golden"
+	"github.com/portguard/portguard/pkg/internal/need"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
@@ -37,7 +42,30 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	nftFails(t, m, dir)
+	tooLong(t, m)
 	m.Check(*update)
+}
+
+// tooLong sends more than the machine lets a user namespace send.
+func tooLong(t *testing.T, m *golden.Messages) {
+	t.Helper()
+	m.Section("a transaction that is too long")
+	var most int
+	s, err := os.ReadFile("/proc/sys/net/core/wmem_max")
+	if err == nil {
+		_, err = fmt.Sscan(string(s), &most)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	need.Unprivileged(t, func() {
+		one := len(create(1).Encode(false)) - len(create(0).Encode(false))
+		b := create(2*most/one + 1)
+		text := Open().Try(b).Error()
+		m.Add("111", strings.Replace(text, strconv.Itoa(len(b.Encode(false))), "N", 1))
+	})
 }
 
 // nftFails has the nft program fail, in a directory of its own.

@@ -152,16 +152,5 @@ func (n *Node) flavours() (on place.Iptables, err error) {
 	return on, err
 }
 
-// Ready reports why the backend of that name could not change anything.
-func (n *Node) Ready(name string) error {
-	if fl := place.Order(name).Flavour; fl != "" {
-		for _, f := range n.Families() {
-			if err := n.tools(time.Second).Installed(iptables.Flavour(fl), f); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	_, _, err := n.conn.Reader().Chains()
-	return err
-}
+// Allowed reports why the kernel would not let the caller change rules.
+func (n *Node) Allowed() error { return n.conn.Allowed() }

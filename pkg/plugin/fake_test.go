@@ -86,6 +86,11 @@ func (b *memBackend) Name() string { return b.now.name }
 
 func (b *memBackend) Load() (backend.State, error) { return b.now, b.unloaded }
 
+func (b *memBackend) Try(_, want backend.State) error {
+	*b.log = append(*b.log, "try "+want.(memState).name)
+	return b.fail
+}
+
 func (b *memBackend) Owns(nft.Table, string) bool { return false }
 
 func (b *memBackend) Apply(have, want backend.State) error {
@@ -114,14 +119,14 @@ type fakeNode struct {
 	facts    place.Facts
 	backends []*memBackend
 	snap     conflict.Snapshot
-	// lookErr is returned by Look, ready by Ready.
-	lookErr, ready error
-	flavour        string
-	link           string
-	localnet       bool
-	gone           map[uint64]bool
-	dropped        []host.Stale
-	log            []string
+	// lookErr is returned by Look, forbidden by Allowed.
+	lookErr, forbidden error
+	flavour            string
+	link               string
+	localnet           bool
+	gone               map[uint64]bool
+	dropped            []host.Stale
+	log                []string
 }
 
 var _ Node = (*fakeNode)(nil)
@@ -132,7 +137,7 @@ func (n *fakeNode) Addresses() (*host.Addressing, error)          { return &n.on
 func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.link, nil }
 func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
 func (n *fakeNode) Facts(*host.Addressing) (place.Facts, error)   { return n.facts, nil }
-func (n *fakeNode) Ready(string) error                            { return n.ready }
+func (n *fakeNode) Allowed() error                                { return n.forbidden }
 func (n *fakeNode) ConnectedUDP(uint16) ([]netip.AddrPort, error) { return nil, nil }
 
 func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {

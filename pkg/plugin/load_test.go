@@ -22,6 +22,7 @@ type teller struct {
 
 func (b teller) Name() string                 { return b.name }
 func (teller) Apply(_, _ backend.State) error { return nil }
+func (teller) Try(_, _ backend.State) error   { return nil }
 func (teller) Owns(nft.Table, string) bool    { return false }
 
 func (b teller) Load() (backend.State, error) {

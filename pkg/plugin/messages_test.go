@@ -110,6 +110,7 @@ func (s *script) others() {
 	for _, errno := range []error{unix.EPERM, unix.EACCES, unix.ENOMEM, unix.ENOBUFS, unix.EBUSY, unix.EAGAIN, unix.ENODEV} {
 		s.err(fmt.Errorf("could not read the addresses of the node: %w", errno), CodeUnreadable)
 	}
+	s.err(fmt.Errorf("could not set route_localnet of cni0 to 1: %w", unix.EROFS), CodeApply)
 	s.Section("more than one conflict: the others are behind the first")
 	err := refusal([]conflict.Finding{{Kind: finding.Listener, Message: "hostPort 80/tcp is taken"}, {Kind: finding.Claimed, Message: "hostPort 81/tcp is taken"},
 		{Kind: finding.Claimed, Message: "hostPort 82/tcp is taken"}})

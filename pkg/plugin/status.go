@@ -3,44 +3,22 @@
 package plugin
 
 import (
-	"errors"
-
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/place"
-	"github.com/portguard/portguard/pkg/state"
 )
 
-// Status says whether an ADD could do its job on this node.
+// Status fails for what makes every ADD fail, and for nothing else: where it does, no pod is
+// started on the node, with hostPorts or without. That is a configuration that cannot be
+// read, and a process without CAP_NET_ADMIN over the network namespace, in which no plugin
+// of the list can do anything. It takes no lock and starts no program: kubelets ask often.
 func (p *Plugin) Status(args *skel.CmdArgs) error {
-	c, err := netconf.Parse(args.StdinData)
-	if err != nil {
+	if _, err := netconf.Parse(args.StdinData); err != nil {
 		return cniError(err, types.ErrDecodingFailure)
 	}
-	if err := p.ready(c); err != nil {
-		return newError(types.ErrPluginNotAvailable, "portguard cannot map hostPorts on this node: "+told(err, CodeUnreadable))
+	if err := p.Node.Allowed(); err != nil {
+		return newError(types.ErrPluginNotAvailable, "portguard may not change the network of this node: "+told(err, CodeApply))
 	}
 	return nil
-}
-
-// ready looks for what would make every ADD fail, without the lock: runtimes ask often.
-func (p *Plugin) ready(c *netconf.Config) error {
-	if !c.Capable {
-		return advised{errors.New(`the container runtime tells it no hostPorts; give portguard "capabilities": {"portMappings": true} in the conflist`)}
-	}
-	store := state.Open(c.DataDir)
-	if err := store.Writable(); err != nil {
-		return err
-	}
-	s, err := p.Begin(store, c.LockTimeout)
-	if err != nil {
-		return err
-	}
-	choice, err := place.Of(place.Wish{Backend: c.Backend, Syntax: c.Syntax}, s.Facts)
-	if err != nil {
-		return err
-	}
-	return p.Node.Ready(choice.Backend)
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -446,13 +448,50 @@ func TestUDPFlowsAreDropped(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	b := newBench(t)
-	capable := `,"capabilities":{"portMappings":true}`
-	if err := b.Status(b.args(pod{}, capable)); err != nil {
+	// What breaks ADDs of pods with hostPorts only.
+	b.node.facts.NFTables = func() (lacks, err error) { return nil, errBroken }
+	if err := b.Status(argsOf(`{"cniVersion":"1.1.0","name":"net","dataDir":"/proc/1/no"}`)); err != nil {
 		t.Error(err)
 	}
-	b.node.ready = errBroken
-	if err := b.Status(b.args(pod{}, capable)); code(err) != types.ErrPluginNotAvailable {
+	if err := b.Status(argsOf(`{"cniVersion":"1.1.0","name":"net","snat":1}`)); code(err) != types.ErrInvalidNetworkConfig {
+		t.Errorf("a wrong configuration: %v", err)
+	}
+	b.node.forbidden = unix.EPERM
+	if err := b.Status(b.args(pod{}, "")); code(err) != types.ErrPluginNotAvailable {
 		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(b.dataDir); err == nil || len(b.node.log) > 0 {
+		t.Errorf("it made dataDir, or asked backends: %v", b.node.log)
+	}
+}
+
+// What ADD would change is tried, where it would be, and not what cannot be read.
+func TestTry(t *testing.T) {
+	b := newBench(t)
+	b.in(place.NFTables).fail = errBroken
+	s, err := b.Begin(b.store, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unread := s.LoadSome(BackendOptions{}); unread != nil {
+		t.Fatal(unread)
+	}
+	if err := s.Try(place.NFTables); !errors.Is(err, errBroken) {
+		t.Errorf("got %v", err)
+	}
+	b.in("localnet").unloaded = errBroken
+	s.LoadSome(BackendOptions{})
+	if err := s.Try(place.IptablesNFT); err != nil {
+		t.Error(err)
+	}
+	want := []string{"try localnet", "try " + place.NFTables, "try " + place.IptablesNFT}
+	if !slices.Equal(b.node.log, want) {
+		t.Errorf("tried %v, want %v", b.node.log, want)
+	}
+	for _, x := range b.node.backends {
+		if len(x.now.has) > 0 {
+			t.Errorf("%s has %v", x.now.name, x.now.has)
+		}
 	}
 }
 

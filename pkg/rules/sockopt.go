@@ -29,17 +29,37 @@ const (
 const maxTries = 100
 
 // legacyNames are the names of the tables of iptables-legacy that exist. Asking for
-// another one would make it. The file is missing if the kernel has no ip_tables.
-func legacyNames(proc string, f hostport.Family) ([]string, error) {
+// another one would make it. The file is missing if the kernel has no ip_tables. In a
+// network namespace that is older than the map of its user namespace, it belongs to a user
+// who is nobody there; then there is no other way than to ask.
+func legacyNames(proc string, f hostport.Family) (names []string, err error) {
 	name := map[hostport.Family]string{hostport.IPv4: "ip_tables_names", hostport.IPv6: "ip6_tables_names"}[f]
 	b, err := os.ReadFile(filepath.Join(proc, "thread-self/net", name))
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, nil
+	case errors.Is(err, os.ErrPermission):
+		names, err = askNames(f)
+	default:
+		names = strings.Fields(string(b))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read the names of the %s tables of iptables-legacy: %w", f, err)
 	}
-	return strings.Fields(string(b)), nil
+	return names, nil
+}
+
+// askNames asks for each table that matters. The kernel makes it, empty, if it can.
+func askNames(f hostport.Family) (names []string, err error) {
+	for _, name := range []string{"raw", "mangle", "nat", "filter"} {
+		switch _, _, err := askLegacy(nft.Table{Family: f.NFProto(), Name: name}); {
+		case err == nil:
+			names = append(names, name)
+		case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOPROTOOPT): // there is no such table, or no ip_tables
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // readLegacy reads a table of iptables-legacy in the calling thread's network namespace.

@@ -68,19 +68,6 @@ func (s *Store) Unknown() bool {
 	return err != nil && s.Used()
 }
 
-// Writable reports why a record could not be written, nil if one could.
-func (s *Store) Writable() error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return dirError("make it", err)
-	}
-	f, err := os.CreateTemp(s.dir, ".try-*")
-	if err != nil {
-		return dirError("write to it", err)
-	}
-	_, err = f.WriteString("x")
-	return dirError("write to it", errors.Join(err, f.Close(), os.Remove(f.Name())))
-}
-
 // CouldWrite reports why a record could not be written, without writing.
 func (s *Store) CouldWrite() error {
 	dir := s.dir

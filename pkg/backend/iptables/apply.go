@@ -8,6 +8,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -39,6 +40,27 @@ func (b *Backend) Apply(have, want backend.State) error {
 		}
 	}
 	return err
+}
+
+// Try has iptables-restore read the script of each family that would change.
+func (b *Backend) Try(have, want backend.State) error {
+	steps, _, err := b.plan(have.(*State), want.(*State))
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		names, err := b.o.Open().Chains(string(b.flavour), s.back.Family, "nat")
+		if err == nil && b.flavour == iptables.Legacy && len(names) == 0 {
+			s.script = "" // the tool would make the table
+		}
+		if err == nil {
+			err = b.o.Tools.Test(b.flavour, s.back.Family, s.script)
+		}
+		if err != nil {
+			return fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), s.back.Family, err)
+		}
+	}
+	return nil
 }
 
 // A step is the change of one family, and what it was before.

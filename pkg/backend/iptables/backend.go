@@ -18,10 +18,11 @@ import (
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// Tools print rules and change them; *iptables.Tools does.
+// Tools print rules, change them, and say whether they could; *iptables.Tools does.
 type Tools interface {
 	Save(fl iptables.Flavour, f hostport.Family, table string) (*iptsave.Table, error)
 	Restore(fl iptables.Flavour, f hostport.Family, script string) error
+	Test(fl iptables.Flavour, f hostport.Family, script string) error
 }
 
 // A Reader reads the rules of a flavour, "nft" or "legacy", without a program: all of a

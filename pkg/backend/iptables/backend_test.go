@@ -35,6 +35,9 @@ type node struct {
 	// native are tables that iptables cannot show, batches what was sent there.
 	native  map[nft.Table]bool
 	batches []*nft.Batch
+	// tested are the scripts of Test, untested its error.
+	tested   []string
+	untested error
 	// unreadable fails every reading.
 	unreadable error
 }
@@ -66,6 +69,11 @@ func (n *node) Restore(_ iptables.Flavour, f hostport.Family, script string) err
 		err = errors.Join(err, n.kernels[f].Restore(script))
 	}
 	return err
+}
+
+func (n *node) Test(_ iptables.Flavour, _ hostport.Family, script string) error {
+	n.tested = append(n.tested, script)
+	return n.untested
 }
 
 // tables are the rules as nf_tables has them.
@@ -285,12 +293,12 @@ func TestDelBesideNativeRules(t *testing.T) {
 	if err := b.Apply(have, have.Without(a.Owner.Key())); err != nil || len(n.batches) != 1 {
 		t.Fatalf("%v, %d batches", err, len(n.batches))
 	}
-	one := string(n.batches[0].Encode())
+	one := string(n.batches[0].Encode(true))
 	have = load(t, b) // IPv4 is as it was: nobody has done what the batch says
 	if err := b.Apply(have, have.Without(a.Owner.Key(), other.Owner.Key())); err != nil || len(n.batches) != 2 {
 		t.Fatalf("%v, %d batches", err, len(n.batches))
 	}
-	both := string(n.batches[1].Encode())
+	both := string(n.batches[1].Encode(true))
 	for _, tt := range []struct {
 		batch, what string
 		want        bool
@@ -349,5 +357,31 @@ func TestOwns(t *testing.T) {
 		if got := b.Owns(tt.t, tt.chain); got != tt.want {
 			t.Errorf("%v %s: %v", tt.t, tt.chain, got)
 		}
+	}
+}
+
+// What is tried is what would be done, and the tool commits nothing of it.
+func TestTry(t *testing.T) {
+	n := newNode(t)
+	for _, fl := range iptables.Flavours() {
+		b := New(fl, n.options())
+		have := load(t, b)
+		n.tested, n.untested = nil, nil
+		if err := b.Try(have, have.With(web(0))); err != nil || len(n.tested) == 0 || !strings.Contains(n.tested[0], "-j DNAT") || n.restores > 0 {
+			t.Errorf("%s: %v, tested %q, %d restores", fl, err, n.tested, n.restores)
+		}
+		n.untested = iptables.ErrNoTool
+		if err := b.Try(have, have.With(web(0))); !errors.Is(err, iptables.ErrNoTool) {
+			t.Errorf("%s without the tool: %v", fl, err)
+		}
+	}
+	for _, f := range hostport.Families() {
+		delete(n.kernels[f], "nat")
+	}
+	b := New(iptables.Legacy, n.options())
+	have := load(t, b)
+	n.tested, n.untested = nil, nil
+	if err := b.Try(have, have.With(web(0))); err != nil || len(n.tested) == 0 || n.tested[0] != "" {
+		t.Errorf("the tool would make the table: %v, %q", err, n.tested)
 	}
 }

@@ -25,7 +25,7 @@ import (
 func onKernel(t *testing.T, fl iptables.Flavour) Options {
 	t.Helper()
 	tools := &iptables.Tools{Wait: 5 * time.Second}
-	if err := tools.Installed(fl, hostport.IPv6); err != nil {
+	if err := tools.Test(fl, hostport.IPv6, ""); err != nil {
 		need.Skip(t, err)
 	}
 	return kernel(tools)

@@ -69,6 +69,11 @@ func (n *node) SetRouteLocalnet(link string, on bool) error {
 	return err
 }
 
+func (n *node) MaySet(link string) error {
+	_, err := n.RouteLocalnet(link)
+	return err
+}
+
 // backend is that of the node, with a guard for what comes.
 func (n *node) backend(into string, records ...hostport.Attachment) *Backend {
 	b := New(n, guard{n, into}, guard{n, "nft"}, guard{n, "ipt"})

@@ -11,6 +11,8 @@ import (
 type Sysctls interface {
 	RouteLocalnet(link string) (bool, error)
 	SetRouteLocalnet(link string, on bool) error
+	// MaySet reports why it could not be set.
+	MaySet(link string) error
 }
 
 // A Guard keeps others from 127.0.0.0/8 over links on which route_localnet lets them in.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
 )
@@ -29,7 +30,7 @@ func change(k kernel, have, want *nfttable.Table) error {
 		err = k.runScript(plan.Script)
 	}
 	if err == nil {
-		err = k.apply(plan.Commit)
+		err = inParts(k, plan.Commit)
 	}
 	if err == nil {
 		_ = k.apply(plan.Cleanup) // nothing leads to what it removes
@@ -38,12 +39,26 @@ func change(k kernel, have, want *nfttable.Table) error {
 	return errors.Join(lacking(have, err), undo(k, have, want))
 }
 
+// inParts applies a batch, and one that is longer than root of a user namespace may send in
+// halves. When the second fails, undo takes back the first.
+func inParts(k kernel, b *nft.Batch) error {
+	err := k.apply(b)
+	if !errors.Is(err, unix.EMSGSIZE) || b.Len() < 2 {
+		return err
+	}
+	first, second := b.Halves()
+	if err := inParts(k, first); err != nil {
+		return err
+	}
+	return inParts(k, second)
+}
+
 // undo brings a table back, as far as a change of it got.
 func undo(k kernel, have, want *nfttable.Table) error {
 	now, err := have.Spec.Read(k.reader())
 	if err == nil {
 		back := nfttable.Diff(now, nfttable.Revert(now, have, want))
-		if err = k.apply(back.Commit); err == nil {
+		if err = inParts(k, back.Commit); err == nil {
 			err = k.apply(back.Cleanup)
 		}
 	}

@@ -45,10 +45,27 @@ func (b *Backend) Apply(have, want backend.State) error {
 	return change(b.kernel, have.(*elements.State).Table, want.(*elements.State).Table)
 }
 
+// Try implements backend.Backend. Chains with conditions are not tried.
+func (b *Backend) Try(have, want backend.State) error {
+	h, w := have.(*elements.State).Table, want.(*elements.State).Table
+	if h.Stranger != nil {
+		return h.Stranger
+	}
+	err := b.kernel.try(nfttable.Diff(h, w).Commit)
+	if err == nil {
+		return nil
+	}
+	if now, rerr := h.Spec.Read(b.kernel.reader()); rerr == nil && now.There != h.There {
+		return nil // somebody else could change it meanwhile
+	}
+	return lacking(h, err)
+}
+
 // A kernel is what changes need of nf_tables.
 type kernel interface {
 	reader() nfttable.Source
 	apply(b *nft.Batch) error
+	try(b *nft.Batch) error
 	runScript(script string) error
 }
 
@@ -58,5 +75,7 @@ type netlink struct{ c *nftconn.Conn }
 func (n netlink) reader() nfttable.Source { return n.c.Reader() }
 
 func (n netlink) apply(b *nft.Batch) error { return n.c.Apply(b) }
+
+func (n netlink) try(b *nft.Batch) error { return n.c.Try(b) }
 
 func (netlink) runScript(script string) error { return nftconn.RunScript(script) }

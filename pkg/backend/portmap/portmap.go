@@ -64,6 +64,9 @@ func (b *Backend) Name() string { return Name }
 // Owns implements backend.Backend. Portmap's chains are walked like anybody's.
 func (b *Backend) Owns(nft.Table, string) bool { return false }
 
+// Try implements backend.Backend. There is nothing to try: ADD takes from the dead only.
+func (b *Backend) Try(_, _ backend.State) error { return nil }
+
 // Load finds the containers. No program is started.
 func (b *Backend) Load() (backend.State, error) {
 	r := b.o.Open()

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/nfttable"
+)
+
+// What is tried is what is done, and nothing of it stays.
+func TestTry(t *testing.T) {
+	inNetns(t, func() {
+		b, one, r := New(nftconn.Open()), pod("one", 8080, 5, ""), nftconn.NewReader()
+		for _, have := range []string{"nothing", "another"} {
+			before := picture(t)
+			gen, err := r.Generation()
+			s, lerr := b.Load()
+			if err != nil || lerr != nil {
+				t.Error(err, lerr)
+				return
+			}
+			if err := b.Try(s, s.With(one)); err != nil {
+				t.Errorf("with %s there: %v", have, err)
+			}
+			if now, err := r.Generation(); err != nil || now != gen || picture(t) != before {
+				t.Errorf("with %s there something was changed: %d, %d, %v\n%s", have, gen, now, err, picture(t))
+			}
+			if err := apply(b, func(s backend.State) backend.State { return s.With(pod("two", 8081, 6, "")) }); err != nil {
+				t.Error(err)
+			}
+			if err := b.Try(s, s.With(one)); have == "nothing" && err != nil {
+				t.Errorf("somebody made the table meanwhile: %v", err)
+			}
+		}
+		if err := nftconn.RunScript("delete table inet portguard; add table inet portguard; add set inet portguard ports4 { type ipv4_addr; }\n"); err != nil {
+			t.Error(err)
+		}
+		if s, err := b.Load(); err != nil || !errors.Is(b.Try(s, s.With(one)), nfttable.ErrVersion) {
+			t.Errorf("a stranger's table: %v", err)
+		}
+	})
+}
+
+// A narrow kernel takes batches of few messages.
+type narrow struct{ kernel }
+
+func (n narrow) apply(b *nft.Batch) error {
+	if b.Len() > 7 {
+		return unix.EMSGSIZE
+	}
+	return n.kernel.apply(b)
+}
+
+// A change that is too long for one message is made in parts, and all or nothing too.
+func TestInParts(t *testing.T) {
+	var whole, before string
+	add := func(s backend.State) backend.State { return s.With(pod("one", 8080, 5, "")) }
+	inNetns(t, func() {
+		before = picture(t)
+		if err := apply(New(nftconn.Open()), add); err != nil {
+			t.Error(err)
+		}
+		whole = picture(t)
+	})
+	inNetns(t, func() {
+		for _, failAt := range []int{5, -1} {
+			want := whole
+			if failAt >= 0 {
+				want = before
+			}
+			step := failAt
+			err := apply(&Backend{narrow{flaky{netlink{nftconn.Open()}, &step, false}}}, add)
+			if d := cmp.Diff(want, picture(t)); d != "" || (err != nil) != (failAt >= 0) || errors.Is(err, backend.ErrNotUndone) {
+				t.Errorf("failing at %d: %v (-want +got)\n%s", failAt, err, d)
+			}
+		}
+		gone := func(s backend.State) backend.State { return s.Without(pod("one", 8080, 5, "").Owner.Key()) }
+		if err := apply(&Backend{narrow{netlink{nftconn.Open()}}}, gone); err != nil || picture(t) != before {
+			t.Errorf("DEL: %v, left %s", err, picture(t))
+		}
+	})
+}
