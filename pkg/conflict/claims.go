@@ -60,6 +60,10 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 			continue
 		}
 		f.Message = fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; %s", m, f.Who, c.Mapping, f.Kind.Remedy())
+		if a.Owner.ContainerID != "" && c.Owner.ContainerID == a.Owner.ContainerID {
+			f.Conditional = true
+			f.Message = fmt.Sprintf("hostPort %s stays with %s (network %s) of the same container, which has hostPort %s; %s takes over when that goes", m, c.Owner.IfName, c.Owner.Network, c.Mapping, a.Owner.IfName)
+		}
 		r.add(f)
 	}
 }

@@ -32,8 +32,8 @@ type Finding struct {
 	Dead bool
 	// Spared is set if the mapping leaves the claimant its packets.
 	Spared bool
-	// Conditional is set if only some of the packets are concerned, so that a refusal
-	// would be too much.
+	// Conditional is set if only some of the packets are concerned, or the container has
+	// them already, so that a refusal would be too much.
 	Conditional bool
 }
 

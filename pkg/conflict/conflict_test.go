@@ -121,6 +121,10 @@ func claimCases() []findCase {
 		{"a dead owner of two ports is taken over once", attach(mapTo(v4, ""), mapTo(v6, "")), node().claimed("x", true, mapTo(v4, "")).claimed("x", true, mapTo(v6, "")), "take over 1", ""},
 		{"a dead owner elsewhere stays", only, node().claimed("x", true, mapTo(v4, other)), "", ""},
 		{"a dead owner does not excuse a live one", any4, node().claimed("x", true, mapTo(v4, nodeIP)).claimed("y", false, mapTo(v4, other)), "refuse 101; take over 1", ""},
+		{"another interface of the container keeps it", any4, node().claimedBy(hostport.Owner{Network: "n1", ContainerID: "me", IfName: "eth1"}, false, mapTo(v4, "")), "warn 101",
+			"hostPort 80/tcp stays with eth1 (network n1) of the same container, which has hostPort 80/tcp; eth0 takes over when that goes"},
+		{"one of before a reboot does not", any4, node().claimedBy(hostport.Owner{Network: "n1", ContainerID: "me", IfName: "eth1"}, true, mapTo(v4, "")), "take over 1", ""},
+		{"nobody's container is not another nobody's", hostport.Attachment{Mappings: any4.Mappings}, node().claimedBy(hostport.Owner{IfName: "eth9"}, false, mapTo(v4, "")), "refuse 101", ""},
 		{"the same owner is replaced", any4, node().claimed("me", false, mapTo(v4, "")), "", ""},
 		{"the most telling conflict comes first", any4, node().claimed("x", false, mapTo(v4, "")).with(listens(tcp, "::", 80)), "refuse 100; refuse 101", "listens on"},
 	}

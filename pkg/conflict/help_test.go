@@ -66,7 +66,10 @@ func (s Snapshot) with(ls ...hostport.Listener) Snapshot {
 }
 
 func (s Snapshot) claimed(id string, dead bool, m hostport.Mapping) Snapshot {
-	o := hostport.Owner{Network: "n", ContainerID: id, IfName: "eth0"}
+	return s.claimedBy(hostport.Owner{Network: "n", ContainerID: id, IfName: "eth0"}, dead, m)
+}
+
+func (s Snapshot) claimedBy(o hostport.Owner, dead bool, m hostport.Mapping) Snapshot {
 	c := hostport.Claim{Owner: o, Key: o.Key(), Mapping: m, Dead: dead}
 	s.Claims = append(s.Claims[:len(s.Claims):len(s.Claims)], c)
 	return s

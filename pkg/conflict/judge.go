@@ -55,7 +55,12 @@ func (q query) natRule(f *Finding, path walk.Path) {
 	who, has, remedy := taker(path)
 	f.Kind, f.Who = finding.NATRule, who+", "+leads(path)
 	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); %s", q.m, has, leads(path), f.Where, remedy)
-	for _, key := range deadOf(q.s.Claims, portmapOwner(path)) {
+	o, own := portmapOwner(path), q.a.Owner
+	if o.ContainerID != "" && o.ContainerID == own.ContainerID && o.Network != "" && o.Network != own.Network {
+		f.Conditional = true
+		f.Message = fmt.Sprintf("hostPort %s: portmap has it for network %s of the same container; %s has it when that goes", q.m, o.Network, own.IfName)
+	}
+	for _, key := range deadOf(q.s.Claims, o) {
 		f.Dead = true
 		q.r.takeOver(key)
 	}

@@ -39,6 +39,7 @@ func (v *view) list() (inventory.List, error) {
 	}
 	for key := range v.attachments {
 		out.HostPorts = append(out.HostPorts, v.missing(key)...)
+		out.HostPorts = append(out.HostPorts, v.waiting(key)...)
 	}
 	others, err := v.foreign()
 	if err != nil {
@@ -146,6 +147,26 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 		e.State, e.Reason = inventory.Missing, "its rules are gone"
 		if v.departed[key] {
 			e.State, e.Reason = inventory.Dead, "its network namespace is gone, and its rules are"
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// waiting are the mappings that an attachment has left to others.
+func (v *view) waiting(key hostport.Key) []inventory.Entry {
+	rec := v.Record(key)
+	if rec == nil || v.departed[key] {
+		return nil
+	}
+	var out []inventory.Entry
+	for _, m := range rec.Left {
+		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: rec.Attachment.Target(m), Packets: -1})
+		e.Created, e.State, e.Reason = rec.Created, inventory.Missing, "nobody has the port any more"
+		for other, a := range v.attachments {
+			if has := a.Mappings; other != key && !v.departed[other] && slices.ContainsFunc(has, m.Overlaps) {
+				e.State, e.Reason = inventory.Waiting, fmt.Sprintf("%s (network %s, %s) has the port", cmp.Or(a.Owner.Pod(), a.Owner.ContainerID), a.Owner.Network, a.Owner.IfName)
+			}
 		}
 		out = append(out, e)
 	}

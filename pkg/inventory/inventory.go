@@ -19,6 +19,9 @@ type State string
 // The states. Of several the last one that holds is told.
 const (
 	OK State = "ok"
+	// Waiting: another attachment has the port, an interface of the same container as a
+	// rule, and this one takes over when that goes.
+	Waiting State = "waiting"
 	// Shadowed: two have a claim on the port since somebody came later. Either
 	// somebody else's rule takes the pod's traffic, or a listener gets nothing
 	// because the mapping is asked first; Reason says which.

@@ -113,6 +113,9 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		rec.Attachment.LocalnetWas = known.LocalnetWas
 	}
 	moved := s.move(choice.Backend)
+	if len(report.TakeOver) > 0 || s.Record(a.Owner.Key()) != nil { // something may be free now
+		moved = append(moved, s.inherit(a.Owner.Key())...)
+	}
 	s.warn(req.Warnings...)
 	if err := s.commit(rec, report.TakeOver, moved, func() error { return p.deliver(req) }); err != nil {
 		return report, err
@@ -146,7 +149,8 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 }
 
 // decide refuses the request for its conflicts. With conflictPolicy "warn" they are
-// warnings, and what other live attachments have is left to them.
+// warnings. What other live attachments have then, or other interfaces of the container,
+// is left to them.
 func (s *Session) decide(req *netconf.Request, r *conflict.Report, choice place.Choice) (left []hostport.Mapping, err error) {
 	a := &req.Attachment
 	if len(r.Conflicts) > 0 {
@@ -154,15 +158,15 @@ func (s *Session) decide(req *netconf.Request, r *conflict.Report, choice place.
 			return nil, refusal(r.Conflicts)
 		}
 		r.Warnings = append(r.Warnings, r.Conflicts...)
-		a.Mappings, left = leaveToOwners(a.Mappings, s.Claimants(a.Mappings), a.Owner.Key(), choice.Backend)
-		a.Localhost = a.Localhost && needsLocalhost(*a)
 	}
+	a.Mappings, left = leaveToOwners(a.Mappings, s.Claimants(a.Mappings), a.Owner.Key(), choice.Backend)
+	a.Localhost = a.Localhost && needsLocalhost(*a)
 	s.warn(conflict.Messages(r.Warnings)...)
 	return left, nil
 }
 
-// leaveToOwners splits mappings, with the policy "warn", into those to install and those
-// that another live attachment keeps. A wildcard may stand beside another's single address
+// leaveToOwners splits mappings into those that an attachment may have now and those that
+// another live one keeps. A wildcard may stand beside another's single address
 // only in the same backend; in two, the first would take everything.
 func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.Key, backend string) (kept, left []hostport.Mapping) {
 	for _, m := range ms {

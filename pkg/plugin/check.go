@@ -92,8 +92,13 @@ func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where 
 	a.Networks = s.On.Networks
 	if where = s.holder(key); where == "" {
 		choice, err := place.Of(place.Wish{Backend: req.Backend, Syntax: req.Syntax}, s.Facts)
-		return a, choice.Backend, nil, err
+		if err != nil {
+			return a, "", nil, err
+		}
+		where = choice.Backend
 	}
+	a.Mappings, left = leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, where)
+	a.Localhost = a.Localhost && needsLocalhost(a)
 	seen, _ := s.Recover(key)
 	a.Carves, a.LocalnetWas = seen.Carves, seen.LocalnetWas
 	for _, x := range seen.Excludes {
@@ -104,7 +109,7 @@ func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where 
 	if len(seen.Networks) > 0 {
 		a.Networks = seen.Networks
 	}
-	return a, where, nil, nil
+	return a, where, left, nil
 }
 
 func sameMappings(a, b []hostport.Mapping) bool {

@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -40,15 +41,28 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 }
 
 // Remove takes away all that the attachments of those keys have: rules, UDP flows and
-// records; and what is of the foreign keys.
+// records; and what is of the foreign keys. Who waits for it has it at the same moment.
 func (s *Session) Remove(keys []hostport.Key, foreign ...hostport.Key) error {
 	gone := map[hostport.Key]hostport.Attachment{}
 	for _, key := range keys {
 		gone[key] = s.inPlace(key)
 	}
 	s.Drop(slices.Concat(keys, foreign)...)
-	if err := s.Apply(nil); err != nil {
+	alone := slices.Clone(s.want)
+	heirs := s.inherit()
+	err := s.Apply(nil)
+	if err != nil && len(heirs) > 0 { // a DEL must not fail for others
+		s.warn(told(err, CodeApply))
+		s.want, heirs = alone, nil
+		err = s.Apply(nil)
+	}
+	if err != nil {
 		return err
+	}
+	for _, rec := range heirs {
+		if err := errors.Join(s.Store.Save(rec), s.dropUDP(rec.Attachment, false, nil)); err != nil {
+			s.warn(told(err, CodeApply))
+		}
 	}
 	for _, key := range keys {
 		if err := s.dropUDP(gone[key], true, nil); err != nil {

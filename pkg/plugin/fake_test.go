@@ -4,6 +4,7 @@ package plugin
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/cni/pkg/skel"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/backend"
@@ -210,6 +212,8 @@ func (b *bench) in(name string) *memBackend {
 type pod struct {
 	id    string
 	netns state.Netns
+	// ifName is that of another interface than eth0.
+	ifName string
 }
 
 func (b *bench) pod(id string) pod {
@@ -222,7 +226,7 @@ func (b *bench) pod(id string) pod {
 	if err := unix.Stat(path, &st); err != nil {
 		b.t.Fatal(err)
 	}
-	return pod{id, state.Netns{Path: path, Dev: st.Dev, Inode: st.Ino}}
+	return pod{id: id, netns: state.Netns{Path: path, Dev: st.Dev, Inode: st.Ino}}
 }
 
 // dies takes the pod's namespace away.
@@ -235,7 +239,19 @@ func (b *bench) dies(p pod) {
 
 // owner is the pod's.
 func (p pod) owner() hostport.Owner {
-	return hostport.Owner{Network: "net", ContainerID: p.id, IfName: "eth0"}
+	return hostport.Owner{Network: "net", ContainerID: p.id, IfName: cmp.Or(p.ifName, "eth0")}
+}
+
+// on is another interface of the pod.
+func (p pod) on(ifName string) pod {
+	p.ifName = ifName
+	return p
+}
+
+// tell tells args of the pod.
+func (p pod) tell(args *skel.CmdArgs) *skel.CmdArgs {
+	args.ContainerID, args.IfName, args.Args = p.id, p.owner().IfName, ""
+	return args
 }
 
 func (p pod) key() hostport.Key { return p.owner().Key() }
@@ -244,9 +260,8 @@ func (p pod) key() hostport.Key { return p.owner().Key() }
 func (b *bench) request(p pod, port int, more string) *netconf.Request {
 	b.t.Helper()
 	conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net","type":"portguard","dataDir":%q,"runtimeConfig":{"portMappings":[{"hostPort":%d,"containerPort":80}]},`+
-		`"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],"ips":[{"address":"192.0.2.9/24","interface":0}]}%s}`, b.dataDir, port, more)
-	args := argsOf(conf)
-	args.ContainerID, args.Args = p.id, ""
+		`"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":%q,"sandbox":"/x"}],"ips":[{"address":"192.0.2.9/24","interface":0}]}%s}`, b.dataDir, port, p.owner().IfName, more)
+	args := p.tell(argsOf(conf))
 	c, err := netconf.Parse([]byte(conf))
 	if err != nil {
 		b.t.Fatal(err)
@@ -262,9 +277,7 @@ func (b *bench) request(p pod, port int, more string) *netconf.Request {
 func (b *bench) add(p pod, port int, more string) error {
 	b.t.Helper()
 	req := b.request(p, port, more)
-	conf := argsOf("{}")
-	conf.ContainerID, conf.Args = p.id, ""
-	return b.addLocked(req, b.store, p.netns, conf)
+	return b.addLocked(req, b.store, p.netns, p.tell(argsOf("{}")))
 }
 
 func (b *bench) mustAdd(p pod, port int, more string) {

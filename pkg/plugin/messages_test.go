@@ -53,6 +53,7 @@ func TestMessages(t *testing.T) {
 	s.localhosts()
 	s.changesFail()
 	s.checks()
+	s.heirs()
 	s.others()
 	s.Check(*update)
 }

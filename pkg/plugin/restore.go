@@ -45,23 +45,25 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 		return nil, err
 	}
 	var out []Restored
-	var moved []state.Record
+	var changed []state.Record
 	for _, rec := range recs {
-		r, where, err := s.putBack(rec)
+		r, next, err := s.putBack(rec)
 		if err != nil {
 			return nil, err
 		}
-		if out = append(out, r); r.Put && where != rec.Backend {
-			next := *rec
-			next.Backend = where
-			moved = append(moved, next)
+		if out = append(out, r); r.Put {
+			changed = append(changed, next)
 		}
+	}
+	for _, next := range s.inherit() {
+		out = slices.DeleteFunc(out, func(r Restored) bool { return r.Owner == next.Attachment.Owner })
+		out, changed = append(out, Restored{Owner: next.Attachment.Owner, Put: true}), append(changed, next)
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
 	if err := s.Apply(nil); err != nil {
 		return nil, err
 	}
-	for _, r := range moved {
+	for _, r := range changed {
 		if err := store.Save(r); err != nil {
 			p.warn(err.Error())
 		}
@@ -81,7 +83,7 @@ func (s *Session) alive() []*state.Record {
 		switch {
 		case err != nil:
 			s.warn(err.Error())
-		case rec.Alive(boot) && len(rec.Attachment.Mappings) > 0:
+		case rec.Alive(boot) && len(rec.Attachment.Mappings)+len(rec.Left) > 0:
 			s.records[key] = rec
 			out = append(out, rec)
 		}
@@ -90,24 +92,27 @@ func (s *Session) alive() []*state.Record {
 }
 
 // putBack makes an attachment have what it lacks, where it belongs by now, unless
-// somebody else has it.
-func (s *Session) putBack(rec *state.Record) (r Restored, where string, err error) {
-	a := rec.Attachment
-	r, where = Restored{Owner: a.Owner}, s.belongs(rec)
-	if where == rec.Backend && len(s.Missing(a, where)) == 0 {
-		return r, where, nil
+// somebody else has it. What another interface of its container has by now stays there.
+func (s *Session) putBack(rec *state.Record) (r Restored, next state.Record, err error) {
+	next = *rec
+	a := &next.Attachment
+	r, next.Backend = Restored{Owner: a.Owner}, s.belongs(rec)
+	if next.Backend == rec.Backend && len(s.Missing(*a, next.Backend)) == 0 {
+		return r, next, nil
 	}
-	report, err := s.Find(a, place.Order(where))
+	kept, left := leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), a.Owner.Key(), next.Backend)
+	a.Mappings, next.Left = kept, slices.Concat(rec.Left, left)
+	report, err := s.Find(*a, place.Order(next.Backend))
 	if err != nil {
-		return r, where, err
+		return r, next, err
 	}
 	if len(report.Conflicts) > 0 {
 		r.Refused = report.Conflicts[0].Message
-		return r, where, nil
+		return r, next, nil
 	}
 	r.Put = true
-	s.Put(a, where, report.TakeOver...)
-	return r, where, nil
+	s.Put(*a, next.Backend, report.TakeOver...)
+	return r, next, nil
 }
 
 // belongs is where an attachment should be by now: where it is, if the node cannot have it

@@ -31,6 +31,8 @@ type Session struct {
 	backends   []backend.Backend
 	have, want []backend.State
 	records    map[hostport.Key]*state.Record
+	// dropped are the keys that Drop was told.
+	dropped []hostport.Key
 }
 
 // Begin looks at the node's addresses, which decide where attachments belong.
@@ -78,6 +80,7 @@ func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.K
 
 // Drop makes the attachments of those keys have nothing.
 func (s *Session) Drop(keys ...hostport.Key) {
+	s.dropped = append(s.dropped, keys...)
 	for i := range s.want {
 		s.want[i] = s.want[i].Without(keys...)
 	}

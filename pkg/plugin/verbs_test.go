@@ -49,8 +49,8 @@ func (b *bench) wantIn(p pod, names ...string) {
 }
 
 func (b *bench) args(p pod, more string) *skel.CmdArgs {
-	a := argsOf(fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net","type":"portguard","dataDir":%q%s}`, b.dataDir, more))
-	a.ContainerID, a.Args, a.Netns = p.id, "", p.netns.Path
+	a := p.tell(argsOf(fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net","type":"portguard","dataDir":%q%s}`, b.dataDir, more)))
+	a.Netns = p.netns.Path
 	return a
 }
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/state"
+)
+
+// inherit gives living attachments what they left to others where nobody has it any more:
+// another interface of a container takes over when the one that had the port goes. Those
+// of the keys except get nothing. It returns the records of the heirs, as they should be
+// then.
+func (s *Session) inherit(except ...hostport.Key) (heirs []state.Record) {
+	for _, rec := range s.waiting(append(except, s.dropped...)) {
+		next, err := s.heir(rec)
+		if err != nil {
+			s.warn(fmt.Sprintf("%s does not take over hostPort %s: %v", rec.Attachment.Owner, rec.Left[0], err))
+		} else if len(next.Left) < len(rec.Left) {
+			heirs = append(heirs, next)
+		}
+	}
+	return heirs
+}
+
+// waiting are the records of living attachments that left mappings to others, the oldest
+// first.
+func (s *Session) waiting(except []hostport.Key) (out []*state.Record) {
+	boot := s.Node.BootID()
+	for _, key := range s.Store.Keys() {
+		if rec := s.Record(key); rec != nil && len(rec.Left) > 0 && !slices.Contains(except, key) && !s.Dead(rec.Attachment.Owner, rec, boot) {
+			out = append(out, rec)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Attachment.Owner.IfName, b.Attachment.Owner.IfName)) < 0
+	})
+	return out
+}
+
+// heir puts what an attachment waits for and nobody has where it belongs.
+func (s *Session) heir(rec *state.Record) (next state.Record, err error) {
+	next = *rec
+	a, where := &next.Attachment, s.belongs(rec)
+	free, left := leaveToOwners(rec.Left, s.Claimants(rec.Left), a.Owner.Key(), where)
+	if len(free) == 0 {
+		return next, nil
+	}
+	had := a.Mappings
+	a.Mappings = slices.Concat(had, free)
+	if wanted := a.Link != "" && !a.Localhost; wanted && needsLocalhost(*a) {
+		a.Localhost = true
+		if a.LocalnetWas, err = s.localnetWas(a.Link); err != nil {
+			return next, err
+		}
+	}
+	asked := *a
+	if len(s.Missing(rec.Attachment, rec.Backend)) == 0 {
+		asked.Mappings = free
+	}
+	report, err := s.Find(asked, place.Order(where))
+	if err == nil && len(report.Conflicts) > 0 {
+		err = fmt.Errorf("%s", conflict.Messages(report.Conflicts)[0])
+	}
+	if err != nil {
+		next.Left = rec.Left
+		return next, err
+	}
+	a.Carves = slices.Concat(a.Carves, report.Carves)
+	next.Left, next.Backend = left, where
+	s.Put(*a, where, report.TakeOver...)
+	return next, nil
+}
+
+// ofContainer are those of the claims that one container has.
+func ofContainer(id string, claims []hostport.Claim) []hostport.Claim {
+	return slices.DeleteFunc(slices.Clone(claims), func(c hostport.Claim) bool { return c.Owner.ContainerID != id })
+}
