@@ -15,16 +15,22 @@ import (
 	"github.com/portguard/portguard/pkg/inventory"
 )
 
-// listed is what portguard list says, by address and port.
-func listed(t *testing.T, n *lab.Node) map[string]inventory.Entry {
+// hostPorts is what portguard list says.
+func hostPorts(t *testing.T, n *lab.Node) []inventory.Entry {
 	t.Helper()
 	out, err := cli(n, "list", "-o", "json")
 	var l inventory.List
 	if jerr := json.Unmarshal([]byte(out), &l); err != nil || jerr != nil {
 		t.Fatalf("list: %v, %v\n%s", err, jerr, out)
 	}
+	return l.HostPorts
+}
+
+// listed is the same by address and port.
+func listed(t *testing.T, n *lab.Node) map[string]inventory.Entry {
+	t.Helper()
 	found := map[string]inventory.Entry{}
-	for _, e := range l.HostPorts {
+	for _, e := range hostPorts(t, n) {
 		key := fmt.Sprintf("%s %d/%s", e.Address, e.Port, e.Protocol)
 		if _, twice := found[key]; twice {
 			t.Errorf("%s is listed twice", key)

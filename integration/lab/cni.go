@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -89,6 +90,13 @@ type Pod struct {
 	V4, V6 string
 	// Args is CNI_ARGS.
 	Args string
+	// IfName is the interface, "" for eth0.
+	IfName string
+}
+
+// On is another interface of the pod, with addresses of its own.
+func (p *Pod) On(ifName string) *Pod {
+	return &Pod{Netns: p.Netns, ID: p.ID, Args: p.Args, IfName: ifName}
 }
 
 // NewPod makes a namespace for a pod; Add gives it addresses.
@@ -119,7 +127,7 @@ func (n *Node) cni(p *Pod, list string, ports []Port, f func(*libcni.CNIConfig, 
 	if err != nil {
 		n.T.Fatalf("conflist: %v\n%s", err, list)
 	}
-	rt := &libcni.RuntimeConf{ContainerID: p.ID, NetNS: p.Path, IfName: "eth0", Args: args(p.Args)}
+	rt := &libcni.RuntimeConf{ContainerID: p.ID, NetNS: p.Path, IfName: cmp.Or(p.IfName, "eth0"), Args: args(p.Args)}
 	if len(ports) > 0 {
 		rt.CapabilityArgs = map[string]any{"portMappings": ports}
 	}
