@@ -32,7 +32,7 @@ ifeq ($(TMPDIR),)
 $(error there is no folder for temporary files)
 endif
 
-.PHONY: build install dist dist-check deps promtool demo test unit integration check-all oracle faults bench fuzz \
+.PHONY: build install dist dist-check deps promtool demo test unit integration check-all oracle faults podman bench fuzz \
 	golden lint vuln debian-test clean help root go-version
 
 # The plugin, static, in bin/.
@@ -88,11 +88,17 @@ check-all: root
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory fuzz
 	$(MAKE) --no-print-directory faults
+	$(MAKE) --no-print-directory podman
 	$(MAKE) --no-print-directory oracle
 
 # SEEDS random rule sets against the kernel.
 oracle: root go-version deps
 	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 24h -v -run TestOracle ./integration/oracle
+
+# The real podman, where it has a CNI backend (Debian 12). "make test" runs this too if podman is installed.
+podman: root go-version deps
+	@COMMANDS="podman crun" PACKAGES="podman crun" sh scripts/deps.sh
+	PODMAN=1 $(GO) test -count=1 -timeout $(TIMEOUT) -v ./integration/podman
 
 # kill -9 at random moments, TRIES times for each verb and backend.
 faults: root go-version deps

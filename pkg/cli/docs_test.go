@@ -246,7 +246,7 @@ func TestDocumentedMetrics(t *testing.T) {
 // The states of list are listed.
 func TestDocumentedStates(t *testing.T) {
 	got := slices.Sorted(maps.Keys(column(rows(t, section(t, "## portguard list"), "state"), 1)))
-	want := []string{string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed)}
+	want := []string{string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed), string(inventory.Waiting)}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

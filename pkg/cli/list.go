@@ -18,6 +18,8 @@ func listCommand() command {
 where it leads, since when, how many connections it got, and its state:
 
   ok          packets go to the pod
+  waiting     another interface of the container has the port, or another pod where
+              the policy is "warn"; this one takes over when that goes
   shadowed    two have a claim on the port since somebody came later; the reason
               says who gets the packets
   missing     the pod lives and its rules are gone: portguard restore

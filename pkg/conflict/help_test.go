@@ -71,6 +71,9 @@ func (s Snapshot) claimed(id string, dead bool, m hostport.Mapping) Snapshot {
 
 func (s Snapshot) claimedBy(o hostport.Owner, dead bool, m hostport.Mapping) Snapshot {
 	c := hostport.Claim{Owner: o, Key: o.Key(), Mapping: m, Dead: dead}
+	if o.ContainerID == "" {
+		c.Key = ""
+	}
 	s.Claims = append(s.Claims[:len(s.Claims):len(s.Claims)], c)
 	return s
 }

@@ -132,7 +132,9 @@ func order(f Facts, add adder) {
 	if f.Stranger != "" {
 		add("order", Problem, "table "+f.Stranger+" has nothing of portguard's in it, and its name is portguard's", "unless somebody needs it: nft delete table "+f.Stranger)
 	}
-	if f.Proxies.IPVS && slices.ContainsFunc(f.List.HostPorts, func(e inventory.Entry) bool { return e.By == "portguard" && e.Backend == "nftables" && e.State != inventory.Waiting }) {
+	if f.Proxies.IPVS && slices.ContainsFunc(f.List.HostPorts, func(e inventory.Entry) bool {
+		return e.By == "portguard" && e.Backend == "nftables" && e.State != inventory.Waiting
+	}) {
 		add("order", Problem, "kube-proxy is in ipvs mode, where every ClusterIP is a local address, and mappings are still in nftables: they take the traffic of Services with their ports",
 			"portguard restore moves them to iptables")
 	}

@@ -113,13 +113,15 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		rec.Attachment.LocalnetWas = known.LocalnetWas
 	}
 	moved := s.move(choice.Backend)
+	var heirs []state.Record
 	if len(report.TakeOver) > 0 || s.Record(a.Owner.Key()) != nil { // something may be free now
-		moved = append(moved, s.inherit(a.Owner.Key())...)
+		heirs = s.inherit(a.Owner.Key())
 	}
 	s.warn(req.Warnings...)
 	if err := s.commit(rec, report.TakeOver, moved, func() error { return p.deliver(req) }); err != nil {
 		return report, err
 	}
+	s.keep(heirs)
 	if err := s.dropUDP(*a, false, report.Warnings); err != nil {
 		p.warn(told(err, CodeApply))
 	}

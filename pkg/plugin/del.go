@@ -3,7 +3,6 @@
 package plugin
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -59,11 +58,7 @@ func (s *Session) Remove(keys []hostport.Key, foreign ...hostport.Key) error {
 	if err != nil {
 		return err
 	}
-	for _, rec := range heirs {
-		if err := errors.Join(s.Store.Save(rec), s.dropUDP(rec.Attachment, false, nil)); err != nil {
-			s.warn(told(err, CodeApply))
-		}
-	}
+	s.keep(heirs)
 	for _, key := range keys {
 		if err := s.dropUDP(gone[key], true, nil); err != nil {
 			s.warn(told(err, CodeApply))

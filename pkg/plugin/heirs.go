@@ -4,6 +4,7 @@ package plugin
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -28,6 +29,16 @@ func (s *Session) inherit(except ...hostport.Key) (heirs []state.Record) {
 		}
 	}
 	return heirs
+}
+
+// keep writes the records of heirs that have their rules, and makes the UDP flows of what
+// they inherited theirs. A kill before that is made good when they inherit again.
+func (s *Session) keep(heirs []state.Record) {
+	for _, rec := range heirs {
+		if err := errors.Join(s.Store.Save(rec), s.dropUDP(rec.Attachment, false, nil)); err != nil {
+			s.warn(told(err, CodeApply))
+		}
+	}
 }
 
 // waiting are the records of living attachments that left mappings to others, the oldest

@@ -51,9 +51,9 @@ func TestMessages(t *testing.T) {
 	s.directories()
 	s.backends()
 	s.localhosts()
+	s.heirs()
 	s.changesFail()
 	s.checks()
-	s.heirs()
 	s.others()
 	s.Check(*update)
 }

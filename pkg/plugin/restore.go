@@ -55,9 +55,10 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 			changed = append(changed, next)
 		}
 	}
-	for _, next := range s.inherit() {
+	heirs := s.inherit()
+	for _, next := range heirs {
 		out = slices.DeleteFunc(out, func(r Restored) bool { return r.Owner == next.Attachment.Owner })
-		out, changed = append(out, Restored{Owner: next.Attachment.Owner, Put: true}), append(changed, next)
+		out = append(out, Restored{Owner: next.Attachment.Owner, Put: true})
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
 	if err := s.Apply(nil); err != nil {
@@ -68,6 +69,7 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 			p.warn(err.Error())
 		}
 	}
+	s.keep(heirs)
 	return out, nil
 }
 
