@@ -134,7 +134,7 @@ func TestDelDoesNotFailForHeirs(t *testing.T) {
 		if got := b.holds(web, second); got != "" || b.errs.Len() == 0 {
 			t.Errorf("%s: %q has the port; said %q", name, got, b.errs.String())
 		}
-		done, err := b.Restore(b.dataDir, b.dir, 1e9)
+		done, err := b.Restore(b.conf())
 		if got := b.holds(web, second); err != nil || got != "eth1" || len(done) != 1 || !done[0].Put {
 			t.Errorf("%s: after restore %q has the port: %+v, %v", name, got, done, err)
 		}
@@ -165,7 +165,7 @@ func TestRestoreOfInterfaces(t *testing.T) {
 	flush := func() { clear(b.in(place.NFTables).now.has) }
 	restore := func(when, holder string) {
 		t.Helper()
-		if _, err := b.Restore(b.dataDir, b.dir, 1e9); err != nil {
+		if _, err := b.Restore(b.conf()); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
 		if got := b.holds(web, second); got != holder {
