@@ -3,6 +3,8 @@
 package listener
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,8 +114,8 @@ func (r *Reader) comm(pid int) string {
 	return strings.TrimSpace(string(b))
 }
 
-// pod names the pod of a process from its cgroup, which holds the pod's UID,
-// and the kubelet's log directories, which hold UID and name.
+// pod names the pod of a process: its cgroup holds the pod's UID, and the kubelet's log
+// directories hold UID and name.
 func (r *Reader) pod(pid int) string {
 	b, err := os.ReadFile(r.pid(pid, "cgroup"))
 	if err != nil {
@@ -123,12 +125,41 @@ func (r *Reader) pod(pid int) string {
 	if uid == "" {
 		return ""
 	}
-	dirs, _ := filepath.Glob(filepath.Join(r.PodLogs, "*_*_"+uid))
-	if len(dirs) == 0 {
-		return "pod with UID " + uid
+	dirs, _ := os.ReadDir(r.PodLogs)
+	for _, d := range dirs {
+		if f := strings.Split(d.Name(), "_"); len(f) == 3 && f[2] == uid {
+			return "pod " + f[0] + "/" + f[1]
+		}
 	}
-	f := strings.Split(filepath.Base(dirs[0]), "_")
-	return "pod " + f[0] + "/" + f[1]
+	return cmp.Or(r.sandbox(pid), "pod with UID "+uid)
+}
+
+// sandbox names the pod of a process by what its runtime was told, "" if that is not known.
+// The nearest ancestor outside of the container is containerd's shim, which works in the
+// directory of the pod's sandbox.
+func (r *Reader) sandbox(pid int) string {
+	outside, err := os.Readlink(filepath.Join(r.Proc, "self/ns/mnt"))
+	for mnt := ""; mnt != outside; mnt, _ = os.Readlink(r.pid(pid, "ns/mnt")) {
+		if pid = r.parent(pid); pid <= 1 {
+			return ""
+		}
+	}
+	const most = 1 << 20 // more than any runtime writes
+	file := r.pid(pid, "cwd/config.json")
+	if st, serr := os.Stat(file); err != nil || serr != nil || !st.Mode().IsRegular() || st.Size() > most {
+		return ""
+	}
+	b, _ := os.ReadFile(file)
+	var spec struct {
+		Annotations struct {
+			Namespace string `json:"io.kubernetes.cri.sandbox-namespace"`
+			Name      string `json:"io.kubernetes.cri.sandbox-name"`
+		} `json:"annotations"`
+	}
+	if json.Unmarshal(b, &spec) != nil || spec.Annotations.Name == "" || spec.Annotations.Namespace == "" {
+		return ""
+	}
+	return "pod " + spec.Annotations.Namespace + "/" + spec.Annotations.Name
 }
 
 // podUID finds the UID in a cgroup path: "kubepods-besteffort-pod<uid>.slice"

@@ -213,6 +213,50 @@ func TestHolders(t *testing.T) {
 	}
 }
 
+// A pod whose log directory is elsewhere has its name from its sandbox, which the nearest
+// ancestor outside of the container works in; nobody inside is believed.
+func TestSandbox(t *testing.T) {
+	const uid = "22222222-2222-2222-2222-222222222222"
+	spec := `{"annotations":{"io.kubernetes.cri.sandbox-name":%q,"io.kubernetes.cri.sandbox-namespace":"default"}}`
+	for name, tt := range map[string]struct{ shim, want string }{
+		"containerd":        {fmt.Sprintf(spec, "web"), "pod default/web"},
+		"another runtime":   {`{"annotations":{"a":"b"}}`, "pod with UID " + uid},
+		"no JSON":           {"{", "pod with UID " + uid},
+		"nothing":           {"", "pod with UID " + uid},
+		"more than is read": {fmt.Sprintf(spec, "web") + strings.Repeat(" ", 1<<20), "pod with UID " + uid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := proc(t, nil)
+			bundles := map[int]string{20: tt.shim, 30: fmt.Sprintf(spec, "forged"), 40: fmt.Sprintf(spec, "forged")}
+			for pid, mnt := range map[int]string{20: "host", 30: "pod", 40: "pod"} {
+				process(t, dir, pid, "x", "0::/kubepods/pod"+uid+"/x\n")
+				write(t, filepath.Join(dir, fmt.Sprint(pid), "stat"), fmt.Sprintf("%d (x) S %d 1 1\n", pid, pid-10))
+				link(t, mnt, filepath.Join(dir, fmt.Sprint(pid), "ns/mnt"))
+				bundle := t.TempDir()
+				if bundles[pid] != "" {
+					write(t, filepath.Join(bundle, "config.json"), bundles[pid])
+				}
+				link(t, bundle, filepath.Join(dir, fmt.Sprint(pid), "cwd"))
+			}
+			process(t, dir, 10, "init", "")
+			write(t, filepath.Join(dir, "10/stat"), "10 (x) S 0 1 1\n")
+			write(t, filepath.Join(dir, "self/ns/x"), "")
+			link(t, "host", filepath.Join(dir, "self/ns/mnt"))
+			r := &Reader{Proc: dir, PodLogs: t.TempDir()}
+			if got := r.pod(40); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func link(t *testing.T, to, at string) {
+	t.Helper()
+	if err := os.Symlink(to, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The runtime is known by its name and by being our parent, or that one's child.
 func TestOfCaller(t *testing.T) {
 	for _, tt := range []struct {
