@@ -42,6 +42,7 @@ func Read(dir string) ([]doctor.Conflist, error) {
 			if p.Type == ours {
 				l.Capable = p.Capabilities["portMappings"]
 				_, l.Invalid = netconf.Parse(p.raw)
+				l.Unknown = netconf.Unknown(p.raw)
 			}
 		}
 		out = append(out, l)

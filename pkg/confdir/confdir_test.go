@@ -31,20 +31,20 @@ const (
 
 func TestRead(t *testing.T) {
 	d := dir(t, map[string]string{"20-net.conflist": list, "10-one.conf": single, "30-broken.conflist": "{", "notes.txt": "x",
-		"40-bad.conflist": strings.Replace(list, `"dataDir":"/run/x"`, `"dataDir":"x"`, 1)})
+		"40-bad.conflist": strings.Replace(list, `"dataDir":"/run/x"`, `"dataDir":"x","datadirs":1`, 1)})
 	lists, err := Read(d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, l := range lists {
-		got = append(got, fmt.Sprintf("%s %v capable %v loads %v sound %v", filepath.Base(l.File), l.Types, l.Capable, l.Err == nil, l.Invalid == nil))
+		got = append(got, fmt.Sprintf("%s %v capable %v loads %v sound %v unknown %v", filepath.Base(l.File), l.Types, l.Capable, l.Err == nil, l.Invalid == nil, l.Unknown))
 	}
 	want := []string{
-		"10-one.conf [bridge] capable false loads true sound true",
-		"20-net.conflist [bridge portguard] capable true loads true sound true",
-		"30-broken.conflist [] capable false loads false sound true",
-		"40-bad.conflist [bridge portguard] capable true loads true sound false",
+		"10-one.conf [bridge] capable false loads true sound true unknown []",
+		"20-net.conflist [bridge portguard] capable true loads true sound true unknown []",
+		"30-broken.conflist [] capable false loads false sound true unknown []",
+		"40-bad.conflist [bridge portguard] capable true loads true sound false unknown [datadirs]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

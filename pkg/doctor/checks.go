@@ -55,6 +55,9 @@ func entry(l Conflist, add adder) {
 	if l.Invalid != nil {
 		add("conflist", Problem, fmt.Sprintf("%s: portguard refuses its configuration: %v", l.File, l.Invalid), "correct that key; docs/configuration.md lists all")
 	}
+	for _, key := range l.Unknown {
+		add("conflist", Warning, fmt.Sprintf("%s: portguard does not know the key %q and ignores it", l.File, key), "correct or remove that key; docs/configuration.md lists all")
+	}
 	if slices.Contains(l.Types, "portmap") {
 		add("implementers", Problem, fmt.Sprintf("%s names both portguard and portmap: both would map every hostPort", l.File), "remove portmap's entry")
 	}

@@ -78,6 +78,8 @@ type Conflist struct {
 	Capable bool
 	// Invalid is what portguard says of its configuration.
 	Invalid error
+	// Unknown are keys that it ignores.
+	Unknown []string
 }
 
 // Proxies are what was found of kube-proxy and others.

@@ -46,6 +46,7 @@ func TestDiagnose(t *testing.T) {
 		{"it is in a later one too", func(f *Facts) { f.Lists = []Conflist{sound(), sound()} }, nil, true},
 		{"it is the first plugin", func(f *Facts) { f.Lists[0].Types = []string{"portguard"} }, []string{"conflist problem"}, false},
 		{"its configuration is refused", func(f *Facts) { f.Lists[0].Invalid = errors.New("no") }, []string{"conflist problem"}, false},
+		{"it has keys that nobody knows", func(f *Facts) { f.Lists[0].Unknown = []string{"protectedPort", "x"} }, []string{"conflist warning", "conflist warning"}, true},
 		{"it has no capability", func(f *Facts) { f.Lists[0].Capable = false }, []string{"capability problem"}, false},
 		{"portmap stands beside it", func(f *Facts) { f.Lists[0].Types = []string{"bridge", "portmap", "portguard"} }, []string{"implementers problem"}, false},
 		{"CRI-O maps", func(f *Facts) { f.Proxies.CRIO = true }, []string{"implementers problem"}, false},

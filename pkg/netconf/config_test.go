@@ -178,6 +178,16 @@ func TestParseNamesTheWrongField(t *testing.T) {
 	}
 }
 
+func TestUnknown(t *testing.T) {
+	in := `{"type":"portguard","cniVersion":"1.0.0","name":"n","capabilities":{},"SNAT":true,"args":{},"protectedPorts":[],"protectedPort":[22],"exclude":[]}`
+	if diff := cmp.Diff([]string{"exclude", "protectedPort"}, Unknown([]byte(in))); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if got := Unknown([]byte(`[`)); got != nil {
+		t.Errorf("broken JSON: %q", got)
+	}
+}
+
 func TestParseRefusesBrokenJSON(t *testing.T) {
 	for _, in := range []string{``, `{`, `{"name":"a"} x`, `{"name":'a'}`} {
 		if _, err := Parse([]byte(in)); err == nil || !strings.Contains(err.Error(), "not valid JSON") {
