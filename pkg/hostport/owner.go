@@ -4,6 +4,7 @@ package hostport
 
 import (
 	"encoding/base32"
+	"fmt"
 	"hash/fnv"
 	"strconv"
 	"strings"
@@ -44,14 +45,14 @@ func (o Owner) Same(p Owner) bool { return o.ContainerID == p.ContainerID && o.I
 // Comment returns the text that marks o's rules, so that the kernel alone tells
 // whose they are. What does not fit is shortened to a digest.
 func (o Owner) Comment() string {
-	net, id := o.Network, o.ContainerID
+	net, id, ifName := Escape(o.Network), Escape(o.ContainerID), Escape(o.IfName)
 	if len(net) > 80 {
 		net = net[:40] + "~" + digest(net)
 	}
-	if len(id) > 128 {
+	if len(id) > 128+15-max(15, len(ifName)) {
 		id = id[:64] + "~" + digest(id)
 	}
-	return o.tag(net, id, o.IfName)
+	return o.tag(net, id, ifName)
 }
 
 // tag joins the words of a comment.
@@ -66,10 +67,42 @@ func (o Owner) tag(words ...string) string {
 // Tag is Comment for nftables, where a comment has at most 128 characters. What
 // is too long gives way to the key.
 func (o Owner) Tag() string {
-	if s := o.tag(o.Network, o.ContainerID, o.IfName); len(s) <= maxTag {
+	net, id, ifName := Escape(o.Network), Escape(o.ContainerID), Escape(o.IfName)
+	if s := o.tag(net, id, ifName); len(s) <= maxTag {
 		return s
 	}
-	return o.tag(keyTag+o.Key(), cut(o.Network, 16), cut(o.ContainerID, 32), cut(o.IfName, 15))
+	return o.tag(keyTag+o.Key(), cut(net, 16), cut(id, 32), cut(ifName, 15))
+}
+
+// Escape writes a name in printable ASCII, as a URL does. nft prints a comment as it is,
+// so a quote in it would end it for whoever loads what was printed, and a terminal obeys
+// control characters.
+func Escape(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c > '~' || strings.IndexByte(`"'\%`, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// Unescape is the inverse of Escape.
+func Unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // maxTag is NFTNL_UDATA_COMMENT_MAXLEN; keyTag marks a key that is given because
@@ -98,7 +131,7 @@ func ParseComment(s string) (Owner, bool) {
 	if len(f) != 4 && len(f) != 5 || f[0] != commentTag || strings.HasPrefix(f[1], keyTag) {
 		return Owner{}, false
 	}
-	o := Owner{Network: f[1], ContainerID: f[2], IfName: f[3]}
+	o := Owner{Network: Unescape(f[1]), ContainerID: Unescape(f[2]), IfName: Unescape(f[3])}
 	if len(f) == 5 {
 		var err error
 		if o.Netns, err = strconv.ParseUint(f[4], 10, 64); err != nil {

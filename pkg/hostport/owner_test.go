@@ -109,6 +109,36 @@ func TestComment(t *testing.T) {
 	}
 }
 
+// Whatever an interface is called, a comment is printable, ends where it should, and
+// tells the name.
+func FuzzEscape(f *testing.F) {
+	for _, name := range []string{"eth0", `";monitor#`, `a\`, "100%", "%41", "%", "%2", "\xff\xfe", "a\x1b[2Jb", "\u202ex", "a b", ""} {
+		f.Add(name)
+	}
+	plain := regexp.MustCompile(`^[!#-&(-\[\]-~]*$`)
+	f.Fuzz(func(t *testing.T, name string) {
+		s := Escape(name)
+		if got := Unescape(s); got != name || !plain.MatchString(s) {
+			t.Errorf("%q is written as %q and read as %q", name, s, got)
+		}
+		if name == "" || len(name) > 15 {
+			return
+		}
+		o := Owner{Network: strings.Repeat("n", 80), ContainerID: strings.Repeat("c", 128), IfName: name, Netns: 4294967295}
+		got, ok := ParseComment(o.Comment())
+		if len(o.Comment()) > maxComment || !ok || got.IfName != name {
+			t.Errorf("%q (%d bytes) is read as %+v", o.Comment(), len(o.Comment()), got)
+		}
+		if _, key, ok := ParseTag(o.Tag()); !ok || key != o.Key() || len(o.Tag()) > maxTag {
+			t.Errorf("%q is read as %s", o.Tag(), key)
+		}
+		o = Owner{Network: "net", ContainerID: "c", IfName: name}
+		if got, key, ok := ParseTag(o.Tag()); !ok || key != o.Key() || got != o {
+			t.Errorf("%q is read as %+v", o.Tag(), got)
+		}
+	})
+}
+
 func TestShortenedCommentsStayDistinct(t *testing.T) {
 	id, net := strings.Repeat("c", 200), strings.Repeat("n", 200)
 	seen := map[string]bool{}
