@@ -27,8 +27,16 @@ func (c *Config) setConditions(w *wire) error {
 		if first := v.words[0]; first != "" && (first[0] == '-' || first[0] == '!') {
 			syntax = place.IPTables
 		}
+		size := 0
 		for i, s := range v.words {
-			if p := problem(syntax, s); p != "" {
+			p := problem(syntax, s)
+			if p == "" && i == 0 && syntax == place.NFTables && isOperator(s) {
+				p = "would change what stands before it; begin with what is compared"
+			}
+			if size += len(s) + 1; p == "" && size > maxConditions {
+				p = fmt.Sprintf("is too much: all conditions together may have %d bytes", maxConditions)
+			}
+			if p != "" {
 				return fieldErrorf(fmt.Sprintf("%s[%d]", v.field, i), "%q %s", s, p)
 			}
 		}
@@ -43,19 +51,53 @@ func (c *Config) setConditions(w *wire) error {
 	return nil
 }
 
+// maxConditions keeps a rule within the line that iptables-restore reads at once: what is
+// beyond its 10,240 bytes it takes for another command.
+const maxConditions = 2048
+
 // problem says what is wrong with a word in one of the languages, "" if nothing.
 func problem(syntax, s string) string {
 	switch {
-	case s == "":
+	case strings.Trim(s, " \t") == "":
 		return "is empty; leave it out"
 	case strings.ContainsAny(s, "\n\r\x00"):
 		return "holds a line break or a NUL; give each word as one string"
-	case syntax == place.NFTables && strings.ContainsAny(s, ";#\\"):
+	case syntax == place.NFTables && strings.Count(s, `"`)%2 != 0:
+		return "holds a quote that does not close"
+	case syntax == place.NFTables && strings.ContainsAny(unquoted(s), ";#\\"):
 		return "holds one of ; # \\, which would end the rule"
-	case syntax == place.NFTables && hasStatement(s), syntax == place.IPTables && isCommand(s):
+	case syntax == place.NFTables && hasStatement(unquoted(s)), syntax == place.IPTables && isCommand(s):
 		return "is not a match; conditions may only restrict which packets are mapped"
 	}
 	return ""
+}
+
+// unquoted is what nft reads of s outside of quotes, which nothing escapes.
+func unquoted(s string) string {
+	var out []string
+	for i, part := range strings.Split(s, `"`) {
+		if i%2 == 0 {
+			out = append(out, part)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// isOperator reports whether a word begins with an operator of nft, which would take our
+// own match before it as its left side.
+func isOperator(s string) bool {
+	s = strings.TrimLeft(s, " \t")
+	word := s
+	if i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsLetter(r) }); i >= 0 {
+		word = s[:i]
+	}
+	switch word {
+	case "":
+		return s[0] != '@' && s[0] != '('
+	case "and", "or", "xor", "lshift", "rshift":
+		return true
+	}
+	return false
 }
 
 // hasStatement reports whether a word of nft holds a verdict or another statement.
@@ -64,7 +106,7 @@ func hasStatement(s string) bool {
 	for word := range strings.FieldsFuncSeq(s, letters) {
 		switch word {
 		case "accept", "drop", "reject", "queue", "continue", "return", "jump", "goto", "dnat", "snat", "masquerade",
-			"redirect", "tproxy", "set", "add", "update", "delete", "notrack", "dup", "fwd", "comment", "vmap":
+			"redirect", "tproxy", "set", "add", "update", "delete", "meter", "synproxy", "notrack", "dup", "fwd", "comment", "vmap":
 			return true
 		}
 	}
@@ -73,7 +115,8 @@ func hasStatement(s string) bool {
 
 // isCommand reports whether a word is an option of iptables that is no match: a
 // command, a target, the protocol that portguard sets itself. Long options may
-// be shortened, short ones joined with their value.
+// be shortened, short ones joined with their value, and -f, which has none, with
+// another option.
 func isCommand(s string) bool {
 	if long, ok := strings.CutPrefix(s, "--"); ok {
 		name, _, _ := strings.Cut(long, "=")
@@ -87,5 +130,5 @@ func isCommand(s string) bool {
 		}
 		return false
 	}
-	return len(s) > 1 && s[0] == '-' && strings.ContainsRune("ACDIRLSFZNXEPjgtwWvVnxMh46pc", rune(s[1]))
+	return len(s) > 1 && s[0] == '-' && s != "-f" && !strings.ContainsRune("sdiom", rune(s[1]))
 }

@@ -53,6 +53,9 @@ func TestParse(t *testing.T) {
 		{"conditions may be those of nft", `{"conditionsV4":["ip","saddr","{ 10.0.0.1, 10.0.0.2 }"]}`, func(c *Config) {
 			c.Template.ConditionsV4, c.Syntax = []string{"ip", "saddr", "{ 10.0.0.1, 10.0.0.2 }"}, "nftables"
 		}},
+		{"a name of nft may hold anything in quotes", `{"conditionsV4":["iifname \"drop;#\\\"","@th,0,16 8080"]}`, func(c *Config) {
+			c.Template.ConditionsV4, c.Syntax = []string{`iifname "drop;#\"`, "@th,0,16 8080"}, "nftables"
+		}},
 		{"portmap's empty condition is none", `{"conditionsV4":[""]}`, func(*Config) {}},
 		{"excludes are masked and may be addresses", `{"excludeCIDRs":["192.0.2.9/24","198.51.100.1","fd00::1"]}`, func(c *Config) {
 			c.Template.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("fd00::1/128")}
@@ -125,6 +128,14 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"a chain for marks is for iptables", `{"backend":"nftables","externalSetMarkChain":"X"}`, "externalSetMarkChain", "for iptables"},
 		{"a condition of nft must not be a verdict", `{"conditionsV4":["ip saddr 10.0.0.1","accept"]}`, "conditionsV4[1]", "not a match"},
 		{"a condition of nft must not end the rule", `{"conditionsV4":["ip saddr 10.0.0.1; flush ruleset"]}`, "conditionsV4[0]", "end the rule"},
+		{"a verdict of nft may be a name in quotes", `{"conditionsV4":["iifname \"drop;#\\\" iifname \"y\" accept"]}`, "conditionsV4[0]", "not a match"},
+		{"a condition of nft must not open a quote", `{"conditionsV4":["iifname \"eth0"]}`, "conditionsV4[0]", "a quote that does not close"},
+		{"a condition of nft must not be a second part of ours", `{"conditionsV4":["| 1"]}`, "conditionsV4[0]", "would change what stands before"},
+		{"the same in words", `{"conditionsV6":["or\t1"]}`, "conditionsV6[0]", "would change what stands before"},
+		{"a condition of nft must not make a set", `{"conditionsV4":["meter m { ip saddr limit rate 1/second }"]}`, "conditionsV4[0]", "not a match"},
+		{"conditions must fit on a line", `{"conditionsV4":["-m","comment","--comment","` + strings.Repeat("x", 2048) + `"]}`, "conditionsV4[3]", "2048 bytes"},
+		{"a condition must not hide an option behind one without a value", `{"conditionsV4":["-fj","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
+		{"a condition must not be an unknown option", `{"conditionsV4":["-4"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not jump", `{"conditionsV4":["-s","1.1.1.1","-j","ACCEPT"]}`, "conditionsV4[2]", "not a match"},
 		{"a condition must not jump with the long name", `{"conditionsV4":["--jump","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not go elsewhere", `{"conditionsV4":["-g","X"]}`, "conditionsV4[0]", "not a match"},

@@ -121,17 +121,60 @@ func (t *Table) readChains(src Source) error {
 	return nil
 }
 
-// Shape says of a rule what the kernel tells of it: whether it translates, and the
-// comment.
-func Shape(translates bool, comment string) string { return fmt.Sprint(translates, " ", comment) }
+// What the kernel tells of a rule of a chain with conditions. Of any other it tells the
+// expression that is no match.
+const (
+	Returns    = "matches, then return"
+	Translates = "matches, then nat"
+)
 
 func shapesOf(rules []nft.Rule) []string {
 	var out []string
 	for _, r := range rules {
-		nat := slices.ContainsFunc(r.Exprs, func(e nft.Expr) bool { return e.Name == "nat" })
-		out = append(out, Shape(nat, r.Comment))
+		out = append(out, shapeOf(r.Exprs))
 	}
 	return out
+}
+
+func shapeOf(exprs []nft.Expr) string {
+	last := len(exprs) - 1
+	for i, e := range exprs {
+		switch {
+		case matches(e):
+		case i == last && e.Name == "nat":
+			return Translates
+		case i == last && sameExpr(e, nft.Verdict{Code: nft.Return}.Expr()):
+			return Returns
+		default:
+			return e.Name
+		}
+	}
+	return "matches"
+}
+
+// matches reports whether an expression only compares and counts: it writes nothing but
+// registers and ends nothing.
+func matches(e nft.Expr) bool {
+	has := func(attr uint16) bool { _, ok := e.Attrs.Get(attr); return ok }
+	into := func(attr uint16) bool { reg, ok := e.Attrs.Num(attr); return ok && reg == unix.NFT_REG_VERDICT }
+	switch e.Name {
+	case "meta": // all these write too
+		return has(unix.NFTA_META_DREG)
+	case "ct":
+		return has(unix.NFTA_CT_DREG)
+	case "payload":
+		return has(unix.NFTA_PAYLOAD_DREG)
+	case "exthdr":
+		return has(unix.NFTA_EXTHDR_DREG)
+	case "lookup":
+		return !into(unix.NFTA_LOOKUP_DREG)
+	case "immediate":
+		return !into(unix.NFTA_IMMEDIATE_DREG)
+	case "cmp", "range", "bitwise", "byteorder", "rt", "fib", "socket", "osf", "xfrm", "tunnel", "inner", "numgen", "hash",
+		"limit", "quota", "connlimit", "counter", "last", "log":
+		return true
+	}
+	return false
 }
 
 // sameRule compares a rule of the kernel with the expressions it was made from.
@@ -143,7 +186,9 @@ func sameRule(have nft.Rule, want []nft.Expr) bool {
 		size, _ := e.Attrs.Num(unix.NFTA_BYTEORDER_SIZE)
 		return e.Name == "byteorder" && n < size
 	})
-	return have.Comment == "" && slices.EqualFunc(exprs, want, func(h, w nft.Expr) bool {
-		return h.Name == w.Name && nft.Contains(h.Attrs, w.Attrs)
-	})
+	return have.Comment == "" && slices.EqualFunc(exprs, want, sameExpr)
+}
+
+func sameExpr(have, want nft.Expr) bool {
+	return have.Name == want.Name && nft.Contains(have.Attrs, want.Attrs)
 }

@@ -35,7 +35,8 @@ type Table struct {
 type Conditions struct {
 	Name  string
 	Rules []string
-	// Shape is what can be compared of them: a line for each rule (see Shape).
+	// Shape is what can be compared of them: for each rule Returns, Translates, or what
+	// else it is.
 	Shape []string
 }
 

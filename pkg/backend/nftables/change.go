@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/backend/nftables/elements"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
@@ -27,7 +28,12 @@ func change(k kernel, have, want *nfttable.Table) error {
 	}
 	err := k.apply(plan.Prepare)
 	if err == nil && plan.Script != "" {
-		err = k.runScript(plan.Script)
+		if err = k.runScript(plan.Script); err == nil {
+			var now *nfttable.Table
+			if now, err = want.Spec.Read(k.reader()); err == nil {
+				err = elements.Meant(want, now)
+			}
+		}
 	}
 	if err == nil {
 		err = inParts(k, plan.Commit)

@@ -26,23 +26,25 @@ func conditions(a hostport.Attachment) (c nfttable.Conditions, ok bool) {
 		}
 	}
 	for _, r := range c.Rules {
-		if strings.Contains(r, " comment ") {
-			c.Shape = append(c.Shape, nfttable.Shape(true, a.Owner.Tag()))
-		} else {
-			c.Shape = append(c.Shape, nfttable.Shape(false, ""))
+		shape := nfttable.Translates
+		if strings.HasSuffix(r, " return") {
+			shape = nfttable.Returns
 		}
+		c.Shape = append(c.Shape, shape)
 	}
 	c.Name = fmt.Sprintf("%s-%08x", chainPrefix(a.Owner.Key()), crc32.ChecksumIEEE([]byte(strings.Join(c.Rules, "\n"))))
 	return c, len(c.Rules) > 0
 }
 
-// conditionsOf are the rules of one family: those for one address come first.
+// conditionsOf are the rules of one family: those for one address come first. Nothing in
+// them but the conditions is somebody else's choice: whose they are, the chain's name tells
+// and the elements that lead to it.
 func conditionsOf(a hostport.Attachment, fam hostport.Family, pod netip.Addr) []string {
 	word := map[hostport.Family]string{hostport.IPv4: "ip", hostport.IPv6: "ip6"}[fam]
 	var specific, wildcard []string
 	for _, m := range a.Of(fam) {
-		tail := fmt.Sprintf("%s dport %d %s dnat %s to %s comment %q", m.Proto, m.HostPort, strings.Join(a.Conditions(fam), " "), word,
-			netip.AddrPortFrom(pod, m.ContainerPort), a.Owner.Tag())
+		tail := fmt.Sprintf("%s dport %d %s dnat %s to %s", m.Proto, m.HostPort, strings.Join(a.Conditions(fam), " "), word,
+			netip.AddrPortFrom(pod, m.ContainerPort))
 		if !m.Wildcard() {
 			specific = append(specific, fmt.Sprintf("%s daddr %s %s", word, m.HostIP, tail))
 			continue
@@ -61,6 +63,18 @@ func conditionsOf(a hostport.Attachment, fam hostport.Family, pod netip.Addr) []
 	}
 	specific = append(specific, fmt.Sprintf("meta l4proto . th dport . %s daddr @%s return", word, info(fam).name("spared")))
 	return append(specific, wildcard...)
+}
+
+// Meant fails if nft has made anything but matches of the conditions in want. Nothing
+// leads to their chains yet.
+func Meant(want, now *nfttable.Table) error {
+	for _, name := range want.Chains() {
+		is, _ := now.Conditions(name)
+		if c, _ := want.Conditions(name); !slices.Equal(is.Shape, c.Shape) {
+			return fmt.Errorf("conditions may only restrict which packets are mapped, and nft made of them %q", is.Shape)
+		}
+	}
+	return nil
 }
 
 // wildcardReturns are the destinations that a's chain leaves alone.

@@ -76,6 +76,12 @@ func TestMissing(t *testing.T) {
 			said.Add("110", l)
 		}
 	}
+	said.Section("conditions of which nft made a statement")
+	if err := Meant(table(full), table(full)); err != nil {
+		t.Error(err)
+	}
+	made := nfttable.Conditions{Name: c.Name, Shape: []string{nfttable.Returns, "dynset"}}
+	said.AddError("111", Meant(table(full), table(full).With(nil, made)))
 	said.Check(*update)
 	only4 := web("web", ports(a.Mappings[0]))
 	if lost := spoiled(absent().With(only4), "chain hostports6", "set spared6").Missing(only4); len(lost) > 0 {
