@@ -56,8 +56,19 @@ func (o Option) String() string {
 
 // Spec decodes the rule. A module named with -m stays in Matches as an option
 // of that name, because some modules match without any option of their own.
-func (r Rule) Spec() Spec {
-	all := options(r.Text)
+func (r Rule) Spec() Spec { return specOf(Split(r.Text)) }
+
+// Of decodes a rule of arguments.
+func Of(args ...string) Spec {
+	words := make([]Word, len(args))
+	for i, a := range args {
+		words[i] = Word{a, Quote(a) != a}
+	}
+	return specOf(words)
+}
+
+func specOf(words []Word) Spec {
+	all := options(words)
 	module := ""
 	for i := range all {
 		o := &all[i]
@@ -77,8 +88,7 @@ func (r Rule) Spec() Spec {
 }
 
 // options groups the arguments of a rule: an option, its "!" and its values.
-func options(text string) []Option {
-	words := Split(text)
+func options(words []Word) []Option {
 	texts := make([]string, len(words)) // of which the values of an option are a part
 	out := make([]Option, 0, len(words)/2+1)
 	not, end := false, 0 // end is where the values of the last option end

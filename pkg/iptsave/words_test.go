@@ -30,6 +30,8 @@ func TestSplit(t *testing.T) {
 		{"a backslash within quotes takes the next", `"a\"b\\c\'d"`, []string{`a"b\c'd`}},
 		{"a backslash without quotes is itself", `a\b`, []string{`a\b`}},
 		{"an apostrophe is itself", `it's`, []string{"it's"}},
+		{"a quote that closes ends the argument", `"a"b c"d"e`, []string{"a", "b", "cd", "e"}},
+		{"links are printed as they are", `-i a"b -o "c ! --physdev-in \"`, []string{"-i", `a"b`, "-o", `"c`, "!", "--physdev-in", `\"`}},
 		{"an open quote takes the rest", `"a b`, []string{"a b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -47,8 +49,9 @@ func TestQuote(t *testing.T) {
 		{"a blank is quoted", "a b", `"a b"`},
 		{"a tab is quoted", "a\tb", "\"a\tb\""},
 		{"quotes are escaped", `dnat name: "n"`, `"dnat name: \"n\""`},
-		{"a backslash is escaped", `a\`, `"a\\"`},
-		{"an apostrophe is escaped as iptables-save does", `it's`, `"it\'s"`},
+		{"a backslash is escaped", `a \`, `"a \\"`},
+		{"a backslash without quotes is itself", `a\`, `a\`},
+		{"an apostrophe is escaped as iptables-save does", `it's so`, `"it\'s so"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := Quote(tt.in)
@@ -74,14 +77,17 @@ func TestJoin(t *testing.T) {
 }
 
 func FuzzQuote(f *testing.F) {
-	for _, s := range []string{"", "a", "a b", `"`, `\`, `\"`, `'`, "\t", "!", "-j"} {
+	for _, s := range []string{"", "a", "a b", `"`, `\`, `\"`, `'`, "\t", "!", "-j", "a\n-F"} {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		// A dump has one rule a line: a line break cannot be in it.
+		text := Join(a, "x", b)
 		a, b = strings.ReplaceAll(a, "\n", " "), strings.ReplaceAll(b, "\n", " ")
-		if diff := cmp.Diff([]string{a, b}, texts(Split(Join(a, b)))); diff != "" {
+		if diff := cmp.Diff([]string{a, "x", b}, texts(Split(text))); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
+		}
+		if lines, err := Lines(text); err != nil || len(lines) != 1 {
+			t.Errorf("%q are %d lines, %v", text, len(lines), err)
 		}
 	})
 }

@@ -48,6 +48,11 @@ func (g *Guard) Load() (map[string]localnet.Link, error) {
 
 // Apply makes the rules anew, in one run of iptables-restore.
 func (g *Guard) Apply(_, want map[string]localnet.Link) error {
+	for name := range want {
+		if !iptsave.Nameable(name) {
+			return fmt.Errorf("rules of iptables cannot name the link %q alone; rename it or set \"localhost\": false", name)
+		}
+	}
 	p, err := g.look()
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/golden"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -39,6 +40,8 @@ func TestMessages(t *testing.T) {
 	for _, lost := range have.Missing(web(0))[:1] {
 		m.Add("110", lost)
 	}
+	m.Section("a link that rules cannot name")
+	m.AddError("111", g.Apply(nil, map[string]localnet.Link{"br+": {}}))
 	m.Section("changes that fail, and that cannot be undone")
 	failed := errors.New("iptables-nft-restore: exit status 2: iptables-restore: line 7 failed")
 	n = newNode(t)

@@ -52,11 +52,11 @@ func (l *Layout) Recover(key string) (a hostport.Attachment, ok bool) {
 		if s.Target != "MASQUERADE" {
 			continue
 		}
-		out, onLink := s.Option("-o")
+		link, onLink := linkOf(s)
 		src := r.source(l.Family)
 		switch {
 		case onLink:
-			a.Localhost, a.Link = true, out.Value()
+			a.Localhost, a.Link = true, link
 		case src.Bits() == 0:
 			a.MasqAll = true
 		case src.Contains(pod):
@@ -81,8 +81,8 @@ func (l *Layout) Links() map[string][]hostport.Key {
 			if !r.source(l.Family).Addr().IsLoopback() {
 				continue
 			}
-			if link, ok := r.decoded().Option("-o"); ok {
-				out[link.Value()] = append(out[link.Value()], keyOf(chain))
+			if link, ok := linkOf(r.decoded()); ok {
+				out[link] = append(out[link], keyOf(chain))
 				break
 			}
 		}

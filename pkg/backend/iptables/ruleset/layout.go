@@ -58,8 +58,12 @@ func FromSave(nat *iptsave.Table, f hostport.Family) *Layout {
 	l := empty(f)
 	for _, c := range nat.Chains() {
 		rules := make([]*rule, len(c.Rules))
-		for i, r := range c.Rules {
-			rules[i] = &rule{text: r.Text}
+		for i, r := range c.Rules { // not as it is printed: see iptsave.Nameable
+			var words []string
+			for _, w := range iptsave.Split(r.Text) {
+				words = append(words, w.String())
+			}
+			rules[i] = newRule(words...)
 		}
 		if c.Policy != "" || IsOurs("nat", c.Name) {
 			l.read(c.Name, rules)

@@ -14,10 +14,11 @@ import (
 
 // A rule is decoded at most once, and only if somebody asks, however many Layouts have it.
 type rule struct {
-	// from is the rule as nf_tables has it, nil for one that was text from the start.
+	// from is the rule as nf_tables has it, nil for one that is made of args.
 	from    *nft.Rule
 	family  hostport.Family
 	setName func(index string) string
+	args    []string
 
 	to        string
 	led       bool
@@ -28,13 +29,13 @@ type rule struct {
 }
 
 // newRule is a rule that nobody has counted yet.
-func newRule(args ...string) *rule { return &rule{text: iptsave.Join(args...)} }
+func newRule(args ...string) *rule { return &rule{args: args, text: iptsave.Join(args...)} }
 
 func (r *rule) decoded() iptsave.Spec {
 	switch {
 	case r.spec != nil:
 	case r.from == nil:
-		s := iptsave.Rule{Text: r.text}.Spec()
+		s := iptsave.Of(r.args...)
 		r.spec = &s
 	default:
 		s, ok := xt.Spec(*r.from, r.family)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
 )
 
 // maxMultiport is XT_MULTI_PORTS, the most ports one multiport match takes.
@@ -138,9 +139,11 @@ func masqRules(a hostport.Attachment, f hostport.Family) []*rule {
 			if !m.Wildcard() {
 				args = append(args, "--ctorigdst", host(m.HostIP))
 			}
-			args = append(args, "--ctorigdstport", strconv.Itoa(int(m.HostPort)),
-				"-m", "comment", "--comment", a.Owner.Comment(), "-j", "MASQUERADE")
-			out = append(out, newRule(args...))
+			args = append(args, "--ctorigdstport", strconv.Itoa(int(m.HostPort)))
+			if !slices.Contains(args, "--comment") {
+				args = append(args, "-m", "comment", "--comment", a.Owner.Comment())
+			}
+			out = append(out, newRule(append(args, "-j", "MASQUERADE")...))
 		}
 	}
 	return out
@@ -158,9 +161,25 @@ func masqSources(a hostport.Attachment, f hostport.Family) [][]string {
 	}
 	if f == hostport.IPv4 && a.Localhost {
 		// Also with masqAll, so that the rules tell the link.
-		out = append(out, []string{"-s", "127.0.0.0/8", "-o", a.Link})
+		link := []string{"-o", a.Link}
+		if !iptsave.Nameable(a.Link) { // there is but one way to the pod
+			link = []string{"-m", "comment", "--comment", linkComment + hostport.Escape(a.Link)}
+		}
+		out = append(out, append([]string{"-s", "127.0.0.0/8"}, link...))
 	}
 	return out
+}
+
+// linkComment begins the comment of a rule for a link that rules cannot name.
+const linkComment = sharedComment + " link "
+
+// linkOf is the link that a rule names.
+func linkOf(s iptsave.Spec) (link string, ok bool) {
+	if out, ok := s.Option("-o"); ok {
+		return out.Value(), true
+	}
+	link, ok = strings.CutPrefix(s.Comment(), linkComment)
+	return hostport.Unescape(link), ok
 }
 
 // mostNetworks is the most networks that one rule compares with: the expressions of a
