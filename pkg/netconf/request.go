@@ -49,7 +49,7 @@ func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
 	if len(c.Ports) == 0 {
 		return r, nil
 	}
-	r.Attachment.Pods = podAddresses(result, args.IfName)
+	r.Attachment.Pods = podAddresses(result, r.Attachment.Owner.IfName)
 	if len(r.Attachment.Pods) == 0 {
 		return nil, fieldErrorf("prevResult", "has no IP address for %s; name portguard in the conflist after the plugin that assigns one", args.IfName)
 	}
@@ -61,9 +61,10 @@ func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
 	return r, nil
 }
 
-// OwnerOf names the attachment of one call.
+// OwnerOf names the attachment of one call. The name of its interface is as JSON can tell
+// it, because prevResult, records and the lists of a GC do.
 func OwnerOf(network string, args *skel.CmdArgs) hostport.Owner {
-	o := hostport.Owner{Network: network, ContainerID: args.ContainerID, IfName: args.IfName}
+	o := hostport.Owner{Network: network, ContainerID: args.ContainerID, IfName: string([]rune(args.IfName))}
 	for pair := range strings.SplitSeq(args.Args, ";") {
 		switch k, v, _ := strings.Cut(pair, "="); k {
 		case "K8S_POD_NAMESPACE":

@@ -216,6 +216,9 @@ func TestOwnerOf(t *testing.T) {
 		{"other arguments name no pod", "FOO=bar", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if got := OwnerOf("n", &skel.CmdArgs{IfName: "\xffé\xfe"}).IfName; got != "\ufffdé\ufffd" {
+				t.Errorf("a name that is no UTF-8 is %q, which JSON does not say", got)
+			}
 			got := OwnerOf("n", &skel.CmdArgs{ContainerID: "id", IfName: "eth0", Args: tt.args})
 			want := hostport.Owner{Network: "n", ContainerID: "id", IfName: "eth0", PodNamespace: tt.ns, PodName: tt.pod}
 			if diff := cmp.Diff(want, got); diff != "" {

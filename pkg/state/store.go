@@ -164,6 +164,7 @@ func decode(b []byte) (Record, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return Record{}, err
 	}
+	r.Attachment.Link = hostport.Unescape(r.Attachment.Link)
 	switch r.Version {
 	case version:
 		return r.Record, nil
@@ -196,6 +197,7 @@ func readRegular(path string) ([]byte, error) {
 // Save writes the record.
 func (s *Store) Save(r Record) error {
 	r.Version = version
+	r.Attachment.Link = hostport.Escape(r.Attachment.Link) // it need not be UTF-8
 	key := r.Attachment.Owner.Key()
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {

@@ -40,7 +40,7 @@ func record(id string) Record {
 			Mappings: []hostport.Mapping{{Family: 4, HostIP: netip.MustParseAddr("192.0.2.1"), Proto: hostport.UDP, HostPort: 53, ContainerPort: 5353}, {Family: 6, Proto: hostport.SCTP, HostPort: 1, ContainerPort: 2}},
 			Carves:   []hostport.Carve{{Addr: netip.MustParseAddr("127.0.0.1"), Proto: hostport.TCP, Port: 80}},
 			Excludes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
-			SNAT:     true, MasqAll: true, Localhost: true, Link: "veth1", ConditionsV4: []string{"-s", "::1"}, ConditionsV6: []string{"!"},
+			SNAT:     true, MasqAll: true, Localhost: true, Link: "v\xff\"%", ConditionsV4: []string{"-s", "::1"}, ConditionsV6: []string{"!"},
 		},
 		Netns: Netns{Path: "/run/netns/x", Dev: 4, Inode: 4026531840}, BootID: "b", Backend: "iptables", Wanted: "auto", Warnings: []string{"w"},
 	}
