@@ -110,7 +110,7 @@ bench: root go-version deps
 	$(GO) run ./integration/bench $(BENCH)
 
 # Each fuzz target for FUZZTIME.
-fuzz: go-version
+fuzz: root go-version deps
 	@set -e; packages=$$($(GO) list ./pkg/...); for p in $$packages; do \
 	targets=$$($(GO) test -list '^Fuzz' $$p); for f in $$(echo "$$targets" | grep '^Fuzz'); do \
 	echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -timeout $(TIMEOUT) $$p; done; done
