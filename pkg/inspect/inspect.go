@@ -78,8 +78,10 @@ func (i *Inspector) look(c *netconf.Config) (*view, error) {
 	if err != nil || len(v.lost)+len(v.departed) == 0 {
 		return v, err
 	}
-	if unlock, err := v.Store.Lock(patience); err == nil {
-		defer unlock()
+	if len(v.Store.Keys()) > 0 { // otherwise it might make the directory
+		if unlock, err := v.Store.Lock(patience); err == nil {
+			defer unlock()
+		}
 	}
 	return i.read(c)
 }

@@ -35,6 +35,7 @@ type node struct {
 	happens  func(reading int)
 }
 
+func (*node) Gone(uint64) bool                                   { return true }
 func (*node) BootID() string                                     { return "boot" }
 func (*node) Addresses() (*host.Addressing, error)               { return &host.Addressing{}, nil }
 func (*node) Facts(*host.Addressing) (place.Facts, error)        { return place.Facts{}, nil }
@@ -221,5 +222,18 @@ func TestLookBesideAHolder(t *testing.T) {
 	b.want(2, map[uint16]inventory.State{1: inventory.Missing})
 	if d := time.Since(start); d > 2*patience {
 		t.Errorf("it took %s", d)
+	}
+}
+
+// To look makes no directory, be there mappings of the dead.
+func TestLookMakesNothing(t *testing.T) {
+	b := newBench(t)
+	b.conf = &netconf.Config{DataDir: filepath.Join(b.conf.DataDir, "typo")}
+	a := b.attachment("dead", 80)
+	a.Owner.Netns = 1
+	b.mapping(a)
+	b.want(2, map[uint16]inventory.State{80: inventory.Dead})
+	if _, err := os.Stat(b.conf.DataDir); err == nil {
+		t.Error("there is a directory now")
 	}
 }

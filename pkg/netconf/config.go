@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -217,9 +218,16 @@ func (c *Config) setPaths(w *wire) error {
 		field, value string
 		into         *string
 	}{{"dataDir", w.DataDir, &c.DataDir}, {"cacheDir", w.CacheDir, &c.CacheDir}, {"podLogsDir", w.PodLogsDir, &c.PodLogsDir}} {
-		if *d.into = filepath.Clean(d.value); !filepath.IsAbs(d.value) || *d.into == "/" {
+		var ok bool
+		if *d.into, ok = directory(d.value); !ok {
 			return fieldErrorf(d.field, "%q is not an absolute path of a directory other than /", d.value)
 		}
 	}
 	return nil
+}
+
+// directory cleans a path, and reports whether it may be one of a directory of ours.
+func directory(s string) (dir string, ok bool) {
+	dir = filepath.Clean(s)
+	return dir, filepath.IsAbs(s) && dir != "/" && !strings.ContainsFunc(s, unicode.IsControl)
 }

@@ -162,6 +162,8 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"dataDir must be absolute", `{"dataDir":"run"}`, "dataDir", "absolute"},
 		{"dataDir must not be empty", `{"dataDir":""}`, "dataDir", "absolute"},
 		{"dataDir must not be the root", `{"dataDir":"/a/.."}`, "dataDir", "directory"},
+		{"dataDir must not break a line", `{"dataDir":"/run/a\nb"}`, "dataDir", `"/run/a\nb" is not`},
+		{"cacheDir must not hold a NUL", `{"cacheDir":"/run/a\u0000b"}`, "cacheDir", "is not an absolute path"},
 		{"runtimeConfig must be an object", `{"runtimeConfig":[]}`, "runtimeConfig", "object"},
 		{"portMappings must be a list", `{"runtimeConfig":{"portMappings":{}}}`, "runtimeConfig.portMappings", "list"},
 		{"a mapping must be an object", port(`7`), "runtimeConfig.portMappings[1]", "object"},

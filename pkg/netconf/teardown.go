@@ -4,7 +4,6 @@ package netconf
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"time"
 )
 
@@ -31,7 +30,7 @@ func ParseTeardown(stdin []byte) Teardown {
 	// A value of a wrong type is left out, and the others are read.
 	t.HasPorts = json.Unmarshal(stdin, &given) != nil && !json.Valid(stdin)
 	t.Name = given.Name
-	if dir := filepath.Clean(given.DataDir); filepath.IsAbs(dir) && dir != "/" {
+	if dir, ok := directory(given.DataDir); ok {
 		t.DataDir = dir
 	}
 	if d, err := time.ParseDuration(given.LockTimeout); err == nil && d > 0 {
