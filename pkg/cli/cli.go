@@ -193,7 +193,7 @@ func (s *session) dirs(fs *pflag.FlagSet) error {
 func (s *session) configure() {
 	var err error
 	if s.conf, err = confdir.Config(s.confDir); err != nil {
-		fmt.Fprintf(s.err, "portguard: warning: %v; the defaults are used\n", err)
+		fmt.Fprintf(s.err, "portguard: warning: %s; the defaults are used\n", plain(err.Error()))
 	}
 	s.conf.DataDir = cmp.Or(s.dataDir, s.conf.DataDir)
 	s.conf.CacheDir = cmp.Or(s.cacheDir, s.conf.CacheDir)
@@ -204,6 +204,6 @@ func (s *session) fail(err error) int {
 	if errors.Is(err, unix.EPERM) { // of the kernel: files say EACCES
 		err = fmt.Errorf("%w; run it with CAP_NET_ADMIN, as root of the user namespace that this network namespace belongs to", err)
 	}
-	fmt.Fprintln(s.err, "portguard:", err)
+	fmt.Fprintln(s.err, "portguard:", plain(strings.ReplaceAll(err.Error(), "\n", "; ")))
 	return Usage
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,15 @@ func TestUsage(t *testing.T) {
 				t.Errorf("exit %d\nstdout %q\nstderr %q", code, stdout, stderr)
 			}
 		})
+	}
+}
+
+// What is printed of an error has names of others in it.
+func TestErrorsArePlain(t *testing.T) {
+	var b bytes.Buffer
+	(&session{err: &b}).fail(errors.Join(errors.New("link a\x1b[2J"), errors.New("b\u202e\xff")))
+	if got, want := b.String(), "portguard: link a\ufffd[2J; b\ufffd\ufffd\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
