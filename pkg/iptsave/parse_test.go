@@ -195,6 +195,19 @@ func TestParseJoinsQuotedLines(t *testing.T) {
 	}
 }
 
+// A quote in the name of a link, which the tool prints as it is, opens nothing.
+func TestParseLinksWithQuotes(t *testing.T) {
+	d, err := Parse("*nat\n:X - [0:0]\n-A X -i \";monitor# -m comment --comment \"a b\" -j DROP\n-A X ! -o a\"\n-A X -m physdev --physdev-in \"\\ -j DROP\nCOMMIT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nat, _ := d.Table("nat")
+	rules := nat.Chain("X").Rules
+	if in, _ := rules[0].Spec().Option("-i"); len(rules) != 3 || in.Value() != `";monitor#` || rules[0].Spec().Comment() != "a b" || rules[2].Spec().Target != "DROP" {
+		t.Errorf("got %+v", rules)
+	}
+}
+
 func TestAbsentTablesAndChainsAreNil(t *testing.T) {
 	var none *Table
 	if none.Chain("X") != nil || none.Chains() != nil {
