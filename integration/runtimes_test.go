@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/inventory"
@@ -277,5 +279,57 @@ func TestPortsOfTheCaller(t *testing.T) {
 			t.Errorf("called by %s: %v\n%s", caller, err, &out)
 		}
 		mustCall(t, n, "DEL", p, bare(n))
+	}
+}
+
+// A DEL that is killed leaves the port with one of the two interfaces. The next DEL, or
+// restore, finishes what it began.
+func TestKilledBetweenInterfaces(t *testing.T) {
+	for _, backend := range []string{"nftables", "iptables"} {
+		n := newNode(t, backend, "nft")
+		p := n.NewPod("web")
+		confDir(t, n, n.Network("net", "4", nil))
+		conf := direct(n, p, `[{"hostPort":8080,"containerPort":80}]`, "")
+		second := strings.ReplaceAll(conf, `"eth0"`, `"net1"`)
+		call := func(verb, ifName, conf string, wrap ...string) error {
+			out, _, err := n.CallOn(ifName, verb, p, conf, wrap...)
+			if err != nil && len(wrap) == 0 {
+				t.Fatalf("%s %s: %v\n%s", verb, ifName, err, out)
+			}
+			return err
+		}
+		call("ADD", "eth0", conf)
+		began := time.Now()
+		call("DEL", "eth0", conf)
+		took, before, killed := time.Since(began), n.Rules(), 0
+		for i := range 10 {
+			call("ADD", "eth0", conf)
+			call("ADD", "net1", second)
+			after := fmt.Sprintf("%.4f", took.Seconds()*rand.Float64())
+			if call("DEL", "eth0", conf, "timeout", "-s", "KILL", after) != nil {
+				killed++
+			}
+			if i%2 == 0 {
+				if out, err := cli(n, "restore"); err != nil {
+					t.Errorf("restore: %v\n%s", err, out)
+				}
+				call("DEL", "net1", second)
+			} else {
+				call("DEL", "eth0", conf)
+				if got, waiting := holder(t, n, 8080); got != "net1" || waiting != 0 {
+					t.Errorf("%s: after another DEL %q has the port and %d wait", backend, got, waiting)
+				}
+				call("CHECK", "net1", second)
+				call("DEL", "net1", second)
+			}
+			call("DEL", "eth0", conf)
+			unchanged(t, n, before)
+			if files := n.StateFiles(); len(files) > 0 {
+				t.Errorf("files left: %v", files)
+			}
+		}
+		if killed == 0 {
+			t.Errorf("%s: nothing was killed", backend)
+		}
 	}
 }
