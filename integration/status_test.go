@@ -116,3 +116,36 @@ func asStranger(n *lab.Node, env []string, stdin string, args ...string) (out st
 	})
 	return out, err
 }
+
+// Where /proc/sys is read-only, a pod that needs none of it starts, and doctor tells who does not.
+func TestReadOnlySysctls(t *testing.T) {
+	n := newNode(t, "nftables", "nft")
+	pod := n.NewPod("web")
+	link(n, pod)
+	readOnly := []string{"unshare", "-m", "sh", "-c", `mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$0" "$@"`}
+	before := n.Rules()
+	for _, tt := range []struct {
+		more string
+		conf lab.Conf
+		says string
+	}{
+		{"", nil, `set "localhost": false`},
+		{`,"localhost":false`, lab.Conf{"localhost": false}, ""},
+	} {
+		dir := confDir(t, n, n.Network("net", "4", tt.conf))
+		if out, _, err := n.Call("STATUS", pod, statusConf(n, tt.more), readOnly...); err != nil {
+			t.Errorf("STATUS: %s", out)
+		}
+		out, err := n.Try("", append(slices.Clone(readOnly), filepath.Join(n.Bin, "portguard"), "doctor", "--conf-dir", dir)...)
+		if (err == nil) != (tt.says == "") || !strings.Contains(out, tt.says) {
+			t.Errorf("doctor: %v %s", err, out)
+		}
+		unchanged(t, n, before)
+		out, _, err = n.Call("ADD", pod, direct(n, pod, mapping, tt.more), readOnly...)
+		if (err == nil) != (tt.says == "") || !strings.Contains(out, strings.ReplaceAll(tt.says, `"`, `\"`)) {
+			t.Errorf("ADD: %v %s", err, out)
+		}
+		mustCall(t, n, "DEL", pod, bare(n))
+		unchanged(t, n, before)
+	}
+}

@@ -80,7 +80,9 @@ func inUserns(t *testing.T, n *lab.Node) {
 	}
 	unchanged(t, n, before)
 	ports := []lab.Port{lab.TCP(8080, 80), lab.UDP(8080, 80)}
-	n.MustAdd(web, list, ports...)
+	if said := n.MustAdd(web, list, ports...); said != "" {
+		t.Errorf("ADD: %s", said)
+	}
 	for _, proto := range []string{"tcp", "udp"} {
 		want(t, proto+" from outside", n.Client.Get(proto+"4", net.JoinHostPort(lab.NodeV4, "8080")), "web "+lab.ClientV4)
 		want(t, proto+" from outside, IPv6", n.Client.Get(proto+"6", net.JoinHostPort(lab.NodeV6, "8080")), "web "+lab.ClientV6)

@@ -21,6 +21,12 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 		return f, err
 	}
 	choice, err := v.wouldUse(c)
+	if err != nil { // perhaps for what somebody changed meanwhile
+		if v, err = i.look(c); err != nil {
+			return f, err
+		}
+		choice, err = v.wouldUse(c)
+	}
 	f.Backend, f.Why, f.BackendErr = choice.Backend, choice.Why, err
 	f.Protected, f.Network = c.Protected, c.Name
 	f.StateErr, f.StateLoose = v.Store.CouldWrite(), v.Store.Loose()
@@ -55,20 +61,20 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 // wouldUse is where an ADD would put mappings now, and why it could not.
 func (v *view) wouldUse(c *netconf.Config) (place.Choice, error) {
 	w := place.Wish{Backend: c.Backend, Syntax: c.Syntax}
-	choice, err := v.tried(w)
+	choice, err := v.tried(c, w)
 	if other, ok := place.Instead(w.Backend, w.Syntax); ok && errors.Is(err, backend.ErrUnavailable) {
 		why := err.Error()
 		w.Backend = other
-		choice, err = v.tried(w)
+		choice, err = v.tried(c, w)
 		choice.Why = why
 	}
 	return choice, err
 }
 
-func (v *view) tried(w place.Wish) (place.Choice, error) {
+func (v *view) tried(c *netconf.Config, w place.Wish) (place.Choice, error) {
 	choice, err := place.Of(w, v.Session.Facts)
 	if err == nil {
-		err = v.Try(choice.Backend)
+		err = v.Try(c.Template, choice.Backend)
 	}
 	return choice, err
 }

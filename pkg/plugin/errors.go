@@ -105,8 +105,11 @@ func next(err error, code uint) string {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
 		return "; the node is short of memory or of file descriptors, free some"
 	}
-	return `; run "portguard doctor" on the node`
+	return askDoctor
 }
+
+// askDoctor is said of errors that need a look at the node.
+const askDoctor = `; run "portguard doctor" on the node`
 
 // refusal is the error of an ADD that found conflicts.
 func refusal(found []conflict.Finding) error {

@@ -476,15 +476,19 @@ func TestTry(t *testing.T) {
 	if unread := s.LoadSome(BackendOptions{}); unread != nil {
 		t.Fatal(unread)
 	}
-	if err := s.Try(place.NFTables); !errors.Is(err, errBroken) {
+	if err := s.Try(hostport.Attachment{}, place.NFTables); !errors.Is(err, errBroken) {
 		t.Errorf("got %v", err)
 	}
 	b.in("localnet").unloaded = errBroken
 	s.LoadSome(BackendOptions{})
-	if err := s.Try(place.IptablesNFT); err != nil {
+	if err := s.Try(hostport.Attachment{}, place.IptablesNFT); err != nil {
 		t.Error(err)
 	}
-	want := []string{"try localnet", "try " + place.NFTables, "try " + place.IptablesNFT}
+	b.in(place.IptablesNFT).fail = unix.EROFS
+	if err := s.Try(hostport.Attachment{}, place.IptablesNFT); err == nil || !strings.Contains(err.Error(), `set "localhost": false`) {
+		t.Errorf("it does not say what to do: %v", err)
+	}
+	want := []string{"try localnet", "try " + place.NFTables, "try " + place.IptablesNFT, "try " + place.IptablesNFT}
 	if !slices.Equal(b.node.log, want) {
 		t.Errorf("tried %v, want %v", b.node.log, want)
 	}

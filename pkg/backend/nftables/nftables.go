@@ -45,20 +45,18 @@ func (b *Backend) Apply(have, want backend.State) error {
 	return change(b.kernel, have.(*elements.State).Table, want.(*elements.State).Table)
 }
 
-// Try implements backend.Backend. Chains with conditions are not tried.
+// Try implements backend.Backend. Of chains with conditions it tries what they stand on.
 func (b *Backend) Try(have, want backend.State) error {
 	h, w := have.(*elements.State).Table, want.(*elements.State).Table
 	if h.Stranger != nil {
 		return h.Stranger
 	}
-	err := b.kernel.try(nfttable.Diff(h, w).Commit)
-	if err == nil {
-		return nil
+	plan := nfttable.Diff(h, w)
+	batch := plan.Commit
+	if plan.Script != "" {
+		batch = plan.Prepare
 	}
-	if now, rerr := h.Spec.Read(b.kernel.reader()); rerr == nil && now.There != h.There {
-		return nil // somebody else could change it meanwhile
-	}
-	return lacking(h, err)
+	return lacking(h, b.kernel.try(batch))
 }
 
 // A kernel is what changes need of nf_tables.
