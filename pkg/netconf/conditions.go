@@ -121,10 +121,10 @@ func isCommand(s string) bool {
 	if long, ok := strings.CutPrefix(s, "--"); ok {
 		name, _, _ := strings.Cut(long, "=")
 		for _, c := range []string{"append", "check", "delete", "insert", "replace", "list", "flush", "zero", "new-chain",
-			"delete-chain", "rename-chain", "policy", "jump", "goto", "table", "wait", "verbose", "numeric", "exact",
+			"delete-chain", "rename-chain", "policy", "jump", "goto", "table", "wait-interval", "set-counters", "verbose", "numeric", "exact",
 			"line-numbers", "modprobe", "ipv4", "ipv6", "version", "help", "protocol", "list-rules"} {
 			// "--pol" is an option of the policy match.
-			if len(name) > 2 && name != "pol" && strings.HasPrefix(c, name) {
+			if name != "" && name != "pol" && strings.HasPrefix(c, name) {
 				return true
 			}
 		}

@@ -135,6 +135,8 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"a condition of nft must not make a set", `{"conditionsV4":["meter m { ip saddr limit rate 1/second }"]}`, "conditionsV4[0]", "not a match"},
 		{"conditions must fit on a line", `{"conditionsV4":["-m","comment","--comment","` + strings.Repeat("x", 2048) + `"]}`, "conditionsV4[3]", "2048 bytes"},
 		{"a condition must not hide an option behind one without a value", `{"conditionsV4":["-fj","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
+		{"an option may be shortened to two letters", `{"conditionsV4":["--mo=/bin/x"]}`, "conditionsV4[0]", "not a match"},
+		{"or to one", `{"conditionsV4":["--j","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not be an unknown option", `{"conditionsV4":["-4"]}`, "conditionsV4[0]", "not a match"},
 		{"a condition must not jump", `{"conditionsV4":["-s","1.1.1.1","-j","ACCEPT"]}`, "conditionsV4[2]", "not a match"},
 		{"a condition must not jump with the long name", `{"conditionsV4":["--jump","ACCEPT"]}`, "conditionsV4[0]", "not a match"},
