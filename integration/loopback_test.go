@@ -132,11 +132,7 @@ func TestForgedLoopback(t *testing.T) {
 		}
 		want(t, "an answer to a forged connection", fmt.Sprint(attack()), "false")
 		want(t, "a forged packet arrives", fmt.Sprint(arrives()), "false")
-		if n.Native() {
-			n.Run("nft", "flush chain inet portguard-localnet guard; flush chain inet portguard-localnet gate")
-		} else {
-			n.Iptables("", "-t mangle -F PORTGUARD-GUARD")
-		}
+		unguard(n)
 		want(t, "a forged packet arrives without the guard", fmt.Sprint(arrives()), "true")
 		n.Run("conntrack", "-F")
 		want(t, "an answer without the guard", fmt.Sprint(attack()), "true")

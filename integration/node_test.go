@@ -26,11 +26,7 @@ func TestLocalhostGuard(t *testing.T) {
 		n.Run("nft", "table ip other { chain raw { type filter hook prerouting priority raw; ip daddr 127.0.0.1 tcp dport 6001 notrack; }; }")
 		n.ServeTCP("tcp4", "127.0.0.1:6001", "untracked")
 		want(t, "one without conntrack", evil.Who("tcp4", "127.0.0.1:6001"), "")
-		if n.Native() {
-			n.Run("nft", "flush chain inet portguard-localnet gate; flush chain inet portguard-localnet guard")
-		} else {
-			n.Iptables("", "-t mangle -F PORTGUARD-GUARD")
-		}
+		unguard(n)
 		want(t, "the same without the guard (does the attack work?)", evil.Who("tcp4", "127.0.0.1:6000"), "secret")
 		want(t, "the same without conntrack", evil.Who("tcp4", "127.0.0.1:6001"), "untracked")
 

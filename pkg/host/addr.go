@@ -193,6 +193,31 @@ func linkTo(pod netip.Addr) (string, error) {
 	return "", nil
 }
 
+// Links are those of the calling thread's network namespace.
+type Links struct{}
+
+// Index is that of a link, 0 if there is none.
+func (Links) Index(name string) (int, error) {
+	return attribute(netlink.LinkByName, name, func(a *netlink.LinkAttrs) int { return a.Index })
+}
+
+// Name is that of a link, "" if there is none.
+func (Links) Name(index int) (string, error) {
+	return attribute(netlink.LinkByIndex, index, func(a *netlink.LinkAttrs) string { return a.Name })
+}
+
+func attribute[K, V any](find func(K) (netlink.Link, error), key K, of func(*netlink.LinkAttrs) V) (v V, err error) {
+	l, err := find(key)
+	var none netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &none):
+		return v, nil
+	case err != nil:
+		return v, fmt.Errorf("could not find link %v: %w", key, err)
+	}
+	return of(l.Attrs()), nil
+}
+
 // Bridges are the links that pods and containers are on; nothing comes from
 // outside by them.
 func Bridges() ([]string, error) {

@@ -24,13 +24,18 @@ type Sysctls struct{}
 // routeLocalnet names the sysctl with slashes, because a link may be called eth0.100.
 func routeLocalnet(link string) string { return "net/ipv4/conf/" + link + "/route_localnet" }
 
-// RouteLocalnet reports whether link forwards packets of 127.0.0.0/8.
+// RouteLocalnet reports whether link forwards packets of 127.0.0.0/8: it is set for the
+// link or for all.
 func (Sysctls) RouteLocalnet(link string) (bool, error) {
 	v, err := sysctl.Sysctl(routeLocalnet(link))
+	all := "0"
+	if err == nil {
+		all, err = sysctl.Sysctl(routeLocalnet("all"))
+	}
 	if err != nil {
 		return false, fmt.Errorf("could not read route_localnet of %s: %w", link, err)
 	}
-	return v != "0", nil
+	return v != "0" || all != "0", nil
 }
 
 // SetRouteLocalnet switches it.

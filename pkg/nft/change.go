@@ -71,8 +71,8 @@ func (b *Batch) AddSet(s Set, keyType, dataType uint32, dataLen int, fields []in
 	if s.Flags&SetMap != 0 {
 		a = a.WithNum(unix.NFTA_SET_DATA_TYPE, dataType).WithNum(unix.NFTA_SET_DATA_LEN, uint32(dataLen))
 	}
-	if len(fields) == 1 && fields[0] > 4 {
-		// nft must be told that a key such as a name is no number.
+	if len(fields) == 1 {
+		// nft must be told that a key such as a link is no number in network order.
 		const keyByteorder, hostEndian = 0, 1 // libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER, nft's BYTEORDER_HOST_ENDIAN
 		a = a.With(unix.NFTA_SET_USERDATA, append([]byte{keyByteorder, 4}, binary.NativeEndian.AppendUint32(nil, hostEndian)...))
 	}

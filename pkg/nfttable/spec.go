@@ -42,6 +42,7 @@ const (
 	Addr6   Type = 8
 	Proto   Type = 12
 	Service Type = 13
+	IfIndex Type = 20
 	IfName  Type = 41
 )
 
@@ -52,7 +53,7 @@ func (k Type) size() int {
 	switch k {
 	case Addr6, IfName:
 		return 16
-	case Addr4:
+	case Addr4, IfIndex:
 		return 4
 	case Service:
 		return 2

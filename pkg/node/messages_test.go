@@ -43,6 +43,8 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = host.Bridges()
 		note(err)
+		_, err = host.Links{}.Index("veth1")
+		note(err)
 		note(host.DropUDP(hostport.IPv4, []host.Stale{{Mapping: udp, Pod: pod, Dst: addrset.All(true)}}))
 		_, err = host.Sets{}.SetType("KUBE-IPVS-IPS")
 		note(err)

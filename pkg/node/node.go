@@ -34,6 +34,8 @@ type Node struct {
 	begun *rules.Reader
 	// backends is what the backends have read of iptables.
 	backends *reading
+	// into is where mappings were to go last.
+	into string
 }
 
 var (

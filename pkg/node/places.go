@@ -32,7 +32,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	}
 	n.backends = r
 	var mappers []backend.Backend
-	guards := []localnet.Guard{nftables.NewGuard(n.conn)}
+	guards := []localnet.Guard{nftables.NewGuard(n.conn, host.Links{})}
 	into := guards[0]
 	for _, fl := range iptables.Flavours() {
 		opts := iptbackend.Options{
@@ -48,10 +48,11 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 		}
 		b, g := iptbackend.New(fl, opts), iptbackend.NewGuard(fl, opts)
 		mappers, guards = append(mappers, b), append(guards, g)
-		if b.Name() == o.Into { // the guard stands beside the mappings
+		if b.Name() == o.Into && n.lacksNFTables() {
 			into = g
 		}
 	}
+	n.into = o.Into
 	local := localnet.New(host.Sysctls{}, into, guards...)
 	local.Users, local.Records = o.Users, o.Records
 	others := portmap.New(portmap.Options{
@@ -62,6 +63,15 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 		},
 	})
 	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn), others})
+}
+
+// lacksNFTables reports whether a guard has to be made with iptables, which sees neither
+// what nftables does to a packet afterwards nor a link that is renamed. A call whose
+// mappings were to go into nftables has found that out. If the kernel does not say, making
+// the guard will tell.
+func (n *Node) lacksNFTables() bool {
+	lacks, _ := n.conn.Supported()
+	return lacks != nil || n.into == nftables.Name
 }
 
 // A reading is what backends share of the rules of iptables, until one of them changes

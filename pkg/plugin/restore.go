@@ -114,6 +114,9 @@ func (s *Session) putBack(rec *state.Record) (r Restored, next state.Record, err
 	}
 	r.Put = true
 	s.Put(*a, next.Backend, report.TakeOver...)
+	if known, ok := s.Recover(a.Owner.Key()); ok { // portguard may switch on what was on before
+		a.LocalnetWas = known.LocalnetWas
+	}
 	return r, next, nil
 }
 

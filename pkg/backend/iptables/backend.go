@@ -125,7 +125,7 @@ func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) func() (rules m
 	var list func() (map[string][]nft.Rule, error)
 	if slices.ContainsFunc(names, ours) {
 		list = b.list(r, t, slices.DeleteFunc(slices.Clone(names), func(c string) bool {
-			return !ours(c) && c != "PREROUTING" && c != "OUTPUT" && c != "POSTROUTING"
+			return !ours(c) && c != "PREROUTING" && c != "INPUT" && c != "OUTPUT" && c != "POSTROUTING"
 		}))
 	}
 	return func() (rules map[string][]nft.Rule, foreign bool, err error) {

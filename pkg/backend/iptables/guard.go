@@ -74,7 +74,7 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 }
 
 // look reads what is there.
-func (g *Guard) look() (p prerouting, err error) {
+func (g *Guard) look() (p mangling, err error) {
 	if !slices.Contains(g.b.o.Families, hostport.IPv4) {
 		return p, nil
 	}
@@ -82,7 +82,10 @@ func (g *Guard) look() (p prerouting, err error) {
 	if err != nil {
 		return p, fmt.Errorf("could not read the %s rules (IPv4): %w", g.Name(), err)
 	}
-	p.there, p.head, p.guard = len(rules) > 0, lines(rules["PREROUTING"]), lines(rules[ruleset.Guard])
+	p.there, p.guard, p.heads = len(rules) > 0, lines(rules[ruleset.Guard]), map[string][]line{}
+	for _, hook := range hooks() {
+		p.heads[hook] = lines(rules[hook])
+	}
 	if foreign {
 		p.native = fmt.Errorf("could not read the %s rules (IPv4): table mangle: %w", g.Name(), iptsave.ErrIncompatible)
 	}

@@ -17,7 +17,7 @@ import (
 
 // links are two.
 func links() map[string]localnet.Link {
-	return map[string]localnet.Link{"cni0": {Was: true}, "veth3": {}}
+	return map[string]localnet.Link{"cni0": {}, "veth3": {}}
 }
 
 // TestGuard brings the guard from nothing to something and back.
@@ -44,8 +44,10 @@ func TestGuard(t *testing.T) {
 		if diff := cmp.Diff(want, get(), opts()); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
-		if head := n.kernels[hostport.IPv4]["mangle"]["PREROUTING"]; len(head) != 2 || !strings.Contains(head[0], "! -i lo") {
-			t.Errorf("PREROUTING is %q", head)
+		for _, hook := range hooks() {
+			if head := n.kernels[hostport.IPv4]["mangle"][hook]; len(head) != 2 || !strings.Contains(head[0], "! -i lo") {
+				t.Errorf("%s is %q", hook, head)
+			}
 		}
 	}
 	if err := g.Apply(get(), nil); err != nil {
@@ -66,7 +68,8 @@ func damages() []damage {
 	return []damage{
 		{"iptables-legacy: IPv4 table mangle: the jump from PREROUTING to PORTGUARD-GUARD is missing", func(m map[string][]string) { m["PREROUTING"] = m["PREROUTING"][1:] }},
 		{"stands behind a rule that ends the walk", func(m map[string][]string) { m["PREROUTING"] = append([]string{"-j ACCEPT"}, m["PREROUTING"]...) }},
-		{`lacks the rule "-i cni0`, func(m map[string][]string) { m[ruleset.Guard][0] = "-s 10.0.0.0/8 " + m[ruleset.Guard][0] }},
+		{"iptables-legacy: IPv4 table mangle: the jump from INPUT to PORTGUARD-GUARD is missing", func(m map[string][]string) { m["INPUT"] = m["INPUT"][:1] }},
+		{`lacks the rule "-i cni0`, func(m map[string][]string) { m[ruleset.Guard][1] = "-s 10.0.0.0/8 " + m[ruleset.Guard][1] }},
 		{"in another order", func(m map[string][]string) { m[ruleset.Guard] = append([]string{"-j RETURN"}, m[ruleset.Guard]...) }},
 	}
 }

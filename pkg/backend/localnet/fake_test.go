@@ -95,8 +95,8 @@ func (n *node) picture() string {
 		out = append(out, fmt.Sprintf("%s is %t", link, on))
 	}
 	for name, links := range n.guards {
-		for link, l := range links {
-			out = append(out, fmt.Sprintf("%s guards %s, was %t", name, link, l.Was))
+		for link := range links {
+			out = append(out, fmt.Sprintf("%s guards %s", name, link))
 		}
 	}
 	slices.Sort(out)
@@ -119,8 +119,8 @@ func (g guard) Apply(have, want map[string]Link) error {
 	err := g.n.change("guard %s %v", g.name, slices.Sorted(maps.Keys(want)))
 	if err == nil {
 		g.n.guards[g.name] = map[string]Link{}
-		for name, l := range want {
-			g.n.guards[g.name][name] = Link{Was: l.Was}
+		for name := range want {
+			g.n.guards[g.name][name] = Link{}
 		}
 	}
 	return err

@@ -15,7 +15,8 @@ type Sysctls interface {
 	MaySet(link string) error
 }
 
-// A Guard keeps others from 127.0.0.0/8 over links on which route_localnet lets them in.
+// A Guard keeps others from 127.0.0.0/8 over links on which portguard switched
+// route_localnet on.
 type Guard interface {
 	// Name is stable. Each Guard has its own.
 	Name() string
@@ -30,13 +31,11 @@ type Guard interface {
 
 // A Link is what a guard knows of a link.
 type Link struct {
-	// Was is what route_localnet was before portguard needed it.
-	Was bool
 	// Broken says, in words, what of the guard is not as it must be. Apply ignores it
 	// in what is wanted.
 	Broken []string
 }
 
 func equal(a, b map[string]Link) bool {
-	return maps.EqualFunc(a, b, func(x, y Link) bool { return x.Was == y.Was && slices.Equal(x.Broken, y.Broken) })
+	return maps.EqualFunc(a, b, func(x, y Link) bool { return slices.Equal(x.Broken, y.Broken) })
 }

@@ -55,7 +55,7 @@ func (b *Backend) Load() (backend.State, error) {
 		s.guards[g.Name()] = map[string]Link{}
 		for name, l := range links {
 			s.guards[g.Name()][name] = l
-			s.was[name] = s.was[name] || l.Was
+			s.was[name] = false
 		}
 	}
 	b.ask(s)
@@ -64,7 +64,9 @@ func (b *Backend) Load() (backend.State, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		s.on[name] = on
+		if s.on[name] = on; !on {
+			s.was[name] = false
+		}
 	}
 	return s, nil
 }
@@ -81,14 +83,12 @@ func (b *Backend) ask(s State) {
 	if b.Records == nil {
 		return
 	}
-	guarded := maps.Clone(s.was)
 	for _, a := range b.Records() {
 		if !needs(a) {
 			continue
 		}
-		if _, known := guarded[a.Link]; !known {
-			s.was[a.Link] = s.was[a.Link] || a.LocalnetWas
-		}
+		was, known := s.was[a.Link]
+		s.was[a.Link] = a.LocalnetWas && (was || !known)
 		s.use(a.Link, a.Owner.Key())
 	}
 }
@@ -115,7 +115,8 @@ func (b *Backend) Apply(have, want backend.State) error {
 	return err
 }
 
-// Try implements backend.Backend. The guard is not tried: it is where the mappings are.
+// Try implements backend.Backend. The guard is not tried: who may make mappings may make
+// it.
 func (b *Backend) Try(have, want backend.State) error {
 	h, w := have.(State), want.(State)
 	for link := range w.on {

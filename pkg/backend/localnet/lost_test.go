@@ -29,7 +29,7 @@ func TestFlushed(t *testing.T) {
 	n = flushed()
 	late := pod("late", "10.88.0.7", "cni0", true)
 	must(t, apply(n.backend("nft", one), add(late)))
-	if n.guards["nft"]["cni0"].Was {
+	if _, guarded := n.guards["nft"]["cni0"]; !guarded {
 		t.Error("what it was is asked of the sysctl that portguard switched on")
 	}
 	must(t, apply(n.backend("nft", one), del(late)))

@@ -19,7 +19,8 @@ type State struct {
 	guards map[string]map[string]Link
 	// users are the attachments that need a link, as far as they are known.
 	users map[string]map[hostport.Key]bool
-	// was is the old route_localnet of each known link, also of those that went since Load.
+	// was is the old route_localnet of links of which it is known, also of those that went
+	// since Load. What is guarded, or off, was off.
 	was map[string]bool
 	// on are the links with route_localnet.
 	on map[string]bool
@@ -31,17 +32,18 @@ var _ backend.State = State{}
 func (s State) Claims() []hostport.Claim { return nil }
 
 // With implements backend.State. It is Without for an attachment that does not need
-// localhost. What the link was, a guard knows better than the attachment.
+// localhost. What the link was, the state knows better than the attachment. A link that was
+// on stays as open as it was: it has no guard.
 func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	d := s.without(append(instead, a.Owner.Key()))
 	if needs(a) {
-		if _, known := d.was[a.Link]; !known {
-			d.was[a.Link] = a.LocalnetWas
-		}
+		d.was[a.Link] = d.before(a)
 		for _, links := range d.guards {
 			delete(links, a.Link)
 		}
-		d.guards[d.into][a.Link] = Link{Was: d.was[a.Link]}
+		if !d.was[a.Link] {
+			d.guards[d.into][a.Link] = Link{}
+		}
 		d.use(a.Link, a.Owner.Key())
 		d.on[a.Link] = true
 	}
@@ -114,11 +116,17 @@ func (s State) unguarded(want State) bool {
 	after := want.links()
 	for link := range s.users {
 		has := func(links map[string]Link) bool { _, ok := links[link]; return ok }
-		if !after[link] && !slices.ContainsFunc(slices.Collect(maps.Values(s.guards)), has) {
+		if !after[link] && !s.was[link] && !slices.ContainsFunc(slices.Collect(maps.Values(s.guards)), has) {
 			return true
 		}
 	}
 	return false
+}
+
+// before is what the link of a was, as far as the state or a tells.
+func (s State) before(a hostport.Attachment) bool {
+	was, known := s.was[a.Link]
+	return was || !known && a.LocalnetWas
 }
 
 // Missing implements backend.State.
@@ -133,11 +141,11 @@ func (s State) Missing(a hostport.Attachment) []string {
 			guarded, lost = true, append(lost, l.Broken...)
 		}
 	}
-	if !guarded {
-		lost = append(lost, fmt.Sprintf("the guard that keeps others from 127.0.0.0/8 over %s is missing", a.Link))
-	}
-	if on, known := s.on[a.Link]; known && !on {
+	switch on, known := s.on[a.Link]; {
+	case known && !on:
 		lost = append(lost, fmt.Sprintf("route_localnet of %s is off, so localhost does not reach the pod", a.Link))
+	case !guarded && !s.before(a):
+		lost = append(lost, fmt.Sprintf("the guard that keeps others from 127.0.0.0/8 over %s is missing", a.Link))
 	}
 	return lost
 }
@@ -158,7 +166,9 @@ func (s State) Misplaced() []string {
 func (s State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	for link, users := range s.users {
 		if users[key] {
-			return hostport.Attachment{Localhost: true, Link: link, LocalnetWas: s.was[link]}, true
+			a = hostport.Attachment{Localhost: true, Link: link, LocalnetWas: s.on[link]}
+			a.LocalnetWas = s.before(a)
+			return a, true
 		}
 	}
 	return a, false

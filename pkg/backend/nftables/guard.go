@@ -9,12 +9,15 @@ import (
 )
 
 // A Guard is the guard of route_localnet in table inet portguard-localnet.
-type Guard struct{ kernel kernel }
+type Guard struct {
+	kernel kernel
+	links  elements.Links
+}
 
 var _ localnet.Guard = (*Guard)(nil)
 
-// NewGuard returns the guard that changes nf_tables over a connection.
-func NewGuard(c *nftconn.Conn) *Guard { return &Guard{netlink{c}} }
+// NewGuard returns the guard of links that changes nf_tables over a connection.
+func NewGuard(c *nftconn.Conn, links elements.Links) *Guard { return &Guard{netlink{c}, links} }
 
 // Name implements localnet.Guard.
 func (g *Guard) Name() string { return Name }
@@ -25,7 +28,7 @@ func (g *Guard) Load() (map[string]localnet.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return elements.Guarded(t), nil
+	return elements.Guarded(t, g.links)
 }
 
 // Apply implements localnet.Guard. The table is read again: a few links, and what is
@@ -35,5 +38,9 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 	if err != nil {
 		return err
 	}
-	return change(g.kernel, t, elements.WithGuarded(t, want))
+	to, err := elements.WithGuarded(t, want, g.links)
+	if err != nil {
+		return err
+	}
+	return change(g.kernel, t, to)
 }

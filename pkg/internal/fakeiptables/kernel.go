@@ -18,14 +18,14 @@ type Kernel map[string]map[string][]string
 // New returns a Kernel without rules.
 func New() Kernel {
 	return Kernel{
-		"mangle": {"PREROUTING": nil},
+		"mangle": {"PREROUTING": nil, "INPUT": nil},
 		"nat":    {"PREROUTING": nil, "OUTPUT": nil, "POSTROUTING": nil},
 	}
 }
 
 // IsBase reports whether a chain cannot be deleted.
 func IsBase(chain string) bool {
-	return slices.Contains([]string{"PREROUTING", "OUTPUT", "POSTROUTING"}, chain)
+	return slices.Contains([]string{"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, chain)
 }
 
 // TargetOf is quick, for rules without a comment that looks like a jump.

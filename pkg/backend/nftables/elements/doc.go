@@ -19,9 +19,11 @@
 //		chain if-KEY-DIGEST             one for each attachment with conditions
 //	}
 //	table inet portguard-localnet {
-//		set guarded       { ifname }    links on which portguard needs route_localnet
+//		set guarded       { link }      links on which portguard switched route_localnet on
 //		chain gate                      at -199, before every translation
-//		chain guard                     at -150
+//		chain guard                     behind everything else in input
+//		chain answers                   before everything else in output
+//		chain unasked                   what is no answer to the node
 //	}
 //
 // One look-up finds a hostPort, however many there are. Owners are in the

@@ -4,6 +4,7 @@ package elements
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,33 +13,89 @@ import (
 	"github.com/portguard/portguard/pkg/nfttable"
 )
 
-// What is written of links is read again, and a table without links is not there.
+// node are the links of a node: names by index.
+type node map[int]string
+
+func (n node) Name(index int) (string, error) { return n[index], nil }
+
+func (n node) Index(name string) (int, error) {
+	for i, s := range n {
+		if s == name {
+			return i, nil
+		}
+	}
+	return 0, nil
+}
+
+// guarded is what a table says of the links, with says that of each that is not as it
+// should be.
+func guarded(t *testing.T, table *nfttable.Table, n node) (says map[string]string) {
+	t.Helper()
+	links, err := Guarded(table, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says = map[string]string{}
+	for name, l := range links {
+		says[name] = strings.Join(l.Broken, "; ")
+	}
+	return says
+}
+
+func withGuarded(t *testing.T, table *nfttable.Table, n node, names ...string) *nfttable.Table {
+	t.Helper()
+	links := map[string]localnet.Link{}
+	for _, name := range names {
+		links[name] = localnet.Link{Broken: []string{"something"}}
+	}
+	to, err := WithGuarded(table, links, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// What is written of links is read again, a link keeps its guard when it is renamed, and a
+// table without links is not there.
 func TestGuarded(t *testing.T) {
-	want := map[string]localnet.Link{"cni0": {Was: true}, "veth1.100": {}, "a15characters15": {}}
-	table := WithGuarded(GuardSpec().Absent(), want)
-	if d := cmp.Diff(want, Guarded(table)); d != "" {
+	n := node{1: "cni0", 7: "veth1.100", 300: "a15characters15"}
+	table := withGuarded(t, GuardSpec().Absent(), n, "cni0", "veth1.100", "a15characters15", "gone")
+	for _, tt := range []struct {
+		name string
+		now  node
+		want map[string]string
+	}{
+		{"as it was", n, map[string]string{"cni0": "", "veth1.100": "", "a15characters15": ""}},
+		{"renamed", node{1: "br0", 7: "veth1.100", 300: "a15characters15"}, map[string]string{"br0": "", "veth1.100": "", "a15characters15": ""}},
+		{"gone", node{7: "veth1.100", 300: "a15characters15"}, map[string]string{"cni0": "", "veth1.100": "", "a15characters15": ""}},
+		{"made again", node{2: "cni0", 7: "veth1.100", 300: "a15characters15"}, map[string]string{"cni0": "the guard of cni0 is for an earlier link of that name", "veth1.100": "", "a15characters15": ""}},
+		{"one has the name of another", node{1: "cni0", 7: "gone"}, map[string]string{"cni0": "", "gone": "", "a15characters15": ""}},
+	} {
+		if d := cmp.Diff(tt.want, guarded(t, table, tt.now)); d != "" {
+			t.Errorf("%s (-want +got)\n%s", tt.name, d)
+		}
+	}
+	again := withGuarded(t, table, node{2: "cni0", 7: "veth1.100"}, "cni0")
+	if d := cmp.Diff(map[string]string{"cni0": ""}, guarded(t, again, node{2: "cni0", 7: "veth1.100"})); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	fewer := map[string]localnet.Link{"cni0": {Was: true, Broken: []string{"something"}}}
-	if d := cmp.Diff(map[string]localnet.Link{"cni0": {Was: true}}, Guarded(WithGuarded(table, fewer))); d != "" {
-		t.Errorf("(-want +got)\n%s", d)
-	}
-	if left := WithGuarded(table, nil); left.There {
+	if left := withGuarded(t, table, n); left.There {
 		t.Error("a table without links is there")
 	}
-	if p := nfttable.Diff(table, WithGuarded(table, Guarded(table))); !p.Empty() {
+	if p := nfttable.Diff(table, withGuarded(t, table, n, "cni0", "veth1.100", "a15characters15")); !p.Empty() {
 		t.Error("what was read changes something")
 	}
 }
 
 // What is broken shows at each link, and is mended.
 func TestBrokenGuard(t *testing.T) {
-	table := *WithGuarded(GuardSpec().Absent(), map[string]localnet.Link{"cni0": {}})
+	n := node{1: "cni0"}
+	table := *withGuarded(t, GuardSpec().Absent(), n, "cni0")
 	table.Broken = []string{"chain gate"}
-	if got := Guarded(&table)["cni0"].Broken; len(got) != 1 || got[0] != "table inet portguard-localnet: chain gate is not as installed" {
+	if got := guarded(t, &table, n)["cni0"]; got != "table inet portguard-localnet: chain gate is not as installed" {
 		t.Errorf("broken: %q", got)
 	}
-	if p := nfttable.Diff(&table, WithGuarded(&table, Guarded(&table))); p.Empty() {
+	if p := nfttable.Diff(&table, withGuarded(t, &table, n, "cni0")); p.Empty() {
 		t.Error("it is not mended")
 	}
 }

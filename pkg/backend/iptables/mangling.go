@@ -14,19 +14,25 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// A prerouting is chain PREROUTING of table mangle, and the guard's, which it leads to.
-// The guard's drops what comes in over each of its links (CVE-2020-8558) and remembers
-// whether the sysctl was on before.
-type prerouting struct {
+// A mangling is what the guard has in table mangle: its chain, which drops what comes in
+// over its links for or from 127.0.0.0/8 and answers nothing that the node sent
+// (CVE-2020-8558), and those that lead to it. PREROUTING has packets before they are
+// translated, INPUT after it. Where the kernel has nothing but iptables, nothing else
+// changes an address.
+type mangling struct {
 	// there is set if the guard's chain is.
-	there       bool
-	head, guard []line
+	there bool
+	heads map[string][]line
+	guard []line
 	// native is why iptables cannot show them.
 	native error
 }
 
-// wasPrefix begins the comment that remembers what the sysctl was.
-const wasPrefix = "portguard route_localnet was "
+// hooks are the chains that lead to the guard.
+func hooks() []string { return []string{"PREROUTING", "INPUT"} }
+
+// guardComment is behind the rule of a link.
+const guardComment = "portguard route_localnet"
 
 // jumps lead to the guard. What the node sends to itself need not pass it.
 func jumps() []string {
@@ -36,37 +42,32 @@ func jumps() []string {
 
 // guardRules are those of the guard's chain.
 func guardRules(want map[string]localnet.Link) []string {
-	var out []string
+	out := []string{"-m conntrack --ctdir REPLY -m comment --comment portguard -j RETURN"}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		was := 0
-		if want[name].Was {
-			was = 1
-		}
-		out = append(out, iptsave.Join("-i", name, "-m", "comment", "--comment", fmt.Sprint(wasPrefix, was), "-j", "DROP"))
+		out = append(out, iptsave.Join("-i", name, "-m", "comment", "--comment", guardComment, "-j", "DROP"))
 	}
 	return out
 }
 
 // link reads a rule of the guard's chain.
-func (l line) link() (name string, was, ok bool) {
+func (l line) link() (name string, ok bool) {
 	in, _ := l.Option("-i")
-	n, drop := strings.CutPrefix(l.Comment(), wasPrefix)
-	return in.Value(), n == "1", drop && l.Target == "DROP" && in.Value() != "" && !in.Not
+	return in.Value(), l.Comment() == guardComment && l.Target == "DROP" && in.Value() != "" && !in.Not
 }
 
 // links are those that are guarded.
-func (p prerouting) links() map[string]localnet.Link {
+func (p mangling) links() map[string]localnet.Link {
 	out := map[string]localnet.Link{}
 	for _, r := range p.guard {
-		if name, was, ok := r.link(); ok {
-			out[name] = localnet.Link{Was: was || out[name].Was}
+		if name, ok := r.link(); ok {
+			out[name] = localnet.Link{}
 		}
 	}
 	return out
 }
 
 // broken says what is not as it must be.
-func (p prerouting) broken() []string {
+func (p mangling) broken() []string {
 	var out []string
 	want, said := guardRules(p.links()), p.said()
 	for _, w := range want {
@@ -77,19 +78,22 @@ func (p prerouting) broken() []string {
 			out = append(out, fmt.Sprintf("chain %s has its rules in another order", ruleset.Guard))
 		}
 	}
-	for _, j := range jumps() {
-		switch at := slices.IndexFunc(p.head, func(l line) bool { return l.Canonical() == iptsave.Canonical(j) }); {
-		case at < 0:
-			out = append(out, "the jump from PREROUTING to "+ruleset.Guard+" is missing")
-		case slices.ContainsFunc(p.head[:at], func(l line) bool { return l.Target != ruleset.Guard && ends(l.Target) }):
-			out = append(out, "the jump from PREROUTING to "+ruleset.Guard+" stands behind a rule that ends the walk")
+	for _, hook := range hooks() {
+		for _, j := range jumps() {
+			head := p.heads[hook]
+			switch at := slices.IndexFunc(head, func(l line) bool { return l.Canonical() == iptsave.Canonical(j) }); {
+			case at < 0:
+				out = append(out, fmt.Sprintf("the jump from %s to %s is missing", hook, ruleset.Guard))
+			case slices.ContainsFunc(head[:at], func(l line) bool { return l.Target != ruleset.Guard && ends(l.Target) }):
+				out = append(out, fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", hook, ruleset.Guard))
+			}
 		}
 	}
 	return slices.Compact(out)
 }
 
 // said are the rules of the guard's chain in canonical words, with the place of each.
-func (p prerouting) said() map[string]int {
+func (p mangling) said() map[string]int {
 	out := map[string]int{}
 	for i, l := range slices.Backward(p.guard) {
 		out[l.Canonical()] = i
@@ -101,11 +105,13 @@ func (p prerouting) said() map[string]int {
 func ends(target string) bool { return target == "ACCEPT" || target == "RETURN" }
 
 // script makes the chain what is wanted.
-func (p prerouting) script(want map[string]localnet.Link) string {
+func (p mangling) script(want map[string]localnet.Link) string {
 	out := []string{"*mangle"}
-	for _, l := range p.head {
-		if l.Target == ruleset.Guard {
-			out = append(out, "-D PREROUTING "+l.Text())
+	for _, hook := range hooks() {
+		for _, l := range p.heads[hook] {
+			if l.Target == ruleset.Guard {
+				out = append(out, "-D "+hook+" "+l.Text())
+			}
 		}
 	}
 	if len(want) == 0 {
@@ -115,15 +121,17 @@ func (p prerouting) script(want map[string]localnet.Link) string {
 		for _, r := range guardRules(want) {
 			out = append(out, "-A "+ruleset.Guard+" "+r)
 		}
-		for _, j := range jumps() {
-			out = append(out, "-I PREROUTING 1 "+j)
+		for _, hook := range hooks() {
+			for _, j := range jumps() {
+				out = append(out, "-I "+hook+" 1 "+j)
+			}
 		}
 	}
 	return strings.Join(append(out, "COMMIT\n"), "\n")
 }
 
 // shrink removes from a table that iptables cannot show what is not wanted any more.
-func (p prerouting) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
+func (p mangling) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
 	b, t, have := &nft.Batch{}, mangle(), p.links()
 	for name := range want {
 		if _, ok := have[name]; !ok {
@@ -131,16 +139,18 @@ func (p prerouting) shrink(want map[string]localnet.Link) (*nft.Batch, error) {
 		}
 	}
 	if len(want) == 0 {
-		for _, l := range p.head {
-			if l.Target == ruleset.Guard {
-				b.DeleteRule(t, "PREROUTING", l.handle)
+		for _, hook := range hooks() {
+			for _, l := range p.heads[hook] {
+				if l.Target == ruleset.Guard {
+					b.DeleteRule(t, hook, l.handle)
+				}
 			}
 		}
 		b.DeleteChain(t, ruleset.Guard)
 		return b, nil
 	}
 	for _, r := range p.guard {
-		name, _, ok := r.link()
+		name, ok := r.link()
 		if _, keep := want[name]; ok && !keep {
 			b.DeleteRule(t, ruleset.Guard, r.handle)
 		}
