@@ -26,8 +26,17 @@ type Request struct {
 	// Result is what ADD hands on: prevResult as it came, with what this version of the
 	// library does not know, or converted if another version is asked for.
 	Result []byte
+	// PodIPs are all addresses of the pod's interface, and HostIPs the specific ones.
+	// Whether they can be what they are said to be depends on the node.
+	PodIPs, HostIPs []Given
 	// Warnings are about mappings that cannot do anything.
 	Warnings []string
+}
+
+// A Given is an address and the field that it is in.
+type Given struct {
+	Field string
+	Addr  netip.Addr
 }
 
 // NewRequest completes c with the CNI variables and prevResult. An attachment
@@ -49,7 +58,9 @@ func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
 	if len(c.Ports) == 0 {
 		return r, nil
 	}
-	r.Attachment.Pods = podAddresses(result, r.Attachment.Owner.IfName)
+	if err := r.setPods(result); err != nil {
+		return nil, err
+	}
 	if len(r.Attachment.Pods) == 0 {
 		return nil, fieldErrorf("prevResult", "has no IP address for %s; name portguard in the conflist after the plugin that assigns one", args.IfName)
 	}
@@ -122,13 +133,17 @@ func (c *Config) unreadable(err error) error {
 	return fieldErrorf("prevResult", "cannot be read as a result of CNI %q: %v; look at cniVersion and at the plugin before portguard", c.CNIVersion, err)
 }
 
-// podAddresses picks the first address a family that is on ifName inside the
-// sandbox. An address that names no interface counts, as it does for portmap.
-func podAddresses(result *current.Result, ifName string) []netip.Prefix {
-	var out []netip.Prefix
-	for _, ip := range result.IPs {
-		if i := ip.Interface; i != nil && *i >= 0 && *i < len(result.Interfaces) {
-			if ifc := result.Interfaces[*i]; ifc.Name != ifName || ifc.Sandbox == "" {
+// setPods picks the first address a family that is on the interface inside the sandbox. An
+// address that names no interface counts, as it does for portmap. One that no pod can be
+// reached at is an error, whether it would be picked or not.
+func (r *Request) setPods(result *current.Result) error {
+	for i, ip := range result.IPs {
+		field := fmt.Sprintf("prevResult.ips[%d]", i)
+		if n := ip.Interface; n != nil {
+			if *n < 0 || *n >= len(result.Interfaces) {
+				return fieldErrorf(field+".interface", "%d is not an index of prevResult.interfaces, which has %d; look at the plugin before portguard", *n, len(result.Interfaces))
+			}
+			if ifc := result.Interfaces[*n]; ifc.Name != r.Attachment.Owner.IfName || ifc.Sandbox == "" {
 				continue
 			}
 		}
@@ -137,17 +152,40 @@ func podAddresses(result *current.Result, ifName string) []netip.Prefix {
 		if addr = addr.Unmap(); ok && addr.BitLen() < bits { // "::ffff:10.0.0.1/120"
 			ones -= bits - addr.BitLen()
 		}
+		if what := notUnicast(addr); what != "" {
+			return fieldErrorf(field, "%s is %s, which no pod can have; look at the plugin that assigns addresses and at what the pod asks it for", addr, what)
+		}
 		p := netip.PrefixFrom(addr, ones)
-		if !ok || bits == 0 || !p.IsValid() || addr.IsUnspecified() {
+		if !ok || bits == 0 || !p.IsValid() {
 			continue
 		}
-		known := func(q netip.Prefix) bool { return q.Addr().Is4() == p.Addr().Is4() }
-		if !slices.ContainsFunc(out, known) {
-			out = append(out, p)
+		r.PodIPs = append(r.PodIPs, Given{field, addr})
+		if _, known := r.Attachment.Pod(hostport.FamilyOf(addr)); !known {
+			r.Attachment.Pods = append(r.Attachment.Pods, p)
 		}
 	}
-	return out
+	return nil
 }
+
+// notUnicast says what kind of address a is if it is none of a host on some network.
+func notUnicast(a netip.Addr) string {
+	switch {
+	case a.IsLoopback():
+		return "a loopback address"
+	case a.IsLinkLocalUnicast():
+		return "a link-local address"
+	case a.IsMulticast():
+		return "a multicast address"
+	case a == limitedBroadcast():
+		return "the broadcast address"
+	case a.IsUnspecified(), a.Is4() && a.As4()[0] == 0:
+		return "an unspecified address"
+	}
+	return ""
+}
+
+// limitedBroadcast is that of every link.
+func limitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
 
 // add appends the mappings of p, one a family.
 func (r *Request) add(p Port) error {
@@ -173,8 +211,8 @@ func (r *Request) addSpecific(p Port) error {
 		return fieldErrorf(p.field+".hostIP", "%s cannot be mapped: the pod has no %s address; choose one of the other family", p.HostIP, f)
 	}
 	switch {
-	case p.HostIP.IsMulticast():
-		return fieldErrorf(p.field+".hostIP", "%s is a multicast address (want one of the node's own)", p.HostIP)
+	case p.HostIP.IsMulticast(), p.HostIP == limitedBroadcast():
+		return fieldErrorf(p.field+".hostIP", "%s is %s (want one of the node's own)", p.HostIP, notUnicast(p.HostIP))
 	case p.HostIP.IsLoopback() && f == hostport.IPv6:
 		return fieldErrorf(p.field+".hostIP", "::1 cannot be translated by the kernel; use 127.0.0.1")
 	case p.HostIP.IsLoopback() && !r.Template.Localhost:
@@ -185,6 +223,7 @@ func (r *Request) addSpecific(p Port) error {
 	if i := slices.IndexFunc(r.Template.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }); i >= 0 {
 		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs (%s); choose another address", p.HostIP, r.Template.Excludes[i])
 	}
+	r.HostIPs = append(r.HostIPs, Given{p.field + ".hostIP", p.HostIP})
 	r.append(p, hostport.Mapping{Family: f, HostIP: p.HostIP})
 	return nil
 }

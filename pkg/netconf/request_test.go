@@ -89,7 +89,9 @@ func TestRequestRefusals(t *testing.T) {
 		{"prevResult must have an address", "", port(""), `{"ips":[]}`, "prevResult", "no IP address for eth0"},
 		{"an address of another interface does not count", "", port(""), `{"interfaces":[{"name":"net1","sandbox":"/x"}],"ips":[{"interface":0,"address":"10.1.0.2/24"}]}`, "prevResult", "no IP address"},
 		{"an address of the host's side does not count", "", port(""), `{"interfaces":[{"name":"eth0"}],"ips":[{"interface":0,"address":"10.1.0.2/24"}]}`, "prevResult", "no IP address"},
-		{"the unspecified address does not count", "", port(""), `{"ips":[{"address":"0.0.0.0/0"}]}`, "prevResult", "no IP address"},
+		{"an index out of range is an error", "", port(""), `{"ips":[{"address":"10.1.0.2/24"},{"interface":5,"address":"10.1.0.3/24"}]}`, "prevResult.ips[1].interface", "5 is not an index"},
+		{"a negative index is an error", "", port(""), `{"interfaces":[{"name":"cni0"}],"ips":[{"interface":-1,"address":"10.1.0.2/24"}]}`, "prevResult.ips[0].interface", "-1 is not an index"},
+		{"limited broadcast is refused", "", port("255.255.255.255"), dualStack, hostIP, "the broadcast address"},
 		{"a hostIP needs a pod address of its family", "", port("2001:db8::1"), v4Only, hostIP, "the pod has no IPv6 address"},
 		{"IPv6 loopback is refused", "", port("::1"), dualStack, hostIP, "127.0.0.1"},
 		{"loopback needs localhost", `"localhost":false,`, port("127.0.0.1"), dualStack, hostIP, `"localhost": true`},
@@ -112,6 +114,28 @@ func TestRequestRefusals(t *testing.T) {
 	}
 }
 
+// What is no address of a host is refused, whether it would be the pod's or not.
+func TestRequestImpossiblePods(t *testing.T) {
+	const port = `{"hostPort":80,"containerPort":8080}`
+	for ip, says := range map[string]string{
+		"127.0.0.1/8": "loopback", "127.8.8.8/32": "loopback", "::1/128": "loopback", "::ffff:127.0.0.1/104": "127.0.0.1 is a loopback",
+		"0.0.0.0/0": "unspecified", "0.0.0.1/8": "unspecified", "::/0": "unspecified", "169.254.169.254/16": "link-local", "fe80::1/64": "link-local",
+		"224.0.0.1/4": "multicast", "239.1.2.3/32": "multicast", "ff02::1/128": "multicast", "ff0e::1/16": "multicast", "255.255.255.255/32": "broadcast",
+	} {
+		for i, prev := range []string{`{"ips":[{"address":%q}]}`, `{"ips":[{"address":"10.1.0.2/24"},{"address":%q}]}`,
+			`{"interfaces":[{"name":"eth0","sandbox":"/x"}],"ips":[{"address":"10.1.0.2/24"},{"address":"fd00::2/64"},{"address":%q,"interface":0}]}`} {
+			_, err := request("", port, fmt.Sprintf(prev, ip))
+			var fe *FieldError
+			if field := fmt.Sprintf("prevResult.ips[%d]", i); !errors.As(err, &fe) || fe.Field != field || !strings.Contains(fe.Problem, says) {
+				t.Errorf("%s: got %v, want field %s and %q", ip, err, field, says)
+			}
+		}
+		if r, err := request("", "", fmt.Sprintf(`{"ips":[{"address":%q}]}`, ip)); err != nil {
+			t.Errorf("%s: without ports %+v, %v", ip, r, err)
+		}
+	}
+}
+
 func TestRequestPodAddresses(t *testing.T) {
 	const port = `{"hostPort":80,"containerPort":8080}`
 	for _, tt := range []struct {
@@ -120,8 +144,8 @@ func TestRequestPodAddresses(t *testing.T) {
 	}{
 		{"the first address a family of the interface counts", dualStack, []string{"10.1.0.2/24", "fd00::2/64"}},
 		{"an address without an interface counts", v4Only, []string{"10.1.0.2/24"}},
-		{"an index out of range counts as none", `{"ips":[{"interface":5,"address":"10.1.0.2/24"}]}`, []string{"10.1.0.2/24"}},
-		{"a negative index counts as none", `{"interfaces":[{"name":"cni0"}],"ips":[{"interface":-1,"address":"10.1.0.2/24"}]}`, []string{"10.1.0.2/24"}},
+		{"an address of another interface is not judged", `{"interfaces":[{"name":"lo","sandbox":"/x"}],"ips":[{"interface":0,"address":"127.0.0.1/8"},{"address":"10.1.0.2/24"}]}`, []string{"10.1.0.2/24"}},
+		{"an address of the host's side is not judged", `{"interfaces":[{"name":"eth0"}],"ips":[{"interface":0,"address":"169.254.1.1/32"},{"address":"10.1.0.2/24"}]}`, []string{"10.1.0.2/24"}},
 		{"IPv6 alone is enough", `{"ips":[{"address":"fd00::2/64"}]}`, []string{"fd00::2/64"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

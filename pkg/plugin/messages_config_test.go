@@ -4,11 +4,14 @@ package plugin
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
 )
 
@@ -67,6 +70,8 @@ func (s *script) requests() {
 		strings.Replace(confHead+portOf("")+confPrev+"}", "1.0.0", "7.0.0", 1),
 		confHead + portOf(`,"hostIP":"2001:db8::1"`) + confPrev + "}",
 		confHead + portOf(`,"hostIP":"224.0.0.1"`) + confPrev + "}",
+		strings.Replace(confHead+portOf("")+confPrev+"}", "192.0.2.9/24", "127.0.0.1/8", 1),
+		strings.Replace(confHead+portOf("")+confPrev+"}", `"interface":0`, `"interface":5`, 1),
 		confHead + portOf(`,"hostIP":"127.0.0.1"`) + confPrev + `,"localhost":false}`,
 		confHead + portOf(`,"hostIP":"192.0.2.1"`) + confPrev + `,"excludeCIDRs":["192.0.2.0/24"]}`,
 		strings.Replace(confHead+portOf(`,"hostIP":"::1"`)+confPrev+"}", "192.0.2.9/24", "2001:db8::9/64", 1),
@@ -74,6 +79,17 @@ func (s *script) requests() {
 	} {
 		_, err := s.parsed(conf)
 		s.err(err, types.ErrInvalidNetworkConfig)
+	}
+	for _, hostIP := range []string{"", `,"hostIP":"192.0.2.255"`} {
+		r, err := s.parsed(confHead + portOf(hostIP) + confPrev + "}")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		on := &host.Addressing{Local: []hostport.Local{{Prefix: netip.MustParsePrefix("192.0.2.9/32")}}, Broadcasts: []netip.Addr{netip.MustParseAddr("192.0.2.255")}}
+		if hostIP != "" {
+			on.Local = nil
+		}
+		s.err(judge(on, r), types.ErrInvalidNetworkConfig)
 	}
 	for _, conf := range []string{
 		confHead + portOf(`,"hostIP":"::"`) + confPrev + "}",

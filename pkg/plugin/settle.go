@@ -4,8 +4,10 @@ package plugin
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
 )
@@ -14,6 +16,9 @@ import (
 // for localhost, addresses of infrastructure, the node's networks.
 func (s *Session) settle(req *netconf.Request) error {
 	a := &req.Attachment
+	if err := judge(s.On, req); err != nil {
+		return err
+	}
 	if err := s.settleLocalhost(req); err != nil {
 		return err
 	}
@@ -24,6 +29,40 @@ func (s *Session) settle(req *netconf.Request) error {
 	var err error
 	a.LocalnetWas, err = s.localnetWas(a.Link)
 	return err
+}
+
+// judge refuses addresses that cannot be the pod's, or the node's, on a node that is on
+// those networks. A hostPort must not lead to a service of the node itself.
+func judge(on *host.Addressing, req *netconf.Request) error {
+	own := func(a netip.Addr) bool {
+		return slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Prefix.Contains(a) })
+	}
+	broadcast := func(a netip.Addr) bool { return slices.Contains(on.Broadcasts, a) }
+	for _, ip := range req.PodIPs {
+		what := ""
+		switch {
+		case own(ip.Addr):
+			what = "the node's own"
+		case broadcast(ip.Addr):
+			what = "a broadcast address of the node"
+		default:
+			continue
+		}
+		return &netconf.FieldError{Field: ip.Field, Problem: fmt.Sprintf("%s is %s and cannot be the pod's; look at the plugin that assigns addresses and at what the pod asks it for", ip.Addr, what)}
+	}
+	for _, ip := range req.HostIPs {
+		what := ""
+		switch first := ip.Addr.AsSlice()[0]; {
+		case broadcast(ip.Addr):
+			what = "a broadcast address"
+		case ip.Addr.Is4() && (first == 0 || first >= 240) && !own(ip.Addr): // Linux lets a node have one
+			what = "a reserved address"
+		default:
+			continue
+		}
+		return &netconf.FieldError{Field: ip.Field, Problem: fmt.Sprintf("%s is %s (want one of the node's own)", ip.Addr, what)}
+	}
+	return nil
 }
 
 // Surround completes an attachment with the node's networks and with the addresses that
@@ -43,16 +82,16 @@ func (s *Session) Surround(a *hostport.Attachment) {
 	}
 }
 
-// localnetWas tells what route_localnet of a link was before portguard. If it is on and
-// an attachment of ours uses it, that one's record knows better.
+// localnetWas tells what route_localnet of a link was before portguard. If it is on, a
+// record may know that portguard switched it on.
 func (s *Session) localnetWas(link string) (bool, error) {
 	on, err := s.Node.RouteLocalnet(link)
 	if err != nil || !on {
 		return false, err
 	}
 	for _, key := range s.Store.Keys() {
-		if rec := s.Record(key); rec != nil && rec.Attachment.Localhost && rec.Attachment.Link == link {
-			return rec.Attachment.LocalnetWas, nil
+		if rec := s.Record(key); rec != nil && rec.Attachment.Localhost && rec.Attachment.Link == link && !rec.Attachment.LocalnetWas {
+			return false, nil
 		}
 	}
 	return true, nil
