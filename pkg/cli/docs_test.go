@@ -99,8 +99,9 @@ func documents() map[string]any {
 		}{},
 		"gc": struct {
 			version
-			DryRun  bool    `json:"dryRun"`
-			Removed []swept `json:"removed"`
+			DryRun  bool     `json:"dryRun"`
+			Removed []swept  `json:"removed"`
+			Left    []unsure `json:"left"`
 		}{},
 		"metrics": metrics.Document{},
 	}
@@ -246,7 +247,7 @@ func TestDocumentedMetrics(t *testing.T) {
 // The states of list are listed.
 func TestDocumentedStates(t *testing.T) {
 	got := slices.Sorted(maps.Keys(column(rows(t, section(t, "## portguard list"), "state"), 1)))
-	want := []string{string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed), string(inventory.Waiting)}
+	want := []string{string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed), string(inventory.Unknown), string(inventory.Waiting)}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

@@ -24,6 +24,8 @@ where it leads, since when, how many connections it got, and its state:
               says who gets the packets
   missing     the pod lives and its rules are gone: portguard restore
   owner dead  the pod is gone and its rules are not: portguard gc
+  unknown     nobody can tell from here whether the pod lives; the reason
+              says what is not seen
 
 PACKETS counts the first packet of each connection. Mappings of the portmap plugin
 are shown too. Exit code: 0, or 2 if the node could not be read.`,

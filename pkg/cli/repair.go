@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +18,8 @@ func restoreCommand() command {
 		name: "restore", short: "puts the rules of live pods back after a flush",
 		long: `Puts the rules of every live pod back as its ADD made them, after somebody flushed
 them; what is in place stays. A pod whose port was taken meanwhile is refused by
-name. Exit code: 0, 1 if something was refused, 2 if nothing could be done.`,
+name. One of which nobody can tell from here whether it lives is left as it is.
+Exit code: 0, 1 if something was refused or left, 2 if nothing could be done.`,
 		examples: []string{"portguard restore", "portguard restore -o json"},
 		run:      restore,
 	}
@@ -29,7 +31,8 @@ type restored struct {
 	ContainerID string `json:"containerID"`
 	IfName      string `json:"ifName"`
 	Network     string `json:"network"`
-	// Result is "ok", "restored" or "refused"; Reason says why it was refused.
+	// Result is "ok", "restored", "refused" or "left", if nobody can tell whether it lives;
+	// Reason says why it was refused or left.
 	Result string `json:"result"`
 	Reason string `json:"reason,omitempty"`
 }
@@ -41,10 +44,12 @@ func restore(s *session) int {
 	}
 	code, out := OK, []restored{}
 	for _, r := range done {
-		x := restored{Pod: r.Owner.Pod(), ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: r.Refused}
+		x := restored{Pod: r.Owner.Pod(), ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: cmp.Or(r.Refused, r.Unsure)}
 		switch {
 		case r.Refused != "":
 			x.Result, code = "refused", Problem
+		case r.Unsure != "":
+			x.Result, code = "left", Problem
 		case r.Put:
 			x.Result = "restored"
 		}
@@ -70,7 +75,8 @@ func gcCommand() command {
 		name: "gc", short: "removes what dead pods left behind",
 		long: `Removes the rules, UDP flows and records of pods whose network namespace is gone,
 and rules of the portmap plugin for containers that libcni's cache knows to be gone.
-Of an owner that may be alive nothing is touched. Exit code: 0, or 2 if something
+Of an owner that may be alive nothing is touched: where it cannot be told from here,
+gc says so. Exit code: 0, or 2 if something
 could not be read or removed.`,
 		examples: []string{"portguard gc --dry-run", "portguard gc"},
 		flags: func(fs *pflag.FlagSet, s *session) {
@@ -90,30 +96,45 @@ type swept struct {
 	HostPorts   []string `json:"hostPorts"`
 }
 
+// An unsure is one owner in it of which nobody can tell whether it lives.
+type unsure struct {
+	swept
+	Reason string `json:"reason"`
+}
+
 func gc(s *session) int {
 	done, err := s.plugin.Sweep(s.conf.DataDir, s.conf.CacheDir, s.conf.LockTimeout, s.dryRun)
 	if err != nil {
 		return s.fail(err)
 	}
-	out := []swept{}
+	out, left := []swept{}, []unsure{}
 	for _, d := range done {
+		if d.Unsure != "" {
+			left = append(left, unsure{sweptOf(d), d.Unsure})
+			continue
+		}
 		out = append(out, sweptOf(d))
 	}
 	if s.output == "json" {
 		return s.json(struct {
-			Version int     `json:"version"`
-			DryRun  bool    `json:"dryRun"`
-			Removed []swept `json:"removed"`
-		}{schema, s.dryRun, out})
+			Version int      `json:"version"`
+			DryRun  bool     `json:"dryRun"`
+			Removed []swept  `json:"removed"`
+			Left    []unsure `json:"left"`
+		}{schema, s.dryRun, out, left})
 	}
 	if len(done) == 0 {
 		fmt.Fprintln(s.out, "Nothing is left of dead pods.")
 	}
 	verb := map[bool]string{true: "would remove", false: "removed"}[s.dryRun]
-	for i, d := range done {
+	for _, d := range done {
 		what := "the record"
-		if ports := out[i].HostPorts; len(ports) > 0 {
+		if ports := sweptOf(d).HostPorts; len(ports) > 0 {
 			what = "hostPort " + strings.Join(ports, ", ")
+		}
+		if d.Unsure != "" {
+			fmt.Fprintf(s.out, "left %s of %s\n", what, plain(d.Said()))
+			continue
 		}
 		fmt.Fprintf(s.out, "%s %s of %s (%s)\n", verb, what, plain(d.Owner.String()), d.By)
 	}

@@ -49,23 +49,39 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		if c.Foreign || c.Key == own || !c.Mapping.Overlaps(m) {
 			continue
 		}
-		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Dst: c.Dst, Part: c.Part, Dead: c.Dead}
+		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Dst: c.Dst, Part: c.Part, Key: c.Key, Life: c.Life}
 		if c.Key == "" {
 			f.Who = "an element in portguard's table without the name of an owner"
 		}
-		if c.Dead {
-			r.takeOver(c.Key)
-			f.Message = fmt.Sprintf("hostPort %s belonged to %s, which is gone; the next pod takes it over", c.Mapping, f.Who)
-			r.add(f)
-			continue
+		if c.Lost {
+			f.Where, f.At = "its rules are gone", nil
 		}
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; %s", m, f.Who, c.Mapping, f.Kind.Remedy())
+		f.Message = claimed(a.Owner, c, f)
+		if c.Life == hostport.Dead {
+			r.takeOver(c.Key)
+		}
 		if a.Owner.ContainerID != "" && c.Owner.ContainerID == a.Owner.ContainerID {
 			f.Conditional = true
-			f.Message = fmt.Sprintf("hostPort %s stays with %s (network %s) of the same container, which has hostPort %s; %s takes over when that goes", m, c.Owner.IfName, c.Owner.Network, c.Mapping, a.Owner.IfName)
 		}
 		r.add(f)
 	}
+}
+
+// claimed says who has a port, and what to do about it.
+func claimed(o hostport.Owner, c hostport.Claim, f Finding) string {
+	switch {
+	case c.Life == hostport.Dead:
+		return fmt.Sprintf("hostPort %s belonged to %s, which is gone; the next pod takes it over", c.Mapping, f.Who)
+	case o.ContainerID != "" && c.Owner.ContainerID == o.ContainerID:
+		return fmt.Sprintf("hostPort %s stays with %s (network %s) of the same container, which has hostPort %s; %s takes over when that goes", f.Mapping, c.Owner.IfName, c.Owner.Network, c.Mapping, o.IfName)
+	case c.Life == hostport.Unknown:
+		return fmt.Sprintf("hostPort %s may be taken: %s has hostPort %s, and nobody can tell from here whether it lives: %s; %s", f.Mapping, f.Who, c.Mapping, c.Unsure, f.Kind.Remedy())
+	case o.PodName != "" && o.Pod() == c.Owner.Pod():
+		return fmt.Sprintf("hostPort %s is taken: an earlier sandbox of this pod (%s) is still being stopped; it will be tried again", f.Mapping, c.Owner.Short())
+	case c.Lost:
+		return fmt.Sprintf("hostPort %s is taken: %s has hostPort %s, and its rules are gone (portguard restore puts them back); %s", f.Mapping, f.Who, c.Mapping, f.Kind.Remedy())
+	}
+	return fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; %s", f.Mapping, f.Who, c.Mapping, f.Kind.Remedy())
 }
 
 func (r *Report) takeOver(key hostport.Key) {
@@ -82,7 +98,7 @@ func deadOf(claims []hostport.Claim, o hostport.Owner) (keys []hostport.Key) {
 		if !c.Foreign || o.ContainerID == "" || c.Owner.ContainerID != o.ContainerID || known && c.Owner.Network != o.Network {
 			continue
 		}
-		if !c.Dead {
+		if c.Life != hostport.Dead {
 			return nil
 		}
 		keys = append(keys, c.Key)

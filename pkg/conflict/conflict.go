@@ -28,8 +28,10 @@ type Finding struct {
 	Dst addrset.Set
 	// Part is set if the claimant takes only some of the packets, or may.
 	Part bool
-	// Dead is set for the rules of an owner that is gone.
-	Dead bool
+	// Key is that of the attachment of portguard that has it, "" if it is none's; Life says
+	// whether its owner lives.
+	Key  hostport.Key
+	Life hostport.Life
 	// Spared is set if the mapping leaves the claimant its packets.
 	Spared bool
 	// Conditional is set if only some of the packets are concerned, or the container has
@@ -57,7 +59,7 @@ type Report struct {
 func (r *Report) add(f Finding) {
 	severity := f.Kind.Row().Severity
 	switch {
-	case f.Spared, f.Dead:
+	case f.Spared, f.Life == hostport.Dead:
 		severity = finding.Note
 	case f.Conditional && severity == finding.Refuse:
 		severity = finding.Warn
@@ -99,6 +101,18 @@ func sameRule(a, b string) bool {
 	_, x, ok1 := strings.Cut(a, " > ")
 	_, y, ok2 := strings.Cut(b, " > ")
 	return ok1 && ok2 && x == y
+}
+
+// Awaited are the keys of those that a refusal may be over with when they are stopped: if
+// live attachments of portguard are all that is in the way.
+func (r Report) Awaited() (keys []hostport.Key) {
+	for _, f := range r.Conflicts {
+		if f.Key == "" || f.Life != hostport.Alive {
+			return nil
+		}
+		keys = append(keys, f.Key)
+	}
+	return keys
 }
 
 // Messages are those of findings, each once: one dual-stack listener stands in

@@ -108,6 +108,9 @@ func socketCases() []findCase {
 
 func claimCases() []findCase {
 	any4, only := attach(mapTo(v4, "")), attach(mapTo(v4, nodeIP))
+	web := hostport.Owner{Network: "n", ContainerID: "earlier", IfName: "eth0", PodNamespace: "default", PodName: "web"}
+	again := any4
+	again.Owner.PodNamespace, again.Owner.PodName = web.PodNamespace, web.PodName
 	return []findCase{
 		{"a live owner refuses", any4, node().claimed("x", false, mapTo(v4, "")), "refuse 101",
 			"hostPort 80/tcp is taken: container x (network n, eth0) has hostPort 80/tcp; delete it or choose another hostPort"},
@@ -125,6 +128,10 @@ func claimCases() []findCase {
 			"hostPort 80/tcp stays with eth1 (network n1) of the same container, which has hostPort 80/tcp; eth0 takes over when that goes"},
 		{"one of before a reboot does not", any4, node().claimedBy(hostport.Owner{Network: "n1", ContainerID: "me", IfName: "eth1"}, true, mapTo(v4, "")), "take over 1", ""},
 		{"nobody's container is not another nobody's", hostport.Attachment{Mappings: any4.Mappings}, node().claimedBy(hostport.Owner{IfName: "eth9"}, false, mapTo(v4, "")), "refuse 101", ""},
+		{"an owner of which nobody can tell refuses", any4, node().claim(hostport.Claim{Owner: web, Life: hostport.Unknown, Unsure: "the processes of the node are not seen from here"}), "refuse 101", "nobody can tell from here whether it lives"},
+		{"an earlier sandbox of the pod is called that", again, node().claim(hostport.Claim{Owner: web}), "refuse 101", "an earlier sandbox of this pod"},
+		{"an owner whose rules are gone refuses", any4, node().claim(hostport.Claim{Owner: web, Lost: true}), "refuse 101", "portguard restore"},
+		{"a dead one whose rules are gone is taken over", any4, node().claim(hostport.Claim{Owner: web, Lost: true, Life: hostport.Dead}), "take over 1", ""},
 		{"the same owner is replaced", any4, node().claimed("me", false, mapTo(v4, "")), "", ""},
 		{"the most telling conflict comes first", any4, node().claimed("x", false, mapTo(v4, "")).with(listens(tcp, "::", 80)), "refuse 100; refuse 101", "listens on"},
 	}
@@ -207,5 +214,27 @@ func TestProtected(t *testing.T) {
 	}
 	if found := Protected([]hostport.Mapping{mapTo(v4, "")}, nil, "net"); len(found) > 0 {
 		t.Errorf("without the key: %v", found)
+	}
+}
+
+// Only where live pods of portguard's are all that is in the way may waiting help.
+func TestAwaited(t *testing.T) {
+	web := hostport.Owner{ContainerID: "web", IfName: "eth0"}
+	for _, tt := range []struct {
+		name string
+		s    Snapshot
+		want []hostport.Key
+	}{
+		{"nobody", node(), nil},
+		{"a live pod", node().claim(hostport.Claim{Owner: web}), []hostport.Key{web.Key()}},
+		{"a dead one", node().claim(hostport.Claim{Owner: web, Life: hostport.Dead}), nil},
+		{"one of which nobody can tell", node().claim(hostport.Claim{Owner: web, Life: hostport.Unknown}), nil},
+		{"a listener too", node().claim(hostport.Claim{Owner: web}).with(listens(tcp, "0.0.0.0", 80)), nil},
+		{"a listener", node().with(listens(tcp, "0.0.0.0", 80)), nil},
+	} {
+		r, err := Find(attach(mapTo(v4, "")), tt.s)
+		if diff := cmp.Diff(tt.want, r.Awaited()); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got)\n%s", tt.name, err, diff)
+		}
 	}
 }

@@ -70,10 +70,20 @@ func (s Snapshot) claimed(id string, dead bool, m hostport.Mapping) Snapshot {
 }
 
 func (s Snapshot) claimedBy(o hostport.Owner, dead bool, m hostport.Mapping) Snapshot {
-	c := hostport.Claim{Owner: o, Key: o.Key(), Mapping: m, Dead: dead}
+	c := hostport.Claim{Owner: o, Key: o.Key(), Mapping: m}
 	if o.ContainerID == "" {
 		c.Key = ""
 	}
+	if dead {
+		c.Life = hostport.Dead
+	}
+	s.Claims = append(s.Claims[:len(s.Claims):len(s.Claims)], c)
+	return s
+}
+
+// claim adds a claim to the port of most cases.
+func (s Snapshot) claim(c hostport.Claim) Snapshot {
+	c.Key, c.Mapping = c.Owner.Key(), mapTo(v4, "")
 	s.Claims = append(s.Claims[:len(s.Claims):len(s.Claims)], c)
 	return s
 }

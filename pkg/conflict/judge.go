@@ -61,7 +61,7 @@ func (q query) natRule(f *Finding, path walk.Path) {
 		f.Message = fmt.Sprintf("hostPort %s: portmap has it for network %s of the same container; %s has it when that goes", q.m, o.Network, own.IfName)
 	}
 	for _, key := range deadOf(q.s.Claims, o) {
-		f.Dead = true
+		f.Life = hostport.Dead
 		q.r.takeOver(key)
 	}
 }

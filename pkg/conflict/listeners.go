@@ -49,7 +49,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 // mapping is what stands in the way, and says so.
 func heldFor(s Snapshot, l hostport.Listener, m hostport.Mapping) (hostport.Owner, bool) {
 	for _, c := range s.Claims {
-		if !c.Dead && c.Mapping.Overlaps(m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
+		if c.Life != hostport.Dead && c.Mapping.Overlaps(m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
 			return c.Owner, true
 		}
 	}

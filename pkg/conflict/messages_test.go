@@ -83,7 +83,7 @@ func TestMessagesArePlain(t *testing.T) {
 	l.Holder.Comm, l.Holder.Pod = evil, evil
 	owner := hostport.Owner{Network: evil, ContainerID: "x", IfName: evil, PodNamespace: evil, PodName: evil}
 	s := node().with(l).rules(t, v4, true, "PREROUTING -p tcp -m tcp --dport 80 -m comment --comment \x1b[2J -j DNAT --to-destination 10.0.0.2:80")
-	s.Claims = []hostport.Claim{{Owner: owner, Key: "x", Mapping: mapTo(v4, "")}, {Owner: owner, Key: "y", Mapping: mapTo(v4, ""), Dead: true}}
+	s.Claims = []hostport.Claim{{Owner: owner, Key: "x", Mapping: mapTo(v4, "")}, {Owner: owner, Key: "y", Mapping: mapTo(v4, ""), Life: hostport.Dead}}
 	src := &table4{chains: map[string][]nft.Rule{}}
 	src.rule(evil, evil, append(dportIs(80), ex(evil))...)
 	s = s.native(src, base(nft.IPv4, evil, evil, "nat", nft.Prerouting))

@@ -61,10 +61,10 @@ func TestWhere(t *testing.T) {
 // What a finding means is looked up.
 func TestSeverity(t *testing.T) {
 	for _, row := range finding.Table() {
-		for name, f := range map[string]Finding{"": {}, "conditional": {Conditional: true}, "spared": {Spared: true}, "dead": {Dead: true}} {
+		for name, f := range map[string]Finding{"": {}, "conditional": {Conditional: true}, "spared": {Spared: true}, "dead": {Life: hostport.Dead}} {
 			want := row.Severity
 			switch {
-			case f.Spared, f.Dead:
+			case f.Spared, f.Life == hostport.Dead:
 				want = finding.Note
 			case f.Conditional:
 				want = max(want, finding.Warn)
@@ -135,9 +135,9 @@ func TestForeignClaims(t *testing.T) {
 	}
 	native := &table4{chains: map[string][]nft.Rule{}}
 	native.rule("pre", "x", append(dportIs(80), ex("nat", 1, 1, 2, 2))...)
-	claim := func(network, id string, dead bool) hostport.Claim {
+	claim := func(network, id string, life hostport.Life) hostport.Claim {
 		o := hostport.Owner{Network: network, ContainerID: id}
-		return hostport.Claim{Owner: o, Key: "key of " + network + "/" + id, Backend: "portmap", Mapping: mapTo(v4, ""), Foreign: true, Dead: dead}
+		return hostport.Claim{Owner: o, Key: "key of " + network + "/" + id, Backend: "portmap", Mapping: mapTo(v4, ""), Foreign: true, Life: life}
 	}
 	iptables := node().rules(t, v4, true, rules("x")...)
 	nftables := node().native(native, base(nft.IPv4, "cni_hostport", "pre", "nat", nft.Prerouting))
@@ -148,15 +148,16 @@ func TestForeignClaims(t *testing.T) {
 		want   string
 		keys   []hostport.Key
 	}{
-		{"a claim without a rule is none", node(), []hostport.Claim{claim("net", "x", false)}, "", nil},
-		{"a dead one neither", node(), []hostport.Claim{claim("net", "x", true)}, "", nil},
+		{"a claim without a rule is none", node(), []hostport.Claim{claim("net", "x", hostport.Alive)}, "", nil},
+		{"a dead one neither", node(), []hostport.Claim{claim("net", "x", hostport.Dead)}, "", nil},
 		{"a rule without a claim refuses", iptables, nil, "refuse 103", nil},
-		{"a rule of a live container refuses", iptables, []hostport.Claim{claim("net", "x", false)}, "refuse 103", nil},
-		{"that of a dead one is taken over", iptables, []hostport.Claim{claim("net", "x", true)}, "take over 1", []hostport.Key{"key of net/x"}},
-		{"another container does not matter", iptables, []hostport.Claim{claim("net", "y", true)}, "refuse 103", nil},
-		{"nor does another network", iptables, []hostport.Claim{claim("net2", "x", true)}, "refuse 103", nil},
-		{"without a network in the rule it does", nftables, []hostport.Claim{claim("net", "x", true)}, "take over 1", []hostport.Key{"key of net/x"}},
-		{"one that lives in a network lives", nftables, []hostport.Claim{claim("net", "x", true), claim("net2", "x", false)}, "refuse 103", nil},
+		{"a rule of a live container refuses", iptables, []hostport.Claim{claim("net", "x", hostport.Alive)}, "refuse 103", nil},
+		{"so does that of one of which nobody can tell", iptables, []hostport.Claim{claim("net", "x", hostport.Unknown)}, "refuse 103", nil},
+		{"that of a dead one is taken over", iptables, []hostport.Claim{claim("net", "x", hostport.Dead)}, "take over 1", []hostport.Key{"key of net/x"}},
+		{"another container does not matter", iptables, []hostport.Claim{claim("net", "y", hostport.Dead)}, "refuse 103", nil},
+		{"nor does another network", iptables, []hostport.Claim{claim("net2", "x", hostport.Dead)}, "refuse 103", nil},
+		{"without a network in the rule it does", nftables, []hostport.Claim{claim("net", "x", hostport.Dead)}, "take over 1", []hostport.Key{"key of net/x"}},
+		{"one that lives in a network lives", nftables, []hostport.Claim{claim("net", "x", hostport.Dead), claim("net2", "x", hostport.Alive)}, "refuse 103", nil},
 	} {
 		tt.s.Claims = tt.claims
 		r, err := Find(attach(mapTo(v4, "")), tt.s)
@@ -166,7 +167,7 @@ func TestForeignClaims(t *testing.T) {
 		if d := cmp.Diff(tt.keys, r.TakeOver); d != "" {
 			t.Errorf("%s (-want +got)\n%s", tt.name, d)
 		}
-		if len(tt.keys) > 0 && (len(r.Beside) != 1 || !r.Beside[0].Dead || !strings.Contains(r.Beside[0].Who, "portmap for container x")) {
+		if len(tt.keys) > 0 && (len(r.Beside) != 1 || r.Beside[0].Life != hostport.Dead || !strings.Contains(r.Beside[0].Who, "portmap for container x")) {
 			t.Errorf("%s: beside is %+v", tt.name, r.Beside)
 		}
 	}

@@ -144,7 +144,7 @@ func order(f Facts, add adder) {
 }
 
 func mappings(f Facts, add adder) {
-	dead := map[string]int{}
+	dead, unknown := map[string]int{}, map[string]bool{}
 	var owners []string
 	for _, e := range f.List.HostPorts {
 		switch e.State {
@@ -158,6 +158,11 @@ func mappings(f Facts, add adder) {
 				owners = append(owners, o)
 			}
 			dead[o]++
+		case inventory.Unknown:
+			if o := owner(e); !unknown[o] { // once for all its mappings
+				unknown[o] = true
+				add("unknown-owner", Warning, o+": "+e.Reason, "run doctor as root in the PID and mount namespaces of the container runtime, with a /proc that hides no processes: nsenter -t 1 -m -p, or a debug pod with hostPID")
+			}
 		case inventory.OK, inventory.Waiting:
 		}
 	}

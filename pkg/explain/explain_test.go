@@ -56,7 +56,7 @@ func gets(f ...conflict.Finding) Outcome {
 
 func TestOutcome(t *testing.T) {
 	part := func(f *conflict.Finding) { f.Part = true }
-	dead := func(f *conflict.Finding) { f.Dead = true }
+	dead := func(f *conflict.Finding) { f.Life = hostport.Dead }
 	elsewhere := func(f *conflict.Finding) { f.Dst = addrset.Between(addr("192.0.2.9"), addr("192.0.2.9")) }
 	six := func(f *conflict.Finding) { f.Mapping.Family = hostport.IPv6 }
 	output := func(f *conflict.Finding) { f.At = f.At[1:] }

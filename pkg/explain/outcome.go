@@ -55,7 +55,7 @@ func outcome(found []conflict.Finding, hook walk.Hook, to netip.Addr) Outcome {
 		}
 		o.Kind, o.Gets = f.Kind.String(), claimant(f)
 		switch {
-		case f.Dead:
+		case f.Life == hostport.Dead:
 			o.Gets = "nobody (the rules of " + f.Who + ", which is gone, lead nowhere)"
 		case f.At[at].Stage == conflict.Rejection:
 			o.Gets = "nobody (kube-proxy rejects it for " + f.Who + ")"

@@ -111,9 +111,11 @@ type Claim struct {
 	// Packets is how many packets met the rule: the first of each connection. It
 	// is -1 where nobody counts.
 	Packets int64
-	// Dead means that the owner's network namespace is gone or that it was
-	// there before the node's last boot.
-	Dead bool
+	// Lost is set for a mapping that has a record and no rules: somebody flushed them.
+	Lost bool
+	// Life says whether the owner lives, Unsure why nobody can tell if it is Unknown.
+	Life   Life
+	Unsure string
 }
 
 // Concerns tells the destinations that mappings ms can be about on a node with

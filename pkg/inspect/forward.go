@@ -33,7 +33,7 @@ func (v *view) dropped() ([]doctor.Dropped, error) {
 	var out []doctor.Dropped
 	for _, c := range v.claims {
 		pod := c.Target
-		if !pod.IsValid() || c.Foreign || v.departed[c.Key] {
+		if !pod.IsValid() || c.Foreign || v.life[c.Key] == hostport.Dead {
 			continue
 		}
 		link, _ := v.Node.LinkTo(pod.Addr())

@@ -8,6 +8,7 @@ package inspect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,9 +62,11 @@ type view struct {
 	// those of other plugins.
 	attachments map[hostport.Key]hostport.Attachment
 	claims      []hostport.Claim
-	// departed are the owners that are gone, lost is what attachments lack.
-	departed map[hostport.Key]bool
-	lost     map[hostport.Key][]string
+	// life says which owners live and unsure why nobody can tell; lost is what attachments
+	// lack.
+	life   map[hostport.Key]hostport.Life
+	unsure map[hostport.Key]string
+	lost   map[hostport.Key][]string
 	// notes say what could not be read.
 	notes []string
 }
@@ -75,7 +78,7 @@ const patience = 3 * time.Second
 // writes its record before its rules, and a DEL removes it after them.
 func (i *Inspector) look(c *netconf.Config) (*view, error) {
 	v, err := i.read(c)
-	if err != nil || len(v.lost)+len(v.departed) == 0 {
+	if err != nil || len(v.lost) == 0 && !slices.Contains(slices.Collect(maps.Values(v.life)), hostport.Dead) {
 		return v, err
 	}
 	if len(v.Store.Keys()) > 0 { // otherwise it might make the directory
@@ -95,7 +98,8 @@ func (i *Inspector) read(c *netconf.Config) (*view, error) {
 	s.PodLogs = c.PodLogsDir
 	unread := s.LoadSome(plugin.BackendOptions{CacheDir: c.CacheDir})
 	all, damaged := s.Attachments()
-	v := &view{Inspector: i, Session: s, attachments: all, claims: s.Claims(), departed: map[hostport.Key]bool{}, lost: map[hostport.Key][]string{}}
+	v := &view{Inspector: i, Session: s, attachments: all, claims: s.Claims(), lost: map[hostport.Key][]string{},
+		life: map[hostport.Key]hostport.Life{}, unsure: map[hostport.Key]string{}}
 	for _, err := range append(unread, damaged...) {
 		v.notes = append(v.notes, err.Error())
 	}
@@ -103,12 +107,9 @@ func (i *Inspector) read(c *netconf.Config) (*view, error) {
 	// missing for it.
 	var works []string
 	each(v, func(x interface{ OutOfPlace() []string }) { works = append(works, x.OutOfPlace()...) })
-	boot := i.Node.BootID()
 	for key, a := range v.attachments {
 		rec := s.Record(key)
-		if s.Dead(a.Owner, rec, boot) {
-			v.departed[key] = true
-		}
+		v.life[key], v.unsure[key] = s.Life(a.Owner, rec)
 		if rec == nil {
 			continue
 		}
@@ -144,7 +145,7 @@ func (v *view) contested() (map[hostport.Key][]conflict.Finding, error) {
 		snap.Claims = nil // the kernel has one owner for each key
 		finders := map[conflict.Place]*conflict.Finder{}
 		for key, a := range v.attachments {
-			if v.departed[key] {
+			if v.life[key] == hostport.Dead {
 				continue
 			}
 			v.progress("asking who else has the ports of %s", a.Owner)

@@ -77,9 +77,7 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 			if len(r.Conflicts) > 0 {
 				e.State, e.Reason = inventory.Shadowed, shadow(r.Conflicts[0])
 			}
-			if c.Dead {
-				e.State, e.Reason = inventory.Dead, "its network namespace is gone"
-			}
+			e.Owned(c.Life, c.Unsure)
 			out = append(out, e)
 		}
 		return nil
@@ -108,9 +106,7 @@ func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.E
 	if !c.Target.IsValid() && rec != nil { // one with conditions
 		e.Target = targetIn(a, c.Mapping)
 	}
-	if v.departed[c.Key] {
-		e.State, e.Reason = inventory.Dead, "its network namespace is gone"
-	}
+	e.Owned(v.life[c.Key], v.unsure[c.Key])
 	return e
 }
 
@@ -145,8 +141,8 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: targetIn(rec.Attachment, m), Packets: -1})
 		e.Created = rec.Created
 		e.State, e.Reason = inventory.Missing, "its rules are gone"
-		if v.departed[key] {
-			e.State, e.Reason = inventory.Dead, "its network namespace is gone, and its rules are"
+		if e.Owned(v.life[key], v.unsure[key]); v.life[key] != hostport.Alive {
+			e.Reason += "; its rules are gone too"
 		}
 		out = append(out, e)
 	}
@@ -156,7 +152,7 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 // waiting are the mappings that an attachment has left to others.
 func (v *view) waiting(key hostport.Key) []inventory.Entry {
 	rec := v.Record(key)
-	if rec == nil || v.departed[key] {
+	if rec == nil || v.life[key] == hostport.Dead {
 		return nil
 	}
 	var out []inventory.Entry
@@ -164,7 +160,7 @@ func (v *view) waiting(key hostport.Key) []inventory.Entry {
 		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: rec.Attachment.Target(m), Packets: -1})
 		e.Created, e.State, e.Reason = rec.Created, inventory.Missing, "nobody has the port any more"
 		for other, a := range v.attachments {
-			if has := a.Mappings; other != key && !v.departed[other] && slices.ContainsFunc(has, m.Overlaps) {
+			if has := a.Mappings; other != key && v.life[other] != hostport.Dead && slices.ContainsFunc(has, m.Overlaps) {
 				e.State, e.Reason = inventory.Waiting, fmt.Sprintf("%s (network %s, %s) has the port", cmp.Or(a.Owner.Pod(), a.Owner.ContainerID), a.Owner.Network, a.Owner.IfName)
 			}
 		}

@@ -30,6 +30,8 @@ const (
 	Missing State = "missing"
 	// Dead: the network namespace of the owner is gone.
 	Dead State = "owner dead"
+	// Unknown: nobody can tell from here whether the owner lives.
+	Unknown State = "unknown"
 )
 
 // A List is what was found. Its fields are the JSON output of "portguard list".
@@ -81,6 +83,17 @@ func New(by string, c hostport.Claim) Entry {
 		e.Packets = &n
 	}
 	return e
+}
+
+// Owned notes whether the owner lives.
+func (e *Entry) Owned(life hostport.Life, unsure string) {
+	switch life {
+	case hostport.Alive:
+	case hostport.Dead:
+		e.State, e.Reason = Dead, "its network namespace is gone"
+	case hostport.Unknown:
+		e.State, e.Reason = Unknown, "nobody can tell from here whether it lives: "+unsure
+	}
 }
 
 // Sort orders the entries by port, protocol and address.

@@ -23,6 +23,7 @@ const (
 	DefaultCacheDir    = "/var/lib/cni"
 	DefaultPodLogsDir  = "/var/log/pods"
 	DefaultLockTimeout = 10 * time.Second
+	DefaultClaimWait   = 5 * time.Second
 )
 
 // A Config is the network configuration, checked and with defaults filled in.
@@ -42,7 +43,9 @@ type Config struct {
 	// WarnOnly is conflictPolicy "warn": conflicts are reported, not refused.
 	WarnOnly    bool
 	LockTimeout time.Duration
-	DataDir     string
+	// ClaimWait is how long an ADD waits for other pods that have its ports.
+	ClaimWait time.Duration
+	DataDir   string
 	// CacheDir is libcni's, PodLogsDir the kubelet's.
 	CacheDir   string
 	PodLogsDir string
@@ -86,6 +89,7 @@ type wire struct {
 	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
 	ProtectedPorts       []protected     `json:"protectedPorts"`
 	LockTimeout          string          `json:"lockTimeout"`
+	ClaimWait            string          `json:"claimWait"`
 	DataDir              string          `json:"dataDir"`
 	CacheDir             string          `json:"cacheDir"`
 	PodLogsDir           string          `json:"podLogsDir"`
@@ -114,7 +118,8 @@ type runtime struct {
 func Parse(stdin []byte) (*Config, error) {
 	w := &wire{
 		Backend: place.Auto, SNAT: true, ConflictPolicy: "fail",
-		LockTimeout: DefaultLockTimeout.String(), DataDir: DefaultDataDir, CacheDir: DefaultCacheDir, PodLogsDir: DefaultPodLogsDir,
+		LockTimeout: DefaultLockTimeout.String(), ClaimWait: DefaultClaimWait.String(),
+		DataDir: DefaultDataDir, CacheDir: DefaultCacheDir, PodLogsDir: DefaultPodLogsDir,
 	}
 	if err := decode(stdin, "", w); err != nil {
 		return nil, err
@@ -130,7 +135,7 @@ func Parse(stdin []byte) (*Config, error) {
 		c.prevResult = *w.PrevResult
 	}
 	for _, step := range []func(*wire) error{
-		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setProtected, c.setPaths, c.setPorts,
+		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setProtected, c.setTimes, c.setPaths, c.setPorts,
 	} {
 		if err := step(w); err != nil {
 			return nil, err
@@ -209,11 +214,18 @@ func (c *Config) setExcludes(w *wire) error {
 	return nil
 }
 
-func (c *Config) setPaths(w *wire) error {
+func (c *Config) setTimes(w *wire) error {
 	var err error
 	if c.LockTimeout, err = time.ParseDuration(w.LockTimeout); err != nil || c.LockTimeout <= 0 {
 		return fieldErrorf("lockTimeout", `%q is not a positive duration (want such as "10s" or "1m30s")`, w.LockTimeout)
 	}
+	if c.ClaimWait, err = time.ParseDuration(w.ClaimWait); err != nil || c.ClaimWait < 0 {
+		return fieldErrorf("claimWait", `%q is not a duration (want such as "5s", or "0s" for none)`, w.ClaimWait)
+	}
+	return nil
+}
+
+func (c *Config) setPaths(w *wire) error {
 	for _, d := range []struct {
 		field, value string
 		into         *string

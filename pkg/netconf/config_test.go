@@ -25,7 +25,7 @@ func equal() cmp.Option {
 }
 
 func defaults() Config {
-	return Config{Backend: "auto", Template: hostport.Attachment{SNAT: true, Localhost: true}, LockTimeout: 10 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni", PodLogsDir: "/var/log/pods"}
+	return Config{Backend: "auto", Template: hostport.Attachment{SNAT: true, Localhost: true}, LockTimeout: 10 * time.Second, ClaimWait: 5 * time.Second, DataDir: "/run/cni/portguard", CacheDir: "/var/lib/cni", PodLogsDir: "/var/log/pods"}
 }
 
 func TestParse(t *testing.T) {
@@ -45,6 +45,7 @@ func TestParse(t *testing.T) {
 		{"the backend may be nftables", `{"backend":"nftables"}`, func(c *Config) { c.Backend = "nftables" }},
 		{"conflictPolicy fail is the default", `{"conflictPolicy":"fail"}`, func(*Config) {}},
 		{"conflictPolicy warn warns only", `{"conflictPolicy":"warn"}`, func(c *Config) { c.WarnOnly = true }},
+		{"claimWait may be none", `{"claimWait":"0s"}`, func(c *Config) { c.ClaimWait = 0 }},
 		{"paths are cleaned", `{"dataDir":"/a//b/","lockTimeout":"1m"}`, func(c *Config) { c.DataDir, c.LockTimeout = "/a/b", time.Minute }},
 		{"conditions are kept in order", `{"conditionsV4":["!","-s","192.0.2.0/24"],"conditionsV6":["-s","::1"]}`, func(c *Config) {
 			c.Template.ConditionsV4, c.Template.ConditionsV6 = []string{"!", "-s", "192.0.2.0/24"}, []string{"-s", "::1"}

@@ -52,8 +52,8 @@ func (n *Node) BootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// Gone reports whether no network namespace with that inode is left for certain.
-func (n *Node) Gone(inode uint64) bool { return state.NetnsGone(n.Proc, inode) }
+// Sight is what is seen of network namespaces from here.
+func (n *Node) Sight() *state.Sight { return state.See(n.Proc) }
 
 // Families are those the kernel has.
 func (n *Node) Families() []hostport.Family {

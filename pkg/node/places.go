@@ -56,7 +56,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	local := localnet.New(host.Sysctls{}, into, guards...)
 	local.Users, local.Records = o.Users, o.Records
 	others := portmap.New(portmap.Options{
-		CacheDir: o.CacheDir, Families: n.Families(), Batch: r.apply,
+		CacheDir: o.CacheDir, Life: o.Life, Families: n.Families(), Batch: r.apply,
 		Open: func() portmap.Reader { return r.open() },
 		Iptables: func(fl iptables.Flavour, f hostport.Family) (portmap.Iptables, error) {
 			return n.tools(o.Wait).Open(fl, f)

@@ -34,25 +34,55 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 	// the same path.
 	if len(req.Attachment.Mappings) > 0 || store.Has(req.Attachment.Owner.Key()) {
 		p.warn(c.Notes...)
-		netns, err := podNetns(args)
+		netns, err := p.podNetns(args)
 		if err != nil {
 			return err
 		}
-		return p.addLocked(req, store, netns, args)
+		return p.addPatiently(req, store, netns, args)
 	}
 	return p.answer(p.deliver(req), types.ErrIOFailure)
 }
 
+// addPatiently adds. Other pods that have the ports are waited for, without the lock: under
+// a kubelet they are nearly always on their way out. Then everything is done anew.
+func (p *Plugin) addPatiently(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs) error {
+	until := time.Now().Add(req.ClaimWait)
+	for {
+		err := p.addLocked(req, store, netns, args, time.Now().Before(until))
+		var held *heldError
+		if !errors.As(err, &held) {
+			return err
+		}
+		p.debug("waits for those who have the ports: %v", err)
+		for !held.changed() && time.Now().Before(until) {
+			time.Sleep(claimPoll)
+		}
+		if req, err = netconf.NewRequest(req.Config, args); err != nil {
+			return err
+		}
+	}
+}
+
+// claimPoll is how often it is looked whether those who have the ports are gone.
+const claimPoll = 100 * time.Millisecond
+
+// A heldError is a refusal that may be over soon; changed tells when one of those who have
+// the ports is gone.
+type heldError struct {
+	error
+	changed func() bool
+}
+
 // addLocked adds under the lock and counts what the ADD met. If the kernel turns out to
 // lack what the chosen backend needs, another one has to do, unless somebody asked for it.
-func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs) error {
+func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs, patient bool) error {
 	unlock, err := store.Lock(req.LockTimeout)
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
 	defer unlock()
 	req.Attachment.Owner.Netns = netns.Inode
-	report, err := p.add(req, store, netns)
+	report, err := p.add(req, store, netns, patient)
 	if other, ok := place.Instead(req.Backend, req.Syntax); ok && errors.Is(err, backend.ErrUnavailable) {
 		p.warn(insteadOf(err, other))
 		req.Backend = other
@@ -62,7 +92,11 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 		}
 		again.Attachment.Owner.Netns = netns.Inode
 		*req = *again
-		report, err = p.add(req, store, netns)
+		report, err = p.add(req, store, netns, patient)
+	}
+	var held *heldError
+	if errors.As(err, &held) {
+		return err
 	}
 	p.count(store, report, err)
 	return p.answer(err, CodeApply)
@@ -83,7 +117,7 @@ func insteadOf(err error, other string) string {
 }
 
 // add is the whole ADD under the lock: look, decide, record, apply.
-func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns) (report conflict.Report, err error) {
+func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns, patient bool) (report conflict.Report, err error) {
 	a, fresh := &req.Attachment, !store.Used()
 	if report.Conflicts = conflict.Protected(a.Mappings, req.Protected, req.Name); len(report.Conflicts) > 0 {
 		return report, refusal(report.Conflicts) // whatever the policy and the node
@@ -100,6 +134,9 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	if err != nil {
 		return report, cniError(err, CodeUnreadable)
+	}
+	if keys := report.Awaited(); patient && len(keys) > 0 {
+		return report, &heldError{refusal(report.Conflicts), store.Watch(keys)}
 	}
 	left, err := s.decide(req, &report, choice)
 	if err != nil {
@@ -174,7 +211,7 @@ func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.
 	for _, m := range ms {
 		owned := slices.ContainsFunc(claims, func(c hostport.Claim) bool {
 			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
-			return c.Key != key && !c.Dead && !c.Foreign && c.Mapping.Overlaps(m) && !beside
+			return c.Key != key && c.Life != hostport.Dead && !c.Foreign && c.Mapping.Overlaps(m) && !beside
 		})
 		if owned {
 			left = append(left, m)

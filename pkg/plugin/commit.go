@@ -57,12 +57,13 @@ func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Re
 // returns the records of those that move, as they should be.
 func (s *Session) move(here string) []state.Record {
 	var moved []state.Record
-	boot := s.Node.BootID()
 	others := s.elsewhere(here)
 	for _, key := range slices.Sorted(maps.Keys(others)) {
 		rec, at := s.Record(key), others[key]
-		if rec != nil && !rec.Alive(boot) {
-			continue
+		if rec != nil {
+			if life, _ := s.Life(rec.Attachment.Owner, rec); life == hostport.Dead {
+				continue
+			}
 		}
 		choice := place.Choice{Backend: at}
 		var err error

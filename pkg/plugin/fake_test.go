@@ -126,15 +126,16 @@ type fakeNode struct {
 	flavour            string
 	link               string
 	localnet           bool
-	gone               map[uint64]bool
-	dropped            []host.Stale
-	log                []string
+	// proc is a procfs with no processes but those that a test makes.
+	proc    string
+	dropped []host.Stale
+	log     []string
 }
 
 var _ Node = (*fakeNode)(nil)
 
 func (n *fakeNode) BootID() string                                { return n.boot }
-func (n *fakeNode) Gone(inode uint64) bool                        { return n.gone[inode] }
+func (n *fakeNode) Sight() *state.Sight                           { return state.See(n.proc) }
 func (n *fakeNode) Addresses() (*host.Addressing, error)          { return &n.on, nil }
 func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.link, nil }
 func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
@@ -177,7 +178,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	n := &fakeNode{boot: "boot", link: "veth1", flavour: "nft", gone: map[uint64]bool{}}
+	n := &fakeNode{boot: "boot", link: "veth1", flavour: "nft"}
 	n.on.Local = []hostport.Local{{Prefix: netip.MustParsePrefix("192.0.2.1/32")}, {Prefix: netip.MustParsePrefix("127.0.0.0/8")}}
 	n.facts.NFTables = func() (lacks, err error) { return nil, nil }
 	n.facts.Iptables = func() (place.Iptables, error) {
@@ -187,7 +188,13 @@ func newBench(t *testing.T) *bench {
 		n.backends = append(n.backends, &memBackend{now: memState{name, slices.Contains(place.Mappers(), name), map[hostport.Key]hostport.Attachment{}}, log: &n.log})
 	}
 	b := &bench{node: n, dir: t.TempDir(), t: t}
-	b.dataDir = filepath.Join(b.dir, "state")
+	b.dataDir, n.proc = filepath.Join(b.dir, "state"), filepath.Join(b.dir, "proc")
+	b.link("self/ns/pid", "pid:[4026531836]")
+	b.link("self/ns/mnt", "mnt:[1]")
+	b.link("1/ns/net", "net:[1]")
+	if err := os.WriteFile(filepath.Join(n.proc, "self/status"), []byte("Name:\tx\nNSpid:\t7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	b.Plugin, b.store = New(n, &b.out, &b.errs), state.Open(b.dataDir)
 	return b
 }
@@ -227,6 +234,38 @@ func (b *bench) pod(id string) pod {
 		b.t.Fatal(err)
 	}
 	return pod{id: id, netns: state.Netns{Path: path, Dev: st.Dev, Inode: st.Ino}}
+}
+
+// link makes a link of the fake procfs, or replaces it.
+func (b *bench) link(name, to string) {
+	b.t.Helper()
+	path := filepath.Join(b.node.proc, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.RemoveAll(path), os.Symlink(to, path)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// mountinfo says what is mounted.
+func (b *bench) mountinfo(text string) {
+	b.t.Helper()
+	if err := os.WriteFile(filepath.Join(b.node.proc, "self/mountinfo"), []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) save(r state.Record) {
+	b.t.Helper()
+	if err := b.store.Save(r); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// runs has a process in the pod's namespace.
+func (b *bench) runs(p pod) { b.link("8/ns/net", fmt.Sprintf("net:[%d]", p.netns.Inode)) }
+
+// blind hides the processes of the node, until it is called again.
+func (b *bench) blind(on bool) {
+	b.link("self/ns/pid", map[bool]string{true: "pid:[2]", false: "pid:[4026531836]"}[on])
 }
 
 // dies takes the pod's namespace away.
@@ -273,11 +312,11 @@ func (b *bench) request(p pod, port int, more string) *netconf.Request {
 	return r
 }
 
-// add is an ADD under the lock.
+// add is an ADD under the lock, which does not wait for others.
 func (b *bench) add(p pod, port int, more string) error {
 	b.t.Helper()
 	req := b.request(p, port, more)
-	return b.addLocked(req, b.store, p.netns, p.tell(argsOf("{}")))
+	return b.addLocked(req, b.store, p.netns, p.tell(argsOf("{}")), false)
 }
 
 func (b *bench) mustAdd(p pod, port int, more string) {

@@ -37,10 +37,15 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 		return cniError(err, CodeUnreadable)
 	}
 	var stale []hostport.Key
-	for key, network := range s.networks() {
-		if network == g.Name && !slices.Contains(g.Valid, key) {
-			stale = append(stale, key)
+	for key, o := range s.owners() {
+		if o.Network != g.Name || slices.Contains(g.Valid, key) {
+			continue
 		}
+		if life, why := s.Life(o, s.Record(key)); life == hostport.Unknown {
+			p.warn("gc leaves " + unsure(o, why))
+			continue
+		}
+		stale = append(stale, key)
 	}
 	if len(stale) == 0 {
 		return nil
@@ -50,18 +55,18 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	return cniError(s.Remove(stale), CodeApply)
 }
 
-// networks are those of all attachments, by key: from the records, or from the rules
-// where there is none.
-func (s *Session) networks() map[hostport.Key]string {
-	out := map[hostport.Key]string{}
+// owners are those of all attachments, by key: from the records, or from the rules where
+// there is none.
+func (s *Session) owners() map[hostport.Key]hostport.Owner {
+	out := map[hostport.Key]hostport.Owner{}
 	for _, c := range s.Claims() {
 		if c.Key != "" && !c.Foreign {
-			out[c.Key] = c.Owner.Network
+			out[c.Key] = c.Owner
 		}
 	}
 	for _, key := range s.Store.Keys() {
 		if rec := s.Record(key); rec != nil {
-			out[key] = rec.Attachment.Owner.Network
+			out[key] = rec.Attachment.Owner
 		}
 	}
 	return out

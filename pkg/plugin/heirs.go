@@ -44,9 +44,12 @@ func (s *Session) keep(heirs []state.Record) {
 // waiting are the records of living attachments that left mappings to others, the oldest
 // first.
 func (s *Session) waiting(except []hostport.Key) (out []*state.Record) {
-	boot := s.Node.BootID()
 	for _, key := range s.Store.Keys() {
-		if rec := s.Record(key); rec != nil && len(rec.Left) > 0 && !slices.Contains(except, key) && !s.Dead(rec.Attachment.Owner, rec, boot) {
+		rec := s.Record(key)
+		if rec == nil || len(rec.Left) == 0 || slices.Contains(except, key) {
+			continue
+		}
+		if life, _ := s.Life(rec.Attachment.Owner, rec); life == hostport.Alive {
 			out = append(out, rec)
 		}
 	}

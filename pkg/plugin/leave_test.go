@@ -19,8 +19,8 @@ func TestLeaveToOwners(t *testing.T) {
 		}
 		return m
 	}
-	claim := func(m hostport.Mapping, key, backend string, dead bool) []hostport.Claim {
-		return []hostport.Claim{{Key: key, Mapping: m, Backend: backend, Dead: dead}}
+	claim := func(m hostport.Mapping, key, backend string, life hostport.Life) []hostport.Claim {
+		return []hostport.Claim{{Key: key, Mapping: m, Backend: backend, Life: life}}
 	}
 	all4, one4, two4, all6 := on("", hostport.IPv4), on("192.0.2.1", hostport.IPv4), on("192.0.2.2", hostport.IPv4), on("", hostport.IPv6)
 	for _, tt := range []struct {
@@ -30,21 +30,22 @@ func TestLeaveToOwners(t *testing.T) {
 		kept   bool
 	}{
 		{"nobody has it", all4, nil, true},
-		{"somebody has the wildcard", all4, claim(all4, "other", "nftables", false), false},
-		{"in the other family", all6, claim(all4, "other", "nftables", false), true},
-		{"a dead one has it", all4, claim(all4, "other", "nftables", true), true},
-		{"we have it", all4, claim(all4, "own", "nftables", false), true},
-		{"an address under somebody's wildcard", one4, claim(all4, "other", "nftables", false), false},
-		{"a wildcard over somebody's address", all4, claim(one4, "other", "nftables", false), true},
-		{"the same in another backend", all4, claim(one4, "other", "iptables", false), false},
-		{"another address", one4, claim(two4, "other", "nftables", false), true},
+		{"somebody has the wildcard", all4, claim(all4, "other", "nftables", hostport.Alive), false},
+		{"in the other family", all6, claim(all4, "other", "nftables", hostport.Alive), true},
+		{"a dead one has it", all4, claim(all4, "other", "nftables", hostport.Dead), true},
+		{"nobody can tell whether one lives that has it", all4, claim(all4, "other", "nftables", hostport.Unknown), false},
+		{"we have it", all4, claim(all4, "own", "nftables", hostport.Alive), true},
+		{"an address under somebody's wildcard", one4, claim(all4, "other", "nftables", hostport.Alive), false},
+		{"a wildcard over somebody's address", all4, claim(one4, "other", "nftables", hostport.Alive), true},
+		{"the same in another backend", all4, claim(one4, "other", "iptables", hostport.Alive), false},
+		{"another address", one4, claim(two4, "other", "nftables", hostport.Alive), true},
 	} {
 		kept, left := leaveToOwners([]hostport.Mapping{tt.ask}, tt.claims, "own", "nftables")
 		if tt.kept != (len(kept) == 1) || tt.kept == (len(left) == 1) {
 			t.Errorf("%s: kept %v, left %v", tt.name, kept, left)
 		}
 	}
-	if kept, left := leaveToOwners([]hostport.Mapping{all4, all6}, claim(all6, "other", "nftables", false), "own", "nftables"); cmp.Diff([]hostport.Mapping{all4}, kept, cmp.Comparer(same)) != "" || len(left) != 1 {
+	if kept, left := leaveToOwners([]hostport.Mapping{all4, all6}, claim(all6, "other", "nftables", hostport.Alive), "own", "nftables"); cmp.Diff([]hostport.Mapping{all4}, kept, cmp.Comparer(same)) != "" || len(left) != 1 {
 		t.Errorf("kept %v, left %v", kept, left)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // Load reads what all backends hold.
@@ -25,6 +26,7 @@ func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o,
 // only they tell who needs it. Without some it ends at the first error.
 func (s *Session) load(o BackendOptions, some bool) (unread []error) {
 	o.On, o.Wait, o.Users = s.On, s.Wait, s.links
+	o.Life = func(path string) (hostport.Life, string) { return s.sight.Life(state.Netns{Path: path}) }
 	s.backends = s.Node.Backends(o)
 	s.have = make([]backend.State, len(s.backends))
 	for i, b := range slices.Backward(s.backends) {

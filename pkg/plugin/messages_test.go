@@ -43,10 +43,11 @@ func TestMessages(t *testing.T) {
 	var stderr strings.Builder
 	b := newBench(t)
 	b.Stderr = &stderr
-	s := &script{golden.New(t, dir, "DIR", fmt.Sprintf(", pid %d has it", os.Getpid()), ", pid 4711 has it"), b, t, &stderr, dir}
+	s := &script{golden.New(t, dir, "DIR", fmt.Sprintf(", pid %d has it", os.Getpid()), ", pid 4711 has it", b.node.proc, "/proc"), b, t, &stderr, dir}
 	s.configurations()
 	s.requests()
 	s.collections()
+	s.lives()
 	s.namespaces()
 	s.directories()
 	s.backends()

@@ -148,7 +148,7 @@ func (s *source) declaration(d ast.Decl) {
 	if f, ok := d.(*ast.FuncDecl); ok {
 		// What such a function returns is said, whatever way it is put together.
 		name = f.Name.Name
-		all = slices.Contains([]string{"next", "Said", "Error", "conditionProblem", "iptablesProblem", "nftProblem", "compareChain", "taker", "Who", "insteadOf"}, name) ||
+		all = slices.Contains([]string{"next", "Said", "Error", "conditionProblem", "iptablesProblem", "nftProblem", "compareChain", "taker", "Who", "insteadOf", "claimed", "Life", "unsure"}, name) ||
 			strings.HasSuffix(s.name, "/check.go")
 	}
 	ast.Inspect(d, func(n ast.Node) bool {

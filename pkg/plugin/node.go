@@ -11,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // BackendOptions are what backends depend on.
@@ -20,6 +21,9 @@ type BackendOptions struct {
 	Into string
 	// CacheDir is libcni's, which knows the containers of other plugins.
 	CacheDir string
+	// Life says whether the network namespace at a path is there, and if nobody can tell why
+	// not.
+	Life func(path string) (hostport.Life, string)
 	// Wait bounds what others may make us wait for.
 	Wait time.Duration
 	// Users are the attachments that links with route_localnet lead to, as far as the
@@ -31,10 +35,10 @@ type BackendOptions struct {
 
 // A Node is what the verbs ask of the machine. Package node has the real one.
 type Node interface {
-	// BootID tells this boot from others, Gone whether no network namespace with that
-	// inode is left for certain.
+	// BootID tells this boot from others.
 	BootID() string
-	Gone(inode uint64) bool
+	// Sight is what is seen of network namespaces from here, from now on.
+	Sight() *state.Sight
 	// Addresses are what the node answers for.
 	Addresses() (*host.Addressing, error)
 	// LinkTo is the link by which the node reaches a pod, "" if there is none.

@@ -20,6 +20,8 @@ type Restored struct {
 	Put bool
 	// Refused is why they were not.
 	Refused string
+	// Unsure is why nobody can tell whether it lives; nothing is done for it then.
+	Unsure string
 }
 
 // Restore puts the rules of every live attachment back where they belong, after somebody
@@ -37,14 +39,14 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 		return nil, err
 	}
 	s.PodLogs = c.PodLogsDir
-	recs := s.alive()
+	s.restores = true
+	recs, out := s.living()
 	if len(recs) == 0 {
-		return nil, nil
+		return out, nil
 	}
 	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: c.CacheDir, Records: s.Recorded}); err != nil {
 		return nil, err
 	}
-	var out []Restored
 	var changed []state.Record
 	for _, rec := range recs {
 		r, next, err := s.putBack(rec)
@@ -73,24 +75,30 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 	return out, nil
 }
 
-// alive are the records of attachments whose network namespace is there, in a fixed
-// order.
-func (s *Session) alive() []*state.Record {
-	var out []*state.Record
-	boot := s.Node.BootID()
+// living are the records of attachments whose network namespace is there, in a fixed
+// order, and those of which nobody can tell.
+func (s *Session) living() (out []*state.Record, unsure []Restored) {
 	keys := s.Store.Keys()
 	slices.Sort(keys)
 	for _, key := range keys {
 		rec, err := s.Store.Load(key)
-		switch {
-		case err != nil:
+		if err != nil {
 			s.warn(err.Error())
-		case rec.Alive(boot) && len(rec.Attachment.Mappings)+len(rec.Left) > 0:
-			s.records[key] = rec
+			continue
+		}
+		a := rec.Attachment
+		if s.records[key] = rec; len(a.Mappings)+len(rec.Left) == 0 {
+			continue
+		}
+		switch life, why := s.Life(a.Owner, rec); life {
+		case hostport.Alive:
 			out = append(out, rec)
+		case hostport.Unknown:
+			unsure = append(unsure, Restored{Owner: a.Owner, Unsure: why})
+		case hostport.Dead:
 		}
 	}
-	return out
+	return out, unsure
 }
 
 // putBack makes an attachment have what it lacks, where it belongs by now, unless
@@ -134,6 +142,8 @@ func (r Restored) String() string {
 	switch {
 	case r.Refused != "":
 		return fmt.Sprintf("refused %s: %s", r.Owner, r.Refused)
+	case r.Unsure != "":
+		return fmt.Sprintf("left %s", unsure(r.Owner, r.Unsure))
 	case r.Put:
 		return fmt.Sprintf("restored %s", r.Owner)
 	}

@@ -29,8 +29,8 @@ func (u undelivered) Unwrap() error { return u.error }
 
 // podNetns identifies the network namespace of the pod, which must not be the host's:
 // skel would look at that only after the change.
-func podNetns(args *skel.CmdArgs) (state.Netns, error) {
-	n, err := state.StatNetns(args.Netns)
+func (p *Plugin) podNetns(args *skel.CmdArgs) (state.Netns, error) {
+	n, err := p.Node.Sight().Identify(args.Netns)
 	if err != nil {
 		return n, badNetns(err)
 	}

@@ -33,6 +33,10 @@ type Session struct {
 	records    map[hostport.Key]*state.Record
 	// dropped are the keys that Drop was told.
 	dropped []hostport.Key
+	sight   *state.Sight
+	boot    string
+	// restores is set while records are put back: what has no rules is no claim then.
+	restores bool
 }
 
 // Begin looks at the node's addresses, which decide where attachments belong.
@@ -42,7 +46,7 @@ func (p *Plugin) Begin(store *state.Store, wait time.Duration) (*Session, error)
 		return nil, err
 	}
 	facts, err := p.Node.Facts(on)
-	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}}, err
+	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}, sight: p.Node.Sight(), boot: p.Node.BootID()}, err
 }
 
 // Choose says where an attachment belongs.
@@ -221,24 +225,51 @@ func (s *Session) holder(key hostport.Key) string {
 }
 
 // Claimants are the claims that overlap some of ms, completed with what their records
-// tell: the pod's name, and whether the owner is dead. Without a record the comment
+// tell: the pod's name, and whether the owner lives. Without a record the comment
 // tells the namespace. No record is read for a claim that does not overlap.
 func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	var out []hostport.Claim
-	boot := s.Node.BootID()
-	for _, c := range s.Claims() {
+	all := s.Claims()
+	for _, c := range append(all, s.lost(ms, all)...) {
 		if !slices.ContainsFunc(ms, c.Mapping.Overlaps) {
 			continue
 		}
 		if !c.Foreign {
-			s.complete(&c, boot)
+			s.complete(&c)
 		}
 		out = append(out, c)
 	}
 	return out
 }
 
-func (s *Session) complete(c *hostport.Claim, boot string) {
+// lost are the mappings of attachments that have a record and no rules in a family of ms.
+// Records of others are not read: there may be many.
+func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []hostport.Claim) {
+	type place struct {
+		key hostport.Key
+		f   hostport.Family
+	}
+	has := map[place]bool{}
+	for _, c := range claims {
+		has[place{c.Key, c.Mapping.Family}] = true
+	}
+	for _, key := range s.Store.Keys() {
+		for _, f := range hostport.Families() {
+			asked := slices.ContainsFunc(ms, func(m hostport.Mapping) bool { return m.Family == f })
+			if s.restores || !asked || has[place{key, f}] || slices.Contains(s.dropped, key) {
+				continue
+			}
+			if rec := s.Record(key); rec != nil {
+				for _, m := range rec.Attachment.Of(f) {
+					out = append(out, hostport.Claim{Owner: rec.Attachment.Owner, Key: key, Backend: rec.Backend, Mapping: m, Lost: true, Target: rec.Attachment.Target(m)})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (s *Session) complete(c *hostport.Claim) {
 	var a hostport.Attachment
 	rec := s.Record(c.Key)
 	if rec != nil {
@@ -247,7 +278,9 @@ func (s *Session) complete(c *hostport.Claim, boot string) {
 	} else {
 		a, _ = s.Recover(c.Key)
 	}
-	c.Dead = s.Dead(c.Owner, rec, boot)
+	if c.Key != "" {
+		c.Life, c.Unsure = s.Life(c.Owner, rec)
+	}
 	local := slices.Clone(s.On.Local)
 	if !c.SparesServices { // only those that its attachment knew
 		for i := range local {
@@ -257,12 +290,16 @@ func (s *Session) complete(c *hostport.Claim, boot string) {
 	c.Dst = a.Destinations(local, c.Mapping)
 }
 
-// Dead reports whether the owner's network namespace is gone for certain.
-func (s *Session) Dead(o hostport.Owner, rec *state.Record, boot string) bool {
-	if rec != nil {
-		return !rec.Alive(boot)
+// Life says whether an owner lives, and if nobody can tell why not. Rules without a record
+// are of this boot and tell the inode of the network namespace.
+func (s *Session) Life(o hostport.Owner, rec *state.Record) (hostport.Life, string) {
+	if rec == nil {
+		return s.sight.Life(state.Netns{Inode: o.Netns})
 	}
-	return o.Netns != 0 && s.Node.Gone(o.Netns)
+	if rec.BootID != "" && s.boot != "" && rec.BootID != s.boot {
+		return hostport.Dead, ""
+	}
+	return s.sight.Life(rec.Netns)
 }
 
 // Owns reports whether a chain belongs to one of the backends.

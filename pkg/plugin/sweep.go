@@ -4,6 +4,7 @@ package plugin
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sort"
 	"time"
@@ -18,6 +19,16 @@ type Swept struct {
 	Owner hostport.Owner
 	// Mappings are those that are in place still.
 	Mappings []hostport.Mapping
+	// Unsure is why nobody can tell whether the owner is dead; nothing of it is removed.
+	Unsure string
+}
+
+// Said says why an owner is left.
+func (x Swept) Said() string { return unsure(x.Owner, x.Unsure) }
+
+// unsure says of whom nobody can tell whether it lives, and why.
+func unsure(o hostport.Owner, why string) string {
+	return fmt.Sprintf("%s: nobody can tell from here whether it lives: %s; ask as root where the container runtime runs", o, why)
 }
 
 // Sweep removes what dead owners have left: rules, UDP flows and records, also those of
@@ -39,40 +50,45 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 		return nil, err
 	}
 	swept, keys, foreign := s.leftovers()
-	if dry || len(swept) == 0 {
+	if dry || len(keys)+len(foreign) == 0 {
 		return swept, nil
 	}
 	return swept, s.Remove(keys, foreign...)
 }
 
-// leftovers lists what the dead have: of portguard, with the keys, and of other plugins.
+// leftovers lists what the dead have, and what those have of whom nobody can tell: of
+// portguard and of other plugins, with the keys of the dead.
 func (s *Session) leftovers() (out []Swept, keys, foreign []hostport.Key) {
-	boot := s.Node.BootID()
 	all, damaged := s.Attachments()
 	for _, err := range damaged {
 		s.warn(err.Error()) // theirs stays
 	}
 	for key, a := range all {
-		if !s.Dead(a.Owner, s.Record(key), boot) {
+		life, why := s.Life(a.Owner, s.Record(key))
+		if life == hostport.Alive {
 			continue
 		}
-		x := Swept{By: "portguard", Owner: a.Owner}
+		x := Swept{By: "portguard", Owner: a.Owner, Unsure: why}
 		for _, c := range s.Claims() {
 			if c.Key == key {
 				x.Mappings = append(x.Mappings, c.Mapping)
 			}
 		}
-		out, keys = append(out, x), append(keys, key)
+		if out = append(out, x); life == hostport.Dead {
+			keys = append(keys, key)
+		}
 	}
 	slices.Sort(keys)
 	for _, c := range s.Claims() {
-		if !c.Foreign || !c.Dead {
+		if !c.Foreign || c.Life == hostport.Alive {
 			continue
 		}
 		n := slices.IndexFunc(out, func(x Swept) bool { return x.By == c.Backend && x.Owner == c.Owner })
 		if n < 0 {
-			out, foreign = append(out, Swept{By: c.Backend, Owner: c.Owner}), append(foreign, c.Key)
-			n = len(out) - 1
+			out = append(out, Swept{By: c.Backend, Owner: c.Owner, Unsure: c.Unsure})
+			if n = len(out) - 1; c.Life == hostport.Dead {
+				foreign = append(foreign, c.Key)
+			}
 		}
 		out[n].Mappings = append(out[n].Mappings, c.Mapping)
 	}

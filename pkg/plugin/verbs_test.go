@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -375,6 +376,7 @@ func TestSweep(t *testing.T) {
 	}
 	b.dies(dead)
 	b.dies(unknown)
+	b.runs(unknown)
 	if err := b.store.Delete(unknown.key()); err != nil { // its namespace is in its comment
 		t.Fatal(err)
 	}
@@ -387,7 +389,9 @@ func TestSweep(t *testing.T) {
 	b.wantIn(live, "localnet", place.NFTables)
 	b.wantIn(dead)
 	b.wantIn(unknown, "localnet", place.NFTables)
-	b.node.gone[unknown.netns.Inode] = true
+	if err := os.RemoveAll(filepath.Join(b.node.proc, "8")); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.Sweep(b.dataDir, b.dir, 1e9, false); err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +439,7 @@ func TestUDPFlowsAreDropped(t *testing.T) {
 	web := b.pod("web")
 	req := b.request(web, 53, "")
 	req.Attachment.Mappings[0].Proto = hostport.UDP
-	if err := b.addLocked(req, b.store, web.netns, argsOf("{}")); err != nil {
+	if err := b.addLocked(req, b.store, web.netns, argsOf("{}"), false); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Del(b.args(web, "")); err != nil {

@@ -3,21 +3,30 @@
 package state
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 
+	"github.com/containernetworking/plugins/pkg/ns"
 	"golang.org/x/sys/unix"
 )
 
-// Netns identifies a network namespace beyond its path, which may be reused.
+// Netns identifies a network namespace beyond its path, which may be reused. The kernel
+// gives the inode to the next namespace as soon as the first is gone.
 type Netns struct {
 	Path  string `json:"path"`
 	Dev   uint64 `json:"dev"`
 	Inode uint64 `json:"inode"`
+	// Cookie is the namespace's for as long as the machine runs (SO_NETNS_COOKIE, Linux
+	// 5.14), 0 if it is not known.
+	Cookie uint64 `json:"cookie,omitempty"`
+	// View is what its ADD saw of the machine; records of earlier versions have none.
+	View View `json:"view,omitzero"`
+}
+
+// A View is what a process sees of the machine: the inodes of the namespaces of its mounts
+// and of the processes in /proc, 0 if that is not known.
+type View struct {
+	Mount uint64 `json:"mount"`
+	PID   uint64 `json:"pid"`
 }
 
 // StatNetns looks at path, which must be a namespace.
@@ -36,43 +45,35 @@ func StatNetns(path string) (Netns, error) {
 	return Netns{Path: path, Dev: st.Dev, Inode: st.Ino}, nil
 }
 
-// Alive reports whether the owner's network namespace is still the one of ADD,
-// and of this boot. Only certain death counts: a path that cannot be looked at
-// for another reason than its absence is alive.
-func (r *Record) Alive(bootID string) bool {
-	if r.BootID != bootID {
-		return false
+// Identify is StatNetns, with all that tells the namespace from another one with its inode.
+// The cookie is best effort: one must be inside to ask.
+func (s *Sight) Identify(path string) (Netns, error) {
+	n, err := StatNetns(path)
+	if err == nil {
+		n.View, n.Cookie = s.View(), cookie(path, n.Inode)
 	}
-	var st unix.Stat_t
-	switch err := unix.Stat(r.Netns.Path, &st); {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return false
-	case err != nil:
-		return true
-	}
-	return st.Dev == r.Netns.Dev && st.Ino == r.Netns.Inode
+	return n, err
 }
 
-// NetnsGone reports whether no network namespace with that inode is left: nothing
-// is mounted from it and no process is in it. It is certain, or false.
-func NetnsGone(proc string, inode uint64) bool {
-	name := fmt.Sprintf("net:[%d]", inode)
-	mounts, err := os.ReadFile(filepath.Join(proc, "self/mountinfo"))
-	if err != nil || strings.Contains(string(mounts), " "+name+" ") {
-		return false
-	}
-	entries, err := os.ReadDir(proc)
+// cookie is that of the network namespace at a path, 0 if it cannot be told or if another
+// inode is there by now.
+func cookie(path string, inode uint64) (cookie uint64) {
+	n, err := ns.GetNS(path)
 	if err != nil {
-		return false
+		return 0
 	}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err != nil || pid == 1 { // init is in no pod
-			continue
-		}
-		link, err := os.Readlink(filepath.Join(proc, e.Name(), "ns/net"))
-		if err == nil && link == name || err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
-			return false
-		}
+	defer func() { _ = n.Close() }()
+	var st unix.Stat_t
+	if unix.Fstat(int(n.Fd()), &st) != nil || st.Ino != inode {
+		return 0
 	}
-	return true
+	_ = n.Do(func(ns.NetNS) error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+			_ = unix.Close(fd)
+		}
+		return err
+	})
+	return cookie
 }

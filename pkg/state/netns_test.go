@@ -10,34 +10,6 @@ import (
 
 const self = "/proc/self/ns/net"
 
-func TestAlive(t *testing.T) {
-	now, err := StatNetns(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		name   string
-		change func(*Record)
-		want   bool
-	}{
-		{"the namespace of ADD is alive", func(*Record) {}, true},
-		{"one of another boot is dead", func(r *Record) { r.BootID = "before" }, false},
-		{"one without a path is dead", func(r *Record) { r.Netns.Path = "" }, false},
-		{"one that is gone is dead", func(r *Record) { r.Netns.Path = "/run/netns/gone-for-good" }, false},
-		{"another one at its path is another", func(r *Record) { r.Netns.Inode++ }, false},
-		{"one on another device is another", func(r *Record) { r.Netns.Dev++ }, false},
-		{"a plain file at its path is dead", func(r *Record) { r.Netns.Path = "/etc/passwd" }, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := Record{Netns: now, BootID: "now"}
-			tt.change(&r)
-			if got := r.Alive("now"); got != tt.want {
-				t.Errorf("got %v, want %v", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestStatNetns(t *testing.T) {
 	n, err := StatNetns(self)
 	if err != nil || n.Path != self || n.Inode == 0 {

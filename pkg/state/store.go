@@ -194,6 +194,21 @@ func readRegular(path string) ([]byte, error) {
 	return b, err
 }
 
+// Watch tells whether one of those attachments has changed since: its record, or that its
+// network namespace is at its path.
+func (s *Store) Watch(keys []string) (changed func() bool) {
+	look := func() (out string) {
+		for _, key := range keys {
+			b, _ := readRegular(s.file(key))
+			r, _ := decode(b)
+			out += fmt.Sprintln(string(b), r.Netns.there())
+		}
+		return out
+	}
+	before := look()
+	return func() bool { return look() != before }
+}
+
 // Save writes the record.
 func (s *Store) Save(r Record) error {
 	r.Version = version

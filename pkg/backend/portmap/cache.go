@@ -4,9 +4,7 @@ package portmap
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,12 +15,13 @@ import (
 // A cache is what libcni remembers of ADDs (libcni/api.go), below a directory: a file
 // NETWORK-CONTAINER-INTERFACE each.
 type cache struct {
+	life  func(path string) (hostport.Life, string)
 	dir   string
 	files []string
 }
 
-func openCache(dir string) cache {
-	c := cache{dir: filepath.Join(dir, "results")}
+func openCache(dir string, life func(path string) (hostport.Life, string)) cache {
+	c := cache{life: life, dir: filepath.Join(dir, "results")}
 	entries, _ := os.ReadDir(c.dir)
 	for _, e := range entries {
 		c.files = append(c.files, e.Name())
@@ -70,15 +69,16 @@ func read(file string) (r result, err error) {
 }
 
 // owner completes a container with its network and the name of its pod, and tells whether
-// it is dead: whether the cache knows it and its network namespace is gone. One that the
+// it lives: it is dead if the cache knows it and its network namespace is gone. One that the
 // cache does not know lives.
-func (c cache) owner(o hostport.Owner) (whole hostport.Owner, dead bool) {
+func (c cache) owner(o hostport.Owner) (whole hostport.Owner, life hostport.Life, unsure string) {
 	whole = o
-	rs := c.results(o)
-	dead = len(rs) > 0
-	for _, r := range rs {
-		if _, err := os.Stat(r.NetNS); r.NetNS == "" || !errors.Is(err, fs.ErrNotExist) {
-			dead = false
+	for i, r := range c.results(o) {
+		switch l, why := c.life(r.NetNS); {
+		case i == 0 || l == hostport.Alive:
+			life, unsure = l, why
+		case l == hostport.Unknown && life == hostport.Dead:
+			life, unsure = l, why
 		}
 		if whole.Network == "" {
 			whole.Network = r.NetworkName
@@ -92,5 +92,5 @@ func (c cache) owner(o hostport.Owner) (whole hostport.Owner, dead bool) {
 			}
 		}
 	}
-	return whole, dead
+	return whole, life, unsure
 }

@@ -28,25 +28,37 @@ func TestDead(t *testing.T) {
 	write("net-two-eth0", `{"containerId":"two","networkName":"net","netns":"/nonexistent/ns"}`)
 	write("other-two-eth0", fmt.Sprintf(`{"containerId":"two","networkName":"other","netns":%q}`, here))
 	write("net-old-eth0", `{"containerId":"old","networkName":"net"}`)
+	write("net-half-eth0", `{"containerId":"half","networkName":"net","netns":"/nonexistent/ns"}`)
+	write("other-half-eth0", `{"containerId":"half","networkName":"other","netns":"/elsewhere"}`)
 	write("net-cut-eth0", `{"containerId":"cut"`)
 	write("net-deadline-eth0", fmt.Sprintf(`{"containerId":"deadline","networkName":"net","netns":%q}`, here))
-	c := openCache(dir)
+	sight := func(path string) (hostport.Life, string) {
+		switch path {
+		case here:
+			return hostport.Alive, ""
+		case "/nonexistent/ns":
+			return hostport.Dead, ""
+		}
+		return hostport.Unknown, "why"
+	}
+	c := openCache(dir, sight)
 	for _, tt := range []struct {
 		network, id string
-		dead        bool
+		want        hostport.Life
 	}{
-		{"net", "dead", true}, {"", "dead", true}, {"other", "dead", false},
-		{"net", "live", false}, {"net", "unknown", false}, {"net", "old", false}, {"net", "cut", false},
-		{"net", "two", true}, {"", "two", false}, {"net", "*", false}, {"net", "[", false}, {"", "", false},
+		{"net", "dead", hostport.Dead}, {"", "dead", hostport.Dead}, {"other", "dead", hostport.Alive},
+		{"net", "live", hostport.Alive}, {"net", "unknown", hostport.Alive}, {"net", "old", hostport.Unknown}, {"net", "cut", hostport.Alive},
+		{"net", "two", hostport.Dead}, {"", "two", hostport.Alive}, {"net", "*", hostport.Alive}, {"net", "[", hostport.Alive}, {"", "", hostport.Alive},
+		{"", "half", hostport.Unknown},
 	} {
-		if _, got := c.owner(hostport.Owner{Network: tt.network, ContainerID: tt.id}); got != tt.dead {
-			t.Errorf("%s of network %q: dead is %v", tt.id, tt.network, got)
+		if _, got, why := c.owner(hostport.Owner{Network: tt.network, ContainerID: tt.id}); got != tt.want || (why != "") != (got == hostport.Unknown) {
+			t.Errorf("%s of network %q: %v (%s), want %v", tt.id, tt.network, got, why, tt.want)
 		}
 	}
-	if o, _ := c.owner(hostport.Owner{ContainerID: "dead"}); o.String() != "pod default/web" || o.Network != "net" {
+	if o, _, _ := c.owner(hostport.Owner{ContainerID: "dead"}); o.String() != "pod default/web" || o.Network != "net" {
 		t.Errorf("the dead is %+v", o)
 	}
-	if _, dead := openCache("/nonexistent").owner(hostport.Owner{ContainerID: "dead"}); dead {
+	if _, life, _ := openCache("/nonexistent", sight).owner(hostport.Owner{ContainerID: "dead"}); life != hostport.Alive {
 		t.Error("dead without a cache")
 	}
 }

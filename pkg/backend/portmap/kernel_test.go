@@ -45,7 +45,7 @@ func onKernel(t *testing.T, tools *iptables.Tools) *Backend {
 		t.Fatal(err)
 	}
 	families := hostport.Families()
-	return New(Options{CacheDir: dir, Families: families[:], Open: func() Reader { return reader{nftconn.NewReader()} }, Batch: nftconn.Open().Apply,
+	return New(Options{CacheDir: dir, Families: families[:], Life: func(string) (hostport.Life, string) { return hostport.Dead, "" }, Open: func() Reader { return reader{nftconn.NewReader()} }, Batch: nftconn.Open().Apply,
 		Iptables: func(fl iptables.Flavour, f hostport.Family) (Iptables, error) { return tools.Open(fl, f) }})
 }
 
@@ -84,7 +84,7 @@ func load(t *testing.T, b *Backend) backend.State {
 
 func claims(s backend.State) (out []string) {
 	for _, c := range s.Claims() {
-		out = append(out, fmt.Sprintf("%s %s %s %v", c.Where, c.Owner.ContainerID, c.Mapping, c.Dead))
+		out = append(out, fmt.Sprintf("%s %s %s %v", c.Where, c.Owner.ContainerID, c.Mapping, c.Life == hostport.Dead))
 	}
 	return out
 }

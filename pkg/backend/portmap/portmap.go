@@ -40,6 +40,9 @@ type Iptables interface {
 type Options struct {
 	// CacheDir is libcni's.
 	CacheDir string
+	// Life says whether the network namespace at a path is there, and if nobody can tell why
+	// not.
+	Life func(path string) (hostport.Life, string)
 	// Families are those of the node.
 	Families []hostport.Family
 	// Open returns a Reader that has read nothing yet.
@@ -95,7 +98,7 @@ func (b *Backend) Load() (backend.State, error) {
 		}
 	}
 	if len(s.all) > 0 {
-		s.look(openCache(b.o.CacheDir))
+		s.look(openCache(b.o.CacheDir, b.o.Life))
 	}
 	return s, nil
 }
@@ -117,8 +120,9 @@ func (p place) String() string {
 // An entry is what a container has in a place.
 type entry struct {
 	portmap.Container
-	place place
-	dead  bool
+	place  place
+	life   hostport.Life
+	unsure string
 }
 
 // A State is what portmap has.
@@ -129,17 +133,18 @@ var _ backend.State = (*State)(nil)
 // look asks libcni's cache for the containers.
 func (s *State) look(c cache) {
 	type answer struct {
-		owner hostport.Owner
-		dead  bool
+		owner  hostport.Owner
+		life   hostport.Life
+		unsure string
 	}
 	known := map[hostport.Key]answer{}
 	for i, e := range s.all {
 		a, asked := known[e.Key]
 		if !asked {
-			a.owner, a.dead = c.owner(e.Owner)
+			a.owner, a.life, a.unsure = c.owner(e.Owner)
 			known[e.Key] = a
 		}
-		s.all[i].Owner, s.all[i].dead = a.owner, a.dead
+		s.all[i].Owner, s.all[i].life, s.all[i].unsure = a.owner, a.life, a.unsure
 	}
 }
 
@@ -148,7 +153,8 @@ func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, e := range s.all {
 		for _, c := range e.Claims {
-			c.Owner, c.Dead, c.Backend, c.Where, c.Priority = e.Owner, e.dead, Name, e.place.String(), priority
+			c.Owner, c.Backend, c.Where, c.Priority = e.Owner, Name, e.place.String(), priority
+			c.Life, c.Unsure = e.life, e.unsure
 			out = append(out, c)
 		}
 	}

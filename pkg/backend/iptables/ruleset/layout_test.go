@@ -31,7 +31,7 @@ func TestClaimsAreTheMappings(t *testing.T) {
 		l := k.layout(t, f)
 		var got []hostport.Mapping
 		for _, c := range l.Claims() {
-			if c.Owner != a.Owner || c.Key != a.Owner.Key() || c.Dead {
+			if c.Owner != a.Owner || c.Key != a.Owner.Key() || c.Life != hostport.Alive {
 				t.Errorf("%s: claim is %+v", f, c)
 			}
 			got = append(got, c.Mapping)
