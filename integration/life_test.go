@@ -17,7 +17,7 @@ func direct(n *lab.Node, p *lab.Pod, portMappings, more string) string {
 	if n.Backend != "" && !strings.Contains(more, `"backend"`) && !strings.Contains(more, `"conditions`) {
 		more += fmt.Sprintf(`,"backend":%q`, n.Backend)
 	}
-	return fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net","type":"portguard","dataDir":"%s/state"%s,
+	return fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net","type":"portguard","dataDir":"%s/state","claimWait":"0s"%s,
 		"runtimeConfig":{"portMappings":%s},
 		"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":%q}],
 		"ips":[{"address":"10.88.0.77/16","interface":0},{"address":"fd00:88::77/64","interface":0}]}}`,

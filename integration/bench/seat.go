@@ -118,7 +118,7 @@ func (b *bench) unwired(i int, ports ...lab.Port) attachment {
 // command is a call of the plugin.
 func (s *seat) command(verb string, a attachment) process.Command {
 	conf := map[string]any{"cniVersion": "1.0.0", "name": "net", "type": s.binary, "capabilities": map[string]bool{"portMappings": true},
-		"dataDir": filepath.Join(s.b.state, s.node.Name),
+		"dataDir": filepath.Join(s.b.state, s.node.Name), "claimWait": "0s",
 		"prevResult": map[string]any{"cniVersion": "1.0.0",
 			"interfaces": []any{map[string]any{"name": "eth0", "sandbox": a.pod.Path}},
 			"ips": []any{map[string]any{"address": a.v4 + "/16", "interface": 0},

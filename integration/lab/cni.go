@@ -73,9 +73,11 @@ func (n *Node) Network(name, families string, conf Conf) string {
 	return string(b)
 }
 
-// Plugin completes conf with the type, the capability and the state directory.
+// Plugin completes conf with the type, the capability, the state directory and no wait for
+// other pods.
 func (n *Node) Plugin(conf Conf) Conf {
-	full := Conf{"type": "portguard", "capabilities": map[string]bool{"portMappings": true}, "dataDir": filepath.Join(n.Dir, "state")}
+	full := Conf{"type": "portguard", "capabilities": map[string]bool{"portMappings": true}, "dataDir": filepath.Join(n.Dir, "state"),
+		"claimWait": "0s"} // a refusal is to come at once
 	if n.Backend != "" && conf["type"] == nil && conf["conditionsV4"] == nil && conf["conditionsV6"] == nil {
 		full["backend"] = n.Backend
 	}
