@@ -169,7 +169,7 @@ func (s *script) changesFail() {
 		}
 	}
 	s.Stdout = broken{unix.EPIPE}
-	s.err(s.add(s.pod("undelivered"), 85, ""), CodeApply)
+	s.err(s.add(s.pod("undelivered"), 89, ""), CodeApply)
 	s.in("localnet").fail = failed
 	s.in(place.IptablesNFT).fail = nil
 	x, err := s.Begin(s.store, time.Second)
