@@ -61,8 +61,8 @@ func runs(t *testing.T, p *lab.Pod) (pid int, stop func()) {
 	return cmd.Process.Pid, stop
 }
 
-// flush takes all rules away.
-func flush(n *lab.Node) {
+// flushAll takes all rules away.
+func flushAll(n *lab.Node) {
 	n.Run("sh", "-c", "nft flush ruleset; for t in nat mangle; do for v in '' 6; do ip${v}tables-legacy -t $t -F; ip${v}tables-legacy -t $t -X; done; done")
 }
 
@@ -91,7 +91,7 @@ func TestAliveElsewhere(t *testing.T) {
 				t.Errorf("%s: ADD of another pod: %v %s", how, err, out)
 			}
 			unchanged(t, n, held)
-			flush(n)
+			flushAll(n)
 			if out, err := there(n, web, false, "restore"); err != nil || out != "restored pod default/web\n" {
 				t.Errorf("%s: restore: %v %q", how, err, out)
 			}
@@ -126,7 +126,7 @@ func TestNobodyCanTell(t *testing.T) {
 		}
 		unchanged(t, n, held)
 		want(t, "from outside", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
-		flush(n)
+		flushAll(n)
 		if out, err := there(n, web, true, "restore"); err == nil || !strings.Contains(out, "left "+says) {
 			t.Errorf("restore: %v %q", err, out)
 		}
@@ -197,7 +197,7 @@ func TestFlushedPorts(t *testing.T) {
 		for _, all := range []bool{false, true} {
 			switch {
 			case all:
-				flush(n)
+				flushAll(n)
 			case n.Native():
 				n.Run("nft", "flush map inet portguard ports4")
 			default:
@@ -216,7 +216,7 @@ func TestFlushedPorts(t *testing.T) {
 			}
 			want(t, "restored", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 		}
-		flush(n)
+		flushAll(n)
 		web.Delete()
 		accepted(t, n, list, lab.TCP(8080, 80))
 		if f := n.StateFiles(); len(f) > 0 {
