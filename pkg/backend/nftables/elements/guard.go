@@ -88,7 +88,7 @@ func guardedLink(e nfttable.Element, links Links) (name, stale string, err error
 	if name, err = links.Name(int(binary.NativeEndian.Uint32([]byte(e.From)))); name != "" || err != nil {
 		return name, "", err
 	}
-	name = strings.TrimPrefix(e.Comment, guardComment)
+	name = hostport.Unescape(strings.TrimPrefix(e.Comment, guardComment))
 	if i, err := links.Index(name); i != 0 || err != nil {
 		return name, fmt.Sprintf("the guard of %s is for an earlier link of that name", name), err
 	}
@@ -106,7 +106,7 @@ func WithGuarded(t *nfttable.Table, want map[string]localnet.Link, links Links) 
 		}
 		if i != 0 {
 			key := binary.NativeEndian.AppendUint32(nil, uint32(i))
-			elements = append(elements, nfttable.Element{Set: setGuarded, From: string(key), Comment: guardComment + name})
+			elements = append(elements, nfttable.Element{Set: setGuarded, From: string(key), Comment: guardComment + hostport.Escape(name)})
 		}
 	}
 	t = t.Without(func(e nfttable.Element) bool { return !slices.Contains(elements, e) })

@@ -58,18 +58,23 @@ func withGuarded(t *testing.T, table *nfttable.Table, n node, names ...string) *
 // What is written of links is read again, a link keeps its guard when it is renamed, and a
 // table without links is not there.
 func TestGuarded(t *testing.T) {
-	n := node{1: "cni0", 7: "veth1.100", 300: "a15characters15"}
-	table := withGuarded(t, GuardSpec().Absent(), n, "cni0", "veth1.100", "a15characters15", "gone")
+	n := node{1: "cni0", 7: "veth1.100", 300: "a15character\"%"}
+	table := withGuarded(t, GuardSpec().Absent(), n, "cni0", "veth1.100", "a15character\"%", "gone")
+	for e := range table.All() {
+		if strings.ContainsAny(e.Comment, "\"\x1b") {
+			t.Errorf("nft does not read what it prints of the comment %q", e.Comment)
+		}
+	}
 	for _, tt := range []struct {
 		name string
 		now  node
 		want map[string]string
 	}{
-		{"as it was", n, map[string]string{"cni0": "", "veth1.100": "", "a15characters15": ""}},
-		{"renamed", node{1: "br0", 7: "veth1.100", 300: "a15characters15"}, map[string]string{"br0": "", "veth1.100": "", "a15characters15": ""}},
-		{"gone", node{7: "veth1.100", 300: "a15characters15"}, map[string]string{"cni0": "", "veth1.100": "", "a15characters15": ""}},
-		{"made again", node{2: "cni0", 7: "veth1.100", 300: "a15characters15"}, map[string]string{"cni0": "the guard of cni0 is for an earlier link of that name", "veth1.100": "", "a15characters15": ""}},
-		{"one has the name of another", node{1: "cni0", 7: "gone"}, map[string]string{"cni0": "", "gone": "", "a15characters15": ""}},
+		{"as it was", n, map[string]string{"cni0": "", "veth1.100": "", "a15character\"%": ""}},
+		{"renamed", node{1: "br0", 7: "veth1.100", 300: "a15character\"%"}, map[string]string{"br0": "", "veth1.100": "", "a15character\"%": ""}},
+		{"gone", node{7: "veth1.100", 300: "a15character\"%"}, map[string]string{"cni0": "", "veth1.100": "", "a15character\"%": ""}},
+		{"made again", node{2: "cni0", 7: "veth1.100", 300: "a15character\"%"}, map[string]string{"cni0": "the guard of cni0 is for an earlier link of that name", "veth1.100": "", "a15character\"%": ""}},
+		{"one has the name of another", node{1: "cni0", 7: "gone"}, map[string]string{"cni0": "", "gone": "", "a15character\"%": ""}},
 	} {
 		if d := cmp.Diff(tt.want, guarded(t, table, tt.now)); d != "" {
 			t.Errorf("%s (-want +got)\n%s", tt.name, d)
@@ -82,7 +87,7 @@ func TestGuarded(t *testing.T) {
 	if left := withGuarded(t, table, n); left.There {
 		t.Error("a table without links is there")
 	}
-	if p := nfttable.Diff(table, withGuarded(t, table, n, "cni0", "veth1.100", "a15characters15")); !p.Empty() {
+	if p := nfttable.Diff(table, withGuarded(t, table, n, "cni0", "veth1.100", "a15character\"%")); !p.Empty() {
 		t.Error("what was read changes something")
 	}
 }
