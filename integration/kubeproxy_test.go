@@ -204,7 +204,7 @@ func ipvsComesLater(t *testing.T, n *lab.Node, byADD bool) {
 	want(t, "the hostPort", n.Client.Who("tcp4", lab.NodeV4+":443"), "pod")
 	want(t, "the hostPort, IPv6", n.Client.Who("tcp6", net.JoinHostPort(lab.NodeV6, "443")), "pod")
 	want(t, "the hostPort through localhost", n.Who("tcp4", "127.0.0.1:443"), "pod")
-	if strings.Contains(n.Rules(), "table inet portguard") {
+	if strings.Contains(n.Rules(), "table inet portguard {") {
 		t.Error("the table of nftables is still there")
 	}
 	for p, port := range map[*lab.Pod]int{pod: 443, later: 444} {
