@@ -17,10 +17,11 @@ import (
 
 // inherit gives living attachments what they left to others where nobody has it any more:
 // another interface of a container takes over when the one that had the port goes. Those
-// of the keys except get nothing. It returns the records of the heirs, as they should be
-// then.
-func (s *Session) inherit(except ...hostport.Key) (heirs []state.Record) {
-	for _, rec := range s.waiting(append(except, s.dropped...)) {
+// that were dropped or replaced get nothing. It returns the records of the heirs, as they
+// should be then.
+func (s *Session) inherit(replaced ...hostport.Key) (heirs []state.Record) {
+	s.dropped = append(s.dropped, replaced...) // their records tell what was
+	for _, rec := range s.waiting() {
 		next, err := s.heir(rec)
 		if err != nil {
 			s.warn(fmt.Sprintf("%s does not take over hostPort %s: %v", rec.Attachment.Owner, rec.Left[0], err))
@@ -43,10 +44,10 @@ func (s *Session) keep(heirs []state.Record) {
 
 // waiting are the records of living attachments that left mappings to others, the oldest
 // first.
-func (s *Session) waiting(except []hostport.Key) (out []*state.Record) {
+func (s *Session) waiting() (out []*state.Record) {
 	for _, key := range s.Store.Keys() {
 		rec := s.Record(key)
-		if rec == nil || len(rec.Left) == 0 || slices.Contains(except, key) {
+		if rec == nil || len(rec.Left) == 0 || slices.Contains(s.dropped, key) {
 			continue
 		}
 		if life, _ := s.Life(rec.Attachment.Owner, rec); life == hostport.Alive {

@@ -91,6 +91,24 @@ func TestInterfacesOfOneContainer(t *testing.T) {
 	}
 }
 
+// One that is added again without ports has none.
+func TestAddAgainWithoutPorts(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	second := web.on("eth1")
+	b.mustAdd(web, 80, "")
+	b.mustAdd(second, 80, "")
+	req := b.request(web, 80, "")
+	req.Attachment.Mappings = nil
+	if err := b.addLocked(req, b.store, web.netns, web.tell(argsOf("{}"))); err != nil {
+		t.Fatal(err)
+	}
+	b.wantIn(second, "localnet", place.NFTables)
+	if has := b.in(place.NFTables).now.has; len(has[second.key()].Mappings) != 1 || len(has[web.key()].Mappings) != 0 {
+		t.Errorf("has %+v", has)
+	}
+}
+
 // With localhost the one that takes over needs route_localnet of its own link.
 func TestHeirGetsLocalhost(t *testing.T) {
 	b := newBench(t)

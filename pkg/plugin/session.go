@@ -31,7 +31,7 @@ type Session struct {
 	backends   []backend.Backend
 	have, want []backend.State
 	records    map[hostport.Key]*state.Record
-	// dropped are the keys that Drop was told.
+	// dropped are the keys of attachments whose records say no more what should be.
 	dropped []hostport.Key
 	sight   *state.Sight
 	boot    string
