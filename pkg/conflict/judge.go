@@ -16,8 +16,9 @@ import (
 // A site is a base chain as judge must know it.
 type site struct {
 	at Point
-	// behind is set if ours would stand behind all rules of the table.
-	behind bool
+	// behind is set if ours would stand behind all rules of the table, first if it would,
+	// or may, come before them.
+	behind, first bool
 	// passes are the destinations of which some packets get through the chain.
 	passes addrset.Set
 }
@@ -34,6 +35,9 @@ func (q query) judge(path walk.Path, s site) {
 	case path.Match == walk.Unknown && path.NamesPort():
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
 		f.Message = fmt.Sprintf("hostPort %s may be taken: portguard cannot decode a rule that names it: %s; %s", q.m, f.Where, f.Kind.Remedy())
+	case path.Match == walk.Unknown && s.first:
+		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
+		f.Message = fmt.Sprintf("hostPort %s may be taken: a rule that portguard cannot decide comes after its own, which would get the traffic first: %s; %s", q.m, f.Where, f.Kind.Remedy())
 	case path.Match == walk.Unknown:
 		f.Kind, f.Who = finding.CatchAll, "a rule without a port"
 		f.Message = fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s; %s", q.m, f.Where, f.Kind.Remedy())

@@ -43,7 +43,7 @@ func (q query) withoutEndpoints() error {
 		if !there {
 			continue
 		}
-		res, err := q.walk(filter, noEndpoints, p)
+		res, err := q.walk(filter, noEndpoints, p, p.Start())
 		if err == nil {
 			q.rejected(res)
 		}
@@ -88,7 +88,7 @@ func (q query) nativeWithoutEndpoints() error {
 	if !ok {
 		return nil
 	}
-	res, err := q.walk(q.own(kubeProxyTable), noEndpointPorts, p)
+	res, err := q.walk(q.own(kubeProxyTable), noEndpointPorts, p, p.Start())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // another version of kube-proxy
 	}

@@ -19,10 +19,11 @@ const (
 	Socket
 )
 
-// Priorities of iptables' tables (NF_IP_PRI_NAT_DST and NF_IP_PRI_MANGLE).
+// Priorities of iptables' tables (NF_IP_PRI_NAT_DST and NF_IP_PRI_MANGLE), and of
+// portguard's own.
 const (
 	PrioIptables = -100
-	prioMangle   = -150
+	PrioNftables = -95
 )
 
 // A Point is where the kernel asks somebody.

@@ -26,7 +26,7 @@ func TestMessagesSayThingsOnce(t *testing.T) {
 
 func TestPointsAreInTheOrderOfTheKernel(t *testing.T) {
 	h := walk.Prerouting
-	want := []Point{{h, Translation, prioMangle}, {h, Translation, PrioIptables}, {h, Translation, -95}, {h, Rejection, 0}, {h, Socket, 0}}
+	want := []Point{{h, Translation, -150}, {h, Translation, PrioIptables}, {h, Translation, -95}, {h, Rejection, 0}, {h, Socket, 0}}
 	got := slices.Clone(want)
 	slices.Reverse(got)
 	slices.SortFunc(got, Point.Compare)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/finding"
@@ -22,6 +21,14 @@ type ruleset struct {
 	walkers map[string]*walk.Walker
 }
 
+// drops reports whether the policy of a base chain is drop.
+func (rs *ruleset) drops(c nft.Chain) (bool, error) {
+	if rs.Drops == nil {
+		return false, nil
+	}
+	return rs.Drops(c)
+}
+
 // A query asks one ruleset about one mapping.
 type query struct {
 	*Finder
@@ -31,23 +38,33 @@ type query struct {
 	m hostport.Mapping
 }
 
-// find walks the base chains for the addresses that m covers, and asks kube-proxy's
-// other chains.
-func (q query) find() error {
-	kubeProxy := false
-	for _, c := range q.Chains {
-		if c.Hook != nft.Prerouting && c.Hook != nft.Output || !Carries(c.Table, q.m.Family) || q.owns(c.Table, c.Name) {
+// find follows packets from outside and the node's own, and asks kube-proxy's other
+// chains.
+func (d *Finder) find(q query) error {
+	for _, h := range []walk.Hook{walk.Prerouting, walk.Output} {
+		p, ok := q.packets(h)
+		if !ok {
 			continue
 		}
-		kubeProxy = kubeProxy || c.Table.Name == kubeProxyTable
-		if err := q.base(c); err != nil {
+		if err := q.follow(p); err != nil {
 			return err
 		}
 	}
+	for _, rs := range d.rulesets {
+		q.ruleset = rs
+		if err := q.proxies(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proxies asks for what kube-proxy has beside the way of packets.
+func (q query) proxies() error {
 	if err := q.findIPVS(); err != nil {
 		return err
 	}
-	if kubeProxy {
+	if slices.ContainsFunc(q.Chains, func(c nft.Chain) bool { return c.Table.Name == kubeProxyTable && Carries(c.Table, q.m.Family) }) {
 		if err := q.nativeWithoutEndpoints(); err != nil {
 			return err
 		}
@@ -57,7 +74,7 @@ func (q query) find() error {
 
 // Carries reports whether packets of family f pass tables of t's family.
 func Carries(t nft.Table, f hostport.Family) bool {
-	return t.Family == nft.Inet || t.Family == f.NFProto()
+	return t.Family == nft.Inet || t.Family == nft.Netdev || t.Family == f.NFProto()
 }
 
 func (q query) owns(t nft.Table, chain string) bool { return q.s.Owns != nil && q.s.Owns(t, chain) }
@@ -76,44 +93,14 @@ func (q query) walker(t nft.Table) *walk.Walker {
 	return q.walkers[key]
 }
 
-// walk sends packets through a chain. The error of rules that cannot be followed says
-// where they are.
-func (q query) walk(t nft.Table, chain string, p walk.Packet) (walk.Result, error) {
-	res, err := q.walker(t).Walk(chain, p)
+// walk sends those packets that are left through a chain. The error of rules that cannot be
+// followed says where they are.
+func (q query) walk(t nft.Table, chain string, p walk.Packet, left walk.Space) (walk.Result, error) {
+	res, err := q.walker(t).WalkOn(chain, p, left)
 	if errors.Is(err, walk.ErrTooComplex) {
 		err = fmt.Errorf("%s: %w", q.what(t, chain), err)
 	}
 	return res, err
-}
-
-// base asks one base chain.
-func (q query) base(c nft.Chain) error {
-	h := walk.Prerouting
-	if c.Hook == nft.Output {
-		h = walk.Output
-	}
-	p, ok := q.packets(h)
-	if !ok {
-		return nil
-	}
-	res, err := q.walk(c.Table, c.Name, p)
-	if err != nil {
-		return err
-	}
-	if c.Type != "nat" {
-		res.NAT = onlyTproxy(res.NAT)
-	}
-	here := q.here(c)
-	at := site{at: Point{h, Translation, c.Priority}, passes: res.Passed, behind: here || q.s.Place.Flavour == "" || c.Table.Name == kubeProxyTable}
-	for _, path := range res.NAT {
-		q.judge(path, at)
-	}
-	// An ACCEPT in one table does not keep other tables from translating, so
-	// only the table in which ours would stand counts.
-	if here && len(res.NAT) == 0 {
-		q.reached(p, res, at)
-	}
-	return nil
 }
 
 // here reports whether the mapping would stand in the base chain.
@@ -121,20 +108,19 @@ func (q query) here(c nft.Chain) bool {
 	return c.Table.Name == "nat" && q.s.Place.Flavour != "" && q.s.Place.Flavour == q.flavour(c.Table) && slices.Contains([]string{"PREROUTING", "OUTPUT"}, c.Name)
 }
 
-// onlyTproxy drops what a table of type filter cannot do.
-func onlyTproxy(paths []walk.Path) []walk.Path {
-	return slices.DeleteFunc(paths, func(p walk.Path) bool { return !strings.EqualFold(p.Last().Target, "tproxy") })
-}
-
 // reached looks whether the packets get to where our jump is or would be.
 func (q query) reached(p walk.Packet, res walk.Result, s site) {
-	certain := slices.DeleteFunc(res.End, func(path walk.Path) bool { return path.Match == walk.Unknown })
-	if len(certain) == 0 {
-		return
+	certain := slices.DeleteFunc(res.End[:res.Before:res.Before], func(path walk.Path) bool { return path.Match == walk.Unknown })
+	if len(certain) > 0 {
+		q.hidden(p, q.where(certain[0]), certain[0].Dst, s.at, len(res.Reached) > 0)
 	}
-	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: q.where(certain[0]), At: []Point{s.at}, Dst: certain[0].Dst}
+}
+
+// hidden reports that packets do not get to the mapping.
+func (q query) hidden(p walk.Packet, where string, dst addrset.Set, at Point, some bool) {
+	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: where, At: []Point{at}, Dst: dst}
 	// Only the node itself gets to a loopback address.
-	f.Conditional = len(res.Reached) > 0 || p.Hook != walk.Prerouting && !q.m.HostIP.IsLoopback()
+	f.Conditional = some || p.Hook != walk.Prerouting && !q.m.HostIP.IsLoopback()
 	if f.Conditional {
 		f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s; %s", q.m, f.Where, f.Kind.Remedy())
 	} else {

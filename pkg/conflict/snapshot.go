@@ -44,6 +44,8 @@ type Ruleset struct {
 	// Chains are the base chains, in the order in which the kernel asks them.
 	Chains []nft.Chain
 	Source walk.Source
+	// Drops, if set, reports whether the policy of a base chain is drop.
+	Drops func(nft.Chain) (bool, error)
 }
 
 // The holders of rules. The rules of iptables-nft are in nf_tables.
@@ -58,6 +60,14 @@ type Place struct {
 	// OUTPUT of table nat, "nft" or "legacy". Without one it would be behind every other
 	// base chain: then a Service's own address is safe by order, wherever its rule is.
 	Flavour string
+}
+
+// priority is that of the base chain.
+func (p Place) priority() int32 {
+	if p.Flavour != "" {
+		return PrioIptables
+	}
+	return PrioNftables
 }
 
 // A Rule is one rule of iptables, by its place.
@@ -114,11 +124,8 @@ func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 		findClaims(&r, a, d.s, m)
 	}
 	for _, m := range a.Mappings {
-		for _, rs := range d.rulesets {
-			q := query{Finder: d, ruleset: rs, r: &r, a: a, m: m}
-			if err := q.find(); err != nil {
-				return r, err
-			}
+		if err := d.find(query{Finder: d, r: &r, a: a, m: m}); err != nil {
+			return r, err
 		}
 	}
 	sort.SliceStable(r.Conflicts, func(i, j int) bool { return r.Conflicts[i].Kind < r.Conflicts[j].Kind })

@@ -24,6 +24,8 @@ const (
 	Inet uint8 = unix.NFPROTO_INET
 	IPv4 uint8 = unix.NFPROTO_IPV4
 	IPv6 uint8 = unix.NFPROTO_IPV6
+	// Netdev tables see all packets of a link.
+	Netdev uint8 = unix.NFPROTO_NETDEV
 )
 
 // Hooks (NF_INET_*).
@@ -33,6 +35,9 @@ const (
 	Forward     uint32 = unix.NF_INET_FORWARD
 	Output      uint32 = unix.NF_INET_LOCAL_OUT
 	Postrouting uint32 = unix.NF_INET_POST_ROUTING
+	// InetIngress and NetdevIngress are one hook, in tables of two families.
+	InetIngress   uint32 = unix.NF_INET_NUMHOOKS // NF_INET_INGRESS
+	NetdevIngress uint32 = unix.NF_NETDEV_INGRESS
 )
 
 // TableDormant is NFT_TABLE_F_DORMANT: the table is there and does nothing.
@@ -40,7 +45,7 @@ const TableDormant = 1
 
 // String returns the table as nft writes it.
 func (t Table) String() string {
-	return map[uint8]string{Inet: "inet", IPv4: "ip", IPv6: "ip6"}[t.Family] + " " + t.Name
+	return map[uint8]string{Inet: "inet", IPv4: "ip", IPv6: "ip6", Netdev: "netdev"}[t.Family] + " " + t.Name
 }
 
 // A Chain is a base chain.

@@ -3,7 +3,6 @@
 package nftconn
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -12,16 +11,14 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Chains lists base chains of all tables: base are those at the hooks where a destination
-// can be translated, of type nat, and of type filter at prerouting, where tproxy is
-// possible; forward are those that forwarded packets pass. They come in the order of
-// priorities.
+// Chains lists the base chains of all tables that are not dormant: base are those that
+// packets to the node pass, forward those that forwarded ones do.
 func (r *Reader) Chains() (base, forward []nft.Chain, err error) {
 	err = r.list()
 	return r.base, r.forward, err
 }
 
-// Drops reports whether the policy of a forward chain is drop.
+// Drops reports whether the policy of a base chain is drop.
 func (r *Reader) Drops(c nft.Chain) bool { return r.drops[c] }
 
 // Names lists the names of a table's base chains and of those that Wanted tells.
@@ -54,11 +51,15 @@ func (r *Reader) list() error {
 func (r *Reader) listAll() error {
 	r.base, r.forward, r.drops = nil, nil, map[nft.Chain]bool{}
 	names := map[nft.Table][]string{}
-	for _, f := range []uint8{nft.Inet, nft.IPv4, nft.IPv6} {
+	for _, f := range []uint8{nft.Inet, nft.IPv4, nft.IPv6, nft.Netdev} {
 		msgs, err := r.conn.hear(nft.Request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f, nil), r.wanted)
 		if absent(err) {
 			continue
 		}
+		if err != nil {
+			return err
+		}
+		dormant, err := r.dormant(f)
 		if err != nil {
 			return err
 		}
@@ -68,14 +69,24 @@ func (r *Reader) listAll() error {
 				return err
 			}
 			names[c.Table] = append(names[c.Table], c.Name)
-			if base {
+			if base && !slices.Contains(dormant, c.Table.Name) {
 				r.listBase(c, m)
 			}
 		}
 	}
-	slices.SortStableFunc(r.base, func(a, b nft.Chain) int { return cmp.Compare(a.Priority, b.Priority) })
 	r.names = names
 	return nil
+}
+
+// dormant are the tables of a family that do nothing.
+func (r *Reader) dormant(family uint8) (out []string, err error) {
+	msgs, err := r.conn.ask(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, family, nil)
+	for _, m := range msgs {
+		if flags, _ := nft.Attrs(m).Num(unix.NFTA_TABLE_FLAGS); flags&nft.TableDormant != 0 {
+			out = append(out, nft.Attrs(m).Text(unix.NFTA_TABLE_NAME))
+		}
+	}
+	return out, err
 }
 
 // wanted keeps base chains, and of the others those that Names is about; and what is cut
@@ -99,12 +110,15 @@ func (r *Reader) wanted(m []byte) bool {
 }
 
 func (r *Reader) listBase(c nft.Chain, m []byte) {
-	if c.Hook == nft.Forward {
-		policy, ok := nft.Attrs(m).Num(unix.NFTA_CHAIN_POLICY)
-		r.forward, r.drops[c] = append(r.forward, c), ok && policy == uint32(nft.Drop)
-		r.heard(fmt.Sprintf("policy %s %s", c.Table, c.Name), policy, nil)
-	}
-	if c.Hook == nft.Prerouting && c.Type != "route" || c.Hook == nft.Output && c.Type == "nat" {
+	policy, ok := nft.Attrs(m).Num(unix.NFTA_CHAIN_POLICY)
+	r.drops[c] = ok && policy == uint32(nft.Drop)
+	r.heard(fmt.Sprintf("policy %s %s", c.Table, c.Name), policy, nil)
+	switch {
+	case c.Table.Family == nft.Netdev || c.Table.Family == nft.Inet && c.Hook == nft.InetIngress:
+		r.base = append(r.base, c)
+	case c.Hook == nft.Forward:
+		r.forward = append(r.forward, c)
+	case c.Hook != nft.Postrouting:
 		r.base = append(r.base, c)
 	}
 }

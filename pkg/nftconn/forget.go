@@ -30,7 +30,8 @@ func (r *Reader) Forget(e nft.Event) bool {
 	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM:
 		return r.dropAll("element "+at+" ", "elements "+at+" ")
 	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE:
-		return r.dropAll("table " + e.Table.String() + ",")
+		described := r.dropAll("table " + e.Table.String() + ",")
+		return r.forgetTable(e) || described
 	}
 	return false
 }
@@ -42,6 +43,16 @@ func (r *Reader) forgetChain(e nft.Event) bool {
 	}
 	_, hooked := e.Attrs.Get(unix.NFTA_CHAIN_HOOK)
 	if !hooked && r.Wanted != nil && !r.Wanted(e.Name) && !slices.Contains(r.names[e.Table], e.Name) {
+		return false
+	}
+	r.names = nil
+	return true
+}
+
+// forgetTable drops the list of chains if those of the table are in it: it may have become
+// dormant, or awake.
+func (r *Reader) forgetTable(e nft.Event) bool {
+	if _, listed := r.names[e.Table]; !listed {
 		return false
 	}
 	r.names = nil

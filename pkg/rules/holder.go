@@ -12,15 +12,12 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// A Holder is a place in the kernel that holds rules. Its chains are those where the
-// destinations of packets to the node can be translated, or that such packets pass before.
-// Between two holders nobody can tell which of two chains with the same priority is first.
+// A Holder is a place in the kernel that holds rules. Its chains are those that packets to
+// the node pass.
 type Holder struct {
 	conflict.Ruleset
-	// Forward are the base chains that forwarded packets pass; Drops reports whether the
-	// policy of one of them is DROP.
+	// Forward are the base chains that forwarded packets pass.
 	Forward []nft.Chain
-	Drops   func(nft.Chain) (bool, error)
 }
 
 // Holders lists the holders: nf_tables, and iptables-legacy of each family that has rules
@@ -34,8 +31,8 @@ func (r *Reader) Holders() ([]Holder, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := []Holder{{conflict.Ruleset{Holder: conflict.Nftables, Chains: base, Source: r.nft}, forward,
-		func(c nft.Chain) (bool, error) { return r.nft.Drops(c), nil }}}
+	out := []Holder{{conflict.Ruleset{Holder: conflict.Nftables, Chains: base, Source: r.nft,
+		Drops: func(c nft.Chain) (bool, error) { return r.nft.Drops(c), nil }}, forward}}
 	for _, f := range hostport.Families() {
 		if h := r.legacyHolder(f, tables); len(h.Chains)+len(h.Forward) > 0 {
 			out = append(out, h)
@@ -50,18 +47,15 @@ func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Ta
 		t, err := r.legacyTable(c.Table)
 		return t != nil && t.Drops(c.Name), err
 	}
-	for _, table := range []string{"raw", "mangle", "nat", "filter"} { // by priority
+	for _, table := range []string{"raw", "mangle", "nat", "filter"} {
 		at := nft.Table{Family: f.NFProto(), Name: table}
 		if _, exists := tables[at]; !exists {
 			continue
 		}
-		if table != "filter" {
-			h.Chains = append(h.Chains, legacy.Base(at, nft.Prerouting))
+		if table != "filter" { // it has no PREROUTING, and its OUTPUT comes after nat's
+			h.Chains = append(h.Chains, legacy.Base(at, nft.Prerouting), legacy.Base(at, nft.Output))
 		}
-		switch table {
-		case "nat":
-			h.Chains = append(h.Chains, legacy.Base(at, nft.Output))
-		case "mangle", "filter":
+		if table == "mangle" || table == "filter" {
 			h.Forward = append(h.Forward, legacy.Base(at, nft.Forward))
 		}
 	}

@@ -104,12 +104,12 @@ func (s single) candidate(e nft.Element, slots []slot) (c candidate, ok bool) {
 		case f.of == known && !inside(f.data[:len(lo)], lo, hi):
 			return c, false
 		case f.of == known:
-		case f.of == ofDst && s.dst != nil && n*4 == len(s.dst):
+		case f.of == ofDst && s.dst != nil && f.off == 0 && n*4 == len(s.dst):
 			if whole(slots[i:i+n]) && !inside(s.dst, lo, hi) {
 				return c, false
 			}
 			c.open = c.open || !whole(slots[i:i+n])
-		case f.of == ofSrc && whole(slots[i:i+n]) && c.src == nil:
+		case f.of == ofSrc && f.off == 0 && n*32 == s.b.dst[0].Lo.BitLen() && whole(slots[i:i+n]) && c.src == nil:
 			from, ok1 := netip.AddrFromSlice(lo)
 			to, ok2 := netip.AddrFromSlice(hi)
 			c.open = c.open || !ok1 || !ok2

@@ -22,6 +22,9 @@ const (
 	cmpGTE = 5
 )
 
+// loopbackIndex is that of lo, the first link of every network namespace.
+const loopbackIndex = 1
+
 // A test is the answer of a comparison: Yes or No, or a condition on what the
 // walk keeps track of, or open.
 type test struct {
@@ -56,8 +59,15 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 		default:
 			return test{cond: &cond{kind: onIn, in: name, not: op == cmpNEQ}}
 		}
-	case ofMark:
+	case ofInIndex:
+		if len(data) == 4 && binary.NativeEndian.Uint32(data) == loopbackIndex && whole(slots) && (op == cmpEQ || op == cmpNEQ) {
+			return test{cond: &cond{kind: onIn, in: "lo", not: op == cmpNEQ}}
+		}
+	case ofMark, ofCtMark:
 		if c, ok := markCond(slots[0], op, data); ok {
+			if of == ofCtMark {
+				c.kind = onCtMark
+			}
 			return test{cond: &c}
 		}
 		return test{always: Unknown}
@@ -133,7 +143,7 @@ func typeCond(op uint32, data []byte, p Packet) (cond, bool) {
 // openness is Unknown if something in slots was not understood.
 func openness(slots []slot) Tri {
 	for _, s := range slots {
-		if s.of == unclear || s.of == ofMark {
+		if s.of == unclear || s.of == ofMark || s.of == ofCtMark {
 			return Unknown
 		}
 	}

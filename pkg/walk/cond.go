@@ -13,7 +13,7 @@ import (
 )
 
 // A cond is a match on something that the walk keeps track of: destination,
-// source, incoming interface or mark.
+// source, incoming interface or a mark.
 type cond struct {
 	kind        condKind
 	addrs       addrset.Set
@@ -31,6 +31,7 @@ const (
 	onSrc
 	onIn
 	onMark
+	onCtMark
 )
 
 // condition reads o as a cond, if it is one. An address of the other family stays
@@ -50,6 +51,9 @@ func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
 		c.addrs, ok = parseRange(o.Value(), is4)
 	case o.Module == "mark" && o.Name == "--mark":
 		c.kind = onMark
+		c.value, c.mask, ok = parseMark(o.Value())
+	case o.Module == "connmark" && o.Name == "--mark":
+		c.kind = onCtMark
 		c.value, c.mask, ok = parseMark(o.Value())
 	}
 	return c, ok
@@ -128,6 +132,8 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 		return b, some, true
 	case onMark:
 		b.mark, some, sure = b.mark.with(c.value, c.mask, not)
+	case onCtMark:
+		b.ctMark, some, sure = b.ctMark.with(c.value, c.mask, not)
 	}
 	return b, some, sure
 }

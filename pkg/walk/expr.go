@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -45,11 +46,18 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 	case "masq", "reject", "queue":
 		x.out(th, ends, e.Name, "", false)
 		return nil, nil
-	case "counter", "log", "last", "notrack", "dup", "secmark":
+	case "fwd":
+		x.out(th, ends, "fwd", "", false)
+		return nil, nil
+	case "notrack":
+		return x.untrack(th), nil
+	case "counter", "log", "last", "dup", "secmark":
 		return x.stay(th), nil
 	case "limit", "quota", "connlimit", "objref", "dynset", "synproxy", "flow_offload":
 		return x.maybe(th, Some), nil
-	case "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "numgen", "hash", "inner":
+	case "numgen", "hash":
+		return x.drawn(th, e), nil
+	case "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "inner":
 		// They load something open into a register, or find nothing to load.
 		th.regs = registers{}
 		return x.maybe(th, Some), nil
@@ -79,7 +87,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 	key, _ := a.Num(2)
 	if sreg, set := a.Num(3); set {
 		if key == metaMark {
-			th.b.mark, th.altered = newMark(th.b.mark, th.regs.take(sreg, 4)), true
+			th.b.mark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
 		}
 		return x.stay(th)
 	}
@@ -94,7 +102,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 	case key == metaProtocol:
 		th.regs.store(dreg, []byte{0x86, 0xdd})
 	case key == metaMark:
-		th.regs.load(dreg, ofMark, 0, 4)
+		th.regs.loadMark(dreg, ofMark, th.b.mark)
 	case x.p.Hook == Forward && key == metaOifName && x.p.Out != "":
 		th.regs.store(dreg, append([]byte(x.p.Out), make([]byte, 16-len(x.p.Out))...))
 	case x.p.Hook == Forward && (key == metaOifName || key == metaIif || key == metaOif):
@@ -103,9 +111,11 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofIn, 0, 16)
 	case key == metaOifName && x.p.Hook == Output && !x.p.Absent:
 		th.regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
-	case key == metaIifName, key == metaOifName && x.p.Hook == Prerouting:
+	case key == metaIifName, key == metaOifName && x.p.Hook != Output:
 		th.regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
-	case key == metaIif && x.p.Hook == Output, key == metaOif && x.p.Hook == Prerouting:
+	case key == metaIif && x.p.Hook != Output:
+		th.regs.load(dreg, ofInIndex, 0, 4)
+	case key == metaIif && x.p.Hook == Output, key == metaOif && x.p.Hook != Output:
 		th.regs.store(dreg, make([]byte, 4)) // no such interface: index 0
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
@@ -113,30 +123,62 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 	return x.stay(th)
 }
 
-// newMark is the mark that slots hold: a number, or the old mark changed.
-func newMark(old bits, slots []slot) bits {
+// newMark is the mark that slots hold: a number, or one of both marks changed.
+func newMark(old box, slots []slot) bits {
 	if b, ok := bytesOf(slots, 4); ok {
-		return bits{binary.NativeEndian.Uint32(b), ^uint32(0)}
+		return number(binary.NativeEndian.Uint32(b))
 	}
-	if of, ok := oneSource(slots); ok && of == ofMark {
-		return old.set(binary.NativeEndian.Uint32(slots[0].data[:]), ^binary.NativeEndian.Uint32(slots[0].mask[:]))
+	of, ok := oneSource(slots)
+	switch {
+	case !ok:
+		return bits{}
+	case of == ofMark:
+		return old.mark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
+	case of == ofCtMark:
+		return old.ctMark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
 	}
 	return bits{}
+}
+
+// untrack takes packets out of conntrack, if that has not seen them yet (nft_notrack_eval).
+func (x *run) untrack(th thread) []thread {
+	if x.p.Early {
+		x.out(th, untracks, "notrack", "", false)
+		th.b.untracked, th.altered = true, true
+	}
+	return x.stay(th)
+}
+
+// drawn loads a number below a modulus, which is an attribute of both expressions, as is
+// what is added to it.
+func (x *run) drawn(th thread, e nft.Expr) []thread {
+	modulus, offset := uint16(2), uint16(4)
+	if e.Name == "hash" {
+		modulus, offset = 4, 6
+	}
+	dreg, _ := e.Attrs.Num(1)
+	th.regs.load(dreg, ofAnything, 0, 4)
+	n, _ := e.Attrs.Num(modulus)
+	if add, _ := e.Attrs.Num(offset); add == 0 {
+		if i, ok := index(dreg); ok {
+			th.regs[i].values = n
+		}
+	}
+	return x.stay(th)
 }
 
 func (x *run) family() uint8 { return x.p.Family().NFProto() }
 
 // payload loads header bytes: addresses and the destination port are followed,
-// the rest is open. Writing into the packet is not understood.
+// the rest is open.
 func (x *run) payload(th thread, a nft.Attrs) []thread {
-	if _, set := a.Get(5); set {
-		x.anything(th, "payload set")
-		return x.stay(th)
-	}
 	dreg, _ := a.Num(1)
 	base, _ := a.Num(2)
 	off, _ := a.Num(3)
 	n, _ := a.Num(4)
+	if _, set := a.Get(5); set {
+		return x.write(th, base, off, n)
+	}
 	src, dst, size := 12, 16, 4
 	if x.family() == nft.IPv6 {
 		src, dst, size = 8, 24, 16
@@ -161,10 +203,34 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 	return x.stay(th)
 }
 
-// Keys of ct, and the bit of state NEW (NF_CT_STATE_BIT(IP_CT_NEW)).
+// Rewrites is the target of rules that write into the destination of packets, which they
+// may do at every hook and without conntrack.
+const Rewrites = "rewrite"
+
+// write writes into the packet.
+func (x *run) write(th thread, base, off, n uint32) []thread {
+	dst, size := uint32(16), uint32(4)
+	if x.family() == nft.IPv6 {
+		dst, size = 24, 16
+	}
+	const network, transport, portAt, portSize = 1, 2, 2, 2
+	overlaps := func(at, size uint32) bool { return off < at+size && at < off+n }
+	switch {
+	case base == network && overlaps(dst, size), base == transport && overlaps(portAt, portSize):
+		x.out(th, translates, Rewrites, "", false)
+		return nil
+	case base == network && overlaps(dst-size, size): // the source, and so may be any
+		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
+	}
+	return x.stay(th)
+}
+
+// Keys of ct, and bits of its state (NF_CT_STATE_BIT).
 const (
 	ctState    = 0
 	ctDir      = 1
+	ctStatus   = 2
+	ctMark     = 3
 	ctL3proto  = 7
 	ctSrc      = 8
 	ctDst      = 9
@@ -172,16 +238,28 @@ const (
 	ctProtoDst = 12
 	ctSrcIP    = 19
 	ctDstIP6   = 22
-	stateNew   = 8
+
+	stateInvalid   = 1
+	stateNew       = 8
+	stateUntracked = 64
 )
 
-// ct: the packets open a connection that nobody translated yet.
+// ct: the packets open a connection that nobody translated yet. Of one that is not there
+// only the state is told (nft_ct_get_eval).
 func (x *run) ct(th thread, a nft.Attrs) []thread {
-	if _, set := a.Get(4); set {
+	key, _ := a.Num(2)
+	none := th.b.untracked || x.p.Early
+	if sreg, set := a.Num(4); set {
+		if key == ctMark && !none {
+			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+		}
 		return x.stay(th)
 	}
+	if none && key != ctState {
+		x.misses(th)
+		return nil
+	}
 	dreg, _ := a.Num(1)
-	key, _ := a.Num(2)
 	dir, directed := a.Get(3)
 	original := !directed || len(dir) == 1 && dir[0] == 0
 	size := 16
@@ -191,7 +269,11 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 	th.regs.load(dreg, ofAnything, 0, 16)
 	switch {
 	case key == ctState:
-		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, stateNew))
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
+	case key == ctMark:
+		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
+	case key == ctStatus && x.p.Hook != Forward: // no reply was seen, nothing translated or confirmed
+		th.regs.store(dreg, make([]byte, 4))
 	case key == ctDir:
 		th.regs.store(dreg, []byte{0})
 	case key == ctL3proto:
@@ -213,6 +295,17 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 		}
 	}
 	return x.stay(th)
+}
+
+// state is what conntrack says of packets.
+func (x *run) state(b box) uint32 {
+	switch {
+	case b.untracked:
+		return stateUntracked
+	case x.p.Early:
+		return stateInvalid
+	}
+	return stateNew
 }
 
 // fib: the type of the destination is LOCAL; the rest is open.

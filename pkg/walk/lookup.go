@@ -83,7 +83,9 @@ func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMa
 	if !isMap {
 		return x.members(th.thread, found, open, inverted), nil
 	}
-	x.misses(th.thread)
+	if !covers(set, found, slots) {
+		x.misses(th.thread)
+	}
 	var out []thread
 	for _, c := range found {
 		t := th.thread
@@ -102,6 +104,13 @@ func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMa
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+// covers reports whether there is an element for each of the values that slots may have.
+func covers(set nft.Set, found []candidate, slots []slot) bool {
+	n := slots[0].values
+	stateful := slices.ContainsFunc(found, func(c candidate) bool { return c.elem.Stateful })
+	return len(slots) == 1 && n > 0 && set.Flags&nft.SetInterval == 0 && !stateful && uint32(len(found)) == n
 }
 
 // members goes on with a thread that is, or is not, in a set of candidates.

@@ -11,12 +11,14 @@ import (
 )
 
 // freeModule lists the matches on what the packet set leaves free: time,
-// chance, counters, the source's link layer, the packet's other fields.
+// chance, counters, the source's link layer, the packet's other fields. Some packet
+// may well meet them.
 func freeModule(name string) bool {
 	switch name {
-	case "statistic", "limit", "hashlimit", "connlimit", "recent", "nfacct", "quota", "time",
-		"physdev", "mac", "owner", "pkttype", "length", "ttl", "hl", "tos", "dscp", "ecn",
-		"devgroup", "tcpmss", "cpu":
+	case "statistic", "limit", "hashlimit", "connlimit", "connbytes", "recent", "nfacct", "quota", "time",
+		"physdev", "mac", "owner", "cgroup", "pkttype", "length", "ttl", "hl", "tos", "dscp", "ecn",
+		"devgroup", "tcpmss", "cpu", "policy", "realm", "rpfilter", "socket", "connlabel", "helper",
+		"string", "u32", "bpf", "geoip", "osf", "esp", "ah", "frag", "rt", "hbh", "dst", "mh", "ipv6header", "eui64":
 		return true
 	}
 	return false
@@ -144,8 +146,10 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 		return inPorts(o.Value(), p.Port)
 	case "--ctdir":
 		return yesIf(o.Value() == "ORIGINAL")
-	case "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport":
+	case "--ctstatus": // no reply was seen, and it is not confirmed
+		return No
+	case "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport", "--ctexpire":
 		return Some
 	}
-	return Unknown // --ctstatus, --ctexpire, an address that could not be read
+	return Unknown // an address that could not be read
 }

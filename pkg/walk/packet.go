@@ -4,19 +4,22 @@ package walk
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// A Hook is a base chain: of table nat where a destination can be translated, or
-// FORWARD, which packets pass whose destination was.
+// A Hook is where the kernel asks rules.
 type Hook string
 
-// Packets from outside and from pods pass PREROUTING, those of the node's own
-// processes OUTPUT.
+// Packets from outside and from pods pass ingress, prerouting and input, those of the
+// node's own processes output, and then prerouting and input, by way of lo. Forward is
+// for packets that were translated.
 const (
+	Ingress    Hook = "INGRESS"
 	Prerouting Hook = "PREROUTING"
+	Input      Hook = "INPUT"
 	Output     Hook = "OUTPUT"
 	Forward    Hook = "FORWARD"
 )
@@ -40,14 +43,18 @@ type Packet struct {
 	Absent bool
 	// Out is the interface that a packet at Forward leaves by, "" if not known.
 	Out string
+	// Early means that conntrack has not seen the packets yet.
+	Early bool
 }
 
 // Family returns the family of the destinations.
 func (p Packet) Family() hostport.Family { return hostport.FamilyOf(p.Dst[0].Lo) }
 
-// start are the packets before the first rule.
-func (p Packet) start() space {
-	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4)}
+// Start are the packets before the first rule of the first hook. They open a connection,
+// whose mark is 0. So is their own when they come from another machine or network
+// namespace (skb_scrub_packet); the node's processes choose theirs (SO_MARK).
+func (p Packet) Start() Space {
+	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4), ctMark: number(0)}
 	if len(p.Src) > 0 {
 		b.src = p.Src
 	}
@@ -55,7 +62,7 @@ func (p Packet) start() space {
 	case Prerouting:
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
-		b.in.except = append([]string{"lo"}, p.NotIn...)
+		b.in.except, b.mark = append([]string{"lo"}, p.NotIn...), number(0)
 		if p.Family() == hostport.IPv6 {
 			// ip6_rcv_core drops these before the hook, unless they come by lo.
 			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
@@ -65,7 +72,16 @@ func (p Packet) start() space {
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
 	case Forward:
 		// Portguard sets no marks, and what kube-proxy marks is not ours.
-		b.mark = bits{known: ^uint32(0)}
+		b.mark = number(0)
 	}
-	return space{b}
+	return Space{b}
+}
+
+// Looped are the packets of s after they went out by lo and came in again.
+func (s Space) Looped() Space {
+	out := slices.Clone(s)
+	for i := range out {
+		out[i].in = ifaces{only: "lo"}
+	}
+	return out
 }

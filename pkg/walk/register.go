@@ -19,6 +19,8 @@ type slot struct {
 	data, mask [4]byte
 	// port is set for the destination port.
 	port bool
+	// values, if not 0, is how many a number has: it is drawn, or hashed, from 0 on.
+	values uint32
 }
 
 type source uint8
@@ -29,7 +31,9 @@ const (
 	ofDst
 	ofSrc
 	ofIn
+	ofInIndex
 	ofMark
+	ofCtMark
 	ofSrcType // the routing type of the source
 	ofNextHdr // IPv6's next header: the protocol, or an extension header
 	ofPorts   // the source port, which is open, and the destination port
@@ -72,13 +76,26 @@ func port(slots []slot) bool {
 	return slices.ContainsFunc(slots, func(s slot) bool { return s.port })
 }
 
-// load puts something open of n bytes, from byte off on, into slots.
+// load puts something open of n bytes, from byte off on, into slots. What is left of the
+// last one is 0, as the kernel has it (nft_payload_eval).
 func (r *registers) load(reg uint32, of source, off, n int) {
 	i, ok := index(reg)
 	for ; ok && n > 0 && i < len(r); n -= 4 {
-		r[i] = slot{of: of, off: uint8(off), mask: [4]byte{255, 255, 255, 255}}
+		r[i] = slot{of: of, off: uint8(off)}
+		for j := range min(4, n) {
+			r[i].mask[j] = 255
+		}
 		i, off = i+1, off+4
 	}
+}
+
+// loadMark puts a mark into a slot: the number, if it is known.
+func (r *registers) loadMark(reg uint32, of source, b bits) {
+	if b.known == ^uint32(0) {
+		r.store(reg, binary.NativeEndian.AppendUint32(nil, b.value))
+		return
+	}
+	r.load(reg, of, 0, 4)
 }
 
 // take returns the slots that hold n bytes.

@@ -65,7 +65,7 @@ type run struct {
 	r    *rule
 	p    Packet
 	outs []outcome
-	rest space
+	rest Space
 	// altered is set if some packet goes on, or comes back, with another mark.
 	altered bool
 	hop     Hop
@@ -78,7 +78,7 @@ type run struct {
 // those that go on with the next rule. Packets can be in both, or in several outcomes,
 // if it is open what they do. Altered means that some mark was changed; without
 // outcomes and alteration all go on as they are.
-func (r *rule) eval(p Packet, s space) ([]outcome, space, bool, error) {
+func (r *rule) eval(p Packet, s Space) ([]outcome, Space, bool, error) {
 	x := &r.run
 	*x = run{r: r, p: p, threads: x.threads[:0], next: x.next, rest: x.rest[:0]}
 	for _, b := range s {
@@ -108,7 +108,7 @@ func (r *rule) eval(p Packet, s space) ([]outcome, space, bool, error) {
 
 // result gives the outcomes their certainty: Yes only for a single one that all
 // packets take.
-func (x *run) result(s space) ([]outcome, space, bool, error) {
+func (x *run) result(s Space) ([]outcome, Space, bool, error) {
 	if len(x.outs) == 0 && !x.altered {
 		return nil, s, false, nil
 	}
@@ -125,7 +125,7 @@ func (x *run) result(s space) ([]outcome, space, bool, error) {
 
 // hull joins threads that became too many: all registers are forgotten.
 func (x *run) hull(threads []thread) []thread {
-	var s space
+	var s Space
 	open := Some
 	for _, th := range threads {
 		s, open = append(s, th.b), weaker(open, th.open)
@@ -166,12 +166,12 @@ func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 	}
 	for i := range x.outs {
 		o := &x.outs[i]
-		if o.kind == k && o.chain == chain && o.leave == leave && o.hop.Target == target && o.hop.Comment == hop.Comment {
+		if o.kind == k && o.chain == chain && o.leave == leave && o.hop.Target == target && o.hop.Comment == hop.Comment && (o.hop.Match == Unknown) == (th.open == Unknown) {
 			o.in, o.hop.Match = append(o.in, th.b), weaker(o.hop.Match, th.open)
 			return
 		}
 	}
-	x.outs = append(x.outs, outcome{in: space{th.b}, kind: k, chain: chain, leave: leave, hop: hop})
+	x.outs = append(x.outs, outcome{in: Space{th.b}, kind: k, chain: chain, leave: leave, hop: hop})
 }
 
 // anything is what an expression may do that is not known: translate, for any port.

@@ -10,32 +10,53 @@ import (
 )
 
 // A box is a set of packets: every combination of a destination, a source, an
-// incoming interface and a mark that it allows. What else a packet may have is
-// free.
+// incoming interface, a mark, and a mark of the connection that it allows. What else a
+// packet may have is free.
 type box struct {
 	dst, src addrset.Set
 	in       ifaces
-	mark     bits
+	// mark is the packet's, ctMark that of its connection.
+	mark, ctMark bits
+	// untracked packets have no connection: they pass all rules of nat by.
+	untracked bool
 }
 
-// A space is a union of boxes. It always holds at least the packets that can
-// really be there; it may hold more.
-type space []box
+// A Space is a set of packets, as a union of boxes. It always holds at least the packets
+// that can really be there; it may hold more.
+type Space []box
 
-// maxBoxes bounds a space. Beyond it the space is taken for its hull, which is
+// maxBoxes bounds a Space. Beyond it the Space is taken for its hull, which is
 // less precise and still sound.
 const maxBoxes = 64
 
-// bounded keeps a space small.
-func (s space) bounded(is4 bool) space {
+// bounded keeps a Space small. In the hull nothing is known of marks.
+func (s Space) bounded(is4 bool) Space {
 	if len(s) <= maxBoxes {
 		return s
 	}
-	return space{{dst: s.dst(), src: addrset.All(is4)}}
+	return Space{{dst: s.Dst(), src: addrset.All(is4)}}
 }
 
-// dst returns all destinations in the space.
-func (s space) dst() addrset.Set {
+// Tracked are the packets that have a connection.
+func (s Space) Tracked() Space {
+	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.untracked })
+}
+
+// Untracked are the others.
+func (s Space) Untracked() Space {
+	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return !b.untracked })
+}
+
+// Or are the packets of both.
+func (s Space) Or(o Space) Space {
+	if len(s) == 0 || len(o) == 0 {
+		return append(s[:len(s):len(s)], o...)
+	}
+	return append(s[:len(s):len(s)], o...).bounded(s[0].dst[0].Lo.Is4())
+}
+
+// Dst are all destinations.
+func (s Space) Dst() addrset.Set {
 	var out addrset.Set
 	for _, b := range s {
 		out = out.Or(b.dst)
@@ -98,8 +119,12 @@ func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
 	return b, true, false
 }
 
-// set is what the MARK target does: n = n &^ mask ^ value.
-func (b bits) set(value, mask uint32) bits {
-	known := b.known | mask
-	return bits{(b.value&^mask ^ value) & known, known}
+// number is one of which all bits are known.
+func number(n uint32) bits { return bits{n, ^uint32(0)} }
+
+func (b bits) and(mask uint32) bits { return bits{b.value & mask, b.known | ^mask} }
+
+func (b bits) xor(o bits) bits {
+	known := b.known & o.known
+	return bits{(b.value ^ o.value) & known, known}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -47,6 +48,15 @@ type Path struct {
 // Last returns the hop with the verdict.
 func (p Path) Last() Hop { return p.Hops[len(p.Hops)-1] }
 
+// Stops reports whether the verdict keeps packets from all further base chains.
+func (p Path) Stops() bool {
+	switch strings.ToLower(p.Last().Target) {
+	case "drop", "reject", "fwd":
+		return true
+	}
+	return false
+}
+
 // NamesPort reports whether a rule on the path names the port.
 func (p Path) NamesPort() bool {
 	return slices.ContainsFunc(p.Hops, func(h Hop) bool { return h.NamesPort })
@@ -57,8 +67,17 @@ type Result struct {
 	// NAT are the rules that translate some of them, or may.
 	NAT []Path
 	// End are the rules that end the walk for some of them, or may (ACCEPT,
-	// DROP), before Place.
-	End []Path
+	// DROP). The first Before of them are before Place.
+	End    []Path
+	Before int
+	// Untracked are the rules that take some of them out of conntrack.
+	Untracked []Path
+	// Next are the packets that go on to the next base chain, if the policy of this one
+	// lets them. Changed is set if they may differ from those that came.
+	Next    Space
+	Changed bool
+	// Accepted are those among them that did not come to its end.
+	Accepted Space
 	// Reached are the destinations of which some packets may get to Place, Passed
 	// those of which some may get to the end of the chain.
 	Reached, Passed addrset.Set
@@ -106,7 +125,7 @@ func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain
 
 // An outcome is what becomes of some packets.
 type outcome struct {
-	in    space
+	in    Space
 	kind  kind
 	chain string // of a jump
 	leave bool   // goto: who comes back leaves this chain too
@@ -122,6 +141,7 @@ const (
 	returns
 	jumps
 	mayDoAnything
+	untracks // and the rule goes on
 )
 
 // A trip is one walk.
@@ -133,22 +153,26 @@ type trip struct {
 	steps int
 }
 
-// Walk follows p through the named chain, which usually is a base chain. Place, the
-// point behind which nothing that ends the walk matters, is the first jump to
-// our chains, or the end.
-func (w *Walker) Walk(chain string, p Packet) (Result, error) {
+// Walk follows p from its start through the named chain.
+func (w *Walker) Walk(chain string, p Packet) (Result, error) { return w.WalkOn(chain, p, p.Start()) }
+
+// WalkOn follows those of p that are left through the named chain, which usually is a base
+// chain. Place, the point behind which nothing that ends the walk matters, is the first
+// jump to our chains, or the end.
+func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
 	t := &trip{Walker: w, p: p}
-	rest, _, err := t.chain(chain, p.start(), nil, Yes)
-	t.r.Passed = rest.dst()
+	rest, changed, err := t.chain(chain, left, nil, Yes)
+	t.r.Passed = rest.Dst()
 	if !t.place {
-		t.r.Reached = t.r.Passed
+		t.r.Reached, t.r.Before = t.r.Passed, len(t.r.End)
 	}
+	t.r.Next, t.r.Changed = append(rest[:len(rest):len(rest)], t.r.Accepted...).bounded(w.is4), changed
 	return t.r, err
 }
 
 // chain sends the packets of s through a chain and returns those that leave it
 // at its end, and whether they differ from s.
-func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, changed bool, err error) {
+func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, changed bool, err error) {
 	if len(path) > maxDepth {
 		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep; remove jumps", ErrTooComplex, name, maxDepth)
 	}
@@ -156,14 +180,14 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 	if err != nil {
 		return nil, false, err
 	}
-	var returned space
+	var returned Space
 	for i := range rules {
 		ru := &rules[i]
 		if t.steps++; t.steps > maxSteps || len(t.r.NAT)+len(t.r.End) > maxPaths {
 			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)
 		}
 		if len(path) == 0 && !t.place && ru.ours() {
-			t.place, t.r.Reached = true, s.dst()
+			t.place, t.r.Reached, t.r.Before = true, s.Dst(), len(t.r.End)
 		}
 		outs, next, altered, err := ru.eval(t.p, s)
 		if err != nil {
@@ -183,6 +207,8 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 				returned = append(returned, after...)
 			case stays:
 				next = append(next, after...)
+			case nothing:
+				continue
 			}
 			altered = true
 		}
@@ -201,9 +227,10 @@ func (t *trip) chain(name string, s space, path []Hop, so Tri) (rest space, chan
 type fate uint8
 
 const (
-	same  fate = iota // they go on as if the rule were not there
-	stays             // those returned go on in this chain
-	left              // those returned go on behind the jump to this chain
+	same    fate = iota // they go on as if the rule were not there
+	stays               // those returned go on in this chain
+	left                // those returned go on behind the jump to this chain
+	nothing             // another outcome tells
 )
 
 // Matches are the rules of one chain that some of p match, or may, each asked as if it
@@ -215,7 +242,7 @@ func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
 	}
 	var out []Hop
 	for i := range rules {
-		outs, _, _, err := rules[i].eval(p, p.start())
+		outs, _, _, err := rules[i].eval(p, p.Start())
 		if err != nil {
 			return nil, err
 		}
@@ -227,17 +254,21 @@ func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
 }
 
 // follow sends the packets of an outcome where they go.
-func (t *trip) follow(o outcome, path []Hop, so Tri) (after space, f fate, err error) {
-	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.dst()}
+func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err error) {
+	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst()}
 	switch o.kind {
 	case translates:
 		t.r.NAT = append(t.r.NAT, full)
 		return nil, stays, nil
 	case ends:
-		if !t.place {
-			t.r.End = append(t.r.End, full)
+		t.r.End = append(t.r.End, full)
+		if !full.Stops() {
+			t.r.Accepted = append(t.r.Accepted, o.in...)
 		}
 		return nil, stays, nil
+	case untracks:
+		t.r.Untracked = append(t.r.Untracked, full)
+		return nil, nothing, nil
 	case mayDoAnything:
 		full.Match = Unknown
 		t.r.NAT = append(t.r.NAT, full)

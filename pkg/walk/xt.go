@@ -25,6 +25,9 @@ func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
 		}
 		return x.maybe(th, Unknown), nil
 	}
+	if i.Name == "conntrack" && (th.b.untracked || x.p.Early) {
+		return x.apply(th, test{always: untracked(opts, x.state(th.b))}), nil
+	}
 	limited := slices.ContainsFunc(opts, func(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") })
 	threads := []thread{th}
 	for _, o := range opts {
@@ -73,17 +76,48 @@ func (x *run) xtTarget(th thread, e nft.Expr) []thread {
 		x.out(th, mayDoAnything, i.Name, "", false)
 		return x.stay(th)
 	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
-		value, mask, known := xt.Mark(i)
-		if th.b.mark, th.altered = th.b.mark.set(value, mask), true; !known {
-			th.b.mark = bits{}
-		}
+		th.b, th.altered = marked(th.b, i), true
 		return x.stay(th)
+	case i.Name == "NOTRACK", i.Name == "CT" && xt.Untracks(i):
+		return x.untrack(th)
 	case k == keepsOn:
 		return x.stay(th)
 	}
 	x.hop.To = xt.Destination(i)
 	x.out(th, k, i.Name, "", false)
 	return nil
+}
+
+// marked is what a target makes of the marks of packets (net/netfilter/xt_mark.c and
+// xt_connmark.c).
+func marked(b box, i xt.Info) box {
+	m, ok := xt.DecodeMark(i)
+	mark := number(m.Value)
+	switch {
+	case !ok:
+		b.mark, b.ctMark = bits{}, bits{}
+	case m.What == xt.SetMark:
+		b.mark = b.mark.and(^m.Mask).xor(mark)
+	case m.What == xt.SetCtMark:
+		b.ctMark = b.ctMark.and(^m.CtMask).xor(mark)
+	case m.What == xt.SaveMark:
+		b.ctMark = b.ctMark.and(^m.CtMask).xor(b.mark.and(m.Mask))
+	case m.What == xt.RestoreMark:
+		b.mark = b.mark.and(^m.Mask).xor(b.ctMark.and(m.CtMask))
+	}
+	return b
+}
+
+// untracked answers for the options of a conntrack match on packets without a connection:
+// only the state counts (net/netfilter/xt_conntrack.c).
+func untracked(opts []iptsave.Option, state uint32) Tri {
+	name := map[uint32]string{stateInvalid: "INVALID", stateUntracked: "UNTRACKED"}[state]
+	for _, o := range opts {
+		if o.Name == "--ctstate" {
+			return yesIf(slices.Contains(strings.Split(o.Value(), ","), name) != o.Not)
+		}
+	}
+	return No
 }
 
 // targetKind knows the targets of xtables by name (the kernel's net/netfilter and

@@ -52,7 +52,7 @@ func matchDecoder(name string, rev uint32) func(Info) ([]iptsave.Option, bool) {
 		return multiport
 	case name == "addrtype" && rev == 1:
 		return addrtype
-	case name == "mark" && rev == 1:
+	case (name == "mark" || name == "connmark") && rev == 1:
 		return markMatch
 	case name == "conntrack" && rev == 3:
 		return conntrack
@@ -156,7 +156,7 @@ func types(mask uint16) string {
 	return strings.Join(out, ",")
 }
 
-// markMatch reads struct xt_mark_mtinfo1.
+// markMatch reads struct xt_mark_mtinfo1, and xt_connmark_mtinfo1, which is the same.
 func markMatch(i Info) ([]iptsave.Option, bool) {
 	if !i.size(9) {
 		return nil, false
@@ -164,14 +164,44 @@ func markMatch(i Info) ([]iptsave.Option, bool) {
 	return []iptsave.Option{option(i.Data[8] != 0, "--mark", fmt.Sprintf("0x%x/0x%x", i.u32(0), i.u32(4)))}, true
 }
 
-// Mark reads the MARK target, struct xt_mark_tginfo2: a packet's mark becomes
-// mark &^ mask ^ value.
-func Mark(i Info) (value, mask uint32, ok bool) {
-	if i.Name != "MARK" || i.Rev != 2 || !i.size(8) {
-		return 0, 0, false
-	}
-	return i.u32(0), i.u32(4), true
+// A Mark is what a target does to the mark of a packet, or of its connection.
+type Mark struct {
+	What MarkWhat
+	// Value is the new mark, where it is a number.
+	Value uint32
+	// Mask and CtMask are the bits of the packet's mark and of its connection's that are
+	// meant.
+	Mask, CtMask uint32
 }
+
+// MarkWhat is what a target does to a mark. The new one is old &^ mask ^ value, where the
+// value is a number, or the other mark & its mask.
+type MarkWhat uint8
+
+// The connection's are in the order of XT_CONNMARK_SET, _SAVE and _RESTORE.
+const (
+	SetCtMark MarkWhat = iota
+	SaveMark
+	RestoreMark
+	SetMark
+)
+
+// DecodeMark reads the target MARK, struct xt_mark_tginfo2, and CONNMARK, struct
+// xt_connmark_tginfo1 and, if it does not shift, _tginfo2.
+func DecodeMark(i Info) (m Mark, ok bool) {
+	switch {
+	case i.Name == "MARK" && i.Rev == 2 && i.size(8):
+		return Mark{What: SetMark, Value: i.u32(0), Mask: i.u32(4)}, true
+	case i.Name == "CONNMARK" && (i.Rev == 1 || i.Rev == 2) && i.size(13) && i.Data[12] <= uint8(RestoreMark):
+		shifts := i.Rev == 2 && i.Data[14] != 0
+		return Mark{What: MarkWhat(i.Data[12]), Value: i.u32(0), CtMask: i.u32(4), Mask: i.u32(8)}, !shifts
+	}
+	return m, false
+}
+
+// Untracks reports whether the target CT takes packets out of conntrack: the first bit of
+// struct xt_ct_target_info and its _v1 (XT_CT_NOTRACK).
+func Untracks(i Info) bool { return len(i.Data) >= 2 && i.u16(0)&1 != 0 }
 
 // Destination returns where the DNAT target leads, "" if that is more than one
 // address or not known. Revision 2 is struct nf_nat_range2, 1 nf_nat_range, and

@@ -21,13 +21,23 @@ func words(ns ...uint32) []byte {
 // The layouts themselves are compared with what iptables-nft makes in package
 // integration.
 func TestMark(t *testing.T) {
-	value, mask, ok := Mark(Info{Name: "MARK", Rev: 2, Data: words(0x4000, 0xffff)})
-	if value != 0x4000 || mask != 0xffff || !ok {
-		t.Errorf("got %#x/%#x, %v", value, mask, ok)
-	}
-	for _, i := range []Info{{Name: "MARK", Rev: 1, Data: words(1, 2)}, {Name: "MARK", Rev: 2, Data: words(1)}, {Name: "CONNMARK", Rev: 2, Data: words(1, 2)}} {
-		if _, _, ok := Mark(i); ok {
-			t.Errorf("%+v is read as MARK", i)
+	for _, tt := range []struct {
+		i    Info
+		want Mark
+		ok   bool
+	}{
+		{Info{Name: "MARK", Rev: 2, Data: words(0x4000, 0xffff)}, Mark{What: SetMark, Value: 0x4000, Mask: 0xffff}, true},
+		{Info{Name: "MARK", Rev: 1, Data: words(1, 2)}, Mark{}, false},
+		{Info{Name: "MARK", Rev: 2, Data: words(1)}, Mark{}, false},
+		{Info{Name: "CONNMARK", Rev: 1, Data: words(7, 0xff, 0xf, 0)}, Mark{What: SetCtMark, Value: 7, CtMask: 0xff, Mask: 0xf}, true},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 1)}, Mark{What: SaveMark, CtMask: 1, Mask: 2}, true},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 2)}, Mark{What: RestoreMark, CtMask: 1, Mask: 2}, true},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 0x30002)}, Mark{What: RestoreMark, CtMask: 1, Mask: 2}, false},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(1, 2)}, Mark{}, false},
+		{Info{Name: "HMARK", Rev: 0, Data: words(1, 2, 3, 4)}, Mark{}, false},
+	} {
+		if got, ok := DecodeMark(tt.i); got != tt.want || ok != tt.ok {
+			t.Errorf("%+v: got %+v, %v", tt.i, got, ok)
 		}
 	}
 }
@@ -135,7 +145,8 @@ func FuzzMatch(f *testing.F) {
 				t.Errorf("option %+v of %s", o, name)
 			}
 		}
-		Mark(i)
+		DecodeMark(i)
+		Untracks(i)
 		Destination(i)
 	})
 }

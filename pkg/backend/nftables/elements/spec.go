@@ -5,6 +5,7 @@ package elements
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nfttable"
@@ -22,7 +23,7 @@ func Table() nft.Table { return nft.Table{Family: nft.Inet, Name: "portguard"} }
 // _SRC).
 const (
 	// Priority is that of the chains in which hostPorts are.
-	Priority = -95
+	Priority = conflict.PrioNftables
 	prioSNAT = 90
 )
 

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/walk"
+)
+
+// A way is that of packets through the base chains, in the order of the kernel.
+type way struct {
+	query
+	p walk.Packet
+	// left are the packets that nobody has taken so far.
+	left walk.Space
+	// looped packets were translated before, if at all: only what rewrites them counts.
+	looped bool
+	// past is set behind the place of the mapping.
+	past bool
+	// taken is set if some rule takes packets, lost are those that keep packets from it,
+	// before that place.
+	taken bool
+	lost  []loss
+}
+
+// A loss is why packets do not get to the mapping.
+type loss struct {
+	walk.Path
+	where string
+	at    Point
+}
+
+// A hooked is a base chain, with the rules that it is among.
+type hooked struct {
+	*ruleset
+	nft.Chain
+}
+
+// prioConntrack is NF_IP_PRI_CONNTRACK: before it, packets have no connection.
+const prioConntrack = -200
+
+// follow sends packets from outside by ingress and prerouting to input, and the node's own
+// by output and then, over lo, the same way.
+func (q query) follow(p walk.Packet) error {
+	w := &way{query: q, p: p, left: p.Start()}
+	hooks := []walk.Hook{walk.Ingress, walk.Prerouting, walk.Input}
+	if p.Hook == walk.Output {
+		hooks[0] = walk.Output
+	}
+	for i, h := range hooks {
+		if w.p.Hook = h; i > 0 && p.Hook == walk.Output {
+			w.left, w.looped = w.left.Looped(), true
+		}
+		for _, group := range q.groups(h) {
+			if h == p.Hook && !w.past && group[0].Priority >= q.s.Place.priority() {
+				w.pass(p)
+			}
+			if err := w.through(group); err != nil {
+				return err
+			}
+		}
+		if h == p.Hook && !w.past {
+			w.pass(p)
+		}
+	}
+	return nil
+}
+
+// groups are the base chains of a hook in the order of their priorities. Those of one
+// priority are a group: of those nobody can tell which is first.
+func (q query) groups(h walk.Hook) (out [][]hooked) {
+	var all []hooked
+	for _, rs := range q.rulesets {
+		for _, c := range rs.Chains {
+			if at(c) == h && Carries(c.Table, q.m.Family) && !q.owns(c.Table, c.Name) {
+				all = append(all, hooked{rs, c})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b hooked) int { return cmp.Compare(a.Priority, b.Priority) })
+	for i, c := range all {
+		if i == 0 || all[i-1].Priority != c.Priority {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], c)
+	}
+	return out
+}
+
+// at is the hook of a base chain, "" if no packet to the node passes it. The hook of
+// tables of family netdev is number 0 there (NF_NETDEV_INGRESS).
+func at(c nft.Chain) walk.Hook {
+	switch {
+	case c.Table.Family == nft.Netdev && c.Hook == nft.NetdevIngress, c.Table.Family == nft.Inet && c.Hook == nft.InetIngress:
+		return walk.Ingress
+	case c.Table.Family == nft.Netdev:
+		return ""
+	}
+	return map[uint32]walk.Hook{nft.Prerouting: walk.Prerouting, nft.Input: walk.Input, nft.Output: walk.Output}[c.Hook]
+}
+
+// through sends the packets through a group. Each of its chains may be the first, and
+// those that change what the others see are asked in either order.
+func (w *way) through(group []hooked) error {
+	var differ []hooked
+	start, next := w.left, w.left
+	for _, c := range group {
+		res, err := w.ask(c, start)
+		if err != nil {
+			return err
+		}
+		if res.Changed {
+			differ, next = append(differ, c), res.Next
+		}
+	}
+	if len(differ) > 1 {
+		next = nil
+		for range 2 {
+			left := start
+			for _, c := range differ {
+				res, err := w.ask(c, left)
+				if err != nil {
+					return err
+				}
+				left = res.Next
+			}
+			next = next.Or(left)
+			slices.Reverse(differ)
+		}
+	}
+	w.left = next
+	return nil
+}
+
+// ask sends packets through one base chain, and judges what it does.
+func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
+	q, p := w.query, w.p
+	q.ruleset = c.ruleset
+	p.Early = p.Hook == walk.Ingress || c.Priority < prioConntrack
+	untracked := walk.Space(nil)
+	if c.Type == "nat" {
+		left, untracked = left.Tracked(), left.Untracked()
+	}
+	if len(left) == 0 || c.Type == "nat" && (w.looped || p.Hook == walk.Input) {
+		return walk.Result{Next: left.Or(untracked)}, nil
+	}
+	res, err := q.walk(c.Table, c.Name, p, left)
+	if err != nil {
+		return res, err
+	}
+	res.NAT = slices.DeleteFunc(res.NAT, func(path walk.Path) bool { return !w.takes(c, path) })
+	drops, err := c.drops(c.Chain)
+	if err != nil {
+		return res, err
+	}
+	w.judgeAll(q, c, res)
+	if drops {
+		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c)})
+		res.Next, res.Changed = res.Accepted, true
+	}
+	if p.Hook == walk.Ingress { // it is for some links only
+		res.Next = res.Next.Or(left)
+	}
+	res.Next = res.Next.Or(untracked)
+	return res, nil
+}
+
+// takes reports whether a rule of a base chain takes packets by what it does to them: only
+// one of type nat can translate.
+func (w *way) takes(c hooked, path walk.Path) bool {
+	target := path.Last().Target
+	return target == walk.Rewrites || strings.EqualFold(target, "tproxy") || c.Type == "nat"
+}
+
+// judgeAll says what the rules of one base chain mean for the mapping.
+func (w *way) judgeAll(q query, c hooked, res walk.Result) {
+	here := q.here(c.Chain)
+	s := site{at: w.point(c), passes: res.Passed, first: w.past && !here,
+		behind: here || q.s.Place.Flavour == "" || c.Table.Name == kubeProxyTable}
+	for _, path := range res.NAT {
+		w.taken = w.taken || path.Match != walk.Unknown
+		q.judge(path, s)
+	}
+	// An ACCEPT in one table does not keep other tables from translating, so
+	// only the table in which ours would stand counts.
+	if here && len(res.NAT) == 0 {
+		q.reached(w.p, res, s)
+	}
+	if w.past {
+		return
+	}
+	for _, path := range append(res.Untracked, res.End...) {
+		if path.Match != walk.Unknown && (path.Last().Target == "notrack" || path.Stops()) {
+			w.lost = append(w.lost, loss{path, q.where(path), s.at})
+		}
+	}
+}
+
+// point is where the kernel asks a base chain.
+func (w *way) point(c hooked) Point {
+	switch {
+	case w.p.Hook == walk.Ingress:
+		return Point{walk.Prerouting, Translation, math.MinInt32}
+	case w.looped:
+		return Point{walk.Output, Rejection, c.Priority}
+	case w.p.Hook == walk.Input:
+		return Point{walk.Prerouting, Rejection, c.Priority}
+	}
+	return Point{w.p.Hook, Translation, c.Priority}
+}
+
+// pass gets to the place of the mapping. Packets that were dropped, or that conntrack does
+// not know, are not there.
+func (w *way) pass(p walk.Packet) {
+	w.past = true
+	if len(w.lost) == 0 || w.taken {
+		return
+	}
+	if len(w.left.Tracked()) == 0 {
+		last := w.lost[len(w.lost)-1]
+		w.hidden(p, last.where, p.Dst, last.at, false)
+		return
+	}
+	for _, l := range w.lost {
+		if len(l.Hops) > 0 && l.NamesPort() {
+			w.hidden(p, l.where, l.Dst, l.at, true)
+		}
+	}
+}
