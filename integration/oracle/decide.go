@@ -71,7 +71,7 @@ func (w *World) Decide(t lab.T) []Answer {
 }
 
 func snapshot() (conflict.Snapshot, error) {
-	var s conflict.Snapshot
+	s := conflict.Snapshot{Sets: host.Sets{}}
 	on, err := host.Addresses()
 	if err != nil {
 		return s, err
@@ -110,13 +110,16 @@ type Verdict struct {
 	Answer
 	// Hit is a packet that the kernel translated, if any.
 	Hit *Probe
+	// Arrives is set if some packet got through untouched to where a mapping would be.
+	Arrives bool
 }
 
 // FalseFree means that the kernel translates and we said nothing.
 func (v Verdict) FalseFree() bool { return v.Hit != nil && !v.Taken && !v.Warned }
 
-// FalseTaken means that we refused and the kernel translates no packet at all.
-func (v Verdict) FalseTaken() bool { return v.Hit == nil && v.Taken }
+// FalseTaken means that we refused, and the kernel translates no packet at all, and a
+// mapping would work.
+func (v Verdict) FalseTaken() bool { return v.Hit == nil && v.Taken && v.Arrives }
 
 // String says what differs.
 func (v Verdict) String() string {
@@ -127,14 +130,18 @@ func (v Verdict) String() string {
 }
 
 // Compare sets the answers against the packets that were translated.
-func Compare(answers []Answer, hits []Probe) []Verdict {
+func Compare(answers []Answer, sent []Probe) []Verdict {
 	var out []Verdict
 	for _, a := range answers {
 		v := Verdict{Answer: a}
-		for i := range hits {
-			if covers(a.Mapping, hits[i]) {
-				v.Hit = &hits[i]
-				break
+		for i, p := range sent {
+			if !covers(a.Mapping, p) {
+				continue
+			}
+			// To a loopback address only the node itself gets.
+			v.Arrives = v.Arrives || p.Seen && (!p.FromNode || a.Mapping.HostIP.IsLoopback())
+			if v.Hit == nil && p.Translated() {
+				v.Hit = &sent[i]
 			}
 		}
 		out = append(out, v)

@@ -5,13 +5,15 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
-// A Rule is one rule of a generated set, as text for its loader.
+// A Rule is one rule of a generated set, as text for its loader. The table of iptables is
+// nat if none is named.
 type Rule struct {
-	Chain string
-	Text  string
+	Table, Chain string
+	Text         string
 }
 
 // A Set is one generated set of rules.
@@ -34,11 +36,23 @@ func (s Set) Script() string {
 	for _, c := range s.Chains {
 		fmt.Fprintf(&b, ":%s -\n", c)
 	}
+	s.write(&b, "")
+	for _, table := range []string{"raw", "mangle"} {
+		if slices.ContainsFunc(s.Rules, func(r Rule) bool { return r.Table == table }) {
+			fmt.Fprintf(&b, "*%s\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\n", table)
+			s.write(&b, table)
+		}
+	}
+	return b.String()
+}
+
+func (s Set) write(b *strings.Builder, table string) {
 	for _, r := range s.Rules {
-		fmt.Fprintf(&b, "-A %s %s\n", r.Chain, r.Text)
+		if r.Table == table {
+			fmt.Fprintf(b, "-A %s %s\n", r.Chain, r.Text)
+		}
 	}
 	b.WriteString("COMMIT\n")
-	return b.String()
 }
 
 // Restore is the command that loads the script, replacing the whole table.
@@ -60,11 +74,17 @@ func (s Set) Unload() (input string, command []string) {
 	case s.Table != nil:
 		return "", []string{"nft", "delete", "table", s.Table.Family, s.Table.Name}
 	case s.Flavour == "legacy":
-		return "*nat\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n", s.Restore()
-	case s.V6:
-		return "", []string{"nft", "delete", "table", "ip6", "nat"}
+		empty := Set{Rules: []Rule{{Table: "raw", Chain: "OUTPUT"}, {Table: "mangle", Chain: "OUTPUT"}}}
+		return strings.ReplaceAll(empty.Script(), "-A OUTPUT \n", ""), s.Restore()
 	}
-	return "", []string{"nft", "delete", "table", "ip", "nat"}
+	family := "ip"
+	if s.V6 {
+		family = "ip6"
+	}
+	for _, table := range []string{"nat", "raw", "mangle"} {
+		input += fmt.Sprintf("add table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", family, table)
+	}
+	return input, []string{"nft", "-f", "-"}
 }
 
 // gen draws from one seed.
@@ -115,9 +135,10 @@ func (g *gen) set(flavour string) Set {
 	for i, c := range all {
 		for range 1 + g.IntN(4) {
 			// Chains lead only to later ones: the kernel refuses loops.
-			s.Rules = append(s.Rules, Rule{c, g.rule(c, s.Chains[max(0, i-1):])})
+			s.Rules = append(s.Rules, Rule{Chain: c, Text: g.rule(c, s.Chains[max(0, i-1):])})
 		}
 	}
+	g.besideTables(&s)
 	return s
 }
 
@@ -187,7 +208,9 @@ func (g *gen) match(chain string) string {
 			ranges: []string{"2001:db8:2::1-2001:db8:2::9", "fd00::1-fd00::9"},
 		}
 	}
-	switch g.IntN(11) {
+	switch g.IntN(14) {
+	case 11, 12, 13:
+		return g.besideMatch(chain)
 	case 0, 1:
 		return g.not() + "-s " + g.pick(f.src...)
 	case 2, 3:

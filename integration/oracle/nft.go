@@ -12,15 +12,16 @@ import (
 type Table struct {
 	Family  string // "ip", "ip6" or "inet"
 	Name    string
+	Dormant bool
 	Bases   []Base
 	Objects []string
 }
 
 // A Base is a chain at a hook.
 type Base struct {
-	Name, Hook string
-	Priority   int
-	Policy     string
+	Name, Type, Hook string
+	Priority         int
+	Policy           string
 }
 
 // priorities are on both sides of dstnat (-100), where iptables and kube-proxy
@@ -31,11 +32,14 @@ func priorities() []int { return []int{-150, -110, -101, -100, -100, -99, -95, 0
 func (t Table) script(chains []string, rules []Rule) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s %s {\n", t.Family, t.Name)
+	if t.Dormant {
+		b.WriteString("\tflags dormant\n")
+	}
 	for _, o := range t.Objects {
 		fmt.Fprintf(&b, "\t%s\n", o)
 	}
 	for _, c := range t.Bases {
-		hook := fmt.Sprintf("type nat hook %s priority %d; policy %s;", c.Hook, c.Priority, c.Policy)
+		hook := fmt.Sprintf("type %s hook %s priority %d; policy %s;", c.Type, c.Hook, c.Priority, c.Policy)
 		writeChain(&b, c.Name, hook, rules)
 	}
 	for _, c := range chains {
@@ -94,6 +98,10 @@ func (g *gen) native(n int) Set {
 		// Chains lead only to later ones: the kernel refuses loops.
 		s.Rules = append(s.Rules, d.rules(c, "", s.Chains[i+1:])...)
 	}
+	if d.IntN(2) == 0 {
+		d.beside(&s)
+	}
+	t.Dormant = d.IntN(12) == 0
 	return s
 }
 
@@ -106,7 +114,7 @@ func (d *native) bases() []Base {
 	}[d.IntN(6)]
 	var out []Base
 	for i, h := range hooks {
-		b := Base{Name: fmt.Sprintf("b%d", i), Hook: h, Policy: "accept"}
+		b := Base{Name: fmt.Sprintf("b%d", i), Type: "nat", Hook: h, Policy: "accept"}
 		b.Priority = priorities()[d.IntN(len(priorities()))]
 		if d.IntN(40) == 0 {
 			b.Policy = "drop"
@@ -120,7 +128,7 @@ func (d *native) rules(chain, hook string, further []string) []Rule {
 	d.hook = hook
 	var out []Rule
 	for range 1 + d.IntN(4) {
-		out = append(out, Rule{chain, d.rule(further)})
+		out = append(out, Rule{Chain: chain, Text: d.rule(further)})
 	}
 	return out
 }

@@ -173,7 +173,13 @@ func (d *native) addr() string {
 }
 
 func (d *native) match() string {
-	switch d.IntN(11) {
+	switch d.IntN(15) {
+	case 11, 12:
+		return d.partialMatch()
+	case 13:
+		return d.pick("ct mark ", "ct mark ", "meta mark ") + d.pick("1", "!= 1", "& 0x1 == 0x1", "& 0x3 != 0x1", "0")
+	case 14:
+		return "ct " + d.pick("status", "status !=") + " " + d.pick("assured", "confirmed", "seen-reply")
 	case 0, 1, 2:
 		return d.addr()
 	case 3, 4:

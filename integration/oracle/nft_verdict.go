@@ -72,6 +72,9 @@ func (d *native) dnatTo() string {
 }
 
 func (d *native) dnat() string {
+	if d.IntN(10) == 0 {
+		return d.drawn()
+	}
 	if d.proto == "" || d.IntN(4) == 0 {
 		return d.dnatTo() + d.target()
 	}

@@ -62,7 +62,7 @@ func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, 
 	}
 	answers := w.Decide(t)
 	sent := w.Send(t)
-	verdicts = Compare(answers, Hits(sent))
+	verdicts = Compare(answers, sent)
 	if m, ok := accepted(answers, seed); ok {
 		routed, wrong = w.Place(t, m, sent)
 	}

@@ -3,9 +3,9 @@
 package oracle
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -68,11 +68,6 @@ func probes() []Probe {
 	return out
 }
 
-// Hits are the probes that the kernel translated.
-func Hits(sent []Probe) []Probe {
-	return slices.DeleteFunc(slices.Clone(sent), func(p Probe) bool { return !p.Translated() })
-}
-
 // Send sends all probes and returns what became of them.
 func (w *World) Send(t lab.T) []Probe {
 	t.Helper()
@@ -106,7 +101,43 @@ func (w *World) Send(t lab.T) []Probe {
 		t.Fatalf("conntrack: %v", err)
 	}
 	follow(all, flows)
+	w.rewritten(all)
 	return all
+}
+
+// rewritten completes the probes with what rules have written into them, behind conntrack.
+func (w *World) rewritten(all []Probe) {
+	for _, f := range []string{"4", "6"} {
+		out := w.Node.Run("nft", "-j", "list", "set", "inet", "oraclemark", "moved"+f)
+		var list struct {
+			Nftables []struct {
+				Set struct {
+					Elem []struct {
+						Concat []any `json:"concat"`
+					} `json:"elem"`
+				} `json:"set"`
+			} `json:"nftables"`
+		}
+		if err := json.Unmarshal([]byte(out), &list); err != nil {
+			w.Node.T.Fatalf("%s: %v", out, err)
+		}
+		moved := map[string]bool{}
+		for _, o := range list.Nftables {
+			for _, e := range o.Set.Elem {
+				moved[fmt.Sprint(e.Concat...)] = true
+			}
+		}
+		if len(moved) == 0 {
+			continue
+		}
+		w.Node.Run("nft", "flush", "set", "inet", "oraclemark", "moved"+f)
+		for i, p := range all {
+			proto := map[bool]string{false: "tcp", true: "udp"}[p.UDP]
+			if moved[fmt.Sprint(p.Src.String(), proto, float64(p.srcPort))] && !p.Twin {
+				all[i].Seen, all[i].To = true, netip.AddrPortFrom(p.Dst, rewritten)
+			}
+		}
+	}
 }
 
 // key identifies a connection by its original direction.
@@ -130,8 +161,16 @@ func follow(all []Probe, flows []*netlink.ConntrackFlow) {
 		count[p.key()]++
 	}
 	for i, p := range all {
-		if all[i].Twin = count[p.key()] > 1; !all[i].Twin {
-			all[i].To, all[i].Seen = to[p.key()]
+		if all[i].Twin = count[p.key()] > 1; all[i].Twin {
+			continue
+		}
+		if all[i].To, all[i].Seen = to[p.key()]; !all[i].Seen { // perhaps it was another one before conntrack saw it
+			k := p.key()
+			for _, k.dst = range []netip.AddrPort{netip.AddrPortFrom(p.Dst, rewritten), netip.AddrPortFrom(elsewhere(p.Dst.Is4()), rewritten)} {
+				if _, ok := to[k]; ok {
+					all[i].To, all[i].Seen = k.dst, true
+				}
+			}
 		}
 	}
 }

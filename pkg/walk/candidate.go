@@ -24,14 +24,14 @@ type candidate struct {
 
 // candidates are the elements of a set that a key which is not all known may
 // fall on.
-func candidates(set nft.Set, elems []nft.Element, th single, slots []slot) []candidate {
+func candidates(set nft.Set, elems []nft.Element, th single, slots []slot, p Packet) []candidate {
 	var out []candidate
 	for _, e := range intervals(set, elems) {
 		if e.CatchAll() {
 			out = append(out, candidate{elem: e, open: true})
 			continue
 		}
-		if c, ok := th.candidate(e, slots); ok {
+		if c, ok := th.candidate(e, slots, p); ok {
 			out = append(out, c)
 		}
 	}
@@ -89,7 +89,7 @@ func before(key []byte) []byte {
 
 // candidate compares the fields of a key with those of an element. Fields begin
 // at a register; those of an address have several.
-func (s single) candidate(e nft.Element, slots []slot) (c candidate, ok bool) {
+func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, ok bool) {
 	c.elem, c.open = e, e.Stateful
 	for i := 0; i < len(slots); {
 		n := 1
@@ -114,6 +114,14 @@ func (s single) candidate(e nft.Element, slots []slot) (c candidate, ok bool) {
 			to, ok2 := netip.AddrFromSlice(hi)
 			c.open = c.open || !ok1 || !ok2
 			c.src = addrset.Between(from, to)
+		case f.of == ofSrcType && bytes.Equal(lo, hi) && c.src == nil:
+			if never(lo, p) {
+				return c, false
+			}
+			of, known := typeCond(cmpEQ, lo, p)
+			if c.open = c.open || !known || of.loose; known {
+				c.src = of.addrs
+			}
 		default:
 			c.open = true
 		}

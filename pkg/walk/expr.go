@@ -194,8 +194,8 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
 	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
 		th.regs.load(dreg, ofNextHdr, 0, 1)
-	case base == 2 && at == 2 && n == 2:
-		th.regs.storePort(dreg, x.p.Port)
+	case base == 2 && at >= 2 && at+int(n) <= 4:
+		th.regs.storePort(dreg, x.p.Port, at-2, int(n))
 	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load
 		th.regs.load(dreg, ofPorts, 0, 4)
 		x.hop.NamesPort = true
@@ -248,7 +248,7 @@ const (
 // only the state is told (nft_ct_get_eval).
 func (x *run) ct(th thread, a nft.Attrs) []thread {
 	key, _ := a.Num(2)
-	none := th.b.untracked || x.p.Early
+	none := x.unconnected(th.b)
 	if sreg, set := a.Num(4); set {
 		if key == ctMark && !none {
 			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
@@ -283,7 +283,7 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 	case !original:
 	case x.p.Hook == Forward: // what it was before the translation
 	case key == ctProtoDst:
-		th.regs.storePort(dreg, x.p.Port)
+		th.regs.storePort(dreg, x.p.Port, 0, 2)
 	case key == ctSrc:
 		th.regs.load(dreg, ofSrc, 0, size)
 	case key == ctDst:
@@ -296,6 +296,9 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 	}
 	return x.stay(th)
 }
+
+// unconnected reports whether packets have no connection.
+func (x *run) unconnected(b box) bool { return b.untracked || x.p.Early }
 
 // state is what conntrack says of packets.
 func (x *run) state(b box) uint32 {

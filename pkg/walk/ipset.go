@@ -25,7 +25,7 @@ type Sets interface {
 
 // matchSet answers "--match-set INDEX dst[,dst]" for sets of ports and of addresses by
 // asking for the members that matter. What has a source among its dimensions, or is of
-// another type, stays open.
+// another type, has some of the packets.
 func (x *run) matchSet(o iptsave.Option) (test, error) {
 	open := test{always: Unknown}
 	name, typ, err := x.ipset(o)
@@ -39,8 +39,11 @@ func (x *run) matchSet(o iptsave.Option) (test, error) {
 	dims := strings.Split(o.Values[1], ",")
 	_, fields, _ := strings.Cut(typ, ":")
 	known := slices.Contains([]string{"bitmap:port", "bitmap:ip", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, typ)
-	if !known || len(dims) != strings.Count(fields, ",")+1 || slices.ContainsFunc(dims, func(d string) bool { return d != "dst" }) {
+	if typ == "" {
 		return open, nil
+	}
+	if !known || len(dims) != strings.Count(fields, ",")+1 || slices.ContainsFunc(dims, func(d string) bool { return d != "dst" }) {
+		return test{always: Some}, nil
 	}
 	if typ == "bitmap:port" {
 		ok, err := x.r.Sets.SetHas(name, typ, x.p.Dst[0].Lo, x.p.Proto, x.p.Port)

@@ -57,15 +57,15 @@ func TestIPSets(t *testing.T) {
 		"NODES dst":       "yes DNAT: 192.0.2.2; end some accept: 192.0.2.1",
 		"NONE dst":        "yes DNAT: 192.0.2.1-192.0.2.2",
 		"PAIRS dst,dst":   "yes DNAT: 192.0.2.1; end some accept: 192.0.2.2",
-		"PAIRS dst,src":   "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
-		"PAIRS dst":       "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
-		"ODD dst,dst,dst": "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
+		"PAIRS dst,src":   "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"PAIRS dst":       "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"ODD dst,dst,dst": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"GONE dst":        "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
 		"! PORTS dst":     "yes DNAT: 192.0.2.1-192.0.2.2",
 		"! OTHERS dst":    "end yes accept: 192.0.2.1-192.0.2.2",
 		"! NODES dst":     "yes DNAT: 192.0.2.1; end some accept: 192.0.2.2",
-		"! PAIRS dst,src": "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
-		"NODES src":       "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
+		"! PAIRS dst,src": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"NODES src":       "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 	} {
 		not := ""
 		if match[0] == '!' {

@@ -79,7 +79,7 @@ func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMa
 		th.regs.load(dreg, ofAnything, 0, 16)
 		return x.maybe(th.thread, open), nil
 	}
-	found := candidates(set, elems, th, slots)
+	found := candidates(set, elems, th, slots, x.p)
 	if !isMap {
 		return x.members(th.thread, found, open, inverted), nil
 	}
@@ -167,9 +167,13 @@ func (s single) key(slots []slot, n int) ([]byte, bool) {
 		switch {
 		case sl.of == known:
 			out = append(out, sl.data[:]...)
-		case sl.of == ofDst && s.dst != nil && int(sl.off)+4 <= len(s.dst):
+		case sl.of == ofDst && s.dst != nil:
 			for j := range 4 {
-				out = append(out, s.dst[int(sl.off)+j]&sl.mask[j]^sl.data[j])
+				b := byte(0)
+				if at := int(sl.off) + j; at < len(s.dst) {
+					b = s.dst[at]
+				}
+				out = append(out, b&sl.mask[j]^sl.data[j])
 			}
 		default:
 			return nil, false

@@ -3,6 +3,7 @@
 package walk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -21,7 +22,18 @@ func (x *run) cmp(th thread, a nft.Attrs) ([]thread, error) {
 	v := nft.Value(data)
 	slots := th.regs.take(sreg, len(v))
 	x.asks(slots, op == cmpNEQ)
-	return x.apply(th, compare(slots, op, v, x.p)), nil
+	if t := compare(slots, op, v, x.p); t.cond != nil || t.always != Some {
+		return x.apply(th, t), nil
+	}
+	var out []thread
+	for _, one := range x.singles(th, slices.Clone(slots)) { // some bytes of the destination
+		t := test{always: Some}
+		if b, ok := one.key(slots, len(v)); ok {
+			t.always = yesIf(holds(bytes.Compare(b, v), op))
+		}
+		out = append(out, x.apply(one.thread, t)...)
+	}
+	return out, nil
 }
 
 // asks notes that the rule asks for what is in slots. Who asks for all ports but one

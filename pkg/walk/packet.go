@@ -64,8 +64,9 @@ func (p Packet) Start() Space {
 		// connection is not NEW any more.
 		b.in.except, b.mark = append([]string{"lo"}, p.NotIn...), number(0)
 		if p.Family() == hostport.IPv6 {
-			// ip6_rcv_core drops these before the hook, unless they come by lo.
-			never := addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
+			// ip6_rcv_core drops these before the hook, unless they come by lo; and what comes
+			// from :: gets no answer (RFC 4291, 2.5.2).
+			never := addrset.Of(netip.MustParsePrefix("::/127")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
 			b.src = b.src.And(never.Not(false))
 		}
 	case Output:

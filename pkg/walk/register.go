@@ -63,9 +63,9 @@ func (r *registers) store(reg uint32, b []byte) {
 	}
 }
 
-// storePort puts the destination port into a slot.
-func (r *registers) storePort(reg uint32, port uint16) {
-	r.store(reg, binary.BigEndian.AppendUint16(nil, port))
+// storePort puts the destination port into a slot, or one byte of it.
+func (r *registers) storePort(reg uint32, port uint16, off, n int) {
+	r.store(reg, binary.BigEndian.AppendUint16(nil, port)[off:off+n])
 	if i, ok := index(reg); ok {
 		r[i].port = true
 	}

@@ -25,8 +25,8 @@ func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
 		}
 		return x.maybe(th, Unknown), nil
 	}
-	if i.Name == "conntrack" && (th.b.untracked || x.p.Early) {
-		return x.apply(th, test{always: untracked(opts, x.state(th.b))}), nil
+	if (i.Name == "conntrack" || i.Name == "connmark") && x.unconnected(th.b) {
+		return x.apply(th, test{always: withoutConnection(opts, x.state(th.b))}), nil
 	}
 	limited := slices.ContainsFunc(opts, func(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") })
 	threads := []thread{th}
@@ -76,7 +76,9 @@ func (x *run) xtTarget(th thread, e nft.Expr) []thread {
 		x.out(th, mayDoAnything, i.Name, "", false)
 		return x.stay(th)
 	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
-		th.b, th.altered = marked(th.b, i), true
+		if i.Name != "CONNMARK" || !x.unconnected(th.b) {
+			th.b, th.altered = marked(th.b, i), true
+		}
 		return x.stay(th)
 	case i.Name == "NOTRACK", i.Name == "CT" && xt.Untracks(i):
 		return x.untrack(th)
@@ -108,9 +110,9 @@ func marked(b box, i xt.Info) box {
 	return b
 }
 
-// untracked answers for the options of a conntrack match on packets without a connection:
-// only the state counts (net/netfilter/xt_conntrack.c).
-func untracked(opts []iptsave.Option, state uint32) Tri {
+// withoutConnection answers for the options of a match on the connection where there is
+// none: only the state counts (net/netfilter/xt_conntrack.c, xt_connmark.c).
+func withoutConnection(opts []iptsave.Option, state uint32) Tri {
 	name := map[uint32]string{stateInvalid: "INVALID", stateUntracked: "UNTRACKED"}[state]
 	for _, o := range opts {
 		if o.Name == "--ctstate" {

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// What is beside nat: chains of other types mark packets, take them out of conntrack, drop
+// them or write into them, before or after their destination is translated.
+
+// besidePriorities are those of such chains: before and behind conntrack (-200), and before
+// and behind every chain that translates.
+func besidePriorities() []int { return []int{-310, -300, -150, -140, -90, 0, 10} }
+
+// beside adds chains of type filter or route, with chains of their own to jump to: the
+// kernel lets none that translates be reached from them.
+func (d *native) beside(s *Set) {
+	var further []string
+	for i := range d.IntN(3) {
+		further = append(further, fmt.Sprintf("m%d", i))
+	}
+	for i := range 1 + d.IntN(2) {
+		b := Base{Name: fmt.Sprintf("f%d", i), Type: "filter", Hook: d.pick("prerouting", "prerouting", "output", "input"), Policy: "accept"}
+		if b.Hook == "output" {
+			b.Type = d.pick("filter", "route")
+		}
+		b.Priority = besidePriorities()[d.IntN(len(besidePriorities()))]
+		s.Table.Bases = append(s.Table.Bases, b)
+		s.Rules = append(s.Rules, d.besideRules(b.Name, b.Hook, further)...)
+	}
+	for i, c := range further {
+		s.Chains = append(s.Chains, c)
+		s.Rules = append(s.Rules, d.besideRules(c, "", further[i+1:])...)
+	}
+}
+
+func (d *native) besideRules(chain, hook string, further []string) []Rule {
+	d.hook = hook
+	var out []Rule
+	for range 1 + d.IntN(3) {
+		d.v6 = d.gen.v6
+		m := d.protocol()
+		if d.IntN(2) == 0 {
+			m = append(m, d.dport())
+		}
+		for range d.IntN(2) {
+			m = append(m, d.match())
+		}
+		out = append(out, Rule{Chain: chain, Text: strings.Join(append(m, d.besideVerdict(further)), " ")})
+	}
+	return out
+}
+
+func (d *native) besideVerdict(further []string) string {
+	switch n := d.IntN(16); {
+	case n < 5:
+		return "meta mark set " + d.pick("0x1", "0x3", "meta mark or 0x1", "0x0", "ct mark", "ct mark or 0x1")
+	case n < 7:
+		return "ct mark set " + d.pick("0x1", "meta mark", "0x0", "ct mark or 0x1")
+	case n == 7 && d.hook != "input":
+		return "notrack"
+	case n == 8 && d.IntN(2) == 0:
+		return "drop"
+	case n == 9:
+		return "accept"
+	case n == 10 && (d.proto == "tcp" || d.proto == "udp"):
+		return d.rewrite()
+	case n == 11:
+		return "meta mark vmap { 0x1 : " + d.branch(further) + ", 0x3 : accept }"
+	}
+	return d.branch(further)
+}
+
+// rewrite writes another port into the packet, and perhaps another address.
+func (d *native) rewrite() string {
+	if d.IntN(3) == 0 {
+		return fmt.Sprintf("%s daddr set %s %s dport set %d", d.nfAddr(), d.target(), d.proto, rewritten)
+	}
+	return fmt.Sprintf("%s dport set %d", d.proto, rewritten)
+}
+
+// partial draws a field of a few bytes of an address, or of one byte of the port, with the
+// values that packets of this world have there.
+func (d *native) partial() field {
+	if d.IntN(4) == 0 && d.proto != "" {
+		return [2]field{{"@th,16,8", "", []string{"0x1f", "0x23"}, nil}, {"@th,24,8", "", []string{"0x90", "0x91"}, nil}}[d.IntN(2)]
+	}
+	base, pieces := 128, [][2]int{{0, 1}, {0, 2}, {1, 1}, {2, 2}, {3, 1}, {1, 2}, {0, 3}}
+	addrs := []string{"192.0.2.1", "198.51.100.1", "127.0.0.1"}
+	if d.IntN(3) == 0 {
+		base, addrs = 96, []string{"192.0.2.2", "10.1.1.1", "192.0.2.77"}
+	}
+	if d.v6 {
+		pieces = [][2]int{{0, 4}, {2, 2}, {4, 2}, {8, 8}, {14, 2}, {15, 1}, {1, 4}}
+		if base, addrs = 192, []string{"2001:db8:2::1", "2001:db8:3::1", "::1"}; d.IntN(3) == 0 {
+			base, addrs = 64, []string{"2001:db8:2::2", "fd00::5", "2001:db8:2::77"}
+		}
+	}
+	at := pieces[d.IntN(len(pieces))]
+	f := field{expr: fmt.Sprintf("@nh,%d,%d", base+8*at[0], 8*at[1])}
+	for _, a := range addrs {
+		v := "0x" + hex.EncodeToString(netip.MustParseAddr(a).AsSlice()[at[0]:at[0]+at[1]])
+		if !strings.Contains(strings.Join(f.values, " ")+" ", v+" ") {
+			f.values = append(f.values, v)
+		}
+	}
+	return f
+}
+
+// partialMatch matches such a field: alone, in a set, or in a concatenation. A raw load of
+// the network header needs a match of the family in an inet table.
+func (d *native) partialMatch() string {
+	f := d.partial()
+	family := ""
+	if d.table.Family == "inet" && strings.HasPrefix(f.expr, "@nh") {
+		family = "meta nfproto " + map[bool]string{false: "ipv4 ", true: "ipv6 "}[d.v6]
+	}
+	switch d.IntN(4) {
+	case 0:
+		return family + f.expr + " " + d.eq() + "{ " + strings.Join(f.values, ", ") + " }"
+	case 1:
+		if d.proto == "tcp" || d.proto == "udp" {
+			return family + fmt.Sprintf("%s . %s dport { %s . 8080 }", f.expr, d.proto, d.pick(f.values...))
+		}
+	case 2:
+		return family + fmt.Sprintf("%s vmap { %s : %s }", f.expr, d.pick(f.values...), d.pick("continue", "return", "accept"))
+	}
+	return family + f.expr + " " + d.eq() + d.pick(f.values...)
+}
+
+// drawn translates to a target that is drawn, or hashed. Its map knows all values or not.
+func (d *native) drawn() string {
+	elems := "0 : " + d.target()
+	if d.IntN(2) == 0 {
+		elems += ", 1 : " + d.target()
+	}
+	return d.dnatTo() + d.pick("numgen random", "numgen inc", "jhash "+d.nfAddr()+" saddr") + " mod 2 map { " + elems + " }"
+}
+
+// besideTables adds rules of iptables' tables raw and mangle.
+func (g *gen) besideTables(s *Set) {
+	for _, table := range []string{"raw", "mangle"} {
+		if g.IntN(3) > 0 {
+			continue
+		}
+		for _, chain := range []string{"PREROUTING", "OUTPUT"} {
+			for range 1 + g.IntN(2) {
+				s.Rules = append(s.Rules, Rule{Table: table, Chain: chain, Text: g.besideRule(table, chain)})
+			}
+		}
+	}
+}
+
+func (g *gen) besideRule(table, chain string) string {
+	proto := g.pick("tcp", "udp")
+	m := []string{"-p " + proto}
+	if g.IntN(2) == 0 {
+		m = append(m, g.port(proto))
+	}
+	if g.IntN(2) == 0 {
+		m = append(m, g.match(chain))
+	}
+	targets := []string{"MARK --set-xmark 0x1/0x1", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark 0x1/0x1", "CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x3", "CONNMARK --save-mark", "ACCEPT", "RETURN", "DROP"}
+	if table == "raw" {
+		targets = append(targets, "CT --notrack", "CT --notrack")
+	}
+	return strings.Join(dedupe(append(m, "-j "+g.pick(targets...))), " ")
+}
+
+// besideMatch draws what a rule of iptables may ask beside addresses and ports.
+func (g *gen) besideMatch(chain string) string {
+	n := "4"
+	if g.v6 {
+		n = "6"
+	}
+	switch g.IntN(8) {
+	case 0:
+		return "-m connmark " + g.not() + "--mark " + g.pick("0x1/0x1", "0x0/0x1", "0x1")
+	case 1:
+		return "-m conntrack " + g.not() + "--ctstatus " + g.pick("ASSURED", "CONFIRMED", "SEEN_REPLY,ASSURED")
+	case 2:
+		return "-m length --length " + g.pick("0:1500", "0:20")
+	case 3:
+		if chain == "PREROUTING" {
+			return "-m policy --dir in --pol none"
+		}
+		return "-m length --length 0:1500"
+	case 4:
+		return "-m connbytes --connbytes 0: --connbytes-dir original --connbytes-mode packets"
+	case 5:
+		return "-m u32 --u32 " + g.pick("6&0xFF=0x1:0x11", "6&0xFF=0x84")
+	case 6:
+		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "PORT src")
+	}
+	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "NET", "LIST") + n + " " + g.pick("src", "dst")
+}
+
+// ipsets are those that rules look into.
+func ipsets() []string {
+	var out []string
+	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080")
+	for _, f := range []struct{ n, family, a, b, net string }{
+		{"4", "inet", "192.0.2.1", "10.1.1.1", "192.0.2.0/24"},
+		{"6", "inet6", "2001:db8:2::1", "fd00::5", "2001:db8:2::/64"},
+	} {
+		out = append(out,
+			"create ADDR"+f.n+" hash:ip family "+f.family, "add ADDR"+f.n+" "+f.a, "add ADDR"+f.n+" "+f.b,
+			"create NET"+f.n+" hash:net family "+f.family, "add NET"+f.n+" "+f.net,
+			"create PAIR"+f.n+" hash:ip,port family "+f.family, "add PAIR"+f.n+" "+f.a+",tcp:8080", "add PAIR"+f.n+" "+f.b+",tcp:8080",
+			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n)
+	}
+	return out
+}
