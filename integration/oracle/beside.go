@@ -183,7 +183,7 @@ func (g *gen) besideMatch(chain string) string {
 	case 1:
 		return "-m conntrack " + g.not() + "--ctstatus " + g.pick("ASSURED", "CONFIRMED", "SEEN_REPLY,ASSURED")
 	case 2:
-		return "-m length --length " + g.pick("0:1500", "0:20")
+		return "-m length --length " + g.pick("0:1500", "1:1400")
 	case 3:
 		if chain == "PREROUTING" {
 			return "-m policy --dir in --pol none"
@@ -192,7 +192,7 @@ func (g *gen) besideMatch(chain string) string {
 	case 4:
 		return "-m connbytes --connbytes 0: --connbytes-dir original --connbytes-mode packets"
 	case 5:
-		return "-m u32 --u32 " + g.pick("6&0xFF=0x1:0x11", "6&0xFF=0x84")
+		return "-m u32 --u32 " + g.pick("6&0xFF=0x1:0x11", "0&0xFF=0x0:0xFF")
 	case 6:
 		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "PORT src")
 	}
@@ -210,7 +210,7 @@ func ipsets() []string {
 		out = append(out,
 			"create ADDR"+f.n+" hash:ip family "+f.family, "add ADDR"+f.n+" "+f.a, "add ADDR"+f.n+" "+f.b,
 			"create NET"+f.n+" hash:net family "+f.family, "add NET"+f.n+" "+f.net,
-			"create PAIR"+f.n+" hash:ip,port family "+f.family, "add PAIR"+f.n+" "+f.a+",tcp:8080", "add PAIR"+f.n+" "+f.b+",tcp:8080",
+			"create PAIR"+f.n+" hash:ip,port family "+f.family, "add PAIR"+f.n+" "+f.a+",tcp:8080", "add PAIR"+f.n+" "+f.b+",tcp:8080", "add PAIR"+f.n+" "+f.b+",udp:8080",
 			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n)
 	}
 	return out

@@ -113,7 +113,7 @@ func ipvsCases(t testing.TB) []findCase {
 		{"so is one that only the Services' chain leads to", attach(mapPort(v4, "", tcp, 30080)), at(v4, append([]string{way[1]}, four...)...), "", ""},
 		{"so is one that the Services' chain does not lead to", attach(mapPort(v4, "", tcp, 30080)), at(v4, append([]string{way[0], "KUBE-SERVICES -j RETURN"}, four...)...), "", ""},
 		{"a set that is not there is none", attach(mapPort(v4, "", tcp, 30080)), at(v4, append(slices.Clone(way), match("tcp", "GONE", "dst"), four[2])...), "", ""},
-		{"a set of a type that is not understood is none", attach(mapPort(v4, "", tcp, 30080)), at(v4, append(slices.Clone(way), match("tcp", "WITH-SOURCE", "dst,dst,src"), four[2])...), "", ""},
+		{"a set with sources in it has some of the packets", attach(mapPort(v4, "", tcp, 30080)), at(v4, append(slices.Clone(way), match("tcp", "WITH-SOURCE", "dst,dst,src"), four[2])...), "refuse 102", ""},
 		{"without ipsets there is no ipvs", attach(mapPort(v4, "", tcp, 30080)), noSets, "", ""},
 	}
 }

@@ -115,7 +115,7 @@ func TestMatches(t *testing.T) {
 	for _, h := range hops {
 		got = append(got, fmt.Sprint(h.Index, " ", h.Match, " ", h.Target, " ", h.IPSets))
 	}
-	want := []string{"0 yes jump MARKS [PORTS]", "3 some return [PAIRS]", "4 unknown return [ODD]"}
+	want := []string{"0 yes jump MARKS [PORTS]", "3 some return [PAIRS]", "4 some return [ODD]"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
