@@ -30,7 +30,7 @@ func TestMessages(t *testing.T) {
 			said[title][f.Message] = f.Kind
 		}
 	}
-	for _, tt := range slices.Concat(every(t), nativeCases(t), mangleCases(t), ipvsCases(t)) {
+	for _, tt := range slices.Concat(every(t), nativeCases(t), mangleCases(t), ipvsCases(t), wayCases(t)) {
 		r, err := Find(tt.a, tt.s)
 		if err != nil {
 			t.Fatal(err)

@@ -51,6 +51,9 @@ func (m *maker) target(s iptsave.Spec) []nft.Expr {
 	case "TPROXY":
 		i.Rev = 1
 		w.tproxy(s)
+	case "CT": // --notrack
+		i.Rev = 2
+		w.u32(1)
 	case "REJECT": // with icmp-port-unreachable
 		w.u32(map[bool]uint32{false: 3, true: 4}[m.ipv6])
 	default:

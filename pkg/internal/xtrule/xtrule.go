@@ -79,10 +79,10 @@ func baseChain(t nft.Table, chain string) (nft.Chain, bool) {
 	return nft.Chain{}, false
 }
 
-// BaseChains are the base chains that nftconn.Reader lists, in the order of priorities.
+// BaseChains are the base chains that nftconn.Reader lists for packets to the node.
 func (t *Tables) BaseChains() []nft.Chain {
 	return slices.DeleteFunc(slices.Clone(t.base), func(c nft.Chain) bool {
-		return (c.Hook != nft.Prerouting || c.Type == "route") && (c.Hook != nft.Output || c.Type != "nat")
+		return c.Hook == nft.Forward || c.Hook == nft.Postrouting
 	})
 }
 

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+func TestWay(t *testing.T) { check(t, wayCases(t)) }
+
+// at makes a base chain of a native table.
+func (c hookedAt) chain() nft.Chain {
+	return nft.Chain{Table: nft.Table{Family: nft.Inet, Name: "t"}, Name: c.name, Type: c.typ, Hook: c.hook, Priority: c.priority}
+}
+
+type hookedAt struct {
+	name, typ string
+	hook      uint32
+	priority  int32
+	rules     [][]nft.Expr
+}
+
+// hooks is the node with such chains.
+func hooks(chains ...hookedAt) Snapshot {
+	src := &table4{chains: map[string][]nft.Rule{}}
+	var all []nft.Chain
+	for _, c := range chains {
+		all = append(all, c.chain())
+		src.chains[c.name] = nil
+		for _, es := range c.rules {
+			src.rule(c.name, "", es...)
+		}
+	}
+	return node().native(src, all...)
+}
+
+func number(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// set gives a mark, the packet's or the connection's.
+func set(expr string, n uint32) []nft.Expr {
+	i := ex("immediate", 1, 8)
+	i.Attrs = i.Attrs.With(2, attr(1, number(n)))
+	if expr == "ct" {
+		return []nft.Expr{i, ex("ct", 2, 3, 4, 8)}
+	}
+	return []nft.Expr{i, ex("meta", 2, 3, 3, 8)}
+}
+
+// marked asks for a mark.
+func marked(expr string, n uint32) []nft.Expr {
+	c := ex("cmp", 1, 8, 2, 0)
+	c.Attrs = c.Attrs.With(3, attr(1, number(n)))
+	return []nft.Expr{ex(expr, 1, 8, 2, 3), c}
+}
+
+func wayCases(t testing.TB) []findCase {
+	any4, redirect := attach(mapTo(v4, "")), ex("redir")
+	pre := func(typ string, priority int32, rules ...[]nft.Expr) hookedAt {
+		return hookedAt{typ, typ, nft.Prerouting, priority, rules}
+	}
+	in := func(rules ...[]nft.Expr) hookedAt { return hookedAt{"in", "filter", nft.Input, 0, rules} }
+	also := slices.Concat[[]nft.Expr]
+	rewrite := func(base, off, n uint32) []nft.Expr { return []nft.Expr{ex("payload", 5, 8, 2, base, 3, off, 4, n)} }
+	drop, notrack := []nft.Expr{verdict(nft.Drop, "")}, []nft.Expr{ex("notrack")}
+	limited := []nft.Expr{ex("limit")}
+	lost := func(name string, rules ...string) Snapshot {
+		return node().dump(t, v4, true, "*"+name+"\n"+table(rules)+"COMMIT\n")
+	}
+	frob := []nft.Expr{ex("meta", 1, 8, 2, 3)}
+	return []findCase{
+		{"a mark is carried into nat", any4, hooks(pre("filter", -140, also(dportIs(80), set("meta", 0x64))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "refuse 103", "redir"},
+		{"another one is not taken", any4, hooks(pre("filter", -140, also(dportIs(80), set("meta", 0x65))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "", ""},
+		{"nor that of another port", any4, hooks(pre("filter", -140, also(dportIs(81), set("meta", 0x64))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "", ""},
+		{"a mark that is set later is not", any4, hooks(pre("nat", -100, also(marked("meta", 0x64), []nft.Expr{redirect})), pre("filter", -90, also(dportIs(80), set("meta", 0x64)))), "", ""},
+		{"nor is a mark of the connection before conntrack", any4, hooks(pre("filter", -300, also(dportIs(80), set("ct", 1))), pre("nat", -90, also(marked("ct", 1), []nft.Expr{redirect}))), "", ""},
+		{"a mark of the connection is carried", any4, hooks(pre("filter", -140, also(dportIs(80), set("ct", 1))), pre("nat", -90, also(marked("ct", 1), []nft.Expr{redirect}))), "refuse 103", ""},
+		{"a rule behind portguard's that is not understood refuses", any4, hooks(pre("nat", -90, also([]nft.Expr{unknownMatch()}, []nft.Expr{redirect}))), "refuse 104", "comes after its own"},
+		{"before portguard's it warns", any4, hooks(pre("nat", -100, also([]nft.Expr{unknownMatch()}, []nft.Expr{redirect}))), "warn 108", "a rule without a port"},
+
+		{"writing another port into packets refuses", any4, hooks(pre("filter", 0, also(dportIs(80), rewrite(2, 2, 2)))), "refuse 103", "rewrite"},
+		{"before conntrack, too", any4, hooks(pre("filter", -310, also(dportIs(80), rewrite(2, 2, 2)))), "refuse 103", ""},
+		{"and at input", any4, hooks(in(also(dportIs(80), rewrite(1, 16, 4)))), "refuse 103", ""},
+		{"of another port it does not", any4, hooks(pre("filter", 0, also(dportIs(81), rewrite(2, 2, 2)))), "", ""},
+		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1)), in(rewrite(2, 0, 2))), "", ""},
+
+		{"a drop of all hides", any4, hooks(pre("filter", -150, also(dportIs(80), drop))), "refuse 105", "would not work"},
+		{"a drop of some warns", any4, hooks(pre("filter", -150, also(dportIs(80), limited, drop))), "warn 105", "does not work for everybody"},
+		{"a drop of some for every port is none of this one's", any4, hooks(pre("filter", -150, also(limited, drop))), "", ""},
+		{"a drop of another port does not", any4, hooks(pre("filter", -150, also(dportIs(81), drop))), "", ""},
+		{"a drop behind the mapping sees the pod", any4, hooks(pre("filter", 0, also(dportIs(80), drop))), "", ""},
+		{"taking packets out of conntrack hides", any4, hooks(pre("filter", -300, also(dportIs(80), notrack))), "refuse 105", "notrack"},
+		{"conntrack has seen them, then", any4, hooks(pre("filter", -150, also(dportIs(80), notrack))), "", ""},
+		{"what drops them hides what translates them", any4, hooks(pre("filter", -150, also(dportIs(80), drop)), pre("nat", -100, also(dportIs(80), []nft.Expr{redirect}))), "refuse 105", ""},
+		{"untracked packets are not translated", any4, hooks(pre("filter", -300, also(dportIs(80), notrack)), pre("nat", -100, also(dportIs(80), []nft.Expr{redirect}))), "refuse 105", ""},
+		{"NOTRACK of iptables hides", any4, lost("raw", "PREROUTING -p tcp -m tcp --dport 80 -j CT --notrack"), "refuse 105", "would not work"},
+		{"a drop of iptables in mangle hides", any4, lost("mangle", "PREROUTING -p tcp -m tcp --dport 80 -j DROP"), "refuse 105", "would not work"},
+		{"what comes by lo was translated", any4, hooks(pre("nat", -100, also(link(1), dportIs(80), []nft.Expr{redirect}))), "", ""},
+		{"what comes by another link was not", any4, hooks(pre("nat", -100, also(link(2), dportIs(80), []nft.Expr{redirect}))), "refuse 103", ""},
+		{"a drop at the link of some warns", any4, hooks(hookedAt{"dev", "filter", nft.InetIngress, 0, [][]nft.Expr{also(dportIs(80), drop)}}), "warn 105", ""},
+		{"a policy hides", any4, dropping(hooks(pre("filter", -150))), "refuse 105", "the policy of nftables inet t"},
+		{"what a policy lets pass does not", any4, dropping(hooks(pre("filter", -150, also(dportIs(80), []nft.Expr{verdict(nft.Accept, "")})))), "", ""},
+		{"a mark nobody asks for", any4, hooks(pre("filter", -150, also(frob, set("meta", 3)))), "", ""},
+	}
+}
+
+func unknownMatch() nft.Expr {
+	m := ex("match", 2, 0)
+	m.Attrs = m.Attrs.With(1, []byte("frob\x00")).With(3, make([]byte, 8))
+	return m
+}
+
+// link asks for the index of the incoming link.
+func link(index uint32) []nft.Expr {
+	c := ex("cmp", 1, 8, 2, 0)
+	c.Attrs = c.Attrs.With(3, attr(1, number(index)))
+	return []nft.Expr{ex("meta", 1, 8, 2, 4), c}
+}
+
+func dropping(s Snapshot) Snapshot {
+	s.Rulesets[len(s.Rulesets)-1].Drops = func(nft.Chain) (bool, error) { return true, nil }
+	return s
+}
