@@ -35,7 +35,7 @@ func (q query) judge(path walk.Path, s site) {
 	case path.Match == walk.Unknown && path.NamesPort():
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
 		f.Message = fmt.Sprintf("hostPort %s may be taken: portguard cannot decode a rule that names it: %s; %s", q.m, f.Where, f.Kind.Remedy())
-	case path.Match == walk.Unknown && s.first:
+	case path.Match == walk.Unknown && s.first && !path.Doubtful:
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
 		f.Message = fmt.Sprintf("hostPort %s may be taken: a rule that portguard cannot decide comes after its own, which would get the traffic first: %s; %s", q.m, f.Where, f.Kind.Remedy())
 	case path.Match == walk.Unknown:

@@ -61,7 +61,9 @@ func ruleCases(t testing.TB) []findCase {
 
 		{"a rule that names the port and cannot be decoded refuses", any4, in("PREROUTING -p tcp -m tcp --dport 80 -m frob --level 3 -j DNAT --to-destination 10.0.0.2"), "refuse 104", "cannot decode"},
 		{"an unknown target with the port refuses", any4, in("PREROUTING -p tcp -m tcp --dport 80 -j FROB"), "refuse 104", "FROB"},
-		{"a mark that nobody sets is none", any4, in("PREROUTING -m mark --mark 0x1 -j X", "X "+dnat), "", ""},
+		{"a mark and the port refuse", any4, in("PREROUTING -m mark --mark 0x1 -j X", "X "+dnat), "refuse 104", ""},
+		{"a mark from elsewhere warns", any4, in("PREROUTING -m mark --mark 0x1 -j DNAT --to-destination 10.0.0.2"), "warn 108", ""},
+		{"any other mark is all there is to be expected", any4, in("PREROUTING -m mark ! --mark 0x1 -j DNAT --to-destination 10.0.0.2"), "refuse 103", ""},
 		{"a mark of the node's processes and the port refuse", any4, in("OUTPUT -m mark --mark 0x1 -j X", "X "+dnat), "refuse 104", ""},
 		{"an undecodable rule for another port does not", any4, in("PREROUTING -p tcp -m tcp --dport 81 -m frob -j FROB"), "", ""},
 		{"an undecodable catch-all warns", any4, in("PREROUTING -m frob --level 3 -j DNAT --to-destination 10.0.0.2"), "warn 108", "a rule without a port may take some of its traffic"},

@@ -221,7 +221,7 @@ func (w *way) pass(p walk.Packet) {
 	if len(w.lost) == 0 || w.taken {
 		return
 	}
-	if len(w.left.Tracked()) == 0 {
+	if len(w.left.Tracked().Likely()) == 0 {
 		last := w.lost[len(w.lost)-1]
 		w.hidden(p, last.where, p.Dst, last.at, false)
 		return

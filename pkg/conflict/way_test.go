@@ -74,8 +74,8 @@ func wayCases(t testing.TB) []findCase {
 	return []findCase{
 		{"a mark is carried into nat", any4, hooks(pre("filter", -140, also(dportIs(80), set("meta", 0x64))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "refuse 103", "redir"},
 		{"another one is not taken", any4, hooks(pre("filter", -140, also(dportIs(80), set("meta", 0x65))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "", ""},
-		{"nor that of another port", any4, hooks(pre("filter", -140, also(dportIs(81), set("meta", 0x64))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "", ""},
-		{"a mark that is set later is not", any4, hooks(pre("nat", -100, also(marked("meta", 0x64), []nft.Expr{redirect})), pre("filter", -90, also(dportIs(80), set("meta", 0x64)))), "", ""},
+		{"nor that of another port, though packets may bring a mark", any4, hooks(pre("filter", -140, also(dportIs(81), set("meta", 0x64))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "warn 108", ""},
+		{"a mark that is set later is not", any4, hooks(pre("nat", -100, also(marked("ct", 0x64), []nft.Expr{redirect})), pre("filter", -90, also(dportIs(80), set("ct", 0x64)))), "", ""},
 		{"nor is a mark of the connection before conntrack", any4, hooks(pre("filter", -300, also(dportIs(80), set("ct", 1))), pre("nat", -90, also(marked("ct", 1), []nft.Expr{redirect}))), "", ""},
 		{"a mark of the connection is carried", any4, hooks(pre("filter", -140, also(dportIs(80), set("ct", 1))), pre("nat", -90, also(marked("ct", 1), []nft.Expr{redirect}))), "refuse 103", ""},
 		{"a rule behind portguard's that is not understood refuses", any4, hooks(pre("nat", -90, also([]nft.Expr{unknownMatch()}, []nft.Expr{redirect}))), "refuse 104", "comes after its own"},

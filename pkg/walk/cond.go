@@ -110,7 +110,7 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 }
 
 // apply restricts a box to what fulfils c, or, with other, to what does not.
-// sure is false if the answer hangs on a mark that was set before the walk.
+// sure is false if the answer hangs on a mark that is not known.
 func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure bool) {
 	not := c.not != other
 	if c.loose && not {
@@ -131,7 +131,9 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 		b.in, some = b.in.with(c.in, not)
 		return b, some, true
 	case onMark:
-		b.mark, some, sure = b.mark.with(c.value, c.mask, not)
+		was := b.mark
+		b.mark, some, sure = was.with(c.value, c.mask, not)
+		b.doubtful = b.doubtful || was.guessed != 0 && some && !sure
 	case onCtMark:
 		b.ctMark, some, sure = b.ctMark.with(c.value, c.mask, not)
 	}

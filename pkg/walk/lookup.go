@@ -3,6 +3,7 @@
 package walk
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -24,10 +25,43 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 	slots := slices.Clone(th.regs.take(sreg, set.KeyLen))
 	x.asks(slots, flags&inverted != 0)
 	var out []thread
+	for _, th := range guessed(th, slots) {
+		after, err := x.lookIn(th, set, th.regs.take(sreg, set.KeyLen), dreg, isMap, flags&inverted != 0)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, after...)
+	}
+	return out, nil
+}
+
+// guessed splits a thread in two where a mark is asked for: those that have the one that is
+// to be expected, and those that have not.
+func guessed(th thread, slots []slot) []thread {
+	all := th.b.mark.guessed | th.b.mark.known
+	if th.b.mark.guessed == 0 || all != ^uint32(0) || !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofMark }) {
+		return []thread{th}
+	}
+	sure, doubt := th, th
+	for i, s := range sure.regs {
+		if s.of == ofMark {
+			n := th.b.mark.value&binary.NativeEndian.Uint32(s.mask[:]) ^ binary.NativeEndian.Uint32(s.data[:])
+			sure.regs[i] = slot{of: known}
+			binary.NativeEndian.PutUint32(sure.regs[i].data[:], n)
+		}
+	}
+	doubt.b.mark, doubt.b.doubtful, doubt.open = bits{}, true, Unknown
+	return []thread{sure, doubt}
+}
+
+// lookIn looks up the key in slots.
+func (x *run) lookIn(th thread, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
+	slots = slices.Clone(slots)
+	var out []thread
 	for _, one := range x.singles(th, slots) {
 		key, ok := one.key(slots, set.KeyLen)
 		if !ok {
-			after, err := x.openLookup(one, set, slots, dreg, isMap, flags&inverted != 0)
+			after, err := x.openLookup(one, set, slots, dreg, isMap, inverted)
 			if err != nil {
 				return nil, err
 			}
@@ -38,7 +72,7 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, x.found(one.thread, set, e, found, dreg, isMap, flags&inverted != 0)...)
+		out = append(out, x.found(one.thread, set, e, found, dreg, isMap, inverted)...)
 	}
 	return out, nil
 }

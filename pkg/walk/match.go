@@ -22,12 +22,19 @@ func (x *run) cmp(th thread, a nft.Attrs) ([]thread, error) {
 	v := nft.Value(data)
 	slots := th.regs.take(sreg, len(v))
 	x.asks(slots, op == cmpNEQ)
-	if t := compare(slots, op, v, x.p); t.cond != nil || t.always != Some {
+	t := compare(slots, op, v, x.p)
+	if t.cond != nil || t.always == Yes || t.always == No {
 		return x.apply(th, t), nil
 	}
 	var out []thread
+	if ways := guessed(th, slots); len(ways) > 1 {
+		for _, th := range ways {
+			out = append(out, x.apply(th, compare(th.regs.take(sreg, len(v)), op, v, x.p))...)
+		}
+		return out, nil
+	}
 	for _, one := range x.singles(th, slices.Clone(slots)) { // some bytes of the destination
-		t := test{always: Some}
+		t := test{always: t.always}
 		if b, ok := one.key(slots, len(v)); ok {
 			t.always = yesIf(holds(bytes.Compare(b, v), op))
 		}
@@ -145,28 +152,29 @@ func bitwise(th thread, a nft.Attrs) ([]thread, error) {
 }
 
 // byteorder swaps the bytes of numbers of a size (nft_byteorder_eval).
-func byteorder(th thread, a nft.Attrs) []thread {
+func byteorder(th thread, a nft.Attrs) (out []thread) {
 	sreg, _ := a.Num(1)
 	dreg, _ := a.Num(2)
 	n, _ := a.Num(4)
 	size, _ := a.Num(5)
-	slots := th.regs.take(sreg, int(n))
-	b, ok := bytesOf(slots, len(slots)*4)
-	if !ok || size == 0 || len(b) < int(n) {
-		of := openSource(slots)
-		th.regs.load(dreg, of, 0, int(n))
-		return []thread{th}
+	for _, th := range guessed(th, th.regs.take(sreg, int(n))) {
+		slots := th.regs.take(sreg, int(n))
+		of := port(slots)
+		if b, ok := bytesOf(slots, len(slots)*4); ok && size != 0 && len(b) >= int(n) {
+			b = slices.Clone(b)
+			for i := 0; i < int(n)/int(size); i++ {
+				slices.Reverse(b[i*int(size) : (i+1)*int(size)])
+			}
+			th.regs.store(dreg, b)
+			if i, ok := index(dreg); ok {
+				th.regs[i].port = of
+			}
+		} else {
+			th.regs.load(dreg, openSource(slots), 0, int(n))
+		}
+		out = append(out, th)
 	}
-	b = slices.Clone(b)
-	for i := 0; i < int(n)/int(size); i++ {
-		slices.Reverse(b[i*int(size) : (i+1)*int(size)])
-	}
-	of := port(slots)
-	th.regs.store(dreg, b)
-	if i, ok := index(dreg); ok {
-		th.regs[i].port = of
-	}
-	return []thread{th}
+	return out
 }
 
 // openSource is what a transformed value is: open, or not understood.

@@ -52,9 +52,10 @@ func (p Packet) Family() hostport.Family { return hostport.FamilyOf(p.Dst[0].Lo)
 
 // Start are the packets before the first rule of the first hook. They open a connection,
 // whose mark is 0. So is their own when they come from another machine or network
-// namespace (skb_scrub_packet); the node's processes choose theirs (SO_MARK).
+// namespace (skb_scrub_packet); but programs of BPF may have set it, and the node's
+// processes can (SO_MARK).
 func (p Packet) Start() Space {
-	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4), ctMark: number(0)}
+	b := box{dst: p.Dst, src: addrset.All(p.Family() == hostport.IPv4), mark: guess(0), ctMark: number(0)}
 	if len(p.Src) > 0 {
 		b.src = p.Src
 	}
@@ -62,7 +63,7 @@ func (p Packet) Start() Space {
 	case Prerouting:
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
-		b.in.except, b.mark = append([]string{"lo"}, p.NotIn...), number(0)
+		b.in.except = append([]string{"lo"}, p.NotIn...)
 		if p.Family() == hostport.IPv6 {
 			// ip6_rcv_core drops these before the hook, unless they come by lo; and what comes
 			// from :: gets no answer (RFC 4291, 2.5.2).

@@ -155,7 +155,9 @@ func everyPacket() []concrete {
 	for _, src := range []string{"10.1.0.1", "10.1.0.2", "10.2.0.1", "10.200.0.1", "172.16.0.1"} {
 		for _, dst := range []string{"192.0.2.1", "192.0.2.2"} {
 			for _, in := range []string{"eth0", "eth1"} {
-				out = append(out, concrete{netip.MustParseAddr(src), netip.MustParseAddr(dst), in, 0})
+				for mark := range uint32(4) {
+					out = append(out, concrete{netip.MustParseAddr(src), netip.MustParseAddr(dst), in, mark})
+				}
 			}
 		}
 	}

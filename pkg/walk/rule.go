@@ -4,6 +4,7 @@ package walk
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -82,7 +83,11 @@ func (r *rule) eval(p Packet, s Space) ([]outcome, Space, bool, error) {
 	x := &r.run
 	*x = run{r: r, p: p, threads: x.threads[:0], next: x.next, rest: x.rest[:0]}
 	for _, b := range s {
-		x.threads = append(x.threads, thread{b: b, open: Yes})
+		th := thread{b: b, open: Yes}
+		if b.doubtful {
+			th.open = Unknown
+		}
+		x.threads = append(x.threads, th)
 	}
 	for _, e := range r.rule.Exprs {
 		x.next = x.next[:0]
@@ -114,13 +119,28 @@ func (x *run) result(s Space) ([]outcome, Space, bool, error) {
 	}
 	for i := range x.outs {
 		h := &x.outs[i].hop
-		if h.Match == Yes && (len(x.rest) > 0 || len(x.outs) > 1) {
+		if h.Match == Yes && (x.likely(x.rest) || x.severalOuts()) {
 			h.Match = Some
 		}
 	}
 	rest := x.rest
 	x.rest = nil // it is not ours any more
 	return x.outs, rest.bounded(x.r.is4), x.altered, nil
+}
+
+func (x *run) likely(s Space) bool {
+	return slices.ContainsFunc(s, func(b box) bool { return !b.doubtful })
+}
+
+// severalOuts reports whether packets that are not doubtful have several outcomes.
+func (x *run) severalOuts() bool {
+	n := 0
+	for _, o := range x.outs {
+		if !o.doubtful {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // hull joins threads that became too many: all registers are forgotten.
@@ -155,7 +175,8 @@ func (x *run) maybe(th thread, open Tri) []thread {
 	return x.stay(th)
 }
 
-// out ends a thread with an outcome; equal ones are joined.
+// out ends a thread with an outcome; equal ones are joined. What becomes of doubtful packets
+// only is of its own certainty.
 func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
@@ -166,12 +187,22 @@ func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 	}
 	for i := range x.outs {
 		o := &x.outs[i]
-		if o.kind == k && o.chain == chain && o.leave == leave && o.hop.Target == target && o.hop.Comment == hop.Comment && (o.hop.Match == Unknown) == (th.open == Unknown) {
-			o.in, o.hop.Match = append(o.in, th.b), weaker(o.hop.Match, th.open)
-			return
+		if o.kind != k || o.chain != chain || o.leave != leave || o.hop.Target != target || o.hop.Comment != hop.Comment {
+			continue
 		}
+		switch {
+		case th.b.doubtful:
+		case o.doubtful:
+			o.hop.Match, o.doubtful = th.open, false
+		case (o.hop.Match == Unknown) != (th.open == Unknown):
+			continue
+		default:
+			o.hop.Match = weaker(o.hop.Match, th.open)
+		}
+		o.in = append(o.in, th.b)
+		return
 	}
-	x.outs = append(x.outs, outcome{in: Space{th.b}, kind: k, chain: chain, leave: leave, hop: hop})
+	x.outs = append(x.outs, outcome{in: Space{th.b}, kind: k, chain: chain, leave: leave, hop: hop, doubtful: th.b.doubtful})
 }
 
 // anything is what an expression may do that is not known: translate, for any port.

@@ -19,6 +19,8 @@ type box struct {
 	mark, ctMark bits
 	// untracked packets have no connection: they pass all rules of nat by.
 	untracked bool
+	// doubtful packets may well not exist: they have another mark than is to be expected.
+	doubtful bool
 }
 
 // A Space is a set of packets, as a union of boxes. It always holds at least the packets
@@ -53,6 +55,11 @@ func (s Space) Or(o Space) Space {
 		return append(s[:len(s):len(s)], o...)
 	}
 	return append(s[:len(s):len(s)], o...).bounded(s[0].dst[0].Lo.Is4())
+}
+
+// Likely are those that are not doubtful.
+func (s Space) Likely() Space {
+	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.doubtful })
 }
 
 // Dst are all destinations.
@@ -97,12 +104,23 @@ func (f ifaces) with(pattern string, not bool) (ifaces, bool) {
 	return f, !slices.ContainsFunc(f.except, covers)
 }
 
-// bits is a number of which some bits are known.
-type bits struct{ value, known uint32 }
+// bits is a number of which some bits are known, and others may be guessed.
+type bits struct{ value, known, guessed uint32 }
 
 // with restricts the number to those with n&mask == value, or to the others. It
-// reports whether any number is left, and whether the answer was known before.
+// reports whether any number is left, and whether the answer was known before, or as
+// guessed.
 func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
+	if b.guessed&mask != 0 {
+		asGuessed := bits{value: b.value, known: b.known | b.guessed}
+		out, left, _ := bits{value: b.value & b.known, known: b.known}.with(value, mask, not)
+		if _, some, sure = asGuessed.with(value, mask, not); !some {
+			return out, left, false
+		}
+		out.guessed = b.guessed &^ out.known
+		out.value |= b.value & out.guessed
+		return out, true, sure
+	}
 	common := b.known & mask
 	differs := b.value&common != value&common || value&^mask != 0
 	open := mask &^ b.known
@@ -112,19 +130,24 @@ func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
 	case open == 0:
 		return b, !not, true
 	case !not:
-		return bits{b.value&^mask | value, b.known | mask}, true, false
+		return bits{value: b.value&^mask | value, known: b.known | mask}, true, false
 	case open&(open-1) == 0: // one bit is open: it must be the other one
-		return bits{b.value | open&^value, b.known | open}, true, false
+		return bits{value: b.value | open&^value, known: b.known | open}, true, false
 	}
 	return b, true, false
 }
 
-// number is one of which all bits are known.
-func number(n uint32) bits { return bits{n, ^uint32(0)} }
+// number is one of which all bits are known, guess one that is only to be expected.
+func number(n uint32) bits { return bits{value: n, known: ^uint32(0)} }
 
-func (b bits) and(mask uint32) bits { return bits{b.value & mask, b.known | ^mask} }
+func guess(n uint32) bits { return bits{value: n, guessed: ^uint32(0)} }
+
+func (b bits) and(mask uint32) bits {
+	return bits{b.value & mask, b.known | ^mask, b.guessed & mask}
+}
 
 func (b bits) xor(o bits) bits {
 	known := b.known & o.known
-	return bits{(b.value ^ o.value) & known, known}
+	guessed := (b.known | b.guessed) & (o.known | o.guessed) &^ known
+	return bits{(b.value ^ o.value) & (known | guessed), known, guessed}
 }

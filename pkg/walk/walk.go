@@ -43,6 +43,8 @@ type Path struct {
 	Hops  []Hop
 	Match Tri
 	Dst   addrset.Set
+	// Doubtful is set if only packets come this way that may well not exist.
+	Doubtful bool
 }
 
 // Last returns the hop with the verdict.
@@ -130,6 +132,8 @@ type outcome struct {
 	chain string // of a jump
 	leave bool   // goto: who comes back leaves this chain too
 	hop   Hop
+	// doubtful is set if all packets are.
+	doubtful bool
 }
 
 type kind uint8
@@ -255,7 +259,7 @@ func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
 
 // follow sends the packets of an outcome where they go.
 func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err error) {
-	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst()}
+	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst(), Doubtful: o.doubtful}
 	switch o.kind {
 	case translates:
 		t.r.NAT = append(t.r.NAT, full)
