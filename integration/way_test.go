@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// What takes packets may be anywhere on their way, and in any form: traffic says whose they
+// are, and ADD says the same.
+func TestTakenOnTheWay(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	n.ServeTCP("tcp4", ":9999", "owner")
+	list := n.Network("net", "4", nil)
+	for _, tc := range []struct {
+		name, rules string
+		code        uint
+		says        string
+	}{
+		{"a mark that a filter chain sets", `chain marks { type filter hook prerouting priority -140; tcp dport 8080 meta mark set 0x64; }
+			chain nat { type nat hook prerouting priority -90; meta l4proto tcp meta mark 0x64 redirect to :9999; }`, 103, "redirect"},
+		{"a mark of the connection, with a mask", `chain marks { type filter hook prerouting priority -140; tcp dport 8000-8090 ct mark set 0x164; }
+			chain nat { type nat hook prerouting priority -90; meta l4proto tcp ct mark & 0xff == 0x64 redirect to :9999; }`, 103, "redirect"},
+		{"a part of an address", `chain nat { type nat hook prerouting priority -90; meta nfproto ipv4 @nh,128,16 { 0x0201, 0xc000 } tcp dport 8080 redirect to :9999; }`, 103, "redirect"},
+		{"a port that is written into the packet", `chain in { type filter hook prerouting priority 0; tcp dport 8080 tcp dport set 9999; }
+			chain out { type filter hook postrouting priority 0; tcp sport 9999 tcp sport set 8080; }`, 103, "rewrite"},
+		{"and before conntrack", `chain in { type filter hook prerouting priority -310; tcp dport 8080 tcp dport set 9999; }
+			chain out { type filter hook postrouting priority 310; tcp sport 9999 tcp sport set 8080; }`, 103, "rewrite"},
+		{"a status that no new connection has", `chain nat { type nat hook prerouting priority -90; ct status != assured tcp dport 8080 redirect to :9999; }`, 103, "redirect"},
+		{"a target that is drawn", `chain nat { type nat hook prerouting priority -90; tcp dport 8080 redirect to :numgen random mod 2 map { 0 : 9999, 1 : 9999 }; }`, 103, "redirect"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n.Feed("table inet t {\n"+strings.ReplaceAll(tc.rules, "; ", ";\n")+"\n}\n", "nft", "-f", "-")
+			defer n.Run("nft", "delete", "table", "inet", "t")
+			want(t, "before", n.Client.Who("tcp4", lab.NodeV4+":8080"), "owner")
+			refused(t, n, list, tc.code, []string{tc.says}, lab.TCP(8080, 80))
+			want(t, "after the refusal", n.Client.Who("tcp4", lab.NodeV4+":8080"), "owner")
+		})
+	}
+}
+
+// A mapping that no packet can reach is refused, and nobody gets packets before.
+func TestLostOnTheWay(t *testing.T) {
+	for _, flavour := range []string{"nft", "legacy"} {
+		t.Run(flavour, func(t *testing.T) {
+			n := lab.NewNode(t, bin, flavour)
+			list := n.Network("net", "4", nil)
+			for _, rule := range []string{
+				"raw -A PREROUTING -p tcp --dport 8080 -j CT --notrack",
+				"raw -A PREROUTING -p tcp -m multiport --dports 80,8080 -j DROP",
+				"mangle -A PREROUTING -p tcp --dport 8000:8090 -j DROP",
+			} {
+				n.Iptables("", "-t "+rule)
+				refused(t, n, list, 105, []string{"would not work"}, lab.TCP(8080, 80))
+				n.Iptables("", "-t "+strings.Replace(rule, "-A ", "-D ", 1))
+			}
+			accepted(t, n, list, lab.TCP(8080, 80))
+		})
+	}
+}
+
+// What takes nothing refuses nothing.
+func TestTakenByNobody(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	pod := n.NewPod("web")
+	pod.Serve(80, "web")
+	for name, rules := range map[string]string{
+		"a dormant table":               "flags dormant; chain nat { type nat hook prerouting priority -110; tcp dport 8080 redirect to :9999; }",
+		"what comes by lo":              `chain nat { type nat hook prerouting priority -110; iif "lo" tcp dport 8080 redirect to :9999; }`,
+		"the mark of another port":      "chain marks { type filter hook prerouting priority -140; tcp dport 8081 ct mark set 1; }\nchain nat { type nat hook prerouting priority -90; meta l4proto tcp ct mark 1 redirect to :9999; }",
+		"a status that comes later":     "chain nat { type nat hook prerouting priority -110; meta l4proto tcp ct status assured redirect to :9999; }",
+		"another part of the address":   "chain nat { type nat hook prerouting priority -110; meta nfproto ipv4 @nh,144,16 0x0202 tcp dport 8080 redirect to :9999; }",
+		"writing something else":        "chain in { type filter hook prerouting priority -110; ip dscp set 8; }",
+		"what others lose on the way":   "chain in { type filter hook prerouting priority -310; tcp dport 8081 notrack; tcp dport 8082 drop; }",
+		"a drop behind the translation": "chain in { type filter hook prerouting priority 0; tcp dport 8080 drop; }",
+	} {
+		t.Run(name, func(t *testing.T) {
+			n.Feed("table inet t {\n"+strings.ReplaceAll(rules, "; ", ";\n")+"\n}\n", "nft", "-f", "-")
+			defer n.Run("nft", "delete", "table", "inet", "t")
+			n.MustAdd(pod, list, lab.TCP(8080, 80))
+			want(t, "from outside", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+			if err := n.Del(pod, list, lab.TCP(8080, 80)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
