@@ -42,6 +42,10 @@ func TestGenerateReaches(t *testing.T) {
 		"redirect to :9998", " accept\n", " drop\n", " return\n", " jump c1", " goto c1", "meta mark set 0x1", "meta mark set meta mark or", "counter\n", "counter dnat",
 		"th dport vmap { ", "th dport vmap @m", "meta l4proto . th dport vmap { tcp . 8080 : ", "ip daddr . meta l4proto . th dport vmap @m", "ip daddr . meta l4proto . th dport vmap { ",
 		"{ type ipv4_addr . inet_proto . inet_service : verdict; flags interval; ", "{ type inet_service : verdict; elements",
+		"flags dormant", "type filter hook prerouting priority -310;", "type filter hook prerouting priority -90;", "type filter hook output", "type route hook output", "type filter hook input",
+		"meta mark set ct mark", "ct mark set meta mark", "ct mark set 0x1", "meta mark vmap { 0x1 : ", "notrack\n", "dport set 9997", "daddr set 203.0.113.9", "daddr set 2001:db8:9::9",
+		"ct mark & 0x1 == 0x1", "ct mark != 1", "ct status assured", "ct status != confirmed", "numgen random mod 2 map { 0 : 203.0.113.9 }", "jhash ip saddr mod 2 map { 0 : 203.0.113.9, 1 :",
+		"@nh,144,16 0x0201", "@nh,128,8 != 0x", "@nh,128,16 { 0xc000", "@nh,96,16", "@nh,128,24", "@nh,256,64", "@nh,200,32", "@th,16,8 0x1f", "@th,24,8", " . tcp dport { 0x", " vmap { 0x",
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
 	}
 	for _, p := range priorities() {
@@ -51,6 +55,25 @@ func TestGenerateReaches(t *testing.T) {
 	}
 	for _, s := range want {
 		if !strings.Contains(text, s) {
+			t.Errorf("2,000 seeds and no %q", s)
+		}
+	}
+}
+
+// TestGenerateTables does the same for the tables of iptables.
+func TestGenerateTables(t *testing.T) {
+	var all strings.Builder
+	for seed := uint64(1); seed <= 2000; seed++ {
+		for _, s := range Generate(seed, false) {
+			all.WriteString(s.Script())
+		}
+	}
+	for _, s := range []string{
+		"*raw\n", "*mangle\n", "CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
+		"-m connmark ! --mark", "! --ctstatus ASSURED", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
+		"--match-set ADDR4 src", "! --match-set NET4 dst", "--match-set LIST4", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
+	} {
+		if !strings.Contains(all.String(), s) {
 			t.Errorf("2,000 seeds and no %q", s)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -123,32 +122,6 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 	return x.stay(th)
 }
 
-// newMark is the mark that slots hold: a number, or one of both marks changed.
-func newMark(old box, slots []slot) bits {
-	if b, ok := bytesOf(slots, 4); ok {
-		return number(binary.NativeEndian.Uint32(b))
-	}
-	of, ok := oneSource(slots)
-	switch {
-	case !ok:
-		return bits{}
-	case of == ofMark:
-		return old.mark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
-	case of == ofCtMark:
-		return old.ctMark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
-	}
-	return bits{}
-}
-
-// untrack takes packets out of conntrack, if that has not seen them yet (nft_notrack_eval).
-func (x *run) untrack(th thread) []thread {
-	if x.p.Early {
-		x.out(th, untracks, "notrack", "", false)
-		th.b.untracked, th.altered = true, true
-	}
-	return x.stay(th)
-}
-
 // drawn loads a number below a modulus, which is an attribute of both expressions, as is
 // what is added to it.
 func (x *run) drawn(th thread, e nft.Expr) []thread {
@@ -168,148 +141,6 @@ func (x *run) drawn(th thread, e nft.Expr) []thread {
 }
 
 func (x *run) family() uint8 { return x.p.Family().NFProto() }
-
-// payload loads header bytes: addresses and the destination port are followed,
-// the rest is open.
-func (x *run) payload(th thread, a nft.Attrs) []thread {
-	dreg, _ := a.Num(1)
-	base, _ := a.Num(2)
-	off, _ := a.Num(3)
-	n, _ := a.Num(4)
-	if _, set := a.Get(5); set {
-		return x.write(th, base, off, n)
-	}
-	src, dst, size := 12, 16, 4
-	if x.family() == nft.IPv6 {
-		src, dst, size = 8, 24, 16
-	}
-	at := int(off)
-	th.regs.load(dreg, ofAnything, 0, int(n))
-	switch {
-	case base == 1 && at >= src && at+int(n) <= src+size:
-		th.regs.load(dreg, ofSrc, at-src, int(n))
-	case base == 1 && at >= dst && at+int(n) <= dst+size:
-		th.regs.load(dreg, ofDst, at-dst, int(n))
-	case base == 1 && at == 9 && n == 1 && x.family() == nft.IPv4:
-		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
-	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
-		th.regs.load(dreg, ofNextHdr, 0, 1)
-	case base == 2 && at >= 2 && at+int(n) <= 4:
-		th.regs.storePort(dreg, x.p.Port, at-2, int(n))
-	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load
-		th.regs.load(dreg, ofPorts, 0, 4)
-		x.hop.NamesPort = true
-	}
-	return x.stay(th)
-}
-
-// Rewrites is the target of rules that write into the destination of packets, which they
-// may do at every hook and without conntrack.
-const Rewrites = "rewrite"
-
-// write writes into the packet.
-func (x *run) write(th thread, base, off, n uint32) []thread {
-	dst, size := uint32(16), uint32(4)
-	if x.family() == nft.IPv6 {
-		dst, size = 24, 16
-	}
-	const network, transport, portAt, portSize = 1, 2, 2, 2
-	overlaps := func(at, size uint32) bool { return off < at+size && at < off+n }
-	switch {
-	case base == network && overlaps(dst, size), base == transport && overlaps(portAt, portSize):
-		x.out(th, translates, Rewrites, "", false)
-		return nil
-	case base == network && overlaps(dst-size, size): // the source, and so may be any
-		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
-	}
-	return x.stay(th)
-}
-
-// Keys of ct, and bits of its state (NF_CT_STATE_BIT).
-const (
-	ctState    = 0
-	ctDir      = 1
-	ctStatus   = 2
-	ctMark     = 3
-	ctL3proto  = 7
-	ctSrc      = 8
-	ctDst      = 9
-	ctProtocol = 10
-	ctProtoDst = 12
-	ctSrcIP    = 19
-	ctDstIP6   = 22
-
-	stateInvalid   = 1
-	stateNew       = 8
-	stateUntracked = 64
-)
-
-// ct: the packets open a connection that nobody translated yet. Of one that is not there
-// only the state is told (nft_ct_get_eval).
-func (x *run) ct(th thread, a nft.Attrs) []thread {
-	key, _ := a.Num(2)
-	none := x.unconnected(th.b)
-	if sreg, set := a.Num(4); set {
-		if key == ctMark && !none {
-			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
-		}
-		return x.stay(th)
-	}
-	if none && key != ctState {
-		x.misses(th)
-		return nil
-	}
-	dreg, _ := a.Num(1)
-	dir, directed := a.Get(3)
-	original := !directed || len(dir) == 1 && dir[0] == 0
-	size := 16
-	if x.family() == nft.IPv4 {
-		size = 4
-	}
-	th.regs.load(dreg, ofAnything, 0, 16)
-	switch {
-	case key == ctState:
-		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
-	case key == ctMark:
-		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
-	case key == ctStatus && x.p.Hook != Forward: // no reply was seen, nothing translated or confirmed
-		th.regs.store(dreg, make([]byte, 4))
-	case key == ctDir:
-		th.regs.store(dreg, []byte{0})
-	case key == ctL3proto:
-		th.regs.store(dreg, []byte{x.family()})
-	case key == ctProtocol:
-		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
-	case !original:
-	case x.p.Hook == Forward: // what it was before the translation
-	case key == ctProtoDst:
-		th.regs.storePort(dreg, x.p.Port, 0, 2)
-	case key == ctSrc:
-		th.regs.load(dreg, ofSrc, 0, size)
-	case key == ctDst:
-		th.regs.load(dreg, ofDst, 0, size)
-	case key >= ctSrcIP && key <= ctDstIP6:
-		// src/dst by family: an even offset is the source.
-		if of := []source{ofSrc, ofDst}[(key-ctSrcIP)%2]; (key >= ctSrcIP+2) == (x.family() == nft.IPv6) {
-			th.regs.load(dreg, of, 0, size)
-		}
-	}
-	return x.stay(th)
-}
-
-// unconnected reports whether packets have no connection.
-func (x *run) unconnected(b box) bool { return b.untracked || x.p.Early }
-
-// state is what conntrack says of packets.
-func (x *run) state(b box) uint32 {
-	switch {
-	case b.untracked:
-		return stateUntracked
-	case x.p.Early:
-		return stateInvalid
-	}
-	return stateNew
-}
 
 // fib: the type of the destination is LOCAL; the rest is open.
 func (x *run) fib(th thread, a nft.Attrs) []thread {

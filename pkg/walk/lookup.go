@@ -3,7 +3,6 @@
 package walk
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -33,25 +32,6 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 		out = append(out, after...)
 	}
 	return out, nil
-}
-
-// guessed splits a thread in two where a mark is asked for: those that have the one that is
-// to be expected, and those that have not.
-func guessed(th thread, slots []slot) []thread {
-	all := th.b.mark.guessed | th.b.mark.known
-	if th.b.mark.guessed == 0 || all != ^uint32(0) || !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofMark }) {
-		return []thread{th}
-	}
-	sure, doubt := th, th
-	for i, s := range sure.regs {
-		if s.of == ofMark {
-			n := th.b.mark.value&binary.NativeEndian.Uint32(s.mask[:]) ^ binary.NativeEndian.Uint32(s.data[:])
-			sure.regs[i] = slot{of: known}
-			binary.NativeEndian.PutUint32(sure.regs[i].data[:], n)
-		}
-	}
-	doubt.b.mark, doubt.b.doubtful, doubt.open = bits{}, true, Unknown
-	return []thread{sure, doubt}
 }
 
 // lookIn looks up the key in slots.

@@ -90,26 +90,6 @@ func (x *run) xtTarget(th thread, e nft.Expr) []thread {
 	return nil
 }
 
-// marked is what a target makes of the marks of packets (net/netfilter/xt_mark.c and
-// xt_connmark.c).
-func marked(b box, i xt.Info) box {
-	m, ok := xt.DecodeMark(i)
-	mark := number(m.Value)
-	switch {
-	case !ok:
-		b.mark, b.ctMark = bits{}, bits{}
-	case m.What == xt.SetMark:
-		b.mark = b.mark.and(^m.Mask).xor(mark)
-	case m.What == xt.SetCtMark:
-		b.ctMark = b.ctMark.and(^m.CtMask).xor(mark)
-	case m.What == xt.SaveMark:
-		b.ctMark = b.ctMark.and(^m.CtMask).xor(b.mark.and(m.Mask))
-	case m.What == xt.RestoreMark:
-		b.mark = b.mark.and(^m.Mask).xor(b.ctMark.and(m.CtMask))
-	}
-	return b
-}
-
 // withoutConnection answers for the options of a match on the connection where there is
 // none: only the state counts (net/netfilter/xt_conntrack.c, xt_connmark.c).
 func withoutConnection(opts []iptsave.Option, state uint32) Tri {

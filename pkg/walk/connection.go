@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"encoding/binary"
+
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Keys of ct, and bits of its state (NF_CT_STATE_BIT).
+const (
+	ctState    = 0
+	ctDir      = 1
+	ctStatus   = 2
+	ctMark     = 3
+	ctL3proto  = 7
+	ctSrc      = 8
+	ctDst      = 9
+	ctProtocol = 10
+	ctProtoDst = 12
+	ctSrcIP    = 19
+	ctDstIP6   = 22
+
+	stateInvalid   = 1
+	stateNew       = 8
+	stateUntracked = 64
+)
+
+// ct: the packets open a connection that nobody translated yet. Of one that is not there
+// only the state is told (nft_ct_get_eval).
+func (x *run) ct(th thread, a nft.Attrs) []thread {
+	key, _ := a.Num(2)
+	none := x.unconnected(th.b)
+	if sreg, set := a.Num(4); set {
+		if key == ctMark && !none {
+			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+		}
+		return x.stay(th)
+	}
+	if none && key != ctState {
+		x.misses(th)
+		return nil
+	}
+	dreg, _ := a.Num(1)
+	dir, directed := a.Get(3)
+	original := !directed || len(dir) == 1 && dir[0] == 0
+	size := 16
+	if x.family() == nft.IPv4 {
+		size = 4
+	}
+	th.regs.load(dreg, ofAnything, 0, 16)
+	switch {
+	case key == ctState:
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
+	case key == ctMark:
+		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
+	case key == ctStatus && x.p.Hook != Forward: // no reply was seen, nothing translated or confirmed
+		th.regs.store(dreg, make([]byte, 4))
+	case key == ctDir:
+		th.regs.store(dreg, []byte{0})
+	case key == ctL3proto:
+		th.regs.store(dreg, []byte{x.family()})
+	case key == ctProtocol:
+		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case !original:
+	case x.p.Hook == Forward: // what it was before the translation
+	case key == ctProtoDst:
+		th.regs.storePort(dreg, x.p.Port, 0, 2)
+	case key == ctSrc:
+		th.regs.load(dreg, ofSrc, 0, size)
+	case key == ctDst:
+		th.regs.load(dreg, ofDst, 0, size)
+	case key >= ctSrcIP && key <= ctDstIP6:
+		// src/dst by family: an even offset is the source.
+		if of := []source{ofSrc, ofDst}[(key-ctSrcIP)%2]; (key >= ctSrcIP+2) == (x.family() == nft.IPv6) {
+			th.regs.load(dreg, of, 0, size)
+		}
+	}
+	return x.stay(th)
+}
+
+// unconnected reports whether packets have no connection.
+func (x *run) unconnected(b box) bool { return b.untracked || x.p.Early }
+
+// state is what conntrack says of packets.
+func (x *run) state(b box) uint32 {
+	switch {
+	case b.untracked:
+		return stateUntracked
+	case x.p.Early:
+		return stateInvalid
+	}
+	return stateNew
+}
+
+// untrack takes packets out of conntrack, if that has not seen them yet (nft_notrack_eval).
+func (x *run) untrack(th thread) []thread {
+	if x.p.Early {
+		x.out(th, untracks, "notrack", "", false)
+		th.b.untracked, th.altered = true, true
+	}
+	return x.stay(th)
+}

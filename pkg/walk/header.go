@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// payload loads header bytes: addresses and the destination port are followed,
+// the rest is open.
+func (x *run) payload(th thread, a nft.Attrs) []thread {
+	dreg, _ := a.Num(1)
+	base, _ := a.Num(2)
+	off, _ := a.Num(3)
+	n, _ := a.Num(4)
+	if _, set := a.Get(5); set {
+		return x.write(th, base, off, n)
+	}
+	src, dst, size := 12, 16, 4
+	if x.family() == nft.IPv6 {
+		src, dst, size = 8, 24, 16
+	}
+	at := int(off)
+	th.regs.load(dreg, ofAnything, 0, int(n))
+	switch {
+	case base == 1 && at >= src && at+int(n) <= src+size:
+		th.regs.load(dreg, ofSrc, at-src, int(n))
+	case base == 1 && at >= dst && at+int(n) <= dst+size:
+		th.regs.load(dreg, ofDst, at-dst, int(n))
+	case base == 1 && at == 9 && n == 1 && x.family() == nft.IPv4:
+		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
+		th.regs.load(dreg, ofNextHdr, 0, 1)
+	case base == 2 && at >= 2 && at+int(n) <= 4:
+		th.regs.storePort(dreg, x.p.Port, at-2, int(n))
+	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load
+		th.regs.load(dreg, ofPorts, 0, 4)
+		x.hop.NamesPort = true
+	}
+	return x.stay(th)
+}
+
+// Rewrites is the target of rules that write into the destination of packets, which they
+// may do at every hook and without conntrack.
+const Rewrites = "rewrite"
+
+// write writes into the packet.
+func (x *run) write(th thread, base, off, n uint32) []thread {
+	dst, size := uint32(16), uint32(4)
+	if x.family() == nft.IPv6 {
+		dst, size = 24, 16
+	}
+	const network, transport, portAt, portSize = 1, 2, 2, 2
+	overlaps := func(at, size uint32) bool { return off < at+size && at < off+n }
+	switch {
+	case base == network && overlaps(dst, size), base == transport && overlaps(portAt, portSize):
+		x.out(th, translates, Rewrites, "", false)
+		return nil
+	case base == network && overlaps(dst-size, size): // the source, and so may be any
+		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
+	}
+	return x.stay(th)
+}

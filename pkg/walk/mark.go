@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/xt"
+)
+
+// newMark is the mark that slots hold: a number, or one of both marks changed.
+func newMark(old box, slots []slot) bits {
+	if b, ok := bytesOf(slots, 4); ok {
+		return number(binary.NativeEndian.Uint32(b))
+	}
+	of, ok := oneSource(slots)
+	switch {
+	case !ok:
+		return bits{}
+	case of == ofMark:
+		return old.mark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
+	case of == ofCtMark:
+		return old.ctMark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
+	}
+	return bits{}
+}
+
+// guessed splits a thread in two where a mark is asked for: those that have the one that is
+// to be expected, and those that have not.
+func guessed(th thread, slots []slot) []thread {
+	all := th.b.mark.guessed | th.b.mark.known
+	if th.b.mark.guessed == 0 || all != ^uint32(0) || !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofMark }) {
+		return []thread{th}
+	}
+	sure, doubt := th, th
+	for i, s := range sure.regs {
+		if s.of == ofMark {
+			n := th.b.mark.value&binary.NativeEndian.Uint32(s.mask[:]) ^ binary.NativeEndian.Uint32(s.data[:])
+			sure.regs[i] = slot{of: known}
+			binary.NativeEndian.PutUint32(sure.regs[i].data[:], n)
+		}
+	}
+	doubt.b.mark, doubt.b.doubtful, doubt.open = bits{}, true, Unknown
+	return []thread{sure, doubt}
+}
+
+// marked is what a target makes of the marks of packets (net/netfilter/xt_mark.c and
+// xt_connmark.c).
+func marked(b box, i xt.Info) box {
+	m, ok := xt.DecodeMark(i)
+	mark := number(m.Value)
+	switch {
+	case !ok:
+		b.mark, b.ctMark = bits{}, bits{}
+	case m.What == xt.SetMark:
+		b.mark = b.mark.and(^m.Mask).xor(mark)
+	case m.What == xt.SetCtMark:
+		b.ctMark = b.ctMark.and(^m.CtMask).xor(mark)
+	case m.What == xt.SaveMark:
+		b.ctMark = b.ctMark.and(^m.CtMask).xor(b.mark.and(m.Mask))
+	case m.What == xt.RestoreMark:
+		b.mark = b.mark.and(^m.Mask).xor(b.ctMark.and(m.CtMask))
+	}
+	return b
+}
