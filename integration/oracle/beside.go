@@ -30,8 +30,10 @@ func (d *native) beside(s *Set) {
 		}
 		b.Priority = besidePriorities()[d.IntN(len(besidePriorities()))]
 		s.Table.Bases = append(s.Table.Bases, b)
+		d.early = b.Priority < -100
 		s.Rules = append(s.Rules, d.besideRules(b.Name, b.Hook, further)...)
 	}
+	d.early = false
 	for i, c := range further {
 		s.Chains = append(s.Chains, c)
 		s.Rules = append(s.Rules, d.besideRules(c, "", further[i+1:])...)
@@ -63,7 +65,7 @@ func (d *native) besideVerdict(further []string) string {
 		return "ct mark set " + d.pick("0x1", "meta mark", "0x0", "ct mark or 0x1")
 	case n == 7 && d.hook != "input":
 		return "notrack"
-	case n == 8 && d.IntN(2) == 0:
+	case n == 8 && d.early:
 		return "drop"
 	case n == 9:
 		return "accept"

@@ -72,8 +72,10 @@ type native struct {
 	// proto is the protocol that the rule has matched: "tcp", "udp", "both" or
 	// "". nft lets nothing translate ports without one.
 	proto string
-	// hook is that of the base chain the rule stands in, or "".
-	hook string
+	// hook is that of the base chain the rule stands in, or "". Early is set before every
+	// translation: a drop behind it would be one of the pod's packets.
+	hook  string
+	early bool
 }
 
 // native draws the n-th native table of a node.
