@@ -229,7 +229,7 @@ func (s *Sight) inMount(mount uint64) (pid string, hidden error) {
 			switch {
 			case err == nil && s.mounts[inode] == "":
 				s.mounts[inode] = pid
-			case err != nil && !gone(err):
+			case err != nil && !gone(err) && pid != "1": // whose mounts are read all the same
 				s.unmounted = err
 			}
 		}
