@@ -6,6 +6,8 @@ package backend
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -16,7 +18,8 @@ type Backend interface {
 	// Name is stable: records and outputs have it.
 	Name() string
 	// Load reads all that is there of ours. What is not there is an empty State; what
-	// cannot be read is an error.
+	// cannot be read is an error. With an Unread comes a State of the rest, which leaves
+	// alone what could not be read.
 	Load() (State, error)
 	// Apply brings the place from have, which Load has returned, to want, in one
 	// transaction where the kernel has one. When it fails everything is as it was, or
@@ -49,6 +52,26 @@ type State interface {
 
 // ErrNotUndone means that a failed change left something behind.
 var ErrNotUndone = errors.New("the change could not be undone")
+
+// Unread says of places, by the names of their backends, why they could not be read.
+type Unread map[string]error
+
+func (u Unread) Error() string {
+	var all []string
+	for _, err := range u {
+		all = append(all, err.Error())
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), "; ")
+}
+
+// Or is u as an error, nil if everything was read.
+func (u Unread) Or() error {
+	if len(u) == 0 {
+		return nil
+	}
+	return u
+}
 
 // ErrUnavailable means that the kernel cannot do what the backend needs, which showed
 // only when it was tried. Another backend may.

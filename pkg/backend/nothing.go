@@ -10,6 +10,12 @@ type Nothing struct{}
 
 var _ State = Nothing{}
 
+// Closed is a backend that could not be read. Applying a State does nothing.
+type Closed struct{ Backend }
+
+// Apply does nothing.
+func (Closed) Apply(_, _ State) error { return nil }
+
 // Claims returns none.
 func (Nothing) Claims() []hostport.Claim { return nil }
 

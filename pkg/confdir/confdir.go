@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/netconf"
 )
 
@@ -56,9 +57,12 @@ type plugin struct {
 	raw []byte
 }
 
+// maxList is more than any network needs.
+const maxList = 1 << 20
+
 // load reads a list, or a single configuration as a list of one.
-func load(file string) (plugins []plugin, err error) {
-	b, err := os.ReadFile(file)
+func load(path string) (plugins []plugin, err error) {
+	b, err := file.Read(path, maxList, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func load(file string) (plugins []plugin, err error) {
 	if err := json.Unmarshal(b, &list); err != nil {
 		return nil, err
 	}
-	if filepath.Ext(file) != ".conflist" {
+	if filepath.Ext(path) != ".conflist" {
 		list.Plugins = []json.RawMessage{b}
 	}
 	for i, raw := range list.Plugins {

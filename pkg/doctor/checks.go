@@ -120,10 +120,10 @@ func implementers(f Facts, add adder) {
 }
 
 func stateDir(f Facts, add adder) {
-	switch {
-	case f.StateLoose != "":
+	if f.StateLoose != "" {
 		add("state", Warning, "dataDir: "+f.StateLoose+": anybody could block ADDs or make up owners", "chown root and chmod 0700 the directory")
-	case f.StateErr != nil:
+	}
+	if f.StateErr != nil {
 		add("state", Problem, f.StateErr.Error(), "make the directory writable; every ADD of a pod with hostPorts fails until then")
 	}
 }

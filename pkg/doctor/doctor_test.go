@@ -56,6 +56,7 @@ func TestDiagnose(t *testing.T) {
 		{"they do to iptables", func(f *Facts) { f.Proxies.KubeProxy, f.Backend = []string{"nft", "legacy"}, "iptables-nft" }, []string{"flavours problem"}, false},
 		{"records cannot be written", func(f *Facts) { f.StateErr = errors.New("no") }, []string{"state problem"}, false},
 		{"anybody may write them", func(f *Facts) { f.StateLoose = "x" }, []string{"state warning"}, true},
+		{"anybody may write them, and there is no room", func(f *Facts) { f.StateLoose, f.StateErr = "x", errors.New("no") }, []string{"state warning", "state problem"}, false},
 		{"nftables takes the traffic of ipvs", func(f *Facts) {
 			e := entryOf(inventory.OK, "portguard", 80, "0.0.0.0")
 			e.Backend = "nftables"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,10 @@ type Tools struct {
 
 // ErrBusy means that somebody else held the xtables lock for longer than Wait.
 var ErrBusy = errors.New("another program holds the xtables lock")
+
+// ErrGone is wrapped where the tool said, in words of its own, that a rule or a chain is not
+// there. A match that the kernel lacks is told in the same words.
+var ErrGone = errors.New("")
 
 // killAfter ends a tool that hangs, so that portguard's own lock is released.
 const killAfter = time.Minute
@@ -116,21 +121,18 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 	switch said := res.Said(); {
 	case said == "":
 		return res.Stdout, res.Stderr, nil
-	case res.Code == 4 && busy(said):
+	case res.Code == 4 && says(said, "xtables lock", "Resource temporarily unavailable", "Device or resource busy"):
 		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
+	case says(said, "restore: line ", "does not exist", "does a matching rule exist"):
+		return "", "", fmt.Errorf("%s: %s%w", name, said, ErrGone)
 	default:
 		return "", "", fmt.Errorf("%s: %s", name, said)
 	}
 }
 
-// busy tells a held lock, EAGAIN or EBUSY from other causes of exit status 4, which is
-// RESOURCE_PROBLEM in iptables' xtables.h and any failure of iptables-nft. The tools are
-// not localised.
-func busy(msg string) bool {
-	for _, s := range []string{"xtables lock", "Resource temporarily unavailable", "Device or resource busy"} {
-		if strings.Contains(msg, s) {
-			return true
-		}
-	}
-	return false
+// says tells causes of a failure apart: a held lock, EAGAIN or EBUSY from what else is exit
+// status 4, which is RESOURCE_PROBLEM in iptables' xtables.h and any failure of
+// iptables-nft. The tools are not localised.
+func says(msg string, any ...string) bool {
+	return slices.ContainsFunc(any, func(s string) bool { return strings.Contains(msg, s) })
 }

@@ -38,10 +38,11 @@ func ParseGC(stdin []byte) (Collection, error) {
 		ContainerID string `json:"containerID"`
 		IfName      string `json:"ifname"`
 	}
-	if g.Given = len(w.Valid) > 0; !g.Given {
+	// A null is what libcni makes of a list that the runtime did not set: CNI asks for a
+	// list, and a runtime without attachments can give an empty one.
+	if g.Given = len(w.Valid) > 0 && string(w.Valid) != "null"; !g.Given {
 		return g, nil
 	}
-	// A null is what libcni makes of an empty Go slice.
 	if err := decode(w.Valid, "cni.dev/valid-attachments", &valid); err != nil {
 		return g, err
 	}

@@ -21,7 +21,7 @@ func TestParseGC(t *testing.T) {
 	}{
 		{"a list", `{"name":"n","cni.dev/valid-attachments":[{"containerID":"a","ifname":"eth0"}]}`, true, []string{one}, ""},
 		{"an empty list means that none is valid", `{"name":"n","cni.dev/valid-attachments":[]}`, true, nil, ""},
-		{"so does null, which libcni makes of it", `{"name":"n","cni.dev/valid-attachments":null}`, true, nil, ""},
+		{"null says nothing: nobody set the list", `{"name":"n","cni.dev/valid-attachments":null}`, false, nil, ""},
 		{"no list says nothing", `{"name":"n"}`, false, nil, ""},
 		{"the name must be there", `{"cni.dev/valid-attachments":[]}`, false, nil, "name"},
 		{"it must be a list", `{"name":"n","cni.dev/valid-attachments":{}}`, true, nil, "cni.dev/valid-attachments"},

@@ -28,8 +28,19 @@ var ErrVersion = errors.New("the nftables table is not of this version of portgu
 // dormant is what Table.Broken says of a table that is switched off.
 const dormant = "flag dormant"
 
-// Read reads the whole table. Of one that is not portguard's it reads nothing more.
-func (s Spec) Read(src Source) (*Table, error) {
+// Read reads the whole table, anew if somebody removes it meanwhile.
+func (s Spec) Read(src Source) (t *Table, err error) {
+	const tries = 10
+	for range tries {
+		if t, err = s.read(src); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+	}
+	return t, err
+}
+
+// read reads the table. Of one that is not portguard's it reads nothing more.
+func (s Spec) read(src Source) (*Table, error) {
 	t := s.Absent()
 	flags, there, err := src.TableFlags(s.Table)
 	if t.There = there; err != nil || !there {

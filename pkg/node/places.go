@@ -26,8 +26,8 @@ import (
 // the mappings that need it, those of other plugins at the end, because what is removed
 // of them does not come back.
 func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
-	r := &reading{n: n}
-	if n.backends != nil { // Facts has begun it
+	r := &reading{n: n, loaded: true}
+	if n.backends != nil && !n.backends.loaded { // Facts has begun it
 		r.now = n.backends.now
 	}
 	n.backends = r
@@ -79,6 +79,8 @@ func (n *Node) lacksNFTables() bool {
 type reading struct {
 	n   *Node
 	now *rules.Reader
+	// loaded is set if backends were loaded from it: those that are made later read anew.
+	loaded bool
 }
 
 func (r *reading) open() *rules.Reader {

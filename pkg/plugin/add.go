@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
@@ -48,7 +49,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 func (p *Plugin) addPatiently(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs) error {
 	until := time.Now().Add(req.ClaimWait)
 	for {
-		err := p.addLocked(req, store, netns, args, time.Now().Before(until))
+		err := p.addLocked(req, store, netns, time.Now().Before(until))
 		var held *heldError
 		if !errors.As(err, &held) {
 			return err
@@ -75,24 +76,24 @@ type heldError struct {
 
 // addLocked adds under the lock and counts what the ADD met. If the kernel turns out to
 // lack what the chosen backend needs, another one has to do, unless somebody asked for it.
-func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs, patient bool) error {
+func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state.Netns, patient bool) error {
 	unlock, err := store.Lock(req.LockTimeout)
 	if err != nil {
-		return cniError(err, CodeUnreadable)
+		return cniError(err, types.ErrIOFailure)
 	}
 	defer unlock()
-	req.Attachment.Owner.Netns = netns.Inode
-	report, err := p.add(req, store, netns, patient)
+	var report conflict.Report
+	req.Attachment.Owner.Netns, req.Attachment.Excludes = netns.Inode, slices.Clip(req.Attachment.Excludes)
+	try := func() (err error) {
+		r := *req // add completes it
+		report, err = p.add(&r, store, netns, patient)
+		return err
+	}
+	err = retry(try)
 	if other, ok := place.Instead(req.Backend, req.Syntax); ok && errors.Is(err, backend.ErrUnavailable) {
 		p.warn(insteadOf(err, other))
 		req.Backend = other
-		again, rerr := netconf.NewRequest(req.Config, args)
-		if rerr != nil {
-			return rerr
-		}
-		again.Attachment.Owner.Netns = netns.Inode
-		*req = *again
-		report, err = p.add(req, store, netns, patient)
+		err = retry(try)
 	}
 	var held *heldError
 	if errors.As(err, &held) {
@@ -102,9 +103,17 @@ func (p *Plugin) addLocked(req *netconf.Request, store *state.Store, netns state
 	return p.answer(err, CodeApply)
 }
 
-// answer is cniError. What cannot be said on stdout is said on stderr.
+// addError is cniError for an ADD: its backend does not work on a node without the tools.
+func addError(err error, code uint) error {
+	if errors.Is(err, iptables.ErrNoTool) {
+		code = types.ErrInvalidNetworkConfig
+	}
+	return cniError(err, code)
+}
+
+// answer is addError. What cannot be said on stdout is said on stderr.
 func (p *Plugin) answer(err error, code uint) error {
-	said := cniError(err, code)
+	said := addError(err, code)
 	if errors.As(err, new(undelivered)) {
 		p.warn(said.Error())
 	}
@@ -133,7 +142,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		report, err = s.Find(*a, place.Order(choice.Backend))
 	}
 	if err != nil {
-		return report, cniError(err, CodeUnreadable)
+		return report, addError(err, CodeUnreadable)
 	}
 	if keys := report.Awaited(); patient && len(keys) > 0 {
 		return report, &heldError{refusal(report.Conflicts), store.Watch(keys)}

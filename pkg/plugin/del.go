@@ -3,8 +3,10 @@
 package plugin
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
@@ -15,7 +17,8 @@ import (
 )
 
 // Del removes what the attachment owns. It needs nothing but the container ID and the
-// interface name, and finds nothing to be a success.
+// interface name, and finds nothing to be a success. What cannot be read is an error only if
+// something of the attachment may be there.
 func (p *Plugin) Del(args *skel.CmdArgs) error {
 	t := netconf.ParseTeardown(args.StdinData)
 	store := state.Open(t.DataDir)
@@ -23,29 +26,66 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 	if !store.Has(owner.Key()) && !t.HasPorts && !store.Unknown() {
 		return nil // a pod without hostPorts
 	}
-	unlock, err := store.Lock(t.LockTimeout)
+	unlock, err := p.lockToRemove(store, t.LockTimeout)
 	if err != nil {
 		return cniError(err, CodeApply)
 	}
 	defer unlock()
 	s, err := p.Begin(store, t.LockTimeout)
-	if err == nil {
-		err = s.Load(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
+	if err != nil && !store.Has(owner.Key()) && !store.Unknown() {
+		p.warn(told(err, CodeUnreadable))
+		return nil
 	}
 	if err == nil {
+		s.loadWarned(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
 		// Perhaps it was added when the conflist named portmap.
 		err = s.Remove([]hostport.Key{owner.Key()}, portmap.Keys(owner)...)
 	}
 	return cniError(err, CodeApply)
 }
 
-// Remove takes away all that the attachments of those keys have: rules, UDP flows and
-// records; and what is of the foreign keys. Who waits for it has it at the same moment.
-func (s *Session) Remove(keys []hostport.Key, foreign ...hostport.Key) error {
-	gone := map[hostport.Key]hostport.Attachment{}
-	for _, key := range keys {
-		gone[key] = s.inPlace(key)
+// lockToRemove takes the lock, unless there is none that anybody could hold.
+func (p *Plugin) lockToRemove(store *state.Store, timeout time.Duration) (unlock func(), err error) {
+	unlock, err = store.Lock(timeout)
+	var dir *state.DirError
+	if errors.As(err, &dir) && dir.Free {
+		p.warn(told(err, CodeApply))
+		return func() {}, nil
 	}
+	return unlock, err
+}
+
+// loadWarned is LoadSome, and warns of what could not be read.
+func (s *Session) loadWarned(o BackendOptions) {
+	for _, err := range s.LoadSome(o) {
+		s.warn(told(err, CodeUnreadable))
+	}
+}
+
+// Remove takes away all that the attachments of those keys have: rules, UDP flows and
+// records; and what is of the foreign keys. Those of which something may be where nobody
+// could read stay, and are an error.
+func (s *Session) Remove(keys []hostport.Key, foreign ...hostport.Key) error {
+	return retry(func() error {
+		err := s.remove(keys, foreign)
+		if errors.As(err, new(raced)) {
+			s.LoadSome(s.options)
+		}
+		return err
+	})
+}
+
+func (s *Session) remove(keys, foreign []hostport.Key) error {
+	var unread error
+	gone := map[hostport.Key]hostport.Attachment{}
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key hostport.Key) bool {
+		if err := s.blind(key); err != nil {
+			unread = err
+			return true
+		}
+		gone[key] = s.inPlace(key)
+		return false
+	})
 	s.Drop(slices.Concat(keys, foreign)...)
 	alone := slices.Clone(s.want)
 	heirs := s.inherit()
@@ -69,7 +109,7 @@ func (s *Session) Remove(keys []hostport.Key, foreign ...hostport.Key) error {
 		delete(s.records, key)
 	}
 	s.noteComplete(false)
-	return nil
+	return unread
 }
 
 // inPlace is what is needed of an attachment to drop its UDP flows: from the rules,
@@ -100,7 +140,7 @@ func (s *Session) inPlace(key hostport.Key) hostport.Attachment {
 // noteComplete marks the state directory if no rules are without a record. Fresh is set
 // when there were no rules before.
 func (s *Session) noteComplete(fresh bool) {
-	if !fresh && !s.Store.Unknown() {
+	if !fresh && !s.Store.Unknown() || len(s.unread) > 0 {
 		return
 	}
 	for _, c := range s.Claims() {

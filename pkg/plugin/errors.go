@@ -49,9 +49,12 @@ func cniError(err error, code uint) error {
 	}
 	var field *netconf.FieldError
 	var config *place.ConfigError
+	var dir *state.DirError
 	switch {
 	case passes(err):
 		code = types.ErrTryAgainLater
+	case errors.As(err, &dir):
+		code = types.ErrIOFailure
 	case errors.As(err, &field), errors.As(err, &config):
 		code = types.ErrInvalidNetworkConfig
 	case errors.As(err, new(undelivered)):

@@ -79,6 +79,8 @@ type memBackend struct {
 	now      memState
 	fail     error
 	unloaded error
+	// failed, if set, is called when fail was returned.
+	failed func()
 	// undone, if set, is asked at each change.
 	undone func() error
 	log    *[]string
@@ -103,6 +105,9 @@ func (b *memBackend) Apply(have, want backend.State) error {
 	*b.log = append(*b.log, b.now.name)
 	if err := b.fail; err != nil {
 		b.fail = nil
+		if b.failed != nil {
+			b.failed()
+		}
 		return err
 	}
 	if b.undone != nil {
@@ -203,6 +208,9 @@ func newBench(t *testing.T) *bench {
 func (b *bench) conf() *netconf.Config {
 	return &netconf.Config{DataDir: b.dataDir, CacheDir: b.dir, LockTimeout: time.Second}
 }
+
+// mustRead makes a backend readable again.
+func (b *bench) mustRead(name string) { b.in(name).unloaded = nil }
 
 // in is the backend of that name.
 func (b *bench) in(name string) *memBackend {
@@ -316,7 +324,7 @@ func (b *bench) request(p pod, port int, more string) *netconf.Request {
 func (b *bench) add(p pod, port int, more string) error {
 	b.t.Helper()
 	req := b.request(p, port, more)
-	return b.addLocked(req, b.store, p.netns, p.tell(argsOf("{}")), false)
+	return b.addLocked(req, b.store, p.netns, false)
 }
 
 func (b *bench) mustAdd(p pod, port int, more string) {

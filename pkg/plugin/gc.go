@@ -24,18 +24,16 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 		return nil
 	}
 	store := state.Open(g.DataDir)
-	unlock, err := store.Lock(g.LockTimeout)
+	unlock, err := p.lockToRemove(store, g.LockTimeout)
 	if err != nil {
 		return cniError(err, CodeApply)
 	}
 	defer unlock()
 	s, err := p.Begin(store, g.LockTimeout)
-	if err == nil {
-		err = s.Load(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
-	}
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
+	s.loadWarned(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
 	var stale []hostport.Key
 	for key, o := range s.owners() {
 		if o.Network != g.Name || slices.Contains(g.Valid, key) {

@@ -3,10 +3,13 @@
 package plugin
 
 import (
+	"errors"
+	"maps"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -25,21 +28,42 @@ func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o,
 // load reads the last backend first: route_localnet is applied before the mappings, but
 // only they tell who needs it. Without some it ends at the first error.
 func (s *Session) load(o BackendOptions, some bool) (unread []error) {
+	s.options, s.unread = o, backend.Unread{}
 	o.On, o.Wait, o.Users = s.On, s.Wait, s.links
 	o.Life = func(path string) (hostport.Life, string) { return s.sight.Life(state.Netns{Path: path}) }
 	s.backends = s.Node.Backends(o)
 	s.have = make([]backend.State, len(s.backends))
 	for i, b := range slices.Backward(s.backends) {
 		var err error
-		if s.have[i], err = b.Load(); err != nil {
-			s.have[i], unread = backend.Nothing{}, append(unread, err)
-			if !some {
-				return unread
-			}
+		if s.have[i], err = b.Load(); err == nil {
+			continue
+		}
+		if unread = append(unread, err); !some {
+			return unread
+		}
+		var part backend.Unread
+		if !errors.As(err, &part) {
+			s.have[i], s.backends[i], part = backend.Nothing{}, backend.Closed{Backend: b}, backend.Unread{b.Name(): err}
+		}
+		for name, err := range part {
+			s.unread[name] = err
 		}
 	}
 	s.want = slices.Clone(s.have)
 	return unread
+}
+
+// blind says why what an attachment has could not be removed: what has it, or may have it,
+// could not be read. Where all have records, one without has nothing.
+func (s *Session) blind(key hostport.Key) error {
+	rec := s.Record(key)
+	may := rec == nil && s.Store.Has(key) || s.Store.Unknown()
+	for _, name := range slices.Sorted(maps.Keys(s.unread)) {
+		if may || rec != nil && place.Has(name, rec.Backend) {
+			return s.unread[name]
+		}
+	}
+	return nil
 }
 
 // links are the attachments that links with route_localnet lead to.

@@ -33,12 +33,6 @@ func (s *script) directories() {
 	below := state.Open(s.write("file", "") + "/x")
 	_, err := below.Lock(time.Second)
 	s.err(err, CodeUnreadable)
-	noLock := filepath.Join(s.dir, "no-lock")
-	if err := os.MkdirAll(noLock+"/lock", 0o700); err != nil {
-		s.t.Fatal(err)
-	}
-	_, err = state.Open(noLock).Lock(time.Second)
-	s.err(err, CodeUnreadable)
 	st := state.Open(filepath.Join(s.dir, "state"))
 	unlock, err := st.Lock(time.Second)
 	if err != nil {

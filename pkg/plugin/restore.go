@@ -44,9 +44,7 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 	if len(recs) == 0 {
 		return out, nil
 	}
-	if err := s.Load(BackendOptions{Into: s.belongs(recs[0]), CacheDir: c.CacheDir, Records: s.Recorded}); err != nil {
-		return nil, err
-	}
+	s.loadWarned(BackendOptions{Into: s.belongs(recs[0]), CacheDir: c.CacheDir, Records: s.Recorded})
 	var changed []state.Record
 	for _, rec := range recs {
 		r, next, err := s.putBack(rec)
@@ -107,7 +105,11 @@ func (s *Session) putBack(rec *state.Record) (r Restored, next state.Record, err
 	next = *rec
 	a := &next.Attachment
 	r, next.Backend = Restored{Owner: a.Owner}, s.belongs(rec)
-	if next.Backend == rec.Backend && len(s.Missing(*a, next.Backend)) == 0 {
+	if next.Backend == rec.Backend && s.unread[next.Backend] == nil && len(s.Missing(*a, next.Backend)) == 0 {
+		return r, next, nil
+	}
+	if err := s.unread.Or(); err != nil { // what cannot be read is not free
+		r.Refused = err.Error()
 		return r, next, nil
 	}
 	kept, left := leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), a.Owner.Key(), next.Backend)

@@ -30,7 +30,10 @@ type Session struct {
 	// have is what each of the backends holds, want what it should.
 	backends   []backend.Backend
 	have, want []backend.State
-	records    map[hostport.Key]*state.Record
+	// options are those of Load, unread is what it could not read.
+	options BackendOptions
+	unread  backend.Unread
+	records map[hostport.Key]*state.Record
 	// dropped are the keys of attachments whose records say no more what should be.
 	dropped []hostport.Key
 	sight   *state.Sight
@@ -106,7 +109,7 @@ func (s *Session) Missing(a hostport.Attachment, where string) []string {
 func (s *Session) Apply(last func() error) error {
 	for i, b := range s.backends {
 		if err := b.Apply(s.have[i], s.want[i]); err != nil {
-			return errors.Join(err, s.undo(i))
+			return judge(errors.Join(err, s.undo(i)))
 		}
 	}
 	if last != nil {

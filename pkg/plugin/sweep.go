@@ -43,12 +43,10 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 		defer unlock()
 	}
 	s, err := p.Begin(store, lockTimeout)
-	if err == nil {
-		err = s.Load(BackendOptions{CacheDir: cacheDir, Records: s.Recorded})
-	}
 	if err != nil {
 		return nil, err
 	}
+	s.loadWarned(BackendOptions{CacheDir: cacheDir, Records: s.Recorded})
 	swept, keys, foreign := s.leftovers()
 	if dry || len(keys)+len(foreign) == 0 {
 		return swept, nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/place"
 )
 
@@ -192,6 +193,85 @@ func TestUndeliveredIsUndone(t *testing.T) {
 				t.Errorf("result %q", &b.out)
 			}
 		})
+	}
+}
+
+// What failed because others changed the rules meanwhile is done again, from what is there
+// then. What goes on failing is an error.
+func TestRacesAreRunAgain(t *testing.T) {
+	b := newBench(t)
+	web, other := b.pod("web"), b.pod("other")
+	b.mustAdd(other, 81, "")
+	mine := b.in(place.NFTables)
+	mine.fail = fmt.Errorf("element of set ports4: %w", unix.ENOENT)
+	mine.failed = func() { delete(mine.now.has, other.key()) }
+	b.mustAdd(web, 80, `,"excludeCIDRs":["192.0.2.0/30"]`)
+	b.wantIn(web, "localnet", place.NFTables)
+	b.wantIn(other, "localnet")
+	if n := len(mine.now.has[web.key()].Excludes); n != 1 {
+		t.Errorf("%d excludes", n)
+	}
+	mine.fail = fmt.Errorf("restore: %w", iptables.ErrGone)
+	mine.failed = func() { delete(mine.now.has, web.key()) }
+	if err := b.Del(b.args(web, "")); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+	b.wantIn(web)
+	n := 0
+	mine.undone = func() error { n++; return unix.EEXIST }
+	if err := b.add(web, 80, ""); code(err) != CodeApply || n < 2 || b.store.Has(web.key()) {
+		t.Errorf("ADD: %v after %d tries", err, n)
+	}
+}
+
+// DEL succeeds where it knows that nothing of the attachment is where nobody can read: where
+// its record names another place, and without a record where all have one. GC removes what
+// it can.
+func TestDelBesideTheUnreadable(t *testing.T) {
+	b := newBench(t)
+	here, there, none, unsure := b.pod("here"), b.pod("there"), b.pod("none"), b.pod("unsure")
+	b.mustAdd(here, 80, "")
+	b.mustAdd(there, 81, `,"backend":"iptables"`)
+	b.mustAdd(unsure, 82, "")
+	b.in(place.IptablesNFT).unloaded = errBroken
+	if err := b.Del(b.args(there, "")); code(err) != CodeApply || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("DEL of what cannot be read: %v", err)
+	}
+	b.wantIn(there, "localnet", place.IptablesNFT)
+	for _, p := range []pod{here, none} {
+		b.errs.Reset()
+		if err := b.Del(b.args(p, mapped)); err != nil || !strings.Contains(b.errs.String(), "broken") {
+			t.Errorf("DEL of %s: %v, said %s", p.id, err, &b.errs)
+		}
+		b.wantIn(p)
+	}
+	if err := os.WriteFile(filepath.Join(b.dataDir, unsure.key()+".json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Del(b.args(unsure, "")); err == nil {
+		t.Error("DEL with a damaged record succeeds although its rules may be where nobody can read")
+	}
+	b.mustRead(place.IptablesNFT)
+	b.mustAdd(here, 80, "")
+	b.in(place.IptablesNFT).unloaded = errBroken
+	if err := b.GC(b.args(none, `,"cni.dev/valid-attachments":[]`)); code(err) != CodeApply {
+		t.Errorf("GC: %v", err)
+	}
+	b.wantIn(here)
+	b.wantIn(there, "localnet", place.IptablesNFT)
+	b.mustRead(place.IptablesNFT)
+	for _, p := range []pod{there, unsure} {
+		if err := b.Del(b.args(p, "")); err != nil {
+			t.Errorf("DEL of %s: %v", p.id, err)
+		}
+		b.wantIn(p)
+	}
+	if err := os.RemoveAll(b.dataDir); err != nil { // nobody knows what was there
+		t.Fatal(err)
+	}
+	b.in(place.IptablesNFT).unloaded = errBroken
+	if err := b.Del(b.args(none, mapped)); err == nil {
+		t.Error("DEL succeeds although the records were wiped")
 	}
 }
 
@@ -439,7 +519,7 @@ func TestUDPFlowsAreDropped(t *testing.T) {
 	web := b.pod("web")
 	req := b.request(web, 53, "")
 	req.Attachment.Mappings[0].Proto = hostport.UDP
-	if err := b.addLocked(req, b.store, web.netns, argsOf("{}"), false); err != nil {
+	if err := b.addLocked(req, b.store, web.netns, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Del(b.args(web, "")); err != nil {

@@ -4,10 +4,14 @@ package state
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/internal/need"
 )
 
 func TestCounters(t *testing.T) {
@@ -55,6 +59,48 @@ func TestLoose(t *testing.T) {
 	}
 	if got := s.Loose(); !strings.Contains(got, "writable for others (mode 0777)") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// CouldWrite asks the file system, for the mark beside the directory too.
+func TestCouldWriteSays(t *testing.T) {
+	need.Root(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	write(t, file, "")
+	if err := os.Symlink(file+"x", file+"-link"); err != nil {
+		t.Fatal(err)
+	}
+	mount := func(name, options string) string {
+		at := filepath.Join(dir, name)
+		if err := os.Mkdir(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("none", at, "tmpfs", 0, options); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+		return at
+	}
+	full, crowded, frozen, free := mount("full", "size=32k"), mount("crowded", "nr_inodes=2"), mount("frozen", ""), mount("free", "size=0,nr_inodes=0")
+	write(t, full+"/x", strings.Repeat("x", 32<<10))
+	write(t, crowded+"/x", "")
+	if err := os.Mkdir(frozen+"/state", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", frozen+"/state", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", frozen, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for path, says := range map[string]string{
+		file: "not a directory", file + "/x": "not a directory", file + "-link": "no such file", full: "no space left", full + "/not/yet": "no space left", crowded: "no space left",
+		frozen + "/not/yet": "read-only", frozen + "/state": "read-only", free: "", free + "/state": "",
+	} {
+		if err := Open(path).CouldWrite(); says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v, want %q", path, err, says)
+		}
 	}
 }
 

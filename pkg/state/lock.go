@@ -5,6 +5,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,20 +19,26 @@ import (
 var ErrLocked = errors.New("another portguard process holds the lock")
 
 // Lock takes the lock of the node, creating the directory if it must. The
-// returned function releases it; so does the end of the process.
+// returned function releases it; so does the end of the process. A *DirError says whether
+// there is no lock at all.
 func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 	path := filepath.Join(s.dir, "lock")
 	deadline := time.Now().Add(timeout)
 	for {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, dirError("make it", err)
+			return nil, &DirError{"make it", err, !regular(path)}
+		}
+		if !regular(path) {
+			if err := s.clearLock(path, deadline); err != nil {
+				return nil, &DirError{"remove what is in the place of the lock", err, !errors.Is(err, ErrLocked)}
+			}
 		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if errors.Is(err, unix.EROFS) { // a DEL must work all the same
 			f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		}
 		if err != nil {
-			return nil, dirError("open the lock", err)
+			return nil, &DirError{"open the lock", err, !regular(path)}
 		}
 		if err := flock(f, time.Until(deadline)); err != nil {
 			return nil, lockError(path, timeout, err)
@@ -43,6 +50,29 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 		}
 		f.Close()
 	}
+}
+
+// clearLock removes what is in the place of the lock and is none. It locks the directory
+// meanwhile, so that nobody removes the lock of somebody who was faster.
+func (s *Store) clearLock(path string, deadline time.Time) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := flock(d, time.Until(deadline)); err != nil || regular(path) {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
+// regular reports whether a regular file is there.
+func regular(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode().IsRegular()
 }
 
 // flock waits in the kernel, which serves waiters in order. A wait that runs out leaves its
@@ -102,6 +132,6 @@ func holder(path string) string {
 
 func same(f *os.File, path string) bool {
 	a, err1 := f.Stat()
-	b, err2 := os.Stat(path)
+	b, err2 := os.Lstat(path)
 	return err1 == nil && err2 == nil && os.SameFile(a, b)
 }

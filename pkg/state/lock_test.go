@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLockExcludes(t *testing.T) {
@@ -139,25 +142,65 @@ func waitForWaiter(t *testing.T, s *Store) {
 	t.Fatal("nobody waits")
 }
 
-func TestLockRefusesALink(t *testing.T) {
-	s := created(t)
+// What is in the place of the lock goes, and no link is followed. However many find it,
+// one has the lock at a time.
+func TestLockReplacesWhatIsNone(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "target")
-	if err := os.Symlink(target, filepath.Join(s.dir, "lock")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Lock(time.Second); err == nil {
-		t.Error("a symbolic link was followed")
-	}
-	if _, err := os.Stat(target); err == nil {
-		t.Error("its target was created")
+	write(t, target, "x")
+	for name, put := range map[string]func(path string) error{
+		"a directory":            func(p string) error { return os.MkdirAll(p+"/x/y", 0o700) },
+		"a link":                 func(p string) error { return os.Symlink(target, p) },
+		"a link that is nowhere": func(p string) error { return os.Symlink(target+"x", p) },
+		"a FIFO":                 func(p string) error { return unix.Mkfifo(p, 0o600) },
+		"a socket":               func(p string) error { return unix.Mknod(p, unix.S_IFSOCK|0o600, 0) },
+	} {
+		s := created(t)
+		if err := put(filepath.Join(s.dir, "lock")); err != nil {
+			t.Fatal(err)
+		}
+		var inside atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				unlock, err := s.Lock(30 * time.Second)
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Errorf("%s: two hold the lock", name)
+				}
+				time.Sleep(time.Millisecond)
+				inside.Add(-1)
+				unlock()
+			})
+		}
+		wg.Wait()
+		if !regular(filepath.Join(s.dir, "lock")) {
+			t.Errorf("%s is still there", name)
+		}
+		if b, err := os.ReadFile(target); err != nil || string(b) != "x" {
+			t.Errorf("%s: the target is %q, %v", name, b, err)
+		}
+		if _, err := os.Lstat(target + "x"); err == nil {
+			t.Errorf("%s: the target was made", name)
+		}
 	}
 }
 
+// Where there can be no lock, the error says that nobody holds it.
 func TestLockWhereNoDirectoryCanBe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
-	if _, err := Open(filepath.Join(file, "x")).Lock(time.Second); err == nil || errors.Is(err, ErrLocked) {
-		t.Errorf("error is %v", err)
+	if err := os.Symlink(file+"x", file+"-link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, file + "/x", file + "-link", "/proc/nothing"} {
+		_, err := Open(dir).Lock(time.Second)
+		var d *DirError
+		if !errors.As(err, &d) || !d.Free || errors.Is(err, ErrLocked) {
+			t.Errorf("%s: %v", dir, err)
+		}
 	}
 }
 

@@ -3,10 +3,11 @@
 package state
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -64,35 +66,45 @@ func (s *Store) Has(key string) bool {
 // Unknown reports whether an attachment without a record may have rules all the
 // same.
 func (s *Store) Unknown() bool {
-	_, err := os.Stat(s.complete())
+	_, err := os.Lstat(s.complete())
 	return err != nil && s.Used()
 }
 
-// CouldWrite reports why a record could not be written, without writing.
+// CouldWrite reports why a record could not be written, without writing: it asks the file
+// system.
 func (s *Store) CouldWrite() error {
-	dir := s.dir
-	for {
-		err := unix.Access(dir, unix.W_OK|unix.X_OK)
-		if !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
-			if err != nil {
-				err = dirError("write to it", &os.PathError{Op: "access", Path: dir, Err: err})
-			}
-			return err
-		}
-		dir = filepath.Dir(dir)
+	err := couldWrite(s.dir)
+	if err == nil && !s.Used() {
+		err = couldWrite(filepath.Dir(s.dir)) // for the mark
 	}
+	return dirError("write to it", err)
+}
+
+// room is what is needed for a record and what is written beside it.
+const room = 16 << 10
+
+func couldWrite(dir string) error {
+	err := unix.Access(dir+"/.", unix.W_OK|unix.X_OK)
+	if _, lerr := os.Lstat(dir); errors.Is(err, unix.ENOENT) && lerr != nil && dir != filepath.Dir(dir) {
+		return couldWrite(filepath.Dir(dir)) // it will be made
+	}
+	if err != nil {
+		return &os.PathError{Op: "access", Path: dir, Err: err}
+	}
+	var st unix.Statfs_t // where something has no limit, its total is 0
+	if err := unix.Statfs(dir, &st); err != nil || st.Blocks > 0 && st.Bfree*uint64(st.Bsize) < room || st.Files > 0 && st.Ffree == 0 {
+		return &os.PathError{Op: "statfs", Path: dir, Err: cmp.Or(err, error(unix.ENOSPC))}
+	}
+	return nil
 }
 
 // Loose says who else may write into the directory, "" if nobody: the lock is no
 // lock then, and records may be anybody's.
 func (s *Store) Loose() string {
 	var st unix.Stat_t
-	if unix.Lstat(s.dir, &st) != nil {
-		return "" // it will be made
-	}
 	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return s.dir + " is not a directory"
+	case unix.Stat(s.dir, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return "" // it will be made, or cannot be: CouldWrite tells
 	case st.Uid != 0:
 		return fmt.Sprintf("%s belongs to uid %d", s.dir, st.Uid)
 	case st.Mode&0o022 != 0:
@@ -105,6 +117,8 @@ func (s *Store) Loose() string {
 type DirError struct {
 	Doing string
 	Err   error
+	// Free is set if there is no lock, so that nobody can hold it.
+	Free bool
 }
 
 func (e *DirError) Error() string {
@@ -123,7 +137,7 @@ func dirError(doing string, err error) error {
 
 // Used reports whether there have been rules since boot.
 func (s *Store) Used() bool {
-	_, err := os.Stat(s.used())
+	_, err := os.Lstat(s.used())
 	return err == nil
 }
 
@@ -133,8 +147,12 @@ func (s *Store) MarkUsed() error { return touch(s.used(), "mark it as used") }
 // MarkComplete says that from now on every attachment with rules has a record.
 func (s *Store) MarkComplete() error { return touch(s.complete(), "mark it as complete") }
 
+// touch makes a mark. Whatever is there already is one.
 func touch(path, doing string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return dirError(doing, err)
 	}
@@ -178,21 +196,11 @@ func decode(b []byte) (Record, error) {
 	return Record{}, fmt.Errorf("version %d is not known", r.Version)
 }
 
-// readRegular reads a file that must be one: opening a FIFO would wait for ever.
-func readRegular(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() {
-		return nil, errors.New("it is no regular file")
-	}
-	b := make([]byte, st.Size()) // files are replaced, not written to
-	_, err = io.ReadFull(f, b)
-	return b, err
-}
+// maxFile is the most that a file may hold. The record of a pod that has all ports of all
+// protocols in both families holds 48 MB.
+const maxFile = 64 << 20
+
+func readRegular(path string) ([]byte, error) { return file.Read(path, maxFile, unix.O_NOFOLLOW) }
 
 // Watch tells whether one of those attachments has changed since: its record, or that its
 // network namespace is at its path.
@@ -222,7 +230,7 @@ func (s *Store) Save(r Record) error {
 }
 
 // replace writes a file by way of tmp, so that after a crash it is either the old or the
-// new one.
+// new one. A directory in its place goes, as all else would.
 func replace(file, tmp string, b []byte) error {
 	// The lock is held: a file of that name is from a process that was killed.
 	if err := os.RemoveAll(tmp); err != nil {
@@ -234,6 +242,11 @@ func replace(file, tmp string, b []byte) error {
 	}
 	_, err = f.Write(append(b, '\n'))
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		if st, serr := os.Lstat(file); serr == nil && st.IsDir() {
+			err = os.RemoveAll(file)
+		}
+	}
+	if err == nil {
 		err = os.Rename(tmp, file)
 	}
 	if err != nil {
@@ -245,7 +258,15 @@ func replace(file, tmp string, b []byte) error {
 // Delete removes the record for key, whatever somebody put in its place; none is
 // success.
 func (s *Store) Delete(key string) error {
-	return dirError("remove a record", errors.Join(os.RemoveAll(s.temporary(key)), os.RemoveAll(s.file(key))))
+	return dirError("remove a record", errors.Join(remove(s.temporary(key)), remove(s.file(key))))
+}
+
+// remove is os.RemoveAll, which would wait for ever below a FIFO.
+func remove(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	return os.RemoveAll(path)
 }
 
 // Keys lists the records that are there.

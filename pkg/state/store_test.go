@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
@@ -157,6 +158,64 @@ func TestSaveWithoutADirectoryFails(t *testing.T) {
 	}
 	if err := s.Delete("K"); err != nil {
 		t.Error(err)
+	}
+}
+
+// The record of a pod that has all ports of all protocols can be read, a file with a
+// hole cannot.
+func TestSizeOfRecords(t *testing.T) {
+	s, r := created(t), record("a")
+	key, most := r.Attachment.Owner.Key(), hostport.Mapping{Family: 6, Proto: hostport.SCTP, HostPort: 65535, ContainerPort: 65535}
+	size := func() int64 {
+		if err := s.Save(r); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(s.file(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Size()
+	}
+	one := size()
+	r.Attachment.Mappings = append(r.Attachment.Mappings, most)
+	if all := one + (size()-one)*65535*6; all > maxFile {
+		t.Errorf("all ports take %d bytes", all)
+	}
+	if err := os.Truncate(s.file(key), 1<<43); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(key); err == nil || !strings.Contains(err.Error(), "8796093022208 bytes") {
+		t.Errorf("a file with a hole: %v", err)
+	}
+}
+
+// Whatever is in the place of a file of ours is replaced, or counts as the mark.
+func TestOddFiles(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"a directory": func(p string) error { return os.MkdirAll(p+"/x/y", 0o700) },
+		"a link":      func(p string) error { return os.Symlink("/nonexistent", p) },
+		"a FIFO":      func(p string) error { return unix.Mkfifo(p, 0o600) },
+		"a hole":      func(p string) error { return errors.Join(os.WriteFile(p, nil, 0o600), os.Truncate(p, 1<<43)) },
+	} {
+		s, r := created(t), record("a")
+		key := r.Attachment.Owner.Key()
+		for _, path := range []string{s.file(key), s.temporary(key), s.counters(), s.temporary("counters"), s.complete(), s.used()} {
+			if err := put(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !s.Has(key) || !s.Used() || s.Unknown() || s.Counters("b").BootID != "b" {
+			t.Errorf("%s: a record %v, used %v, unknown %v", name, s.Has(key), s.Used(), s.Unknown())
+		}
+		if _, err := s.Load(key); err == nil {
+			t.Errorf("%s is read as a record", name)
+		}
+		if err := errors.Join(s.MarkUsed(), s.MarkComplete(), s.Count(s.Counters("b")), s.Save(r)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := s.Load(key); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

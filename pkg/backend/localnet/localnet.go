@@ -46,11 +46,11 @@ func (b *Backend) Owns(nft.Table, string) bool { return false }
 
 // Load implements backend.Backend.
 func (b *Backend) Load() (backend.State, error) {
-	s := State{into: b.guards[0].Name(), guards: map[string]map[string]Link{}, users: map[string]map[hostport.Key]bool{}, was: map[string]bool{}, on: map[string]bool{}}
+	s := State{into: b.guards[0].Name(), unread: backend.Unread{}, guards: map[string]map[string]Link{}, users: map[string]map[hostport.Key]bool{}, was: map[string]bool{}, on: map[string]bool{}}
 	for _, g := range b.guards {
 		links, err := g.Load()
 		if err != nil {
-			return nil, err
+			s.unread[g.Name()] = err
 		}
 		s.guards[g.Name()] = map[string]Link{}
 		for name, l := range links {
@@ -68,7 +68,7 @@ func (b *Backend) Load() (backend.State, error) {
 			s.was[name] = false
 		}
 	}
-	return s, nil
+	return s, s.unread.Or()
 }
 
 // ask adds what mappings and records tell.
@@ -154,7 +154,7 @@ func (b *Backend) applyGuards(h, w State, undo *[]func() error) error {
 	emptied := h.unguarded(w)
 	for _, g := range b.guards {
 		from, to := h.guards[g.Name()], w.guards[g.Name()]
-		if equal(from, to) && (!emptied || len(to) > 0) {
+		if equal(from, to) && (!emptied || len(to) > 0 || h.unread[g.Name()] != nil) {
 			continue
 		}
 		if err := g.Apply(from, to); err != nil {

@@ -17,6 +17,8 @@ type State struct {
 	into string
 	// guards are the links of each guard by its name.
 	guards map[string]map[string]Link
+	// unread are the guards that could not be read.
+	unread backend.Unread
 	// users are the attachments that need a link, as far as they are known.
 	users map[string]map[hostport.Key]bool
 	// was is the old route_localnet of links of which it is known, also of those that went
@@ -69,7 +71,7 @@ func (s State) Without(keys ...hostport.Key) backend.State { return s.without(ke
 
 // without is a copy without users.
 func (s State) without(keys []hostport.Key) State {
-	d := State{into: s.into, guards: map[string]map[string]Link{}, users: map[string]map[hostport.Key]bool{}, was: maps.Clone(s.was), on: maps.Clone(s.on)}
+	d := State{into: s.into, unread: s.unread, guards: map[string]map[string]Link{}, users: map[string]map[hostport.Key]bool{}, was: maps.Clone(s.was), on: maps.Clone(s.on)}
 	for name, links := range s.guards {
 		d.guards[name] = maps.Clone(links)
 	}

@@ -4,11 +4,11 @@ package portmap
 
 import (
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -55,13 +55,8 @@ func (c cache) results(o hostport.Owner) []result {
 // maxResult is more than any runtime writes.
 const maxResult = 1 << 20
 
-func read(file string) (r result, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return r, err
-	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, maxResult))
+func read(path string) (r result, err error) {
+	b, err := file.Read(path, maxResult, 0)
 	if err == nil {
 		err = json.Unmarshal(b, &r)
 	}

@@ -73,34 +73,29 @@ func (b *Backend) Try(_, _ backend.State) error { return nil }
 // Load finds the containers. No program is started.
 func (b *Backend) Load() (backend.State, error) {
 	r := b.o.Open()
-	s := &State{}
-	add := func(p place, found []portmap.Container, err error) error {
+	s, unread := &State{}, backend.Unread{}
+	add := func(p place, where string, found []portmap.Container, err error) {
 		if err != nil {
-			return fmt.Errorf("could not read portmap's rules: %w", err)
+			unread[where] = fmt.Errorf("could not read portmap's rules: %w", err)
 		}
 		for _, c := range found {
 			s.all = append(s.all, entry{Container: c, place: p})
 		}
-		return nil
 	}
 	for _, f := range b.o.Families {
 		for _, fl := range iptables.Flavours() {
 			found, err := portmap.Iptables(f, func(t nft.Table, chain string) ([]nft.Rule, error) { return r.Rules(string(fl), t, chain) })
-			if err := add(place{flavour: fl, family: f}, found, err); err != nil {
-				return nil, err
-			}
+			add(place{flavour: fl, family: f}, "iptables-"+string(fl), found, err)
 		}
 	}
 	for _, t := range portmap.Tables() {
 		found, err := portmap.Native(t, func(t nft.Table, chain string) ([]nft.Rule, error) { return r.Rules(string(iptables.NFT), t, chain) })
-		if err := add(place{table: t}, found, err); err != nil {
-			return nil, err
-		}
+		add(place{table: t}, "nftables", found, err)
 	}
 	if len(s.all) > 0 {
 		s.look(openCache(b.o.CacheDir, b.o.Life))
 	}
-	return s, nil
+	return s, unread.Or()
 }
 
 // A place is a flavour and family of iptables, or one of portmap's tables of nftables.

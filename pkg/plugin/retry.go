@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/nftconn"
+)
+
+// A raced error is of a change that failed, it seems, because the rules were changed since
+// they were read: what was to go is gone, or what was to be made is there.
+type raced struct{ error }
+
+func (r raced) Unwrap() error { return r.error }
+
+// judge tells raced errors from others.
+func judge(err error) error {
+	lacks := errors.Is(err, backend.ErrUnavailable) || errors.Is(err, nftconn.ErrNoKernel)
+	if !lacks && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, iptables.ErrGone)) {
+		return raced{err}
+	}
+	return err
+}
+
+// retry does again what was raced, a few times: an error of that kind may have another cause,
+// such as a match that the kernel lacks.
+func retry(f func() error) (err error) {
+	const tries = 10
+	pause := time.Millisecond
+	for range tries {
+		if err = f(); !errors.As(err, new(raced)) {
+			return err
+		}
+		time.Sleep(pause/2 + rand.N(pause))
+		pause = min(2*pause, 40*time.Millisecond)
+	}
+	return err
+}
