@@ -20,8 +20,8 @@ type raced struct{ error }
 
 func (r raced) Unwrap() error { return r.error }
 
-// judge tells raced errors from others.
-func judge(err error) error {
+// raceOr is err, as a raced error if it looks like one.
+func raceOr(err error) error {
 	lacks := errors.Is(err, backend.ErrUnavailable) || errors.Is(err, nftconn.ErrNoKernel)
 	if !lacks && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, iptables.ErrGone)) {
 		return raced{err}

@@ -109,7 +109,7 @@ func (s *Session) Missing(a hostport.Attachment, where string) []string {
 func (s *Session) Apply(last func() error) error {
 	for i, b := range s.backends {
 		if err := b.Apply(s.have[i], s.want[i]); err != nil {
-			return judge(errors.Join(err, s.undo(i)))
+			return raceOr(errors.Join(err, s.undo(i)))
 		}
 	}
 	if last != nil {
