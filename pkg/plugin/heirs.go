@@ -21,7 +21,7 @@ import (
 // should be then.
 func (s *Session) inherit(replaced ...hostport.Key) (heirs []state.Record) {
 	s.dropped = append(s.dropped, replaced...) // their records tell what was
-	if len(s.unread) > 0 { // who has it is not known
+	if len(s.unread) > 0 {                     // who has it is not known
 		return nil
 	}
 	for _, rec := range s.waiting() {

@@ -100,7 +100,7 @@ func TestAddAgainWithoutPorts(t *testing.T) {
 	b.mustAdd(second, 80, "")
 	req := b.request(web, 80, "")
 	req.Attachment.Mappings = nil
-	if err := b.addLocked(req, b.store, web.netns, web.tell(argsOf("{}")), false); err != nil {
+	if err := b.addLocked(req, b.store, web.netns, false); err != nil {
 		t.Fatal(err)
 	}
 	b.wantIn(second, "localnet", place.NFTables)
