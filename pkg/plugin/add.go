@@ -153,7 +153,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	a.Carves = report.Carves
 	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, BootID: p.Node.BootID(),
-		Created: time.Now().UTC().Truncate(time.Second), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
+		Created: time.Now().UTC(), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
 	s.Put(*a, choice.Backend, report.TakeOver...)
 	if known, ok := s.Recover(a.Owner.Key()); ok { // a guard that is there knows it better
 		rec.Attachment.LocalnetWas = known.LocalnetWas

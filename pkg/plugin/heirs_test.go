@@ -78,10 +78,10 @@ func TestInterfacesOfOneContainer(t *testing.T) {
 	b.mustAdd(first, 80, "")
 	want("the first comes back", "eth1")
 	ok(b.GC(b.args(first, `,"cni.dev/valid-attachments":[{"containerID":"web","ifname":"eth0"},{"containerID":"web","ifname":"eth2"}]`)))
-	want("GC of the holder", "eth0")
+	want("GC of the holder: the one that waits longest", "eth2")
 	b.mustAdd(second, 80, "")
-	b.mustAdd(first, 81, "")
-	want("the holder is added again with another port", "eth0 eth1")
+	b.mustAdd(third, 81, "")
+	want("the holder is added again with another port", "eth0 eth2")
 	for _, p := range []pod{third, first, second} {
 		ok(b.Del(b.args(p, "")))
 	}
