@@ -60,6 +60,18 @@ func listens(p hostport.Proto, ip string, port uint16) hostport.Listener {
 	return hostport.Listener{Proto: p, Addr: netip.MustParseAddr(ip), Port: port, Holder: hostport.Process{PID: 7, Comm: "nginx"}}
 }
 
+// kernels is a socket without a process.
+func kernels(p hostport.Proto, ip string, port uint16, link string) hostport.Listener {
+	l := listens(p, ip, port)
+	l.Holder = hostport.Process{Link: link}
+	return l
+}
+
+func reserved(s Snapshot, port uint16) Snapshot {
+	s.Reserved = [][2]uint16{{port, port}}
+	return s
+}
+
 func (s Snapshot) with(ls ...hostport.Listener) Snapshot {
 	s.Listeners = append(s.Listeners[:len(s.Listeners):len(s.Listeners)], ls...)
 	return s

@@ -33,16 +33,27 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 			r.add(f)
 			continue
 		}
-		if l.Proto == hostport.UDP && s.EphemeralFrom <= l.Port && l.Port <= s.EphemeralTo {
+		if l.Proto == hostport.UDP && s.ephemeral(l.Port) && !l.Kernel() {
 			f.Kind = finding.Ephemeral
 			f.Message = fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
 				"what it receives unasked now goes to the pod; %s", m, l, s.EphemeralFrom, s.EphemeralTo, f.Kind.Remedy())
 			r.add(f)
 			continue
 		}
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, l, f.Kind.Remedy())
+		remedy := f.Kind.Remedy()
+		if l.Holder.Link != "" {
+			remedy = "give that link another port or choose another hostPort"
+		}
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, l, remedy)
 		r.add(f)
 	}
+}
+
+// ephemeral reports whether the kernel gives a port to those who ask for any. Whoever has
+// a reserved one has asked for it.
+func (s Snapshot) ephemeral(port uint16) bool {
+	reserved := slices.ContainsFunc(s.Reserved, func(r [2]uint16) bool { return r[0] <= port && port <= r[1] })
+	return s.EphemeralFrom <= port && port <= s.EphemeralTo && !reserved
 }
 
 // heldFor is the live owner of a mapping in m's way for which a runtime keeps l open. The

@@ -26,6 +26,8 @@ type Snapshot struct {
 	Claims []hostport.Claim
 	// EphemeralFrom and EphemeralTo are ip_local_port_range.
 	EphemeralFrom, EphemeralTo uint16
+	// Reserved are the ranges of ip_local_reserved_ports.
+	Reserved [][2]uint16
 	// From narrows the question to some packets; an ADD asks for all.
 	From From
 	// Place is where the mapping would stand.

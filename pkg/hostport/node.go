@@ -53,6 +53,9 @@ type Process struct {
 	// this process, Target the address that it forwards to. Both are "" or zero for others.
 	Container string
 	Target    netip.AddrPort
+	// Link is the tunnel whose socket it is, as "vxlan flannel.1", "" if that is not known.
+	// Such a socket has no process.
+	Link string
 }
 
 // HoldsFor reports whether a runtime keeps the port open for a container: of that ID, or
@@ -79,6 +82,8 @@ func (l Listener) Who() string {
 	switch {
 	case l.Holder.Unsought:
 		return fmt.Sprintf("a socket of uid %d (inode %d, its process was not found in time)", l.UID, l.Inode)
+	case l.Holder.Link != "":
+		return "the kernel's own " + l.Holder.Link
 	case l.Holder.PID == 0:
 		return fmt.Sprintf("a socket of uid %d (inode %d, no process found)", l.UID, l.Inode)
 	case l.Holder.Pod != "":
@@ -86,6 +91,10 @@ func (l Listener) Who() string {
 	}
 	return fmt.Sprintf("%s (pid %d)", l.Holder.Comm, l.Holder.PID)
 }
+
+// Kernel reports whether no process has the socket: it is the kernel's own, such as that of
+// a tunnel.
+func (l Listener) Kernel() bool { return l.Holder.PID == 0 && !l.Holder.Unsought }
 
 // A Claim is a mapping that is in place now, whoever made it.
 type Claim struct {

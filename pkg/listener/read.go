@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -29,13 +30,14 @@ type Reader struct {
 	Nerdctl string
 	// Patience bounds the search for the holders of sockets.
 	Patience time.Duration
-	// dump is sock_diag.
-	dump func(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error)
+	// dump is sock_diag; links, if set, lists those of the network namespace.
+	dump  func(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error)
+	links func() ([]netlink.Link, error)
 }
 
 // New returns a Reader of this machine.
 func New(podLogs string) *Reader {
-	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump}
+	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump, links: netlink.LinkList}
 }
 
 // fewPorts is up to how many ports one request a port is cheaper than one for
@@ -63,6 +65,7 @@ func (r *Reader) Read(mappings []hostport.Mapping) ([]hostport.Listener, error) 
 		}
 	}
 	r.name(out)
+	r.nameLinks(out)
 	return out, nil
 }
 

@@ -51,6 +51,9 @@ func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mappi
 	if snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts(); err != nil {
 		return snap, err
 	}
+	if snap.Reserved, err = host.ReservedPorts(); err != nil {
+		return snap, err
+	}
 	holders, err := r.Holders()
 	for _, h := range holders {
 		snap.Rulesets = append(snap.Rulesets, h.Ruleset)
