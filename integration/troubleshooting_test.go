@@ -238,6 +238,7 @@ func (s *situation) codes() {
 		s.pod("refused", lab.TCP(port, 80))
 	}
 	s.pod("sctp", lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "sctp"})
+	s.pod("web", lab.TCP(8080, 80)) // of the same name
 	s.failures(web)
 	rows := regexp.MustCompile("(?m)^\\| (\\d+) \\| `(.+?)` \\|").FindAllStringSubmatch(s.page(), -1)
 	if len(rows) < 12 {
@@ -284,4 +285,7 @@ func (s *situation) failures(web *lab.Pod) {
 	s.n.Run("nft", "add set ip nat own { type inet_service; }")
 	s.pod("unread", lab.TCP(8090, 80))
 	s.n.Run("nft", "delete set ip nat own")
+	s.n.Iptables("", "-t nat -F")
+	s.n.Iptables("6", "-t nat -F")
+	s.pod("flushed", lab.TCP(8080, 80))
 }

@@ -201,8 +201,8 @@ func (g *gen) besideMatch(chain string) string {
 	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "NET", "LIST") + n + " " + g.pick("src", "dst")
 }
 
-// ipsets are those that rules look into.
-func ipsets() []string {
+// IPSets are commands of ipset restore that make the sets that rules look into.
+func IPSets() []string {
 	var out []string
 	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080")
 	for _, f := range []struct{ n, family, a, b, net string }{

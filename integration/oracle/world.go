@@ -159,7 +159,7 @@ func (w *World) build(t lab.T) {
 		w.Client.Sysctl("net/ipv4/conf/"+c+"/rp_filter", "0")
 	}
 	w.Node.Feed(marker, "nft", "-f", "-")
-	w.Node.Feed(strings.Join(ipsets(), "\n")+"\n", "ipset", "restore")
+	w.Node.Feed(strings.Join(IPSets(), "\n")+"\n", "ipset", "restore")
 	// A RST as the first answer makes the kernel forget the connection
 	// (nf_conntrack_proto_tcp.c), so that nothing could be read of it.
 	for _, port := range []int{port, redirected, portToo} {

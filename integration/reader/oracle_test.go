@@ -5,6 +5,7 @@ package reader
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,6 +22,7 @@ import (
 func TestFlavoursAreReadAlike(t *testing.T) {
 	const seeds = 150
 	n := lab.NewNetns(t, "reader")
+	n.Feed(strings.Join(oracle.IPSets(), "\n")+"\n", "ipset", "restore")
 	compared, refused := map[hostport.Family]int{}, 0
 	for seed := uint64(1); seed <= seeds; seed++ {
 		for _, s := range oracle.Generate(seed, false) {
