@@ -168,9 +168,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		return report, err
 	}
 	s.keep(heirs)
-	if err := s.dropUDP(*a, false, report.Warnings); err != nil {
-		p.warn(told(err, CodeApply))
-	}
+	s.dropUDP(*a, false, report.Warnings)
 	s.noteComplete(fresh)
 	return report, nil
 }

@@ -38,17 +38,18 @@ func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Re
 		}
 		return err
 	}
-	for _, r := range moved {
-		if err := s.Store.Save(r); err != nil {
-			s.warn(told(err, CodeApply))
-		}
-	}
+	s.save(moved)
 	for _, k := range dead {
-		if err := s.Store.Delete(k); err != nil {
-			s.warn(told(err, CodeApply))
-		}
+		s.warnOf(s.Store.Delete(k), CodeApply)
 	}
 	return nil
+}
+
+// save writes the records of attachments that a call for something else has changed.
+func (s *Session) save(recs []state.Record) {
+	for _, r := range recs {
+		s.warnOf(s.Store.Save(r), CodeApply)
+	}
 }
 
 // move puts live attachments where they belong, if that is another place by now: when

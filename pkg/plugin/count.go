@@ -31,9 +31,7 @@ func (p *Plugin) count(store *state.Store, r conflict.Report, failed error) {
 	if failed != nil {
 		c.Refusals[reason(failed)]++
 	}
-	if err := store.Count(c); err != nil {
-		p.warn(told(err, CodeApply))
-	}
+	p.warnOf(store.Count(c), CodeApply)
 }
 
 // reason names why an ADD failed.

@@ -33,7 +33,7 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 	defer unlock()
 	s, err := p.Begin(store, t.LockTimeout)
 	if err != nil && !store.Has(owner.Key()) && !store.Unknown() {
-		p.warn(told(err, CodeUnreadable))
+		p.warnOf(err, CodeUnreadable)
 		return nil
 	}
 	if err == nil {
@@ -49,7 +49,7 @@ func (p *Plugin) lockToRemove(store *state.Store, timeout time.Duration) (unlock
 	unlock, err = store.Lock(timeout)
 	var dir *state.DirError
 	if errors.As(err, &dir) && dir.Free {
-		p.warn(told(err, CodeApply))
+		p.warnOf(err, CodeApply)
 		return func() {}, nil
 	}
 	return unlock, err
@@ -58,7 +58,7 @@ func (p *Plugin) lockToRemove(store *state.Store, timeout time.Duration) (unlock
 // loadWarned is LoadSome, and warns of what could not be read.
 func (s *Session) loadWarned(o BackendOptions) {
 	for _, err := range s.LoadSome(o) {
-		s.warn(told(err, CodeUnreadable))
+		s.warnOf(err, CodeUnreadable)
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *Session) remove(keys, foreign []hostport.Key) error {
 	heirs := s.inherit()
 	err := s.Apply(nil)
 	if err != nil && len(heirs) > 0 { // a DEL must not fail for others
-		s.warn(told(err, CodeApply))
+		s.warnOf(err, CodeApply)
 		s.want, heirs = alone, nil
 		err = s.Apply(nil)
 	}
@@ -100,12 +100,8 @@ func (s *Session) remove(keys, foreign []hostport.Key) error {
 	}
 	s.keep(heirs)
 	for _, key := range keys {
-		if err := s.dropUDP(gone[key], true, nil); err != nil {
-			s.warn(told(err, CodeApply))
-		}
-		if err := s.Store.Delete(key); err != nil {
-			s.warn(told(err, CodeApply)) // the rules are gone, and so will be the namespace
-		}
+		s.dropUDP(gone[key], true, nil)
+		s.warnOf(s.Store.Delete(key), CodeApply) // the rules are gone, and so will be the namespace
 		delete(s.records, key)
 	}
 	s.noteComplete(false)
@@ -148,7 +144,5 @@ func (s *Session) noteComplete(fresh bool) {
 			return
 		}
 	}
-	if err := s.Store.MarkComplete(); err != nil {
-		s.warn(told(err, CodeApply))
-	}
+	s.warnOf(s.Store.MarkComplete(), CodeApply)
 }

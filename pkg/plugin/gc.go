@@ -35,7 +35,9 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	}
 	s.loadWarned(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
 	var stale []hostport.Key
-	for key, o := range s.owners() {
+	all, _ := s.Attachments() // of records that cannot be read it has the rules
+	for key, a := range all {
+		o := a.Owner
 		if o.Network != g.Name || slices.Contains(g.Valid, key) {
 			continue
 		}
@@ -51,21 +53,4 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	slices.Sort(stale)
 	p.debug("gc: removes %d attachments of network %s", len(stale), g.Name)
 	return cniError(s.Remove(stale), CodeApply)
-}
-
-// owners are those of all attachments, by key: from the records, or from the rules where
-// there is none.
-func (s *Session) owners() map[hostport.Key]hostport.Owner {
-	out := map[hostport.Key]hostport.Owner{}
-	for _, c := range s.Claims() {
-		if c.Key != "" && !c.Foreign {
-			out[c.Key] = c.Owner
-		}
-	}
-	for _, key := range s.Store.Keys() {
-		if rec := s.Record(key); rec != nil {
-			out[key] = rec.Attachment.Owner
-		}
-	}
-	return out
 }

@@ -4,7 +4,6 @@ package plugin
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -38,10 +37,9 @@ func (s *Session) inherit(replaced ...hostport.Key) (heirs []state.Record) {
 // keep writes the records of heirs that have their rules, and makes the UDP flows of what
 // they inherited theirs. A kill before that is made good when they inherit again.
 func (s *Session) keep(heirs []state.Record) {
+	s.save(heirs)
 	for _, rec := range heirs {
-		if err := errors.Join(s.Store.Save(rec), s.dropUDP(rec.Attachment, false, nil)); err != nil {
-			s.warn(told(err, CodeApply))
-		}
+		s.dropUDP(rec.Attachment, false, nil)
 	}
 }
 

@@ -37,6 +37,13 @@ func (p *Plugin) warn(lines ...string) {
 	}
 }
 
+// warnOf warns of an error, if it is one, for which the call does not fail.
+func (p *Plugin) warnOf(err error, code uint) {
+	if err != nil {
+		p.warn(told(err, code))
+	}
+}
+
 // debug writes a line if PORTGUARD_DEBUG is set.
 func (p *Plugin) debug(format string, args ...any) {
 	if os.Getenv("PORTGUARD_DEBUG") != "" {

@@ -64,11 +64,7 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 	if err := s.Apply(nil); err != nil {
 		return nil, err
 	}
-	for _, r := range changed {
-		if err := store.Save(r); err != nil {
-			p.warn(err.Error())
-		}
-	}
+	s.save(changed)
 	s.keep(heirs)
 	return out, nil
 }

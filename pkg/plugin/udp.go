@@ -11,18 +11,16 @@ import (
 
 // dropUDP forgets the UDP flows of a's mappings: after ADD those that lead elsewhere,
 // after DEL (gone) those that lead to the pod. Of what was found at ADD, the
-// destinations at which a Service or an undecided rule translates are left to them.
-func (s *Session) dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) error {
+// destinations at which a Service or an undecided rule translates are left to them. The
+// rules are right by then, so a failure is a warning.
+func (s *Session) dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) {
 	for _, f := range hostport.Families() {
 		stale, err := s.stale(a, f, gone, found)
 		if err == nil && len(stale) > 0 {
 			err = s.Node.DropUDP(f, stale)
 		}
-		if err != nil {
-			return err
-		}
+		s.warnOf(err, CodeApply)
 	}
-	return nil
 }
 
 // stale are the flows of one family that have to be forgotten.
