@@ -64,13 +64,9 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			return test{cond: &cond{kind: onIn, in: "lo", not: op == cmpNEQ}}
 		}
 	case ofMark, ofCtMark:
-		if c, ok := markCond(slots[0], op, data); ok {
-			if of == ofCtMark {
-				c.kind = onCtMark
-			}
+		if c, ok := markCond(of, slots[0], op, data); ok {
 			return test{cond: &c}
 		}
-		return test{always: Unknown}
 	case ofSrcType:
 		if never(data, p) && (op == cmpEQ || op == cmpNEQ) {
 			return test{always: yesIf(op == cmpNEQ)}
@@ -251,10 +247,14 @@ func ifPattern(data []byte) string {
 }
 
 // markCond reads a comparison of (mark & mask) ^ data with a number.
-func markCond(s slot, op uint32, data []byte) (cond, bool) {
+func markCond(of source, s slot, op uint32, data []byte) (cond, bool) {
 	if len(data) != 4 || op != cmpEQ && op != cmpNEQ {
 		return cond{}, false
 	}
+	kind := onMark
+	if of == ofCtMark {
+		kind = onCtMark
+	}
 	mask, flip := binary.NativeEndian.Uint32(s.mask[:]), binary.NativeEndian.Uint32(s.data[:])
-	return cond{kind: onMark, value: binary.NativeEndian.Uint32(data) ^ flip, mask: mask, not: op == cmpNEQ}, true
+	return cond{kind: kind, value: binary.NativeEndian.Uint32(data) ^ flip, mask: mask, not: op == cmpNEQ}, true
 }

@@ -35,18 +35,12 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		return x.lookup(th, e.Attrs)
 	case "immediate":
 		return x.immediate(th, e.Attrs)
-	case "nat":
-		return x.nat(th, e.Attrs), nil
-	case "redir":
-		x.out(th, translates, "redirect", "", false)
-		return nil, nil
+	case "nat", "redir":
+		return x.nat(th, e), nil
 	case "tproxy":
 		return x.tproxy(th, e.Attrs), nil
-	case "masq", "reject", "queue":
+	case "masq", "reject", "queue", "fwd":
 		x.out(th, ends, e.Name, "", false)
-		return nil, nil
-	case "fwd":
-		x.out(th, ends, "fwd", "", false)
 		return nil, nil
 	case "notrack":
 		return x.untrack(th), nil
@@ -179,8 +173,13 @@ func (x *run) immediate(th thread, a nft.Attrs) ([]thread, error) {
 
 // nat translates. In an inet table a rule for one family passes the packets of
 // the other, and one of a port alone is for both (nft_nat_inet_eval).
-func (x *run) nat(th thread, a nft.Attrs) []thread {
+func (x *run) nat(th thread, e nft.Expr) []thread {
 	const dnat = 1
+	if e.Name == "redir" {
+		x.out(th, translates, "redirect", "", false)
+		return nil
+	}
+	a := e.Attrs
 	family, _ := a.Num(2)
 	if x.r.table.Family == nft.Inet && uint8(family) != nft.Inet && uint8(family) != x.family() {
 		return x.stay(th)

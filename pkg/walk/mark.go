@@ -15,15 +15,14 @@ func newMark(old box, slots []slot) bits {
 		return number(binary.NativeEndian.Uint32(b))
 	}
 	of, ok := oneSource(slots)
-	switch {
-	case !ok:
+	if !ok || of != ofMark && of != ofCtMark {
 		return bits{}
-	case of == ofMark:
-		return old.mark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
-	case of == ofCtMark:
-		return old.ctMark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
 	}
-	return bits{}
+	mark := old.mark
+	if of == ofCtMark {
+		mark = old.ctMark
+	}
+	return mark.and(binary.NativeEndian.Uint32(slots[0].mask[:])).xor(number(binary.NativeEndian.Uint32(slots[0].data[:])))
 }
 
 // guessed splits a thread in two where a mark is asked for: those that have the one that is
