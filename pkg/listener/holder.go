@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -139,24 +140,23 @@ func (r *Reader) pod(pid int) string {
 // directory of the pod's sandbox.
 func (r *Reader) sandbox(pid int) string {
 	outside, err := os.Readlink(filepath.Join(r.Proc, "self/ns/mnt"))
+	if err != nil {
+		return ""
+	}
 	for mnt := ""; mnt != outside; mnt, _ = os.Readlink(r.pid(pid, "ns/mnt")) {
 		if pid = r.parent(pid); pid <= 1 {
 			return ""
 		}
 	}
 	const most = 1 << 20 // more than any runtime writes
-	file := r.pid(pid, "cwd/config.json")
-	if st, serr := os.Stat(file); err != nil || serr != nil || !st.Mode().IsRegular() || st.Size() > most {
-		return ""
-	}
-	b, _ := os.ReadFile(file)
+	b, err := file.Read(r.pid(pid, "cwd/config.json"), most, 0)
 	var spec struct {
 		Annotations struct {
 			Namespace string `json:"io.kubernetes.cri.sandbox-namespace"`
 			Name      string `json:"io.kubernetes.cri.sandbox-name"`
 		} `json:"annotations"`
 	}
-	if json.Unmarshal(b, &spec) != nil || spec.Annotations.Name == "" || spec.Annotations.Namespace == "" {
+	if err != nil || json.Unmarshal(b, &spec) != nil || spec.Annotations.Name == "" || spec.Annotations.Namespace == "" {
 		return ""
 	}
 	return "pod " + spec.Annotations.Namespace + "/" + spec.Annotations.Name
