@@ -153,7 +153,7 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	if err != nil {
 		return res, err
 	}
-	res.NAT = slices.DeleteFunc(res.NAT, func(path walk.Path) bool { return !w.takes(c, path) })
+	res.NAT = slices.DeleteFunc(res.NAT, func(path walk.Path) bool { return !c.takes(path) })
 	drops, err := c.drops(c.Chain)
 	if err != nil {
 		return res, err
@@ -172,7 +172,7 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 
 // takes reports whether a rule of a base chain takes packets by what it does to them: only
 // one of type nat can translate.
-func (w *way) takes(c hooked, path walk.Path) bool {
+func (c hooked) takes(path walk.Path) bool {
 	target := path.Last().Target
 	return target == walk.Rewrites || strings.EqualFold(target, "tproxy") || c.Type == "nat"
 }
