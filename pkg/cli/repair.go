@@ -44,16 +44,10 @@ func restore(s *session) int {
 	}
 	code, out := OK, []restored{}
 	for _, r := range done {
-		x := restored{Pod: r.Owner.Pod(), ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: "ok", Reason: cmp.Or(r.Refused, r.Unsure)}
-		switch {
-		case r.Refused != "":
-			x.Result, code = "refused", Problem
-		case r.Unsure != "":
-			x.Result, code = "left", Problem
-		case r.Put:
-			x.Result = "restored"
+		x := restored{Pod: r.Owner.Pod(), ContainerID: r.Owner.ContainerID, IfName: r.Owner.IfName, Network: r.Owner.Network, Result: r.Result(), Reason: cmp.Or(r.Refused, r.Unsure)}
+		if out = append(out, x); x.Reason != "" {
+			code = Problem
 		}
-		out = append(out, x)
 	}
 	if s.output == "json" {
 		return max(code, s.json(struct {

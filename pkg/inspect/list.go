@@ -138,7 +138,7 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 		if slices.ContainsFunc(v.claims, func(c hostport.Claim) bool { return c.Key == key && c.Mapping.SameKey(m) }) {
 			continue
 		}
-		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: targetIn(rec.Attachment, m), Packets: -1})
+		e := inventory.New("portguard", rec.Claim(m))
 		e.Created = rec.Created
 		e.State, e.Reason = inventory.Missing, "its rules are gone"
 		if e.Owned(v.life[key], v.unsure[key]); v.life[key] != hostport.Alive {
@@ -157,7 +157,7 @@ func (v *view) waiting(key hostport.Key) []inventory.Entry {
 	}
 	var out []inventory.Entry
 	for _, m := range rec.Left {
-		e := inventory.New("portguard", hostport.Claim{Owner: rec.Attachment.Owner, Mapping: m, Backend: rec.Backend, Target: rec.Attachment.Target(m), Packets: -1})
+		e := inventory.New("portguard", rec.Claim(m))
 		e.Created, e.State, e.Reason = rec.Created, inventory.Missing, "nobody has the port any more"
 		for other, a := range v.attachments {
 			if has := a.Mappings; other != key && v.life[other] != hostport.Dead && slices.ContainsFunc(has, m.Overlaps) {

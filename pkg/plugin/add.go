@@ -39,39 +39,9 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		if err != nil {
 			return err
 		}
-		return p.addPatiently(req, store, netns, args)
+		return p.addPatiently(req, store, netns)
 	}
 	return p.answer(p.deliver(req), types.ErrIOFailure)
-}
-
-// addPatiently adds. Other pods that have the ports are waited for, without the lock: under
-// a kubelet they are nearly always on their way out. Then everything is done anew.
-func (p *Plugin) addPatiently(req *netconf.Request, store *state.Store, netns state.Netns, args *skel.CmdArgs) error {
-	until := time.Now().Add(req.ClaimWait)
-	for {
-		err := p.addLocked(req, store, netns, time.Now().Before(until))
-		var held *heldError
-		if !errors.As(err, &held) {
-			return err
-		}
-		p.debug("waits for those who have the ports: %v", err)
-		for !held.changed() && time.Now().Before(until) {
-			time.Sleep(claimPoll)
-		}
-		if req, err = netconf.NewRequest(req.Config, args); err != nil {
-			return err
-		}
-	}
-}
-
-// claimPoll is how often it is looked whether those who have the ports are gone.
-const claimPoll = 100 * time.Millisecond
-
-// A heldError is a refusal that may be over soon; changed tells when one of those who have
-// the ports is gone.
-type heldError struct {
-	error
-	changed func() bool
 }
 
 // addLocked adds under the lock and counts what the ADD met. If the kernel turns out to

@@ -117,10 +117,8 @@ func TestRestoreOfTwo(t *testing.T) {
 // addPatiently is an ADD that may wait.
 func (b *bench) addPatiently(p pod, port int, more string) (time.Duration, error) {
 	b.t.Helper()
-	args := argsOf("{}")
-	args.ContainerID, args.Args = p.id, ""
 	start := time.Now()
-	err := b.Plugin.addPatiently(b.request(p, port, more), b.store, p.netns, args)
+	err := b.Plugin.addPatiently(b.request(p, port, more), b.store, p.netns)
 	return time.Since(start), err
 }
 

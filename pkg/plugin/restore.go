@@ -3,7 +3,6 @@
 package plugin
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 
@@ -135,15 +134,27 @@ func (s *Session) belongs(rec *state.Record) string {
 	return rec.Backend
 }
 
-// String says what became of it.
-func (r Restored) String() string {
+// Result is what became of it in a word.
+func (r Restored) Result() string {
 	switch {
 	case r.Refused != "":
-		return fmt.Sprintf("refused %s: %s", r.Owner, r.Refused)
+		return "refused"
 	case r.Unsure != "":
-		return fmt.Sprintf("left %s", unsure(r.Owner, r.Unsure))
+		return "left"
 	case r.Put:
-		return fmt.Sprintf("restored %s", r.Owner)
+		return "restored"
 	}
-	return fmt.Sprintf("ok %s", r.Owner)
+	return "ok"
+}
+
+// String says what became of it, and why.
+func (r Restored) String() string {
+	said := r.Owner.String()
+	switch {
+	case r.Refused != "":
+		said += ": " + r.Refused
+	case r.Unsure != "":
+		said = unsure(r.Owner, r.Unsure)
+	}
+	return r.Result() + " " + said
 }

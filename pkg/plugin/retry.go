@@ -11,7 +11,9 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/iptables"
+	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nftconn"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // A raced error is of a change that failed, it seems, because the rules were changed since
@@ -42,4 +44,31 @@ func retry(f func() error) (err error) {
 		pause = min(2*pause, 40*time.Millisecond)
 	}
 	return err
+}
+
+// addPatiently adds. Other pods that have the ports are waited for, without the lock: under
+// a kubelet they are nearly always on their way out. Then everything is done anew.
+func (p *Plugin) addPatiently(req *netconf.Request, store *state.Store, netns state.Netns) error {
+	until := time.Now().Add(req.ClaimWait)
+	for {
+		err := p.addLocked(req, store, netns, time.Now().Before(until))
+		var held *heldError
+		if !errors.As(err, &held) {
+			return err
+		}
+		p.debug("waits for those who have the ports: %v", err)
+		for !held.changed() && time.Now().Before(until) {
+			time.Sleep(claimPoll)
+		}
+	}
+}
+
+// claimPoll is how often it is looked whether those who have the ports are gone.
+const claimPoll = 100 * time.Millisecond
+
+// A heldError is a refusal that may be over soon; changed tells when one of those who have
+// the ports is gone.
+type heldError struct {
+	error
+	changed func() bool
 }

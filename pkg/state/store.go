@@ -40,6 +40,12 @@ type Record struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
+// Claim is a mapping of the attachment that no rules tell of.
+func (r *Record) Claim(m hostport.Mapping) hostport.Claim {
+	a := r.Attachment
+	return hostport.Claim{Owner: a.Owner, Key: a.Owner.Key(), Backend: r.Backend, Mapping: m, Target: a.Target(m), Lost: true, Packets: -1}
+}
+
 // A Store is a directory of records.
 //
 // A record is written before the rules and removed after them, so that rules

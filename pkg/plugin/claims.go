@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
+)
+
+// Claims are the mappings of all backends, as they should be.
+func (s *Session) Claims() []hostport.Claim {
+	var out []hostport.Claim
+	for _, st := range s.want {
+		out = append(out, st.Claims()...)
+	}
+	return out
+}
+
+// Claimants are the claims that overlap some of ms, completed with what their records
+// tell: the pod's name, and whether the owner lives. Without a record the comment
+// tells the namespace. No record is read for a claim that does not overlap.
+func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
+	var out []hostport.Claim
+	all := s.Claims()
+	for _, c := range append(all, s.lost(ms, all)...) {
+		if !slices.ContainsFunc(ms, c.Mapping.Overlaps) {
+			continue
+		}
+		if !c.Foreign {
+			s.complete(&c)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// lost are the mappings of attachments that have a record and no rules in a family of ms.
+// Records of others are not read: there may be many.
+func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []hostport.Claim) {
+	if s.restores {
+		return nil
+	}
+	type part struct {
+		key hostport.Key
+		f   hostport.Family
+	}
+	has := map[part]bool{}
+	for _, c := range claims {
+		has[part{c.Key, c.Mapping.Family}] = true
+	}
+	for _, key := range s.Store.Keys() {
+		for _, f := range hostport.Families() {
+			asked := slices.ContainsFunc(ms, func(m hostport.Mapping) bool { return m.Family == f })
+			if !asked || has[part{key, f}] || slices.Contains(s.dropped, key) {
+				continue
+			}
+			if rec := s.Record(key); rec != nil {
+				for _, m := range rec.Attachment.Of(f) {
+					out = append(out, rec.Claim(m))
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (s *Session) complete(c *hostport.Claim) {
+	var a hostport.Attachment
+	rec := s.Record(c.Key)
+	if rec != nil {
+		a = rec.Attachment
+		c.Owner, c.Part = a.Owner, a.Restricted(c.Mapping.Family)
+	} else {
+		a, _ = s.Recover(c.Key)
+	}
+	if c.Key != "" {
+		c.Life, c.Unsure = s.Life(c.Owner, rec)
+	}
+	local := slices.Clone(s.On.Local)
+	if !c.SparesServices { // only those that its attachment knew
+		for i := range local {
+			local[i].Infrastructure = ""
+		}
+	}
+	c.Dst = a.Destinations(local, c.Mapping)
+}
+
+// Recover rebuilds an attachment from what the kernel tells of it.
+func (s *Session) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
+	for _, st := range s.want {
+		part, some := st.Recover(key)
+		if !some {
+			continue
+		}
+		if !ok {
+			a, ok = part, true
+			continue
+		}
+		join(&a, part)
+	}
+	return a, ok
+}
+
+// join completes what one place tells of an attachment with what another one does.
+func join(a *hostport.Attachment, part hostport.Attachment) {
+	if a.Owner == (hostport.Owner{}) {
+		a.Owner = part.Owner
+	}
+	if part.Link != "" {
+		a.Link, a.Localhost = part.Link, part.Localhost
+	}
+	a.LocalnetWas = a.LocalnetWas || part.LocalnetWas // only the guard knows
+	for _, m := range part.Mappings {
+		if !slices.Contains(a.Mappings, m) {
+			a.Mappings = append(a.Mappings, m)
+		}
+	}
+	for _, p := range part.Pods {
+		if _, has := a.Pod(hostport.FamilyOf(p.Addr())); !has {
+			a.Pods = append(a.Pods, p)
+		}
+	}
+	a.Carves, a.Excludes = append(a.Carves, part.Carves...), append(a.Excludes, part.Excludes...)
+	if len(a.Networks) == 0 {
+		a.Networks = part.Networks
+	}
+}
+
+// holder is the name of the backend that holds mappings of the attachment, "" if none
+// does.
+func (s *Session) holder(key hostport.Key) string {
+	for i, b := range s.backends {
+		if _, ok := s.have[i].Recover(key); ok && slices.Contains(place.Mappers(), b.Name()) {
+			return b.Name()
+		}
+	}
+	return ""
+}
