@@ -66,7 +66,7 @@ func newHost(t *testing.T) *host {
 	h.write("storage.conf", fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = \"%s/storage\"\nrunroot = \"/run/storage\"\n", h.Dir))
 	h.Env = append(h.Env, "CONTAINERS_CONF="+h.Dir+"/containers.conf", "CONTAINERS_STORAGE_CONF="+h.Dir+"/storage.conf", "TMPDIR="+h.Dir)
 	for i, name := range []string{"n1", "n2"} {
-		list := strings.NewReplacer(`"cni0"`, fmt.Sprintf(`"cni%d"`, i), lab.PodNetV4, fmt.Sprintf("10.%d.0.0/16", 88+i)).Replace(h.Network(name, "4", nil))
+		list := strings.NewReplacer(`"cni0"`, fmt.Sprintf(`"cni%d"`, i), lab.PodNetV4, fmt.Sprintf("10.%d.0.0/16", 88+i)).Replace(h.Network(name, "4", lab.Conf{"claimWait": "30s"}))
 		h.write("net.d/"+name+".conflist", strings.Replace(list, "1.1.0", "0.4.0", 1)) // podman 4 knows no newer one
 	}
 	h.start()

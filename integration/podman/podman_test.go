@@ -5,6 +5,7 @@ package podman
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portguard/portguard/integration/lab"
 )
@@ -19,9 +20,13 @@ func TestContainer(t *testing.T) {
 	if who := h.Client.Who("udp4", lab.NodeV4+":8080"); who != "web" {
 		t.Errorf("udp: %q answers", who)
 	}
+	start := time.Now() // podman's own lock keeps the first one from going, so it is not waited for
 	if out, err := h.try("podman", "run", "--detach", "--name=second", "--network=n1", "--publish=8080:80", "server", "/server", "second", "80"); err == nil ||
 		!strings.Contains(out, "hostPort 8080/tcp is taken: pod web has hostPort 8080/tcp; delete it or choose another hostPort") {
 		t.Errorf("the same port again: %v\n%s", err, out)
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("the refusal took %v", took)
 	}
 	h.states("a refused container", "n1 ok")
 

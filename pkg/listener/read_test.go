@@ -278,7 +278,7 @@ func TestOfCaller(t *testing.T) {
 			if got := r.ofCaller(child); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
-			if got, want := r.ofCaller(os.Getppid()), tt.caller != "containerd"; got != want {
+			if got, want := r.ofCaller(os.Getppid()), tt.caller != "containerd"; got != want || r.single(os.Getppid()) != want {
 				t.Errorf("the caller itself: got %v, want %v", got, want)
 			}
 		})

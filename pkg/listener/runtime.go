@@ -40,12 +40,21 @@ func (r *Reader) identify(p *hostport.Process) {
 // CRI-O) holds ports of its own.
 func (r *Reader) ofCaller(pid int) bool {
 	caller := os.Getppid()
-	switch r.comm(caller) {
+	return r.single(caller) && (pid == caller || r.parent(pid) == caller)
+}
+
+// single reports whether a process is a runtime that serves one container.
+func (r *Reader) single(pid int) bool {
+	switch r.comm(pid) {
 	case "nerdctl", "podman", "conmon":
-		return pid == caller || r.parent(pid) == caller
+		return true
 	}
 	return false
 }
+
+// CalledAlone reports whether the runtime that called us lets nobody else call plugins
+// until we return: those that serve one container have a lock for that.
+func CalledAlone() bool { return New("").single(os.Getppid()) }
 
 // reservedBy is the container for which nerdctl keeps ports open with a process. To CNI
 // plugins nerdctl names a container "NAMESPACE-ID".

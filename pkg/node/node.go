@@ -73,6 +73,9 @@ func (n *Node) LinkTo(pod netip.Addr) (string, error) { return host.LinkTo(pod) 
 // RouteLocalnet reports whether a link forwards packets of 127.0.0.0/8.
 func (n *Node) RouteLocalnet(link string) (bool, error) { return host.Sysctls{}.RouteLocalnet(link) }
 
+// CalledAlone reports whether the runtime lets nobody else call plugins meanwhile.
+func (n *Node) CalledAlone() bool { return listener.CalledAlone() }
+
 // ConnectedUDP are the peers of the node's own connected sockets on a port.
 func (n *Node) ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
 	return listener.ConnectedUDP(port)

@@ -130,7 +130,7 @@ type fakeNode struct {
 	lookErr, forbidden error
 	flavour            string
 	link               string
-	localnet           bool
+	localnet, alone    bool
 	// proc is a procfs with no processes but those that a test makes.
 	proc    string
 	dropped []host.Stale
@@ -146,6 +146,7 @@ func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.lin
 func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
 func (n *fakeNode) Facts(*host.Addressing) (place.Facts, error)   { return n.facts, nil }
 func (n *fakeNode) Allowed() error                                { return n.forbidden }
+func (n *fakeNode) CalledAlone() bool                             { return n.alone }
 func (n *fakeNode) ConnectedUDP(uint16) ([]netip.AddrPort, error) { return nil, nil }
 
 func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {

@@ -167,6 +167,11 @@ func TestClaimWaitEnds(t *testing.T) {
 	if took, err := b.addPatiently(second, 80, `,"claimWait":"0s"`); code(err) != 101 || took > 200*time.Millisecond {
 		t.Errorf("without a wait, after %v: %v", took, err)
 	}
+	b.node.alone = true
+	if took, err := b.addPatiently(second, 80, `,"claimWait":"30s"`); code(err) != 101 || took > 10*time.Second {
+		t.Errorf("while nobody can go, after %v: %v", took, err)
+	}
+	b.node.alone = false
 	b.node.snap.Listeners = []hostport.Listener{{Proto: hostport.TCP, Addr: hostport.IPv4.Wildcard(), Port: 80}}
 	if took, err := b.addPatiently(second, 80, `,"claimWait":"30s"`); code(err) != 100 || took > 10*time.Second {
 		t.Errorf("beside a listener, after %v: %v", took, err)

@@ -53,6 +53,8 @@ type Node interface {
 	// Look calls f with what the node is like as far as mappings matter, until one
 	// reading was consistent, at most for the time wait. Pods are named after podLogs.
 	Look(wait time.Duration, podLogs string, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error
+	// CalledAlone reports whether the runtime lets nobody else call plugins meanwhile.
+	CalledAlone() bool
 	// Allowed reports why the kernel would not let the caller change rules.
 	Allowed() error
 	// ConnectedUDP are the peers of the node's own connected sockets on a port.

@@ -47,9 +47,13 @@ func retry(f func() error) (err error) {
 }
 
 // addPatiently adds. Other pods that have the ports are waited for, without the lock: under
-// a kubelet they are nearly always on their way out. Then everything is done anew.
+// a kubelet they are nearly always on their way out. Then everything is done anew. Who
+// cannot go while we wait is not waited for.
 func (p *Plugin) addPatiently(req *netconf.Request, store *state.Store, netns state.Netns) error {
-	until := time.Now().Add(req.ClaimWait)
+	until := time.Now()
+	if !p.Node.CalledAlone() {
+		until = until.Add(req.ClaimWait)
+	}
 	for {
 		err := p.addLocked(req, store, netns, time.Now().Before(until))
 		var held *heldError
