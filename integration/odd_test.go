@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -132,4 +133,39 @@ func TestDelBesideTheUnreadable(t *testing.T) {
 		t.Errorf("ADD without the tools: %v %s", err, out)
 	}
 	unchanged(t, n, before)
+}
+
+// A rule of somebody else that leads to a chain of ours keeps the chain, but no DEL from
+// removing all that is in it.
+func TestForeignJumps(t *testing.T) {
+	onFlavours(t, func(t *testing.T, n *lab.Node) {
+		pod := n.NewPod("web")
+		link(n, pod)
+		n.Iptables("", "-t nat -N MINE")
+		mustCall(t, n, "ADD", pod, direct(n, pod, mapping, ""))
+		mustCall(t, n, "DEL", pod, bare(n))
+		before := n.Rules()
+		for _, native := range []bool{false, true} {
+			mustCall(t, n, "ADD", pod, direct(n, pod, mapping, ""))
+			for _, chain := range regexp.MustCompile(`\b(PORTGUARD|PG[A-Z])-[A-Z0-9]+`).FindAllString(n.Rules(), -1) {
+				if _, err := n.Try("", "iptables", "-t", "nat", "-C", "MINE", "-p", "tcp", "-j", chain); err != nil {
+					_, _ = n.Try("", "iptables", "-t", "nat", "-A", "MINE", "-p", "tcp", "-j", chain) // fails for IPv6's
+				}
+			}
+			if native && n.Flavour == "nft" {
+				n.Run("nft", "add", "set", "ip", "nat", "theirs", "{ type ipv4_addr; }")
+			}
+			mustCall(t, n, "DEL", pod, bare(n))
+			if rules := n.Rules(); !strings.Contains(rules, "PGD-") || strings.Contains(rules, "10.88.0.77") || len(n.StateFiles()) > 0 {
+				t.Errorf("after DEL, native %t: %v\n%s", native, n.StateFiles(), rules)
+			}
+			if native && n.Flavour == "nft" {
+				n.Run("nft", "delete", "set", "ip", "nat", "theirs")
+			}
+		}
+		n.Iptables("", "-t nat -F MINE")
+		mustCall(t, n, "ADD", pod, direct(n, pod, mapping, ""))
+		mustCall(t, n, "DEL", pod, bare(n))
+		unchanged(t, n, before)
+	})
 }

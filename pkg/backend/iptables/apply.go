@@ -8,6 +8,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -16,14 +17,14 @@ import (
 // families before it, and that one, are brought back to what they were.
 func (b *Backend) Apply(have, want backend.State) error {
 	h, w := have.(*State), want.(*State)
-	steps, batch, err := b.plan(h, w)
+	steps, batch, cleanup, err := b.plan(h, w)
 	if err != nil {
 		return err
 	}
 	done := 0
 	for _, s := range steps {
 		done++
-		if err = b.o.Tools.Restore(b.flavour, s.back.Family, s.script); err != nil {
+		if err = b.restore(s.back.Family, s.script); err != nil {
 			err = fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), s.back.Family, err)
 			break
 		}
@@ -32,6 +33,9 @@ func (b *Backend) Apply(have, want backend.State) error {
 		err = b.o.Batch(batch) // last, because it does all of it or nothing
 	}
 	if err == nil {
+		if !cleanup.Empty() {
+			_ = b.o.Batch(cleanup) // what a foreign rule leads to stays, empty
+		}
 		return nil
 	}
 	for _, s := range steps[:done] {
@@ -44,7 +48,7 @@ func (b *Backend) Apply(have, want backend.State) error {
 
 // Try has iptables-restore read the script of each family that would change.
 func (b *Backend) Try(have, want backend.State) error {
-	steps, _, err := b.plan(have.(*State), want.(*State))
+	steps, _, _, err := b.plan(have.(*State), want.(*State))
 	if err != nil {
 		return err
 	}
@@ -71,15 +75,15 @@ type step struct {
 
 // plan makes the steps, and the batch that removes what iptables cannot. It fails, before
 // anything changes, if a family cannot take what it should.
-func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err error) {
-	batch = &nft.Batch{}
+func (b *Backend) plan(have, want *State) (steps []step, batch, cleanup *nft.Batch, err error) {
+	batch, cleanup = &nft.Batch{}, &nft.Batch{}
 	for i, w := range want.parts {
 		h := have.parts[i]
 		if w.native != nil {
 			if w.refused {
-				return nil, nil, w.native.err
+				return nil, nil, nil, w.native.err
 			}
-			w.native.remove(h.layout.Gone(w.layout), nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch)
+			w.native.remove(h.layout.Gone(w.layout), nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch, cleanup)
 			continue
 		}
 		s := step{ruleset.Diff(h.layout, w.layout), h.layout}
@@ -89,13 +93,13 @@ func (b *Backend) plan(have, want *State) (steps []step, batch *nft.Batch, err e
 		if !h.layout.Undoable(w.layout) { // the way back takes the words of iptables
 			nat, err := b.o.Tools.Save(b.flavour, w.family, "nat")
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 			s.back = ruleset.FromSave(nat, w.family)
 		}
 		steps = append(steps, s)
 	}
-	return steps, batch, nil
+	return steps, batch, cleanup, nil
 }
 
 // undo brings a family back to what it was. It looks again, because nobody knows how far
@@ -109,5 +113,17 @@ func (b *Backend) undo(back *ruleset.Layout) error {
 	if script == "" {
 		return nil
 	}
-	return b.o.Tools.Restore(b.flavour, back.Family, script)
+	return b.restore(back.Family, script)
+}
+
+// restore applies a script. A chain to which a rule of somebody else leads cannot be
+// removed: it stays, empty.
+func (b *Backend) restore(f hostport.Family, script string) error {
+	err := b.o.Tools.Restore(b.flavour, f, script)
+	kept := ruleset.KeepChains(script)
+	locked := b.flavour == iptables.Legacy && errors.Is(err, iptables.ErrBusy) // it was waited for
+	if err == nil || kept == script || locked || b.o.Tools.Restore(b.flavour, f, kept) != nil {
+		return err
+	}
+	return nil
 }

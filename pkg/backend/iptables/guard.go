@@ -67,7 +67,7 @@ func (g *Guard) Apply(_, want map[string]localnet.Link) error {
 		}
 		return g.b.o.Batch(b)
 	}
-	if err := g.b.o.Tools.Restore(g.b.flavour, hostport.IPv4, p.script(want)); err != nil {
+	if err := g.b.restore(hostport.IPv4, p.script(want)); err != nil {
 		return fmt.Errorf("could not change the %s rules (IPv4): %w", g.Name(), err)
 	}
 	return nil

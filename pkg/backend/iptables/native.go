@@ -18,8 +18,9 @@ type native struct {
 	err error
 }
 
-// remove adds to a batch what removes the chains that are gone, and what leads to them.
-func (n *native) remove(gone []string, t nft.Table, b *nft.Batch) {
+// remove adds to a batch what empties the chains that are gone and removes what leads to
+// them, and to cleanup what removes them.
+func (n *native) remove(gone []string, t nft.Table, b, cleanup *nft.Batch) {
 	for _, chain := range slices.Sorted(maps.Keys(n.rules)) {
 		for _, r := range n.rules[chain] {
 			if slices.Contains(gone, r.Target()) && !slices.Contains(gone, chain) {
@@ -31,6 +32,6 @@ func (n *native) remove(gone []string, t nft.Table, b *nft.Batch) {
 		b.FlushChain(t, chain)
 	}
 	for _, chain := range gone {
-		b.DeleteChain(t, chain)
+		cleanup.DeleteChain(t, chain)
 	}
 }

@@ -60,6 +60,12 @@ func drop(have, want *Layout) (lines []string) {
 	return lines
 }
 
+// KeepChains is a script that empties chains instead of removing them.
+func KeepChains(script string) string {
+	lines := slices.DeleteFunc(strings.SplitAfter(script, "\n"), func(l string) bool { return strings.HasPrefix(l, "-X ") })
+	return strings.Join(lines, "")
+}
+
 // diffJumps deletes and inserts jumps in base chains.
 func diffJumps(have, want *Layout) (del, add []string) {
 	names := maps.Clone(have.jumps)
