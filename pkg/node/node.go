@@ -76,6 +76,12 @@ func (n *Node) RouteLocalnet(link string) (bool, error) { return host.Sysctls{}.
 // CalledAlone reports whether the runtime lets nobody else call plugins meanwhile.
 func (n *Node) CalledAlone() bool { return listener.CalledAlone() }
 
+// LinkIndex is that of a link.
+func (n *Node) LinkIndex(name string) (int, error) { return host.Links{}.Index(name) }
+
+// LinkName is that of a link.
+func (n *Node) LinkName(index int) (string, error) { return host.Links{}.Name(index) }
+
 // ConnectedUDP are the peers of the node's own connected sockets on a port.
 func (n *Node) ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
 	return listener.ConnectedUDP(port)

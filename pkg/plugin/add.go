@@ -122,7 +122,13 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		return report, err
 	}
 	a.Carves = report.Carves
-	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, BootID: p.Node.BootID(),
+	var index int
+	if a.Link != "" {
+		if index, err = s.Node.LinkIndex(a.Link); err != nil {
+			return report, addError(err, CodeUnreadable)
+		}
+	}
+	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, LinkIndex: index, BootID: p.Node.BootID(),
 		Created: time.Now().UTC(), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
 	s.Put(*a, choice.Backend, report.TakeOver...)
 	if known, ok := s.Recover(a.Owner.Key()); ok { // a guard that is there knows it better

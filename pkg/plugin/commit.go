@@ -18,7 +18,8 @@ import (
 
 // commit writes the record, then the rules: a kill in between leaves a record without
 // rules, which DEL removes; never the reverse. What deliver cannot deliver is undone.
-// Then the records of the dead go, and those of attachments that moved are written.
+// Then the records of the dead go, and those that are wrong or of attachments that moved
+// are written.
 func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Record, deliver func() error) error {
 	key := rec.Attachment.Owner.Key()
 	old := s.Record(key)
@@ -38,7 +39,7 @@ func (s *Session) commit(rec state.Record, dead []hostport.Key, moved []state.Re
 		}
 		return err
 	}
-	s.save(moved)
+	s.save(slices.Concat(s.wrong, moved))
 	for _, k := range dead {
 		s.warnOf(s.Store.Delete(k), CodeApply)
 	}
@@ -79,9 +80,13 @@ func (s *Session) move(here string) []state.Record {
 			}
 			s.warn(fmt.Sprintf("hostPorts of %s stay in %s, where they may take the traffic of Services of kube-proxy's ipvs mode; restart the pod", who, at))
 		case err == nil && choice.Backend != at:
-			s.Put(rec.Attachment, choice.Backend)
 			next := *rec
 			next.Backend = choice.Backend
+			if err := s.relink(&next); err != nil {
+				s.warn(told(err, CodeApply))
+				continue
+			}
+			s.Put(next.Attachment, choice.Backend)
 			moved = append(moved, next)
 		}
 	}

@@ -53,6 +53,23 @@ func (s *Session) load(o BackendOptions, some bool) (unread []error) {
 	return unread
 }
 
+// read reads a record. A link that was renamed since took its sysctl and its guard along.
+func (s *Session) read(key hostport.Key) (*state.Record, error) {
+	rec, err := s.Store.Load(key)
+	if err != nil || rec.LinkIndex == 0 || rec.BootID != s.boot {
+		return rec, err
+	}
+	name, known := s.names[rec.LinkIndex]
+	if !known {
+		name, _ = s.Node.LinkName(rec.LinkIndex)
+		s.names[rec.LinkIndex] = name
+	}
+	if name != "" {
+		rec.Attachment.Link = name
+	}
+	return rec, nil
+}
+
 // blind says why what an attachment has could not be removed: what has it, or may have it,
 // could not be read. Where all have records, one without has nothing.
 func (s *Session) blind(key hostport.Key) error {

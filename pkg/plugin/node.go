@@ -44,6 +44,9 @@ type Node interface {
 	// LinkTo is the link by which the node reaches a pod, "" if there is none.
 	LinkTo(pod netip.Addr) (string, error)
 	RouteLocalnet(link string) (bool, error)
+	// LinkIndex and LinkName are 0 and "" where there is no such link.
+	LinkIndex(name string) (int, error)
+	LinkName(index int) (string, error)
 	// Facts are what decides where an attachment belongs.
 	Facts(on *host.Addressing) (place.Facts, error)
 	// Backends are all places, in the order in which changes are applied.

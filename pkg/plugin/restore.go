@@ -74,7 +74,7 @@ func (s *Session) living() (out []*state.Record, unsure []Restored) {
 	keys := s.Store.Keys()
 	slices.Sort(keys)
 	for _, key := range keys {
-		rec, err := s.Store.Load(key)
+		rec, err := s.read(key)
 		if err != nil {
 			s.warn(err.Error())
 			continue
@@ -100,6 +100,9 @@ func (s *Session) putBack(rec *state.Record) (r Restored, next state.Record, err
 	next = *rec
 	a := &next.Attachment
 	r, next.Backend = Restored{Owner: a.Owner}, s.belongs(rec)
+	if err := s.relink(&next); err != nil {
+		return r, next, err
+	}
 	if next.Backend == rec.Backend && s.unread[next.Backend] == nil && len(s.Missing(*a, next.Backend)) == 0 {
 		return r, next, nil
 	}

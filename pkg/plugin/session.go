@@ -34,6 +34,10 @@ type Session struct {
 	options BackendOptions
 	unread  backend.Unread
 	records map[hostport.Key]*state.Record
+	// names are those of links by their index, as far as they were asked for.
+	names map[int]string
+	// wrong are records that say that route_localnet was on where it was off later.
+	wrong []state.Record
 	// dropped are the keys of attachments whose records say no more what should be.
 	dropped []hostport.Key
 	sight   *state.Sight
@@ -49,7 +53,7 @@ func (p *Plugin) Begin(store *state.Store, wait time.Duration) (*Session, error)
 		return nil, err
 	}
 	facts, err := p.Node.Facts(on)
-	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}, sight: p.Node.Sight(), boot: p.Node.BootID()}, err
+	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}, names: map[int]string{}, sight: p.Node.Sight(), boot: p.Node.BootID()}, err
 }
 
 // Choose says where an attachment belongs.
@@ -160,7 +164,7 @@ func (s *Session) EachState(f func(b backend.Backend, st backend.State)) {
 func (s *Session) Record(key hostport.Key) *state.Record {
 	rec, known := s.records[key]
 	if !known {
-		rec, _ = s.Store.Load(key)
+		rec, _ = s.read(key)
 		s.records[key] = rec
 	}
 	return rec

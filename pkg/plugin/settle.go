@@ -10,6 +10,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // settle completes the attachment of a request with what depends on the node: the link
@@ -86,8 +87,17 @@ func (s *Session) Surround(a *hostport.Attachment) {
 // record may know that portguard switched it on.
 func (s *Session) localnetWas(link string) (bool, error) {
 	on, err := s.Node.RouteLocalnet(link)
-	if err != nil || !on {
+	if err != nil {
 		return false, err
+	}
+	if !on { // whoever found it on does not know that portguard switches it on now
+		for _, key := range s.links()[link] {
+			if rec := s.Record(key); rec != nil && rec.Attachment.LocalnetWas {
+				rec.Attachment.LocalnetWas = false
+				s.wrong = append(s.wrong, *rec)
+			}
+		}
+		return false, nil
 	}
 	for _, key := range s.Store.Keys() {
 		if rec := s.Record(key); rec != nil && rec.Attachment.Localhost && rec.Attachment.Link == link && !rec.Attachment.LocalnetWas {
@@ -95,6 +105,15 @@ func (s *Session) localnetWas(link string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// relink leaves 127.0.0.1 out of what is put back or moved if the link to the pod is gone.
+func (s *Session) relink(rec *state.Record) (err error) {
+	if a := &rec.Attachment; a.Localhost {
+		rec.LinkIndex, err = s.Node.LinkIndex(a.Link)
+		a.Localhost = rec.LinkIndex != 0
+	}
+	return err
 }
 
 // settleLocalhost switches localhost off where no mapping needs it, and finds the link

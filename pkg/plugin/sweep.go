@@ -102,7 +102,7 @@ func (s *Session) leftovers() (out []Swept, keys, foreign []hostport.Key) {
 func (s *Session) Attachments() (out map[hostport.Key]hostport.Attachment, damaged []error) {
 	out = map[hostport.Key]hostport.Attachment{}
 	for _, key := range s.Store.Keys() {
-		rec, err := s.Store.Load(key)
+		rec, err := s.read(key)
 		if err != nil {
 			damaged = append(damaged, err)
 			continue

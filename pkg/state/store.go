@@ -27,7 +27,9 @@ type Record struct {
 	Version    int                 `json:"version"`
 	Attachment hostport.Attachment `json:"attachment"`
 	Netns      Netns               `json:"netns"`
-	BootID     string              `json:"bootID"`
+	// LinkIndex is that of the attachment's link: it stays when the link is renamed.
+	LinkIndex int    `json:"linkIndex,omitempty"`
+	BootID    string `json:"bootID"`
 	// Backend is the name of the backend that has the mappings, Wanted what the
 	// configuration asked for ("auto", "iptables" or "nftables").
 	Backend string `json:"backend"`

@@ -117,13 +117,12 @@ func (b *Backend) undo(back *ruleset.Layout) error {
 }
 
 // restore applies a script. A chain to which a rule of somebody else leads cannot be
-// removed: it stays, empty.
+// removed: it stays, empty. The tool of legacy does not say that this is why it failed.
 func (b *Backend) restore(f hostport.Family, script string) error {
 	err := b.o.Tools.Restore(b.flavour, f, script)
-	kept := ruleset.KeepChains(script)
-	locked := b.flavour == iptables.Legacy && errors.Is(err, iptables.ErrBusy) // it was waited for
-	if err == nil || kept == script || locked || b.o.Tools.Restore(b.flavour, f, kept) != nil {
-		return err
+	used := b.flavour == iptables.NFT && errors.Is(err, iptables.ErrBusy) || errors.Is(err, iptables.ErrGone)
+	if kept := ruleset.KeepChains(script); used && kept != script && b.o.Tools.Restore(b.flavour, f, kept) == nil {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -290,15 +290,15 @@ func TestDelBesideNativeRules(t *testing.T) {
 	if err := b.Apply(have, have.With(web(2))); !errors.Is(err, iptsave.ErrIncompatible) || len(n.batches) > 0 {
 		t.Errorf("an ADD: %v", err)
 	}
-	if err := b.Apply(have, have.Without(a.Owner.Key())); err != nil || len(n.batches) != 1 {
+	if err := b.Apply(have, have.Without(a.Owner.Key())); err != nil || len(n.batches) != 2 { // rules, then chains
 		t.Fatalf("%v, %d batches", err, len(n.batches))
 	}
-	one := string(n.batches[0].Encode(true))
+	one := string(n.batches[0].Encode(true)) + string(n.batches[1].Encode(true))
 	have = load(t, b) // IPv4 is as it was: nobody has done what the batch says
-	if err := b.Apply(have, have.Without(a.Owner.Key(), other.Owner.Key())); err != nil || len(n.batches) != 2 {
+	if err := b.Apply(have, have.Without(a.Owner.Key(), other.Owner.Key())); err != nil || len(n.batches) != 4 {
 		t.Fatalf("%v, %d batches", err, len(n.batches))
 	}
-	both := string(n.batches[1].Encode(true))
+	both := string(n.batches[2].Encode(true)) + string(n.batches[3].Encode(true))
 	for _, tt := range []struct {
 		batch, what string
 		want        bool
