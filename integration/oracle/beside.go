@@ -196,9 +196,9 @@ func (g *gen) besideMatch(chain string) string {
 	case 5:
 		return "-m u32 --u32 " + g.pick("6&0xFF=0x1:0x11", "0&0xFF=0x0:0xFF")
 	case 6:
-		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "PORT src")
+		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst")
 	}
-	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "NET", "LIST") + n + " " + g.pick("src", "dst")
+	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "ADDR", "ADDR", "NET", "NET", "NET", "LIST") + n + " " + g.pick("src", "dst")
 }
 
 // IPSets are commands of ipset restore that make the sets that rules look into.

@@ -85,8 +85,11 @@ func (s Set) Not(is4 bool) Set {
 }
 
 // Or returns the addresses in either set.
-func (s Set) Or(o Set) Set {
-	spans := slices.Concat(s, o)
+func (s Set) Or(o Set) Set { return Union(s, o) }
+
+// Union returns the addresses that are in some of the sets.
+func Union(sets ...Set) Set {
+	spans := slices.Concat(sets...)
 	slices.SortFunc(spans, func(a, b Span) int { return a.Lo.Compare(b.Lo) })
 	var out Set
 	for _, sp := range spans {

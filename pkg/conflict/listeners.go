@@ -72,12 +72,18 @@ func listensAt(s Snapshot, l hostport.Listener, fam hostport.Family) (out addrse
 	if !l.Addr.IsUnspecified() {
 		return addrset.Between(l.Addr, l.Addr)
 	}
-	for _, x := range s.Local {
-		if hostport.FamilyOf(x.Prefix.Addr()) == fam {
-			out = out.Or(addrset.Of(x.Prefix))
+	return localSet(s, fam)
+}
+
+// localSet are the node's addresses of a family.
+func localSet(s Snapshot, f hostport.Family) addrset.Set {
+	var all []addrset.Set
+	for _, l := range s.Local {
+		if hostport.FamilyOf(l.Prefix.Addr()) == f {
+			all = append(all, addrset.Of(l.Prefix))
 		}
 	}
-	return out
+	return addrset.Union(all...)
 }
 
 // spared reports whether a wildcard mapping leaves l its traffic: the mapping

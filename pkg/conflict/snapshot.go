@@ -104,9 +104,8 @@ type Finder struct {
 // NewFinder prepares the walk.
 func NewFinder(s Snapshot) *Finder {
 	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}}
-	for _, l := range s.Local {
-		f := hostport.FamilyOf(l.Prefix.Addr())
-		d.local[f] = d.local[f].Or(addrset.Of(l.Prefix))
+	for _, f := range hostport.Families() {
+		d.local[f] = localSet(s, f)
 	}
 	for _, rs := range s.Rulesets {
 		d.rulesets = append(d.rulesets, &ruleset{Ruleset: rs, walkers: map[string]*walk.Walker{}})

@@ -121,36 +121,37 @@ func (a Attachment) Restricted(f Family) bool { return len(a.Conditions(f)) > 0 
 // Spared are the addresses that a's wildcard mappings never match, wherever they
 // are. The rules (package ruleset, spareRules) say the same.
 func (a Attachment) Spared(f Family) addrset.Set {
-	out := addrset.Of(netip.MustParsePrefix("127.0.0.0/8"))
+	out := []addrset.Set{addrset.Of(netip.MustParsePrefix("127.0.0.0/8"))}
 	switch {
 	case f == IPv6:
 		// The kernel cannot translate ::1 to another host, nor forward what
 		// comes from a link-local address.
-		out = addrset.Of(netip.MustParsePrefix("::1/128")).Or(addrset.Of(netip.MustParsePrefix("fe80::/10")))
+		out = []addrset.Set{addrset.Of(netip.MustParsePrefix("::1/128")), addrset.Of(netip.MustParsePrefix("fe80::/10"))}
 	case a.Localhost:
-		out = addrset.Between(netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.255.255.255"))
+		out = []addrset.Set{addrset.Between(netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.255.255.255"))}
 	}
 	for _, p := range a.Excludes {
 		if FamilyOf(p.Addr()) == f {
-			out = out.Or(addrset.Of(p))
+			out = append(out, addrset.Of(p))
 		}
 	}
-	return out
+	return addrset.Union(out...)
 }
 
 // Scope are the local addresses that a's wildcard mappings match, carves aside.
 func (a Attachment) Scope(local []Local, f Family) addrset.Set {
-	var own, spared addrset.Set
+	var own []addrset.Set
+	spared := []addrset.Set{a.Spared(f)}
 	for _, l := range local {
 		switch {
 		case FamilyOf(l.Prefix.Addr()) != f:
 		case l.Infrastructure != "":
-			spared = spared.Or(addrset.Of(l.Prefix))
+			spared = append(spared, addrset.Of(l.Prefix))
 		default:
-			own = own.Or(addrset.Of(l.Prefix))
+			own = append(own, addrset.Of(l.Prefix))
 		}
 	}
-	return own.And(spared.Or(a.Spared(f)).Not(f == IPv4))
+	return addrset.Union(own...).And(addrset.Union(spared...).Not(f == IPv4))
 }
 
 // Destinations are the addresses at which a maps m.

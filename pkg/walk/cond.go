@@ -109,6 +109,10 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 	return uint32(n1), uint32(n2), err1 == nil && err2 == nil
 }
 
+// maxSources bounds the spans of sources in a box. Beyond it those that a rule has met
+// are not taken out any more: a firewall with thousands of such rules is followed in time.
+const maxSources = 200
+
 // apply restricts a box to what fulfils c, or, with other, to what does not.
 // sure is false if the answer hangs on a mark that is not known.
 func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure bool) {
@@ -125,6 +129,9 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 		b.dst = b.dst.And(addrs)
 		return b, len(b.dst) > 0, true
 	case onSrc:
+		if not && len(b.src) > maxSources {
+			return b, true, true
+		}
 		b.src = b.src.And(addrs)
 		return b, len(b.src) > 0, true
 	case onIn:

@@ -129,16 +129,16 @@ func covers(set nft.Set, found []candidate, slots []slot) bool {
 
 // members goes on with a thread that is, or is not, in a set of candidates.
 func (x *run) members(th thread, found []candidate, open Tri, inverted bool) []thread {
-	all, exact := addrset.Set{}, true
-	for _, c := range found {
+	sets, exact := make([]addrset.Set, len(found)), true
+	for i, c := range found {
 		exact = exact && c.src != nil && !c.open
-		all = all.Or(c.src)
+		sets[i] = c.src
 	}
 	switch {
 	case len(found) == 0:
 		return x.apply(th, test{always: yesIf(inverted)})
 	case exact:
-		return x.apply(th, test{cond: &cond{kind: onSrc, addrs: all, not: inverted}})
+		return x.apply(th, test{cond: &cond{kind: onSrc, addrs: addrset.Union(sets...), not: inverted}})
 	}
 	return x.maybe(th, open)
 }

@@ -3,6 +3,8 @@
 package walk
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -30,6 +32,21 @@ type Space []box
 // maxBoxes bounds a Space. Beyond it the Space is taken for its hull, which is
 // less precise and still sound.
 const maxBoxes = 64
+
+// key is the same for equal Spaces only.
+func (s Space) key() string {
+	var k []byte
+	for _, b := range s {
+		for _, set := range []addrset.Set{b.dst, b.src} {
+			k = binary.NativeEndian.AppendUint32(k, uint32(len(set)))
+			for _, sp := range set {
+				k = append(append(k, sp.Lo.AsSlice()...), sp.Hi.AsSlice()...)
+			}
+		}
+		k = fmt.Appendf(k, "%q %q %v %v %v %v\n", b.in.only, b.in.except, b.mark, b.ctMark, b.untracked, b.doubtful)
+	}
+	return string(k)
+}
 
 // bounded keeps a Space small. In the hull nothing is known of marks.
 func (s Space) bounded(is4 bool) Space {
@@ -64,11 +81,11 @@ func (s Space) Likely() Space {
 
 // Dst are all destinations.
 func (s Space) Dst() addrset.Set {
-	var out addrset.Set
-	for _, b := range s {
-		out = out.Or(b.dst)
+	sets := make([]addrset.Set, len(s))
+	for i, b := range s {
+		sets[i] = b.dst
 	}
-	return out
+	return addrset.Union(sets...)
 }
 
 // ifaces is a set of interface names: those that only matches ("" for all) and

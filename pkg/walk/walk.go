@@ -155,16 +155,25 @@ type trip struct {
 	r     Result
 	place bool
 	steps int
+	// quiet are chains that do nothing with some packets but to let them go on: what
+	// comes out, by the chain and what came in.
+	quiet map[string]passage
 }
 
 // Walk follows p from its start through the named chain.
 func (w *Walker) Walk(chain string, p Packet) (Result, error) { return w.WalkOn(chain, p, p.Start()) }
 
+// A passage is what comes out of a chain, and whether it differs from what came in.
+type passage struct {
+	rest    Space
+	changed bool
+}
+
 // WalkOn follows those of p that are left through the named chain, which usually is a base
 // chain. Place, the point behind which nothing that ends the walk matters, is the first
 // jump to our chains, or the end.
 func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
-	t := &trip{Walker: w, p: p}
+	t := &trip{Walker: w, p: p, quiet: map[string]passage{}}
 	rest, changed, err := t.chain(chain, left, nil, Yes)
 	t.r.Passed = rest.Dst()
 	if !t.place {
@@ -180,6 +189,24 @@ func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, chan
 	if len(path) > maxDepth {
 		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep; remove jumps", ErrTooComplex, name, maxDepth)
 	}
+	if len(path) == 0 {
+		return t.through(name, s, path, so)
+	}
+	key, told := name+"\x00"+s.key(), t.told()
+	if p, ok := t.quiet[key]; ok {
+		return p.rest, p.changed, nil
+	}
+	if rest, changed, err = t.through(name, s, path, so); err == nil && t.told() == told {
+		t.quiet[key] = passage{rest, changed}
+	}
+	return rest, changed, err
+}
+
+// told counts what was found so far.
+func (t *trip) told() int { return len(t.r.NAT) + len(t.r.End) + len(t.r.Untracked) }
+
+// through is chain without a memory.
+func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, changed bool, err error) {
 	rules, err := t.rules(name)
 	if err != nil {
 		return nil, false, err
@@ -187,7 +214,7 @@ func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, chan
 	var returned Space
 	for i := range rules {
 		ru := &rules[i]
-		if t.steps++; t.steps > maxSteps || len(t.r.NAT)+len(t.r.End) > maxPaths {
+		if t.steps++; t.steps > maxSteps || t.told() > maxPaths {
 			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)
 		}
 		if len(path) == 0 && !t.place && ru.ours() {

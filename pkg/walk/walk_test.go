@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -91,7 +92,7 @@ func TestWalkGivesUp(t *testing.T) {
 	}{
 		{"a chain that jumps to itself", []string{"PREROUTING -j X", "X -j X"}},
 		{"two chains that jump to each other", []string{"PREROUTING -j X", "X -s 10.0.0.0/8 -j Y", "Y -g X"}},
-		{"rules that branch without end", append(wide, "C3 -p udp -j ACCEPT")},
+		{"rules that branch without end", append(wide, "C3 -m statistic --mode random --probability 0.5 -j ACCEPT")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := walker(t, Options{}, tt.rules...).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
@@ -100,6 +101,35 @@ func TestWalkGivesUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Chains that do nothing with the packets are walked once, however many ways lead there.
+func TestWalkAgain(t *testing.T) {
+	rules := []string{"PREROUTING -j C0"}
+	for i := range 12 {
+		for j := range 8 {
+			rules = append(rules, fmt.Sprintf("C%d -s 10.%d.0.0/16 -j C%d", i, j%2, i+1))
+		}
+	}
+	r, err := walker(t, Options{}, append(rules, "C12 -p udp -j ACCEPT", "PREROUTING -j DNAT --to-destination 10.0.0.1")...).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if err != nil || say(r) != "yes DNAT via PREROUTING" {
+		t.Errorf("%v %s", err, say(r))
+	}
+}
+
+// A firewall with thousands of sources is followed in time that grows with their number.
+func TestWalkManySources(t *testing.T) {
+	var rules []string
+	for i := range 4000 {
+		rules = append(rules, fmt.Sprintf("PREROUTING -s 10.%d.%d.1/32 -j RETURN", i/256, i%256))
+	}
+	src := nat(t, hostport.IPv4, append(rules, "PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1")...)
+	began := time.Now()
+	r, err := New(src, natTable(hostport.IPv4), hostport.IPv4, Options{}).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if err != nil || len(r.NAT) != 1 || r.NAT[0].Match != Yes {
+		t.Errorf("%v %s", err, say(r))
+	}
+	t.Logf("took %v", time.Since(began))
 }
 
 // The kernel allows 16 nested jumps in nf_tables; the walk must follow them.
