@@ -141,7 +141,7 @@ func (w *way) through(group []hooked) error {
 func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	q, p := w.query, w.p
 	q.ruleset = c.ruleset
-	p.Early = p.Hook == walk.Ingress || c.Priority < prioConntrack
+	p.Early = !w.looped && (p.Hook == walk.Ingress || c.Priority < prioConntrack)
 	untracked := walk.Space(nil)
 	if c.Type == "nat" {
 		left, untracked = left.Tracked(), left.Untracked()
