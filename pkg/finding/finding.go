@@ -21,9 +21,10 @@ const (
 	// NATRule means that somebody else's rule translates the traffic (docker,
 	// portmap, CRI-O, a rule made by hand).
 	NATRule Kind = 103
-	// Undecodable means that a rule names the port and cannot be understood.
+	// Undecodable means that a rule that cannot be decided names the port, or comes after
+	// ours.
 	Undecodable Kind = 104
-	// Hidden means that a rule ends the walk before ours, so that the mapping
+	// Hidden means that a rule or a policy keeps packets from ours, so that the mapping
 	// could not work.
 	Hidden Kind = 105
 	// ServiceIP means that a Service has a node address as LoadBalancer or
