@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -170,8 +169,8 @@ func (s *session) dirs(fs *pflag.FlagSet) error {
 		if !fs.Changed(d.flag) {
 			continue
 		}
-		dir := filepath.Clean(*d.into)
-		if !filepath.IsAbs(dir) || dir == "/" {
+		dir, ok := netconf.Directory(*d.into)
+		if !ok {
 			return fmt.Errorf("--%s: %q is not an absolute path of a directory other than /", d.flag, *d.into)
 		}
 		st, err := os.Stat(dir)

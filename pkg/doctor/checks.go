@@ -191,32 +191,26 @@ func dropped(f Facts, add adder) {
 
 // protected: a pod that lives keeps its port; it is its next ADD that is refused.
 func protected(f Facts, add adder) {
-	var seen []string // a port is there in two families
 	for _, e := range f.List.HostPorts {
 		m := hostport.Mapping{Proto: e.Protocol, HostPort: e.Port}
 		i := slices.IndexFunc(f.Protected, func(p hostport.Ports) bool { return p.Has(m) })
-		who := fmt.Sprintf("hostPort %s of %s", m, owner(e))
-		if i < 0 || e.Network != f.Network || slices.Contains(seen, who) {
+		if i < 0 || e.Network != f.Network {
 			continue
 		}
-		seen = append(seen, who)
-		add("protected", Warning, fmt.Sprintf("%s is protected by protectedPorts (%s) now: the pod keeps it, and cannot start here again", who, f.Protected[i]),
+		add("protected", Warning, fmt.Sprintf("hostPort %s of %s is protected by protectedPorts (%s) now: the pod keeps it, and cannot start here again", m, owner(e), f.Protected[i]),
 			"give the pod another hostPort, or take the port out of protectedPorts")
 	}
 }
 
 // ephemeral: a client on the node may be given the port as its own.
 func ephemeral(f Facts, add adder) {
-	var seen []string // a port is there in two families
 	for _, e := range f.List.HostPorts {
-		who := fmt.Sprintf("hostPort %d/%s of %s", e.Port, e.Protocol, owner(e))
 		reserved := slices.ContainsFunc(f.Reserved, func(r [2]uint16) bool { return r[0] <= e.Port && e.Port <= r[1] })
-		if e.Port < f.EphemeralFrom || e.Port > f.EphemeralTo || reserved || slices.Contains(seen, who) {
+		if e.Port < f.EphemeralFrom || e.Port > f.EphemeralTo || reserved {
 			continue
 		}
-		seen = append(seen, who)
 		add("ephemeral", Warning,
-			fmt.Sprintf("%s is inside ip_local_port_range (%d-%d): a program of the node may be given that port, and then the pod cannot start here again", who, f.EphemeralFrom, f.EphemeralTo),
+			fmt.Sprintf("hostPort %d/%s of %s is inside ip_local_port_range (%d-%d): a program of the node may be given that port, and then the pod cannot start here again", e.Port, e.Protocol, owner(e), f.EphemeralFrom, f.EphemeralTo),
 			fmt.Sprintf("choose a port outside, or add %d to net.ipv4.ip_local_reserved_ports", e.Port))
 	}
 }

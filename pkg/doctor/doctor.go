@@ -101,14 +101,16 @@ type Dropped struct {
 	Where   string
 }
 
-// An adder notes a finding of a check.
+// An adder notes a finding of a check, once: a port is there in two families.
 type adder func(check string, s Severity, message, remedy string)
 
 // Diagnose says all that is the matter, in the order of the checks.
 func Diagnose(f Facts) []Finding {
 	out := []Finding{}
 	add := func(check string, s Severity, message, remedy string) {
-		out = append(out, Finding{check, s, message, remedy})
+		if f := (Finding{check, s, message, remedy}); !slices.Contains(out, f) {
+			out = append(out, f)
+		}
 	}
 	for _, check := range []func(Facts, adder){
 		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, protected, ephemeral, unread,

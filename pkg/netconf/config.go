@@ -231,15 +231,15 @@ func (c *Config) setPaths(w *wire) error {
 		into         *string
 	}{{"dataDir", w.DataDir, &c.DataDir}, {"cacheDir", w.CacheDir, &c.CacheDir}, {"podLogsDir", w.PodLogsDir, &c.PodLogsDir}} {
 		var ok bool
-		if *d.into, ok = directory(d.value); !ok {
+		if *d.into, ok = Directory(d.value); !ok {
 			return fieldErrorf(d.field, "%q is not an absolute path of a directory other than /", d.value)
 		}
 	}
 	return nil
 }
 
-// directory cleans a path, and reports whether it may be one of a directory of ours.
-func directory(s string) (dir string, ok bool) {
+// Directory cleans a path, and reports whether it may be one of a directory of ours.
+func Directory(s string) (dir string, ok bool) {
 	dir = filepath.Clean(s)
 	return dir, filepath.IsAbs(s) && dir != "/" && !strings.ContainsFunc(s, unicode.IsControl)
 }

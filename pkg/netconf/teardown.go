@@ -30,7 +30,7 @@ func ParseTeardown(stdin []byte) Teardown {
 	// A value of a wrong type is left out, and the others are read.
 	t.HasPorts = json.Unmarshal(stdin, &given) != nil && !json.Valid(stdin)
 	t.Name = given.Name
-	if dir, ok := directory(given.DataDir); ok {
+	if dir, ok := Directory(given.DataDir); ok {
 		t.DataDir = dir
 	}
 	if d, err := time.ParseDuration(given.LockTimeout); err == nil && d > 0 {

@@ -95,7 +95,7 @@ func insteadOf(err error, other string) string {
 	return fmt.Sprintf("%v; %s is used instead", err, other)
 }
 
-// add is the whole ADD under the lock: look, decide, record, apply.
+// add is the whole ADD under the lock: look, decide, install.
 func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns, patient bool) (report conflict.Report, err error) {
 	a, fresh := &req.Attachment, !store.Used()
 	if report.Conflicts = conflict.Protected(a.Mappings, req.Protected, req.Name); len(report.Conflicts) > 0 {
@@ -130,23 +130,32 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, LinkIndex: index, BootID: p.Node.BootID(),
 		Created: time.Now().UTC(), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
-	s.Put(*a, choice.Backend, report.TakeOver...)
-	if known, ok := s.Recover(a.Owner.Key()); ok { // a guard that is there knows it better
-		rec.Attachment.LocalnetWas = known.LocalnetWas
-	}
-	moved := s.move(choice.Backend)
-	var heirs []state.Record
-	if len(report.TakeOver) > 0 || s.Record(a.Owner.Key()) != nil { // something may be free now
-		heirs = s.inherit(a.Owner.Key())
-	}
-	s.warn(req.Warnings...)
-	if err := s.commit(rec, report.TakeOver, moved, func() error { return p.deliver(req) }); err != nil {
+	if err := s.install(req, rec, report); err != nil {
 		return report, err
 	}
-	s.keep(heirs)
-	s.dropUDP(*a, false, report.Warnings)
 	s.noteComplete(fresh)
 	return report, nil
+}
+
+// install puts in place what was decided, and what others have to change for it.
+func (s *Session) install(req *netconf.Request, rec state.Record, report conflict.Report) error {
+	a, key := rec.Attachment, rec.Attachment.Owner.Key()
+	s.Put(a, rec.Backend, report.TakeOver...)
+	if known, ok := s.Recover(key); ok { // a guard that is there knows it better
+		rec.Attachment.LocalnetWas = known.LocalnetWas
+	}
+	moved := s.move(rec.Backend)
+	var heirs []state.Record
+	if len(report.TakeOver) > 0 || s.Record(key) != nil { // something may be free now
+		heirs = s.inherit(key)
+	}
+	s.warn(req.Warnings...)
+	if err := s.commit(rec, report.TakeOver, moved, func() error { return s.deliver(req) }); err != nil {
+		return err
+	}
+	s.keep(heirs)
+	s.dropUDP(a, false, report.Warnings)
+	return nil
 }
 
 // open begins a session for a request and loads all backends.
