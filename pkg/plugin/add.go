@@ -22,19 +22,15 @@ import (
 
 // Add installs the mappings of the request, or refuses and changes nothing.
 func (p *Plugin) Add(args *skel.CmdArgs) error {
-	c, err := netconf.Parse(args.StdinData)
+	req, err := request(args)
 	if err != nil {
-		return cniError(err, types.ErrDecodingFailure)
+		return err
 	}
-	req, err := netconf.NewRequest(c, args)
-	if err != nil {
-		return cniError(err, types.ErrInvalidNetworkConfig)
-	}
-	store := state.Open(c.DataDir)
+	store := state.Open(req.DataDir)
 	// A container that is added again without ports loses those it had, so it goes through
 	// the same path.
 	if len(req.Attachment.Mappings) > 0 || store.Has(req.Attachment.Owner.Key()) {
-		p.warn(c.Notes...)
+		p.warn(req.Notes...)
 		netns, err := p.podNetns(args)
 		if err != nil {
 			return err
@@ -42,6 +38,16 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		return p.addPatiently(req, store, netns)
 	}
 	return p.answer(p.deliver(req), types.ErrIOFailure)
+}
+
+// request reads what ADD or CHECK is asked for.
+func request(args *skel.CmdArgs) (*netconf.Request, error) {
+	c, err := netconf.Parse(args.StdinData)
+	if err != nil {
+		return nil, cniError(err, types.ErrDecodingFailure)
+	}
+	req, err := netconf.NewRequest(c, args)
+	return req, cniError(err, types.ErrInvalidNetworkConfig)
 }
 
 // addLocked adds under the lock and counts what the ADD met. If the kernel turns out to
@@ -194,22 +200,4 @@ func (s *Session) decide(req *netconf.Request, r *conflict.Report, choice place.
 	a.Localhost = a.Localhost && needsLocalhost(*a)
 	s.warn(conflict.Messages(r.Warnings)...)
 	return left, nil
-}
-
-// leaveToOwners splits mappings into those that an attachment may have now and those that
-// another live one keeps. A wildcard may stand beside another's single address
-// only in the same backend; in two, the first would take everything.
-func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.Key, backend string) (kept, left []hostport.Mapping) {
-	for _, m := range ms {
-		owned := slices.ContainsFunc(claims, func(c hostport.Claim) bool {
-			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
-			return c.Key != key && c.Life != hostport.Dead && !c.Foreign && c.Mapping.Overlaps(m) && !beside
-		})
-		if owned {
-			left = append(left, m)
-		} else {
-			kept = append(kept, m)
-		}
-	}
-	return kept, left
 }

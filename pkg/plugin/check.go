@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/skel"
-	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -18,13 +17,9 @@ import (
 
 // Check compares what is there with what ADD installed, by content and order.
 func (p *Plugin) Check(args *skel.CmdArgs) error {
-	c, err := netconf.Parse(args.StdinData)
+	req, err := request(args)
 	if err != nil {
-		return cniError(err, types.ErrDecodingFailure)
-	}
-	req, err := netconf.NewRequest(c, args)
-	if err != nil {
-		return cniError(err, types.ErrInvalidNetworkConfig)
+		return err
 	}
 	if len(req.Attachment.Mappings) == 0 {
 		return nil
@@ -32,9 +27,9 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	if netns, err := state.StatNetns(args.Netns); err == nil {
 		req.Attachment.Owner.Netns = netns.Inode
 	}
-	s, err := p.Begin(state.Open(c.DataDir), c.LockTimeout)
+	s, err := p.Begin(state.Open(req.DataDir), req.LockTimeout)
 	if err == nil {
-		err = s.Load(BackendOptions{CacheDir: c.CacheDir})
+		err = s.Load(BackendOptions{CacheDir: req.CacheDir})
 	}
 	var lost []string
 	if err == nil {

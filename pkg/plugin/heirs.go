@@ -100,3 +100,21 @@ func (s *Session) heir(rec *state.Record) (next state.Record, err error) {
 func ofContainer(id string, claims []hostport.Claim) []hostport.Claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c hostport.Claim) bool { return c.Owner.ContainerID != id })
 }
+
+// leaveToOwners splits mappings into those that an attachment may have now and those that
+// another live one keeps. A wildcard may stand beside another's single address
+// only in the same backend; in two, the first would take everything.
+func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.Key, backend string) (kept, left []hostport.Mapping) {
+	for _, m := range ms {
+		owned := slices.ContainsFunc(claims, func(c hostport.Claim) bool {
+			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
+			return c.Key != key && c.Life != hostport.Dead && !c.Foreign && c.Mapping.Overlaps(m) && !beside
+		})
+		if owned {
+			left = append(left, m)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	return kept, left
+}

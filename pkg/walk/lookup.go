@@ -21,7 +21,7 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 		return nil, err
 	}
 	x.hop.Sets = append(x.hop.Sets, name)
-	slots := slices.Clone(th.regs.take(sreg, set.KeyLen))
+	slots := th.regs.take(sreg, set.KeyLen)
 	x.asks(slots, flags&inverted != 0)
 	var out []thread
 	for _, th := range guessed(th, slots) {
