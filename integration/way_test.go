@@ -57,7 +57,20 @@ func TestLostOnTheWay(t *testing.T) {
 				refused(t, n, list, 105, []string{"would not work"}, lab.TCP(8080, 80))
 				n.Iptables("", "-t "+strings.Replace(rule, "-A ", "-D ", 1))
 			}
-			accepted(t, n, list, lab.TCP(8080, 80))
+			for rule, warns := range map[string]bool{
+				"raw -A PREROUTING -i eth0 -j DROP":                           true,
+				"mangle -A PREROUTING ! -i cni0 -p tcp -j DROP":               true,
+				"raw -A PREROUTING -i eth0 -s 203.0.113.0/24 -j DROP":         false,
+				"mangle -A PREROUTING -i eth0 -p udp -j DROP":                 false,
+				"mangle -A PREROUTING -m conntrack --ctstate INVALID -j DROP": false,
+				"raw -A PREROUTING -d 10.88.0.2 ! -i cni0 -j DROP":            false,
+			} {
+				n.Iptables("", "-t "+rule)
+				if out := accepted(t, n, list, lab.TCP(8080, 80)); strings.Contains(out, "does not work for everybody") != warns {
+					t.Errorf("%s: ADD says %q", rule, out)
+				}
+				n.Iptables("", "-t "+strings.Replace(rule, "-A ", "-D ", 1))
+			}
 		})
 	}
 }

@@ -33,6 +33,8 @@ type loss struct {
 	walk.Path
 	where string
 	at    Point
+	// shuts is set if by some link no packet gets on.
+	shuts bool
 }
 
 // A hooked is a base chain, with the rules that it is among.
@@ -158,10 +160,14 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	if err != nil {
 		return res, err
 	}
+	before := len(w.lost)
 	w.judgeAll(q, c, res)
 	if drops {
 		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c)})
 		res.Next, res.Changed = res.Accepted, true
+	}
+	if len(w.lost) > before && !left.Shut() && res.Next.Shut() {
+		w.lost[len(w.lost)-1].shuts = true
 	}
 	if p.Hook == walk.Ingress { // it is for some links only
 		res.Next = res.Next.Or(left)
@@ -196,7 +202,7 @@ func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 	}
 	for _, path := range append(res.Untracked, res.End...) {
 		if path.Match != walk.Unknown && (path.Last().Target == "notrack" || path.Stops()) {
-			w.lost = append(w.lost, loss{path, q.where(path), s.at})
+			w.lost = append(w.lost, loss{Path: path, where: q.where(path), at: s.at})
 		}
 	}
 }
@@ -227,7 +233,7 @@ func (w *way) pass(p walk.Packet) {
 		return
 	}
 	for _, l := range w.lost {
-		if len(l.Hops) > 0 && l.NamesPort() {
+		if l.shuts || l.NamesPort() {
 			w.hidden(p, l.where, l.Dst, l.at, true)
 		}
 	}

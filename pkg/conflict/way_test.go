@@ -103,6 +103,13 @@ func wayCases(t testing.TB) []findCase {
 		{"a drop at the link of some warns", any4, hooks(hookedAt{"dev", "filter", nft.InetIngress, 0, [][]nft.Expr{also(dportIs(80), drop)}}), "warn 105", ""},
 		{"a policy hides", any4, dropping(hooks(pre("filter", -150))), "refuse 105", "the policy of nftables inet t"},
 		{"what a policy lets pass does not", any4, dropping(hooks(pre("filter", -150, also(dportIs(80), []nft.Expr{verdict(nft.Accept, "")})))), "", ""},
+		{"a link by which nothing gets on warns", any4, lost("raw", "PREROUTING -i eth0 -j DROP"), "warn 105", "-i eth0 -j DROP"},
+		{"so do all but one", any4, lost("mangle", "PREROUTING ! -i cni0 -j DROP"), "warn 105", ""},
+		{"and a policy for all but one", any4, dropping(lost("mangle", "PREROUTING -i cni0 -j ACCEPT", "PREROUTING -p tcp -m tcp --dport 22 -j ACCEPT")), "warn 105", "the policy"},
+		{"and a link whose packets conntrack does not know", any4, lost("raw", "PREROUTING -i eth0 -j CT --notrack"), "warn 105", ""},
+		{"not one by which some get on", any4, lost("raw", "PREROUTING -i eth0 -s 10.0.0.0/8 -j DROP"), "", ""},
+		{"nor one by which other protocols do not", any4, lost("raw", "PREROUTING -i eth0 -p udp -j DROP"), "", ""},
+		{"nor addresses of others", any4, lost("raw", "PREROUTING -d 10.88.0.2/32 ! -i cni0 -j DROP"), "", ""},
 		{"a mark nobody asks for", any4, hooks(pre("filter", -150, also(frob, set("meta", 3)))), "", ""},
 	}
 }

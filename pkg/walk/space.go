@@ -79,6 +79,19 @@ func (s Space) Likely() Space {
 	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.doubtful })
 }
 
+// Shut reports whether none of those to be expected come in by some link that rules name,
+// or by any that they do not name.
+func (s Space) Shut() bool {
+	s = s.Tracked().Likely()
+	names := []string{""} // that of a link which no rule names
+	for _, b := range s {
+		names = append(append(names, b.in.only), b.in.except...)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return name != "lo" && !slices.ContainsFunc(s, func(b box) bool { return b.in.has(name) })
+	})
+}
+
 // Dst are all destinations.
 func (s Space) Dst() addrset.Set {
 	sets := make([]addrset.Set, len(s))
@@ -100,6 +113,12 @@ func nameMatches(pattern, name string) bool {
 		return strings.HasPrefix(name, prefix)
 	}
 	return pattern == name
+}
+
+// has reports whether a name is in the set.
+func (f ifaces) has(name string) bool {
+	matches := func(pattern string) bool { return nameMatches(pattern, name) }
+	return (f.only == "" || matches(f.only)) && !slices.ContainsFunc(f.except, matches)
 }
 
 // with restricts the set to names that match pattern, or do not. It reports
