@@ -99,11 +99,18 @@ type Finder struct {
 	s        Snapshot
 	rulesets []*ruleset
 	local    map[hostport.Family]addrset.Set
+	// claims are those of each port, chains the base chains of each hook: a pod may have
+	// thousands of ports.
+	claims map[uint16][]hostport.Claim
+	chains map[hooksOf][][]hooked
 }
 
 // NewFinder prepares the walk.
 func NewFinder(s Snapshot) *Finder {
-	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}}
+	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, chains: map[hooksOf][][]hooked{}}
+	for _, c := range s.Claims {
+		d.claims[c.Mapping.HostPort] = append(d.claims[c.Mapping.HostPort], c)
+	}
 	for _, f := range hostport.Families() {
 		d.local[f] = localSet(s, f)
 	}
@@ -120,9 +127,11 @@ func Find(a hostport.Attachment, s Snapshot) (Report, error) { return NewFinder(
 func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 	var r Report
 	for _, m := range a.Mappings {
-		findServiceAddr(&r, d.s, m)
-		findListeners(&r, a, d.s, m)
-		findClaims(&r, a, d.s, m)
+		s := d.s
+		s.Claims = d.claims[m.HostPort]
+		findServiceAddr(&r, s, m)
+		findListeners(&r, a, s, m)
+		findClaims(&r, a, s, m)
 	}
 	for _, m := range a.Mappings {
 		if err := d.find(query{Finder: d, r: &r, a: a, m: m}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -43,6 +44,12 @@ type hooked struct {
 	nft.Chain
 }
 
+// hooksOf is a hook for one family.
+type hooksOf struct {
+	hostport.Family
+	walk.Hook
+}
+
 // prioConntrack is NF_IP_PRI_CONNTRACK: before it, packets have no connection.
 const prioConntrack = -200
 
@@ -76,6 +83,11 @@ func (q query) follow(p walk.Packet) error {
 // groups are the base chains of a hook in the order of their priorities. Those of one
 // priority are a group: of those nobody can tell which is first.
 func (q query) groups(h walk.Hook) (out [][]hooked) {
+	key := hooksOf{q.m.Family, h}
+	if known, ok := q.chains[key]; ok {
+		return known
+	}
+	defer func() { q.chains[key] = out }()
 	var all []hooked
 	for _, rs := range q.rulesets {
 		for _, c := range rs.Chains {

@@ -31,6 +31,9 @@ type Request struct {
 	PodIPs, HostIPs []Given
 	// Warnings are about mappings that cannot do anything.
 	Warnings []string
+
+	// targets are the containerPorts of the mappings, which have none in the key.
+	targets map[hostport.Mapping]uint16
 }
 
 // A Given is an address and the field that it is in.
@@ -42,7 +45,7 @@ type Given struct {
 // NewRequest completes c with the CNI variables and prevResult. An attachment
 // without mappings means that there is nothing to do.
 func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
-	r := &Request{Config: c, Attachment: c.Template}
+	r := &Request{Config: c, Attachment: c.Template, targets: map[hostport.Mapping]uint16{}}
 	r.Attachment.Owner = OwnerOf(c.Name, args)
 	passed := c.passed()
 	if r.Result = append(passed, '\n'); len(c.Ports) == 0 && passed != nil {
@@ -232,15 +235,15 @@ func (r *Request) addSpecific(p Port) error {
 // for one port twice with different targets the first one wins, because the
 // kernel can follow only one.
 func (r *Request) append(p Port, m hostport.Mapping) {
-	m.Proto, m.HostPort, m.ContainerPort = p.Proto, p.HostPort, p.ContainerPort
-	for _, o := range r.Attachment.Mappings {
-		if o.SameKey(m) {
-			again := fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used; remove the other", p.field, m, o.ContainerPort)
-			if o != m && !slices.Contains(r.Warnings, again) { // it is the same in both families
-				r.Warnings = append(r.Warnings, again)
-			}
-			return
+	m.Proto, m.HostPort = p.Proto, p.HostPort
+	if first, twice := r.targets[m]; twice {
+		again := fmt.Sprintf("%s maps hostPort %s again, to another containerPort; the first one (%d) is used; remove the other", p.field, m, first)
+		if first != p.ContainerPort && !slices.Contains(r.Warnings, again) { // it is the same in both families
+			r.Warnings = append(r.Warnings, again)
 		}
+		return
 	}
+	r.targets[m] = p.ContainerPort
+	m.ContainerPort = p.ContainerPort
 	r.Attachment.Mappings = append(r.Attachment.Mappings, m)
 }

@@ -23,9 +23,13 @@ func (s *Session) Claims() []hostport.Claim {
 // tells the namespace. No record is read for a claim that does not overlap.
 func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	var out []hostport.Claim
+	at := map[uint16][]hostport.Mapping{}
+	for _, m := range ms {
+		at[m.HostPort] = append(at[m.HostPort], m)
+	}
 	all := s.Claims()
 	for _, c := range append(all, s.lost(ms, all)...) {
-		if !slices.ContainsFunc(ms, c.Mapping.Overlaps) {
+		if !slices.ContainsFunc(at[c.Mapping.HostPort], c.Mapping.Overlaps) {
 			continue
 		}
 		if !c.Foreign {
