@@ -55,7 +55,8 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 // clearLock removes what is in the place of the lock and is none. It locks the directory
 // meanwhile, so that nobody removes the lock of somebody who was faster.
 func (s *Store) clearLock(path string, deadline time.Time) error {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	odd := func() bool { _, err := os.Lstat(path); return !errors.Is(err, fs.ErrNotExist) && !regular(path) }
+	if !odd() {
 		return nil
 	}
 	d, err := os.Open(s.dir)
@@ -63,8 +64,8 @@ func (s *Store) clearLock(path string, deadline time.Time) error {
 		return err
 	}
 	defer d.Close()
-	if err := flock(d, time.Until(deadline)); err != nil || regular(path) {
-		return err
+	if err := flock(d, time.Until(deadline)); err != nil || !odd() {
+		return err // somebody was faster, and may be making the lock now
 	}
 	return os.RemoveAll(path)
 }
