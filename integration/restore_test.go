@@ -63,3 +63,28 @@ func TestRestore(t *testing.T) {
 		want(t, "route_localnet", n.ReadSysctl("net/ipv4/conf/cni0/route_localnet"), "0")
 	})
 }
+
+// A pod that lost some of its rules keeps the ports of those too.
+func TestSomeRulesFlushed(t *testing.T) {
+	onOneOfEach(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "4", nil)
+		web, next := n.NewPod("web"), n.NewPod("next")
+		web.Serve(80, "web")
+		n.MustAdd(web, list, lab.TCP(8080, 80), lab.TCP(8081, 80).On(lab.NodeV4))
+		if n.Native() {
+			n.Run("nft", "flush", "map", "inet", "portguard", "ports4")
+		} else {
+			n.Run("sh", "-c", `iptables-save -t nat | grep 'dport 8080 .*DNAT' | sed 's/^-A/iptables -t nat -D/' | sh`)
+		}
+		want(t, "flushed", n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
+		if _, err := n.Add(next, list, lab.TCP(8080, 80)); err == nil || !strings.Contains(err.Error(), "its rules are gone") {
+			t.Errorf("ADD of a port whose rules were flushed: %v", err)
+		}
+		confDir(t, n, list)
+		if out, err := cli(n, "restore"); err != nil {
+			t.Errorf("restore: %v %s", err, out)
+		}
+		want(t, "restored", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+		_ = n.Del(web, list)
+	})
+}

@@ -20,7 +20,7 @@ func (s *Session) Claims() []hostport.Claim {
 
 // Claimants are the claims that overlap some of ms, completed with what their records
 // tell: the pod's name, and whether the owner lives. Without a record the comment
-// tells the namespace. No record is read for a claim that does not overlap.
+// tells the namespace.
 func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	var out []hostport.Claim
 	at := map[uint16][]hostport.Mapping{}
@@ -40,28 +40,27 @@ func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	return out
 }
 
-// lost are the mappings of attachments that have a record and no rules in a family of ms.
-// Records of others are not read: there may be many.
+// lost are those of the mappings in records that overlap some of ms and have no rules:
+// somebody flushed them, perhaps those of one map only. Only records that name one of the
+// ports are decoded: there may be many.
 func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []hostport.Claim) {
 	if s.restores {
 		return nil
 	}
-	type part struct {
-		key hostport.Key
-		f   hostport.Family
+	ports, has := map[uint16]bool{}, map[hostport.Key][]hostport.Mapping{}
+	for _, m := range ms {
+		ports[m.HostPort] = true
 	}
-	has := map[part]bool{}
 	for _, c := range claims {
-		has[part{c.Key, c.Mapping.Family}] = true
+		has[c.Key] = append(has[c.Key], c.Mapping)
 	}
 	for _, key := range s.Store.Keys() {
-		for _, f := range hostport.Families() {
-			asked := slices.ContainsFunc(ms, func(m hostport.Mapping) bool { return m.Family == f })
-			if !asked || has[part{key, f}] || slices.Contains(s.dropped, key) {
-				continue
-			}
-			if rec := s.Record(key); rec != nil {
-				for _, m := range rec.Attachment.Of(f) {
+		if slices.Contains(s.dropped, key) || !s.Store.Names(key, ports) {
+			continue
+		}
+		if rec := s.Record(key); rec != nil {
+			for _, m := range rec.Attachment.Mappings {
+				if slices.ContainsFunc(ms, m.Overlaps) && !slices.ContainsFunc(has[key], m.SameKey) {
 					out = append(out, rec.Claim(m))
 				}
 			}

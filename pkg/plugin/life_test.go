@@ -3,8 +3,10 @@
 package plugin
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,8 +61,8 @@ func TestOtherBoot(t *testing.T) {
 	b.wantIn(web)
 }
 
-// After a flush the records of the living keep their ports, in the families that lack
-// rules, and nothing is read of those that have them.
+// After a flush the records of the living keep their ports, those that lack rules, and no
+// record is decoded that has none of the ports.
 func TestFlushedPortIsNotFree(t *testing.T) {
 	b := newBench(t)
 	web, next, dead := b.pod("web"), b.pod("next"), b.pod("dead")
@@ -81,6 +83,18 @@ func TestFlushedPortIsNotFree(t *testing.T) {
 	b.mustAdd(web, 80, "") // its own
 	if done, err := b.Restore(b.conf()); err != nil || len(done) != 2 || done[0].Refused+done[1].Refused != "" {
 		t.Errorf("restore: %+v, %v", done, err)
+	}
+
+	both := b.in(place.NFTables).now.has[web.key()]
+	both.Mappings = append(slices.Clone(both.Mappings), hostport.Mapping{Family: hostport.IPv4, HostIP: netip.MustParseAddr("192.0.2.1"), Proto: hostport.TCP, HostPort: 83})
+	rec, err := b.store.Load(web.key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Attachment = both
+	b.save(*rec) // the node has the mappings of one map only
+	if err := b.add(b.pod("third"), 83, ""); code(err) != 101 || !strings.Contains(err.Error(), "its rules are gone") {
+		t.Errorf("ADD after the flush of a map: %v", err)
 	}
 
 	s, err := b.Begin(b.store, 1e9)

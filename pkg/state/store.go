@@ -3,6 +3,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -178,6 +180,21 @@ func (s *Store) Load(key string) (*Record, error) {
 		return nil, fmt.Errorf("could not read the record %s: %w; restart its pod", s.file(key), err)
 	}
 	return &r, nil
+}
+
+// Names reports whether the record for key has one of those hostPorts, without decoding it.
+func (s *Store) Names(key string, ports map[uint16]bool) bool {
+	rest, _ := readRegular(s.file(key))
+	for ok := true; ok; {
+		_, rest, ok = bytes.Cut(rest, []byte(`"hostPort":`))
+		number := strings.TrimLeft(string(rest[:min(len(rest), len(" 65535,"))]), " ")
+		end := strings.IndexFunc(number, func(r rune) bool { return r < '0' || r > '9' })
+		n, err := strconv.ParseUint(number[:max(0, end)], 10, 16)
+		if err == nil && ports[uint16(n)] {
+			return true
+		}
+	}
+	return false
 }
 
 // decode reads a record of this version or of version 1, which had the flavour of iptables
