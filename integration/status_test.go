@@ -149,3 +149,13 @@ func TestReadOnlySysctls(t *testing.T) {
 		unchanged(t, n, before)
 	}
 }
+
+// Rules of iptables-legacy are read without CAP_NET_RAW, which a container seldom has.
+func TestReadWithoutNetRaw(t *testing.T) {
+	n := lab.NewNode(t, bin, "legacy")
+	n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 9999")
+	out, _ := n.Try("", "setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", bin+"/portguard", "explain", "8080/tcp")
+	if !strings.Contains(out, "would be refused (code 103)") {
+		t.Error(out)
+	}
+}
