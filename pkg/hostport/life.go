@@ -6,6 +6,7 @@ package hostport
 type Life uint8
 
 const (
+	// Alive is an owner whose network namespace is there.
 	Alive Life = iota
 	// Dead is certain. It alone frees a port.
 	Dead

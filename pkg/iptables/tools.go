@@ -133,6 +133,6 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 // says tells causes of a failure apart: a held lock, EAGAIN or EBUSY from what else is exit
 // status 4, which is RESOURCE_PROBLEM in iptables' xtables.h and any failure of
 // iptables-nft. The tools are not localised.
-func says(msg string, any ...string) bool {
-	return slices.ContainsFunc(any, func(s string) bool { return strings.Contains(msg, s) })
+func says(msg string, words ...string) bool {
+	return slices.ContainsFunc(words, func(s string) bool { return strings.Contains(msg, s) })
 }

@@ -168,6 +168,8 @@ func (k Type) text(b []byte) string {
 		return fmt.Sprint(PortOf(b))
 	case IfName:
 		return fmt.Sprintf("%q", LinkOf(b))
+	case IfIndex:
+		return fmt.Sprint(binary.NativeEndian.Uint32(b))
 	}
 	return fmt.Sprintf("%x", b)
 }

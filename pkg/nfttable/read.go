@@ -166,17 +166,11 @@ func shapeOf(exprs []nft.Expr) string {
 // matches reports whether an expression only compares and counts: it writes nothing but
 // registers and ends nothing.
 func matches(e nft.Expr) bool {
-	has := func(attr uint16) bool { _, ok := e.Attrs.Get(attr); return ok }
 	into := func(attr uint16) bool { reg, ok := e.Attrs.Num(attr); return ok && reg == unix.NFT_REG_VERDICT }
 	switch e.Name {
-	case "meta": // all these write too
-		return has(unix.NFTA_META_DREG)
-	case "ct":
-		return has(unix.NFTA_CT_DREG)
-	case "payload":
-		return has(unix.NFTA_PAYLOAD_DREG)
-	case "exthdr":
-		return has(unix.NFTA_EXTHDR_DREG)
+	case "meta", "ct", "payload", "exthdr": // without a register to load into they write
+		_, loads := e.Attrs.Get(unix.NFTA_META_DREG) // it has the same number in all
+		return loads
 	case "lookup":
 		return !into(unix.NFTA_LOOKUP_DREG)
 	case "immediate":

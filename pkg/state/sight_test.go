@@ -231,10 +231,10 @@ func TestLife(t *testing.T) {
 		{"by its path only", func(m machine) Netns {
 			return Netns{Path: m.pod().Path}
 		}, nil, here, hostport.Alive},
-		{"by its path only, which is gone", func(m machine) Netns {
+		{"by its path only, which is gone", func(_ machine) Netns {
 			return Netns{Path: "/run/netns/none"}
 		}, nil, here, byPath},
-		{"by its path only, which cannot be seen", func(m machine) Netns {
+		{"by its path only, which cannot be seen", func(_ machine) Netns {
 			return Netns{Path: "/run/netns/none"}
 		}, nil, both, hostport.Unknown},
 		{"by nothing", func(machine) Netns { return Netns{} }, nil, here, hostport.Unknown},

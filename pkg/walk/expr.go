@@ -59,9 +59,14 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 	case "target":
 		return x.xtTarget(th, e), nil
 	}
-	x.anything(th, e.Name)
+	return x.notKnown(th, e.Name), nil
+}
+
+// notKnown is an expression that may do anything, or nothing.
+func (x *run) notKnown(th thread, name string) []thread {
+	x.anything(th, name)
 	th.regs, th.open = registers{}, Unknown
-	return x.stay(th), nil
+	return x.stay(th)
 }
 
 // Keys of meta.

@@ -75,6 +75,7 @@ func (p Packet) Start() Space {
 	case Forward:
 		// Portguard sets no marks, and what kube-proxy marks is not ours.
 		b.mark = number(0)
+	case Ingress, Input: // nobody starts there
 	}
 	return Space{b}
 }
