@@ -98,8 +98,9 @@ func flock(f *os.File, timeout time.Duration) error {
 		return err
 	case <-time.After(timeout):
 		go func() {
-			<-done
-			f.Close()
+			if <-done == nil {
+				f.Close()
+			}
 		}()
 		return ErrLocked
 	}
