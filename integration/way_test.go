@@ -31,6 +31,7 @@ func TestTakenOnTheWay(t *testing.T) {
 			chain out { type filter hook postrouting priority 310; tcp sport 9999 tcp sport set 8080; }`, 103, "rewrite"},
 		{"a status that no new connection has", `chain nat { type nat hook prerouting priority -90; ct status != assured tcp dport 8080 redirect to :9999; }`, 103, "redirect"},
 		{"a target that is drawn", `chain nat { type nat hook prerouting priority -90; tcp dport 8080 redirect to :numgen random mod 2 map { 0 : 9999, 1 : 9999 }; }`, 103, "redirect"},
+		{"a target that is hashed", `chain nat { type nat hook prerouting priority -90; tcp dport 8080 redirect to :jhash ip saddr mod 2 map { 0 : 9999, 1 : 9999 }; }`, 103, "redirect"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n.Feed("table inet t {\n"+strings.ReplaceAll(tc.rules, "; ", ";\n")+"\n}\n", "nft", "-f", "-")

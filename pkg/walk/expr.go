@@ -124,11 +124,11 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 // drawn loads a number below a modulus, which is an attribute of both expressions, as is
 // what is added to it.
 func (x *run) drawn(th thread, e nft.Expr) []thread {
-	modulus, offset := uint16(2), uint16(4)
+	into, modulus, offset := uint16(1), uint16(2), uint16(4) // NFTA_NG_DREG, _MODULUS and _OFFSET
 	if e.Name == "hash" {
-		modulus, offset = 4, 6
+		into, modulus, offset = 2, 4, 6 // NFTA_HASH_DREG, _MODULUS and _OFFSET
 	}
-	dreg, _ := e.Attrs.Num(1)
+	dreg, _ := e.Attrs.Num(into)
 	th.regs.load(dreg, ofAnything, 0, 4)
 	n, _ := e.Attrs.Num(modulus)
 	if add, _ := e.Attrs.Num(offset); add == 0 {

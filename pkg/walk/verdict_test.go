@@ -55,6 +55,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"sets that grow are open", []exprs{and(ex("dynset", nil), redir())}, "some redirect via pre"},
 		{"extension headers are open", []exprs{and(ex("exthdr", map[uint16]uint32{1: 1}), is(1), redir()), dnat(nft.IPv4)}, "some redirect via pre; yes dnat via pre"},
 		{"chance is open", []exprs{and(ex("numgen", map[uint16]uint32{1: 1}), is(native(0)...), redir())}, "some redirect via pre"},
+		{"a hash is open, whatever was in its register", []exprs{and(dport(), ex("hash", map[uint16]uint32{1: 2, 2: 1, 4: 2}), is(native(0)...), redir())}, "some redirect via pre"},
 		{"what was loaded before something open is forgotten", []exprs{and(dport(), ex("socket", map[uint16]uint32{2: 1}), is(0, 81), redir())}, "some redirect via pre"},
 
 		{"the comment of iptables passes", []exprs{and(xtables1("match", "comment"), redir())}, "yes redirect via pre"},
