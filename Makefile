@@ -66,13 +66,13 @@ promtool:
 demo: root go-version deps
 	$(GO) run ./integration/demo
 
-# Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes.
+# Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes. Most of the time the
+# tests of real nodes wait for something, so the others run beside them.
 test: root go-version deps
 	@fmt="$$("$$($(GO) env GOROOT)/bin/gofmt" -l .)" && test -z "$$fmt" || { echo "not gofmt-ed: $$fmt" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(MAKE) --no-print-directory unit
-	$(MAKE) --no-print-directory integration
+	$(MAKE) --no-print-directory -j2 unit integration
 
 # The packages, with the race detector. RUN names tests, as go test -run does.
 unit: go-version deps

@@ -293,18 +293,17 @@ func TestPortmapRefuses(t *testing.T) {
 // Sockets without a process are tunnels' and the like, and no clients'; the same goes for
 // ports that somebody has reserved.
 func TestKernelSocketsRefuse(t *testing.T) {
-	onBackends(t, func(t *testing.T, n *lab.Node) {
-		list := n.Network("net", "4", nil)
-		n.Run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "51820", "dev", "eth0")
-		n.Run("ip", "link", "set", "flannel.1", "up")
-		refused(t, n, list, 100, []string{"hostPort 51820/udp is taken: the kernel's own vxlan flannel.1 listens on 0.0.0.0:51820; give that link another port"}, lab.UDP(51820, 53))
-		n.Run("ip", "link", "del", "flannel.1")
-		accepted(t, n, list, lab.UDP(51820, 53))
-		defer n.ServeUDP("udp4", "0.0.0.0:51821", "host").Close()
-		if _, err := n.Add(n.NewPod("client"), list, lab.UDP(51821, 53)); err != nil {
-			t.Errorf("a port that may be a client's: %v", err)
-		}
-		n.Sysctl("net/ipv4/ip_local_reserved_ports", "51821-51823")
-		refused(t, n, list, 100, []string{"hostPort 51821/udp is taken"}, lab.UDP(51821, 53))
-	})
+	n := newNode(t, "nftables", "nft")
+	list := n.Network("net", "4", nil)
+	n.Run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "51820", "dev", "eth0")
+	n.Run("ip", "link", "set", "flannel.1", "up")
+	refused(t, n, list, 100, []string{"hostPort 51820/udp is taken: the kernel's own vxlan flannel.1 listens on 0.0.0.0:51820; give that link another port"}, lab.UDP(51820, 53))
+	n.Run("ip", "link", "del", "flannel.1")
+	accepted(t, n, list, lab.UDP(51820, 53))
+	defer n.ServeUDP("udp4", "0.0.0.0:51821", "host").Close()
+	if _, err := n.Add(n.NewPod("client"), list, lab.UDP(51821, 53)); err != nil {
+		t.Errorf("a port that may be a client's: %v", err)
+	}
+	n.Sysctl("net/ipv4/ip_local_reserved_ports", "51821-51823")
+	refused(t, n, list, 100, []string{"hostPort 51821/udp is taken"}, lab.UDP(51821, 53))
 }
