@@ -188,6 +188,7 @@ func TestInodeUsedAgain(t *testing.T) {
 
 // After a flush of all rules, or those of one family, the ports of the living are not free.
 func TestFlushedPorts(t *testing.T) {
+	t.Parallel()
 	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "46", nil)
 		confDir(t, n, list)
@@ -228,6 +229,7 @@ func TestFlushedPorts(t *testing.T) {
 // A pod on its way out is waited for, while others go on. Of two that wait one gets the
 // port.
 func TestClaimWait(t *testing.T) {
+	t.Parallel()
 	for _, backend := range []string{"nftables", "iptables"} {
 		n := newNode(t, backend, "nft")
 		list, brief := n.Network("net", "46", lab.Conf{"claimWait": nil}), n.Network("net", "46", lab.Conf{"claimWait": "2s"})

@@ -28,6 +28,7 @@ func deaf(dir string) map[string][]string {
 // An ADD whose result cannot be delivered leaves everything as it was, whatever that was,
 // in every backend; so does one for a pod without hostPorts.
 func TestUndelivered(t *testing.T) {
+	t.Parallel()
 	ports := func(container int) string {
 		return fmt.Sprintf(`[{"hostPort":8080,"containerPort":%d},{"hostPort":8080,"containerPort":%d,"protocol":"udp"}]`, container, container)
 	}

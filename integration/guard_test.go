@@ -130,6 +130,7 @@ func onUplink(n *lab.Node, p *lab.Pod, ports string) string {
 // whoever translates it and wherever: neither a pod nor, where a pod is on the network of
 // the uplink, a neighbour of the node.
 func TestOthersTranslateToLoopback(t *testing.T) {
+	t.Parallel()
 	onOneOfEach(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "4", nil)
 		evil, web, uplink := n.NewPod("evil"), n.NewPod("web"), n.NewPod("uplink")

@@ -75,6 +75,7 @@ func (o *odd) works(t *testing.T, n *lab.Node) {
 // Whatever the pod's interface and its link on the node are called, with conditions and
 // without, every verb works, and so do the tools of others on what they print.
 func TestNamesAreNoSyntax(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, n *lab.Node) {
 		confDir(t, n, n.Network("net", "4", nil))
 		var odds []*odd

@@ -17,6 +17,7 @@ import (
 // Whatever stands in the place of a file of ours costs its own pod at most: DEL of every pod
 // works, ADD of the others does, and nothing outside is touched.
 func TestOddState(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	damaged, other, third := n.NewPod("damaged"), n.NewPod("other"), n.NewPod("third")
 	conf := func(p *lab.Pod, k int) string { return direct(n, p, port(k), `,"localhost":false`) }

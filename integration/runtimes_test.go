@@ -44,6 +44,7 @@ func holder(t *testing.T, n *lab.Node, port uint16) (ifName string, waiting int)
 // container. The first interface has them, and the next one from the moment at which that
 // goes; UDP clients need no new socket.
 func TestInterfacesOfOnePod(t *testing.T) {
+	t.Parallel()
 	for _, backend := range []string{"iptables", "nftables"} {
 		n := newNode(t, backend, "nft")
 		list, other := n.Network("net", "46", nil), second(n, nil)

@@ -45,6 +45,7 @@ func TestTakenOnTheWay(t *testing.T) {
 
 // A mapping that no packet can reach is refused, and nobody gets packets before.
 func TestLostOnTheWay(t *testing.T) {
+	t.Parallel()
 	for _, flavour := range []string{"nft", "legacy"} {
 		t.Run(flavour, func(t *testing.T) {
 			n := lab.NewNode(t, bin, flavour)
