@@ -318,6 +318,10 @@ func TestIdentity(t *testing.T) {
 			}
 			write(t, filepath.Join(nerdctl, "default", "abc", "port-reserver.pid"), fmt.Sprint(reserver))
 			write(t, filepath.Join(nerdctl, "default", "other", "port-reserver.pid"), "3")
+			odd := filepath.Join(nerdctl, "default", "odd") // nobody ever writes into that
+			if err := errors.Join(os.Mkdir(odd, 0o755), unix.Mkfifo(filepath.Join(odd, "port-reserver.pid"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
 			l := sock(hostport.TCP, "0.0.0.0", 80, tt.uid, 100)
 			r := &Reader{Proc: dir, Nerdctl: nerdctl, Patience: time.Minute}
 			ls := []hostport.Listener{l}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -56,12 +57,15 @@ func (r *Reader) single(pid int) bool {
 // until we return: those that serve one container have a lock for that.
 func CalledAlone() bool { return New("").single(os.Getppid()) }
 
+// maxPID is more than a file with a PID has.
+const maxPID = 64
+
 // reservedBy is the container for which nerdctl keeps ports open with a process. To CNI
 // plugins nerdctl names a container "NAMESPACE-ID".
 func (r *Reader) reservedBy(pid int) string {
 	files, _ := filepath.Glob(filepath.Join(r.Nerdctl, "*", "*", "port-reserver.pid"))
 	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(b)) == strconv.Itoa(pid) {
+		if b, err := file.Read(f, maxPID, 0); err == nil && strings.TrimSpace(string(b)) == strconv.Itoa(pid) {
 			dir := filepath.Dir(f)
 			return filepath.Base(filepath.Dir(dir)) + "-" + filepath.Base(dir)
 		}
