@@ -137,12 +137,13 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 	case onIn:
 		b.in, some = b.in.with(c.in, not)
 		return b, some, true
-	case onMark:
-		was := b.mark
-		b.mark, some, sure = was.with(c.value, c.mask, not)
-		b.doubtful = b.doubtful || was.guessed != 0 && some && !sure
-	case onCtMark:
-		b.ctMark, some, sure = b.ctMark.with(c.value, c.mask, not)
+	case onMark, onCtMark:
+		mark := &b.mark
+		if c.kind == onCtMark {
+			mark = &b.ctMark
+		}
+		b.doubtful = b.doubtful || mark.unexpected(c.value, c.mask, not)
+		*mark, some, sure = mark.with(c.value, c.mask, not)
 	}
 	return b, some, sure
 }

@@ -28,19 +28,23 @@ func newMark(old box, slots []slot) bits {
 // guessed splits a thread in two where a mark is asked for: those that have the one that is
 // to be expected, and those that have not.
 func guessed(th thread, slots []slot) []thread {
-	all := th.b.mark.guessed | th.b.mark.known
-	if th.b.mark.guessed == 0 || all != ^uint32(0) || !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofMark }) {
+	sure, doubt := th, th
+	of, mark, forget := ofMark, th.b.mark, &doubt.b.mark
+	if slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofCtMark }) {
+		of, mark, forget = ofCtMark, th.b.ctMark, &doubt.b.ctMark
+	}
+	asked := slices.ContainsFunc(slots, func(s slot) bool { return s.of == of })
+	if !asked || mark.guessed == 0 || mark.guessed|mark.known != ^uint32(0) {
 		return []thread{th}
 	}
-	sure, doubt := th, th
 	for i, s := range sure.regs {
-		if s.of == ofMark {
-			n := th.b.mark.value&binary.NativeEndian.Uint32(s.mask[:]) ^ binary.NativeEndian.Uint32(s.data[:])
+		if s.of == of {
+			n := mark.value&binary.NativeEndian.Uint32(s.mask[:]) ^ binary.NativeEndian.Uint32(s.data[:])
 			sure.regs[i] = slot{of: known}
 			binary.NativeEndian.PutUint32(sure.regs[i].data[:], n)
 		}
 	}
-	doubt.b.mark, doubt.b.doubtful, doubt.open = bits{}, true, Unknown
+	*forget, doubt.b.doubtful, doubt.open = bits{}, true, Unknown
 	return []thread{sure, doubt}
 }
 

@@ -148,11 +148,11 @@ type bits struct{ value, known, guessed uint32 }
 // guessed.
 func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
 	if b.guessed&mask != 0 {
-		asGuessed := bits{value: b.value, known: b.known | b.guessed}
-		out, left, _ := bits{value: b.value & b.known, known: b.known}.with(value, mask, not)
-		if _, some, sure = asGuessed.with(value, mask, not); !some {
-			return out, left, false
+		out, some, _ = bits{value: b.value & b.known, known: b.known}.with(value, mask, not)
+		if b.unexpected(value, mask, not) {
+			return out, some, false
 		}
+		_, _, sure = b.asGuessed().with(value, mask, not)
 		out.guessed = b.guessed &^ out.known
 		out.value |= b.value & out.guessed
 		return out, true, sure
@@ -171,6 +171,15 @@ func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
 		return bits{value: b.value | open&^value, known: b.known | open}, true, false
 	}
 	return b, true, false
+}
+
+// asGuessed is the number if the guess is right.
+func (b bits) asGuessed() bits { return bits{value: b.value, known: b.known | b.guessed} }
+
+// unexpected reports whether with would leave only numbers that are not as guessed.
+func (b bits) unexpected(value, mask uint32, not bool) bool {
+	_, some, _ := b.asGuessed().with(value, mask, not)
+	return b.guessed&mask != 0 && !some
 }
 
 // number is one of which all bits are known, guess one that is only to be expected.

@@ -101,6 +101,8 @@ func TestNativeChains(t *testing.T) {
 		{"the weakest match on the way counts", []exprs{and(fromTen(), jump("x"))}, []exprs{jump("y")}, []exprs{redir()}, "some redirect via pre > x > y"},
 		{"Unknown on the way counts more", []exprs{and(xtables1("match", "frob"), jump("x"))}, []exprs{and(load(2, 0, 2), is(0, 1), redir())}, nil, "unknown redirect via pre > x"},
 		{"a mark is carried to the next rule", []exprs{setMark(1), and(meta(metaMark), is(native(1)...), redir())}, nil, nil, "yes redirect via pre"},
+		{"a mark of the connection is what was to be expected of the packet", []exprs{and(meta(metaMark), ex("ct", map[uint16]uint32{2: 3, 4: 1})), and(ct(3), isNot(native(1)...), ends1(nft.Accept, "")), redir()}, nil, nil, "unknown redirect via pre; end yes accept via pre"},
+		{"and so in a comparison of sizes", []exprs{and(meta(metaMark), ex("ct", map[uint16]uint32{2: 3, 4: 1})), and(ct(3), test1(cmpLT, native(1)), ends1(nft.Accept, "")), redir()}, nil, nil, "unknown redirect via pre; end yes accept via pre"},
 		{"a mark is carried into a chain", []exprs{setMark(1), jump("x")}, []exprs{and(meta(metaMark), isNot(native(1)...), redir())}, nil, ""},
 		{"a mark is carried out of a chain", []exprs{jump("x"), and(meta(metaMark), is(native(2)...), redir())}, []exprs{setMark(2)}, nil, "yes redirect via pre"},
 		{"a mark is carried out with return", []exprs{jump("x"), and(meta(metaMark), is(native(2)...), redir())}, []exprs{and(setMark(2), ret()), setMark(3)}, nil, "yes redirect via pre"},
