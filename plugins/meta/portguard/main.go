@@ -18,6 +18,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/version"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/cli"
 	"github.com/portguard/portguard/pkg/node"
@@ -44,14 +45,14 @@ func main() {
 // whatever has a DEL done whatever its configuration says: skel would refuse one without a
 // name, or of another version, so it is shown a plain one.
 func whatever(del func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
-	r, w, err := os.Pipe()
-	if err != nil {
+	var pipe [2]int // os.Pipe would begin to poll
+	if unix.Pipe2(pipe[:], unix.O_CLOEXEC) != nil {
 		return del
 	}
 	given, _ := io.ReadAll(os.Stdin) // as much of it as there is
-	os.Stdin = r
-	fmt.Fprintf(w, `{"cniVersion":%q,"name":"any"}`, version.Current())
-	w.Close()
+	os.Stdin = os.NewFile(uintptr(pipe[0]), "plain configuration")
+	_, _ = unix.Write(pipe[1], fmt.Appendf(nil, `{"cniVersion":%q,"name":"any"}`, version.Current()))
+	_ = unix.Close(pipe[1])
 	return func(args *skel.CmdArgs) error {
 		args.StdinData = given
 		return del(args)

@@ -4,17 +4,25 @@ package main
 
 import (
 	"io"
+	"log"
 	"os"
-	"os/signal"
 
 	"golang.org/x/sys/unix"
 )
 
 // output is stdout, or fails. What nobody reads is an error there and does not end the
-// process, which has to undo what it did.
+// process, which has to undo what it did. Go ends one that writes to a broken pipe by the
+// numbers 1 and 2 (os/signal, "SIGPIPE"), so both have others here; to ignore the signal
+// takes longer, for every pod.
 func output() io.Writer {
-	signal.Ignore(unix.SIGPIPE)
-	if closed() {
+	none := closed()
+	for _, f := range []**os.File{&os.Stdout, &os.Stderr} {
+		if fd, err := unix.FcntlInt((*f).Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			*f = os.NewFile(uintptr(fd), (*f).Name())
+		}
+	}
+	log.SetOutput(os.Stderr) // skel's last resort
+	if none {
 		return nowhere{}
 	}
 	return os.Stdout
