@@ -98,6 +98,26 @@ func TestUndelivered(t *testing.T) {
 	}
 }
 
+// A tool that ends before it has read everything is an error of its own, and neither it nor
+// the collection of garbage takes the numbers of stdin, stdout and stderr from the plugin: by
+// the last two a broken pipe ends a process.
+func TestToolThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "", "nft")
+	n.Env = append(n.Env, "GOGC=1")
+	pod := n.NewPod("pod")
+	conf := direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, `,"backend":"iptables"`)
+	n.Shadow("iptables-nft-restore", "echo 'line 5 failed' >&2; exit 1")
+	for range 10 {
+		if out, _, err := n.Call("ADD", pod, conf); err == nil || !strings.Contains(out, "could not change the iptables-nft rules") {
+			t.Fatalf("%v %q", err, out)
+		}
+	}
+	n.Unshadow("iptables-nft-restore")
+	mustCall(t, n, "ADD", pod, conf)
+	mustCall(t, n, "DEL", pod, bare(n))
+}
+
 // tables are all rules by table: nft lists tables as they were made.
 func tables(n *lab.Node) []string {
 	n.T.Helper()

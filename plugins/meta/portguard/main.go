@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -26,7 +27,9 @@ import (
 )
 
 func main() {
-	n, stdout := node.New(), output()
+	n := node.New()
+	stdout, before := output()
+	defer runtime.KeepAlive(before)
 	about := ""
 	if os.Getenv("CNI_COMMAND") == "" { // else nobody reads it, and the version takes time
 		if len(os.Args) > 1 {

@@ -13,9 +13,10 @@ import (
 // output is stdout, or fails. What nobody reads is an error there and does not end the
 // process, which has to undo what it did. Go ends one that writes to a broken pipe by the
 // numbers 1 and 2 (os/signal, "SIGPIPE"), so both have others here; to ignore the signal
-// takes longer, for every pod.
-func output() io.Writer {
-	none := closed()
+// takes longer, for every pod. The caller keeps the files of before alive: a file that
+// nobody refers to is closed, and the next pipe would have the number 1.
+func output() (io.Writer, []*os.File) {
+	none, before := closed(), []*os.File{os.Stdin, os.Stdout, os.Stderr}
 	for _, f := range []**os.File{&os.Stdout, &os.Stderr} {
 		if fd, err := unix.FcntlInt((*f).Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
 			*f = os.NewFile(uintptr(fd), (*f).Name())
@@ -23,9 +24,9 @@ func output() io.Writer {
 	}
 	log.SetOutput(os.Stderr) // skel's last resort
 	if none {
-		return nowhere{}
+		return nowhere{}, before
 	}
-	return os.Stdout
+	return os.Stdout, before
 }
 
 // closed reports whether the process was started without stdout. Go's runtime opens
