@@ -100,6 +100,9 @@ func (n *Netns) enter() error {
 // Command prepares a command; run it within Do. The command is looked up on the
 // PATH of n.Env, not on that of the test.
 func (n *Netns) Command(args ...string) *exec.Cmd {
+	if n.Env == nil {
+		return exec.Command(args[0], args[1:]...)
+	}
 	cmd := exec.Command("/usr/bin/env", args...)
 	cmd.Env = n.Env
 	return cmd

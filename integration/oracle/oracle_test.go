@@ -29,6 +29,7 @@ func env(t *testing.T, name string, def uint64) uint64 {
 // load puts the sets into the node, in their order, and returns the one that
 // its tool refuses, as they do with some combinations of matches.
 func (w *World) load(sets []Set) (refused *Set, out string) {
+	w.rewrites = strings.Contains(scripts(sets), "dport set")
 	for i, s := range sets {
 		if s.Flavour == "legacy" {
 			w.legacy[s.V6] = true
@@ -61,7 +62,7 @@ func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, 
 		return nil, 0, nil, refused
 	}
 	answers := w.Decide(t)
-	sent := w.Send(t)
+	sent := w.Send(t, hostport.IPv4, hostport.IPv6)
 	verdicts = Compare(answers, sent)
 	if m, ok := accepted(answers, seed); ok {
 		routed, wrong = w.Place(t, m, sent)

@@ -5,6 +5,7 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/backend"
@@ -22,7 +23,7 @@ func pod(f hostport.Family) netip.AddrPort {
 }
 
 // Place installs an accepted mapping in portguard's table of nftables, sends all
-// probes again, takes the table away, and returns how many went to the pod, and what
+// probes of its family again, takes the table away, and returns how many went to the pod, and what
 // went wrong: a packet of the mapping that does not, or another one that does.
 func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, wrong []string) {
 	t.Helper()
@@ -34,10 +35,11 @@ func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, 
 	if err := w.change(func(s backend.State) backend.State { return s.With(a) }); err != nil {
 		t.Fatalf("place %s: %v", m, err)
 	}
-	after := w.Send(t)
+	after := w.Send(t, m.Family)
 	if err := w.change(func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
 		t.Fatalf("remove %s: %v", m, err)
 	}
+	before = slices.DeleteFunc(slices.Clone(before), func(p Probe) bool { return hostport.FamilyOf(p.Dst) != m.Family })
 	return misrouted(m, to, before, after)
 }
 

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // A Probe is one packet that opens a connection.
@@ -45,10 +45,11 @@ func (p Probe) String() string {
 	return fmt.Sprintf("%s %s %s -> %s:%d marked=%t", from, proto, p.Src, p.Dst, port, p.Marked)
 }
 
-// probes are all packets of the world.
-func probes() []Probe {
+// probes are all packets of the world of some families.
+func probes(families ...hostport.Family) []Probe {
 	var out []Probe
-	for _, is4 := range []bool{true, false} {
+	for _, f := range families {
+		is4 := f == hostport.IPv4
 		for i := range 4 {
 			udp, marked := i%2 == 1, i > 1
 			for _, src := range sources(is4) {
@@ -68,10 +69,10 @@ func probes() []Probe {
 	return out
 }
 
-// Send sends all probes and returns what became of them.
-func (w *World) Send(t lab.T) []Probe {
+// Send sends all probes of some families and returns what became of them.
+func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 	t.Helper()
-	all := probes()
+	all := probes(families...)
 	var err error
 	send := func(fromNode bool) {
 		for i := range all {
@@ -86,22 +87,18 @@ func (w *World) Send(t lab.T) []Probe {
 		t.Fatalf("probe: %v", err)
 	}
 	time.Sleep(2 * time.Millisecond) // the last packets may still be queued
-	var flows []*netlink.ConntrackFlow
-	w.Node.Do(func() {
-		for _, f := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-			fl, e := netlink.ConntrackTableList(netlink.ConntrackTable, f)
-			if e != nil {
-				err = e
-			}
-			flows = append(flows, fl...)
-		}
-		_ = netlink.ConntrackTableFlush(netlink.ConntrackTable)
-	})
+	to, err := w.flows.read()
 	if err != nil {
 		t.Fatalf("conntrack: %v", err)
 	}
-	follow(all, flows)
-	w.rewritten(all)
+	w.Node.Do(func() { err = forget() })
+	if err != nil {
+		t.Fatalf("conntrack: %v", err)
+	}
+	follow(all, to)
+	if w.rewrites {
+		w.rewritten(all)
+	}
 	return all
 }
 
@@ -140,22 +137,8 @@ func (w *World) rewritten(all []Probe) {
 	}
 }
 
-// key identifies a connection by its original direction.
-type key struct {
-	proto    uint8
-	src, dst netip.AddrPort
-}
-
 // follow completes the probes with what conntrack knows.
-func follow(all []Probe, flows []*netlink.ConntrackFlow) {
-	to := map[key]netip.AddrPort{}
-	for _, f := range flows {
-		src, _ := netip.AddrFromSlice(f.Forward.SrcIP)
-		dst, _ := netip.AddrFromSlice(f.Forward.DstIP)
-		from, _ := netip.AddrFromSlice(f.Reverse.SrcIP)
-		k := key{f.Forward.Protocol, netip.AddrPortFrom(src.Unmap(), f.Forward.SrcPort), netip.AddrPortFrom(dst.Unmap(), f.Forward.DstPort)}
-		to[k] = netip.AddrPortFrom(from.Unmap(), f.Reverse.SrcPort)
-	}
+func follow(all []Probe, to map[key]netip.AddrPort) {
 	count := map[key]int{}
 	for _, p := range all {
 		count[p.key()]++
@@ -164,12 +147,12 @@ func follow(all []Probe, flows []*netlink.ConntrackFlow) {
 		if all[i].Twin = count[p.key()] > 1; all[i].Twin {
 			continue
 		}
-		if all[i].To, all[i].Seen = to[p.key()]; !all[i].Seen { // perhaps it was another one before conntrack saw it
-			k := p.key()
-			for _, k.dst = range []netip.AddrPort{netip.AddrPortFrom(p.Dst, rewritten), netip.AddrPortFrom(elsewhere(p.Dst.Is4()), rewritten)} {
-				if _, ok := to[k]; ok {
-					all[i].To, all[i].Seen = k.dst, true
-				}
+		all[i].To, all[i].Seen = to[p.key()]
+		// Perhaps it, or a later packet, was another one before conntrack saw it.
+		k := p.key()
+		for _, k.dst = range []netip.AddrPort{netip.AddrPortFrom(p.Dst, rewritten), netip.AddrPortFrom(elsewhere(p.Dst.Is4()), rewritten)} {
+			if _, ok := to[k]; ok {
+				all[i].To, all[i].Seen = k.dst, true
 			}
 		}
 	}

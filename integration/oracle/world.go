@@ -90,7 +90,10 @@ type World struct {
 	// legacy are the families (IPv6: true) whose legacy nat table has been used.
 	// It keeps its hooks as long as the namespace lives.
 	legacy map[bool]bool
-	scope  *scope
+	// rewrites is set if rules that are loaded write into packets.
+	rewrites bool
+	flows    *flows
+	scope    *scope
 }
 
 // A scope is a test within the test, so that a world can end before it.
@@ -160,11 +163,16 @@ func (w *World) build(t lab.T) {
 	}
 	w.Node.Feed(marker, "nft", "-f", "-")
 	w.Node.Feed(strings.Join(IPSets(), "\n")+"\n", "ipset", "restore")
-	// A RST as the first answer makes the kernel forget the connection
-	// (nf_conntrack_proto_tcp.c), so that nothing could be read of it.
+	// Connections are answered, so that later packets of them meet the rules too.
 	for _, port := range []int{port, redirected, portToo} {
 		w.Node.ServeTCP("tcp", fmt.Sprintf(":%d", port), "redirected")
 	}
+	var err error
+	w.Node.Do(func() { w.flows, err = listen() })
+	if err != nil {
+		t.Fatalf("conntrack: %v", err)
+	}
+	w.scope.Cleanup(w.flows.close)
 }
 
 // routes lets the client reach every node address over both links, and the node

@@ -53,10 +53,35 @@ type hooksOf struct {
 // prioConntrack is NF_IP_PRI_CONNTRACK: before it, packets have no connection.
 const prioConntrack = -200
 
-// follow sends packets from outside by ingress and prerouting to input, and the node's own
-// by output and then, over lo, the same way.
+// maxRounds bounds how often marks of connections may change what their next packets meet.
+const maxRounds = 4
+
+// follow sends packets that open connections, and then later ones of these: their connection
+// has a mark, and nobody translates them any more, but rules may write into them.
 func (q query) follow(p walk.Packet) error {
-	w := &way{query: q, p: p, left: p.Start()}
+	start := p.Start()
+	left, err := q.pass(p, start)
+	p.Later = true
+	var before walk.Space
+	for i := range maxRounds {
+		later := left.Later(start)
+		if err != nil || len(later) == 0 || later.Same(before) {
+			return err
+		}
+		if i == maxRounds-1 {
+			later = later.WithAnyMark()
+		}
+		before = later
+		left, err = q.pass(p, later)
+	}
+	return err
+}
+
+// pass sends packets from outside by ingress and prerouting to input, and the node's own
+// by output and then, over lo, the same way. It returns those that get to the end of the
+// first hook, where the mapping takes its own, and those that get to the end of all.
+func (q query) pass(p walk.Packet, left walk.Space) (walk.Space, error) {
+	w, onward := &way{query: q, p: p, left: left}, walk.Space(nil)
 	hooks := []walk.Hook{walk.Ingress, walk.Prerouting, walk.Input}
 	if p.Hook == walk.Output {
 		hooks[0] = walk.Output
@@ -67,17 +92,20 @@ func (q query) follow(p walk.Packet) error {
 		}
 		for _, group := range q.groups(h) {
 			if h == p.Hook && !w.past && group[0].Priority >= q.s.Place.priority() {
-				w.pass(p)
+				w.arrive(p)
 			}
 			if err := w.through(group); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		if h == p.Hook && !w.past {
-			w.pass(p)
+		if h != p.Hook {
+			continue
+		}
+		if onward = w.left; !w.past {
+			w.arrive(p)
 		}
 	}
-	return nil
+	return onward.Or(w.left), nil
 }
 
 // groups are the base chains of a hook in the order of their priorities. Those of one
@@ -160,7 +188,7 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	if c.Type == "nat" {
 		left, untracked = left.Tracked(), left.Untracked()
 	}
-	if len(left) == 0 || c.Type == "nat" && (w.looped || p.Hook == walk.Input) {
+	if len(left) == 0 || c.Type == "nat" && (w.looped || p.Later || p.Hook == walk.Input) {
 		return walk.Result{Next: left.Or(untracked)}, nil
 	}
 	res, err := q.walk(c.Table, c.Name, p, left)
@@ -232,11 +260,11 @@ func (w *way) point(c hooked) Point {
 	return Point{w.p.Hook, Translation, c.Priority}
 }
 
-// pass gets to the place of the mapping. Packets that were dropped, or that conntrack does
+// arrive gets to the place of the mapping. Packets that were dropped, or that conntrack does
 // not know, are not there.
-func (w *way) pass(p walk.Packet) {
+func (w *way) arrive(p walk.Packet) {
 	w.past = true
-	if len(w.lost) == 0 || w.taken {
+	if len(w.lost) == 0 || w.taken || p.Later {
 		return
 	}
 	if len(w.left.Tracked().Likely()) == 0 {

@@ -87,6 +87,14 @@ func wayCases(t testing.TB) []findCase {
 		{"of another port it does not", any4, hooks(pre("filter", 0, also(dportIs(81), rewrite(2, 2, 2)))), "", ""},
 		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1)), in(rewrite(2, 0, 2))), "", ""},
 
+		{"later packets have the mark that the first one gets", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), later(set("ct", 1))), "refuse 103", "rewrite"},
+		{"packets of another mark have not", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), later(set("ct", 2))), "", ""},
+		{"a mark may be set by way of others", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), later(also(marked("ct", 2), set("ct", 1)), also(marked("ct", 0), set("ct", 2)))), "refuse 103", ""},
+		{"or at input, where those of the mapping do not get", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), in(also(dportIs(80), set("ct", 1)))), "refuse 103", ""},
+		{"answered packets are written into", any4, hooks(pre("filter", -150, also(state(2), dportIs(80), rewrite(2, 2, 2)))), "refuse 103", "rewrite"},
+		{"before conntrack, those that come by lo", any4, hooks(pre("filter", -300, also(state(2), dportIs(80), rewrite(2, 2, 2)))), "refuse 103", ""},
+		{"nobody translates them", any4, hooks(pre("nat", -100, also(state(2), dportIs(80), []nft.Expr{redirect}))), "", ""},
+
 		{"a drop of all hides", any4, hooks(pre("filter", -150, also(dportIs(80), drop))), "refuse 105", "would not work"},
 		{"a drop of some warns", any4, hooks(pre("filter", -150, also(dportIs(80), limited, drop))), "warn 105", "does not work for everybody"},
 		{"a drop of some for every port is none of this one's", any4, hooks(pre("filter", -150, also(limited, drop))), "", ""},
@@ -112,6 +120,18 @@ func wayCases(t testing.TB) []findCase {
 		{"nor addresses of others", any4, lost("raw", "PREROUTING -d 10.88.0.2/32 ! -i cni0 -j DROP"), "", ""},
 		{"a mark nobody asks for", any4, hooks(pre("filter", -150, also(frob, set("meta", 3)))), "", ""},
 	}
+}
+
+// later is a chain behind the mapping.
+func later(rules ...[]nft.Expr) hookedAt {
+	return hookedAt{"later", "filter", nft.Prerouting, -90, rules}
+}
+
+// state asks for the state of the connection.
+func state(n uint32) []nft.Expr {
+	c := ex("cmp", 1, 8, 2, 0)
+	c.Attrs = c.Attrs.With(3, attr(1, number(n)))
+	return []nft.Expr{ex("ct", 1, 8, 2, 0), c}
 }
 
 func unknownMatch() nft.Expr {

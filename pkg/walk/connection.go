@@ -22,9 +22,10 @@ const (
 	ctSrcIP    = 19
 	ctDstIP6   = 22
 
-	stateInvalid   = 1
-	stateNew       = 8
-	stateUntracked = 64
+	stateInvalid     = 1
+	stateEstablished = 2
+	stateNew         = 8
+	stateUntracked   = 64
 )
 
 // ct: the packets open a connection that nobody translated yet. Of one that is not there
@@ -55,7 +56,7 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
 	case key == ctMark:
 		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
-	case key == ctStatus && x.p.Hook != Forward: // no reply was seen, nothing translated or confirmed
+	case key == ctStatus && x.p.Hook != Forward && !x.p.Later: // no reply was seen, nothing translated or confirmed
 		th.regs.store(dreg, make([]byte, 4))
 	case key == ctDir:
 		th.regs.store(dreg, []byte{0})
@@ -90,6 +91,8 @@ func (x *run) state(b box) uint32 {
 		return stateUntracked
 	case x.p.Early:
 		return stateInvalid
+	case b.answered:
+		return stateEstablished
 	}
 	return stateNew
 }

@@ -146,8 +146,11 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 		return inPorts(o.Value(), p.Port)
 	case "--ctdir":
 		return yesIf(o.Value() == "ORIGINAL")
-	case "--ctstatus": // no reply was seen, and it is not confirmed
-		return No
+	case "--ctstatus":
+		if p.Later {
+			return Some
+		}
+		return No // no reply was seen, and it is not confirmed
 	case "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport", "--ctexpire":
 		return Some
 	}

@@ -45,6 +45,8 @@ type Packet struct {
 	Out string
 	// Early means that conntrack has not seen the packets yet.
 	Early bool
+	// Later means that they do not open a connection, but go on with one.
+	Later bool
 }
 
 // Family returns the family of the destinations.

@@ -150,8 +150,11 @@ func (x *run) hull(threads []thread) []thread {
 	for _, th := range threads {
 		s, open = append(s, th.b), weaker(open, th.open)
 	}
-	b := s.bounded(x.p.Family() == hostport.IPv4)[0]
-	return []thread{{b: b, open: open, altered: true}}
+	var out []thread
+	for _, b := range s.bounded(x.p.Family() == hostport.IPv4) {
+		out = append(out, thread{b: b, open: open, altered: true})
+	}
+	return out
 }
 
 // misses lets a thread go on with the next rule.

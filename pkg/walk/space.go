@@ -21,6 +21,8 @@ type box struct {
 	mark, ctMark bits
 	// untracked packets have no connection: they pass all rules of nat by.
 	untracked bool
+	// answered packets are of a connection that got an answer, and so is no more new.
+	answered bool
 	// doubtful packets may well not exist: they have another mark than is to be expected.
 	doubtful bool
 }
@@ -43,7 +45,7 @@ func (s Space) key() string {
 				k = append(append(k, sp.Lo.AsSlice()...), sp.Hi.AsSlice()...)
 			}
 		}
-		k = fmt.Appendf(k, "%q %q %v %v %v %v\n", b.in.only, b.in.except, b.mark, b.ctMark, b.untracked, b.doubtful)
+		k = fmt.Appendf(k, "%q %q %v %v %v %v %v\n", b.in.only, b.in.except, b.mark, b.ctMark, b.untracked, b.answered, b.doubtful)
 	}
 	return string(k)
 }
@@ -53,8 +55,47 @@ func (s Space) bounded(is4 bool) Space {
 	if len(s) <= maxBoxes {
 		return s
 	}
-	return Space{{dst: s.Dst(), src: addrset.All(is4)}}
+	var out Space
+	for i := range 4 {
+		hull := box{src: addrset.All(is4), untracked: i&1 > 0, answered: i&2 > 0}
+		of := slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.untracked != hull.untracked || b.answered != hull.answered })
+		if hull.dst = of.Dst(); len(of) > 0 {
+			out = append(out, hull)
+		}
+	}
+	return out
 }
+
+// Later are later packets of the connections that those of s opened: they come as the first
+// ones did, as start has them, and their connection has the mark that it got then. Without
+// an answer it is new still.
+func (s Space) Later(start Space) (out Space) {
+	for _, b := range s.Tracked() {
+		for _, answered := range []bool{true, false} {
+			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful}
+			same := func(o box) bool { return (Space{o}).key() == (Space{b}).key() }
+			if !slices.ContainsFunc(out, same) && (answered || b.ctMark != start[0].ctMark) {
+				out = append(out, b)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out.bounded(out[0].dst[0].Lo.Is4())
+}
+
+// WithAnyMark are the packets of connections of which no mark is known.
+func (s Space) WithAnyMark() Space {
+	out := slices.Clone(s)
+	for i := range out {
+		out[i].ctMark = bits{}
+	}
+	return out
+}
+
+// Same reports whether both are made of the same packets in the same way.
+func (s Space) Same(o Space) bool { return s.key() == o.key() }
 
 // Tracked are the packets that have a connection.
 func (s Space) Tracked() Space {

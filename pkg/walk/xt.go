@@ -43,6 +43,9 @@ func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
 		}
 		var next []thread
 		for _, th := range threads {
+			if o.Name == "--ctstate" && th.b.answered {
+				t = test{always: hasState(o, "ESTABLISHED")}
+			}
 			next = append(next, x.apply(th, t)...)
 		}
 		threads = next
@@ -96,10 +99,15 @@ func withoutConnection(opts []iptsave.Option, state uint32) Tri {
 	name := map[uint32]string{stateInvalid: "INVALID", stateUntracked: "UNTRACKED"}[state]
 	for _, o := range opts {
 		if o.Name == "--ctstate" {
-			return yesIf(slices.Contains(strings.Split(o.Value(), ","), name) != o.Not)
+			return hasState(o, name)
 		}
 	}
 	return No
+}
+
+// hasState answers --ctstate for packets of one state.
+func hasState(o iptsave.Option, name string) Tri {
+	return yesIf(slices.Contains(strings.Split(o.Value(), ","), name) != o.Not)
 }
 
 // targetKind knows the targets of xtables by name (the kernel's net/netfilter and
