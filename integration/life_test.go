@@ -175,7 +175,7 @@ func TestCheckSaysWhatIsLost(t *testing.T) {
 			return out, err
 		}
 		for _, tc := range []struct{ name, family, line, says string }{
-			{"jump in PREROUTING", "", "-D PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-HOSTPORTS", "jump from PREROUTING to PORTGUARD-HOSTPORTS is missing"},
+			{"jump in PREROUTING", "", "-D PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-INCOMING", "jump from PREROUTING to PORTGUARD-INCOMING is missing"},
 			{"jump in OUTPUT, IPv6", "6", "-D OUTPUT -m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-HOSTPORTS", "IPv6 table nat: the jump from OUTPUT"},
 			{"jump in POSTROUTING", "", "-D POSTROUTING 1", "POSTROUTING"},
 			{"the jump to the attachment", "", "-F PORTGUARD-HOSTPORTS", "lacks the rule"},

@@ -132,10 +132,10 @@ func TestManyAtOnce(t *testing.T) {
 			if verb == "ADD" && n.Mapped("10.88.0.77") != 2*k {
 				t.Errorf("mappings are missing or doubled:\n%s", rules)
 			}
-			jump := "-m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-HOSTPORTS\n"
-			for base, want := range map[string]int{"-A PREROUTING ! -d 127.0.0.0/8 ": 1, "-A PREROUTING ": 1, "-A OUTPUT ": 2} {
-				if verb == "ADD" && !n.Native() && strings.Count(rules, base+jump) != want {
-					t.Errorf("%q is missing or doubled:\n%s", base+jump, rules)
+			const local = "-m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-"
+			for jump, want := range map[string]int{"-A PREROUTING ! -d 127.0.0.0/8 " + local + "INCOMING\n": 1, "-A PREROUTING " + local + "INCOMING\n": 1, "-A OUTPUT " + local + "HOSTPORTS\n": 2} {
+				if verb == "ADD" && !n.Native() && strings.Count(rules, jump) != want {
+					t.Errorf("%q is missing or doubled:\n%s", jump, rules)
 				}
 			}
 		}

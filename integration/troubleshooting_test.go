@@ -187,7 +187,7 @@ func (s *situation) order() {
 	s.pod("web", lab.TCP(8080, 80))
 	s.try("raw-iptables")
 	s.n.KubeProxy("10.88.0.200:80")
-	jump := " PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-HOSTPORTS"
+	jump := " PREROUTING ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-INCOMING"
 	s.n.Iptables("", "-t nat -D"+jump)
 	s.n.Iptables("", "-t nat -I"+jump)
 	s.try("order")

@@ -85,7 +85,7 @@ func (n *normaliser) condition(not bool, lo, hi []byte) {
 		name := map[string]string{"payload 2 2": "--dport", "payload 2 0": "--sport"}[n.loaded]
 		s += name + " " + ports(binary.BigEndian.Uint16(lo), binary.BigEndian.Uint16(hi))
 	case n.loaded == "payload 2 13":
-		s = "--tcp-flags"
+		s += fmt.Sprintf("--tcp-flags %s %s", flags(mask), flags(lo))
 	case n.loaded == "meta 3":
 		if mask == nil {
 			mask = []byte{255, 255, 255, 255}
@@ -100,6 +100,17 @@ func (n *normaliser) condition(not bool, lo, hi []byte) {
 		s += fmt.Sprintf("%s == %x", n.loaded, lo)
 	}
 	n.out = append(n.out, s)
+}
+
+// flags writes a byte of flags as iptables-save does.
+func flags(b []byte) string {
+	var out []string
+	for n, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"} {
+		if len(b) == 1 && b[0]&(1<<n) != 0 {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func ports(lo, hi uint16) string {

@@ -123,7 +123,7 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 		return res.Stdout, res.Stderr, nil
 	case res.Code == 4 && says(said, "xtables lock", "Resource temporarily unavailable", "Device or resource busy"):
 		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
-	case says(said, "restore: line ", "does not exist", "does a matching rule exist"):
+	case says(said, "restore: line ", "does not exist", "does a matching rule exist", "No such file or directory"):
 		return "", "", fmt.Errorf("%s: %s%w", name, said, ErrGone)
 	default:
 		return "", "", fmt.Errorf("%s: %s", name, said)

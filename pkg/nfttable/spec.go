@@ -2,7 +2,11 @@
 
 package nfttable
 
-import "github.com/portguard/portguard/pkg/nft"
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/nft"
+)
 
 // A Spec is what a table always has, whatever is in its sets.
 type Spec struct {
@@ -30,6 +34,19 @@ type Set struct {
 type Chain struct {
 	nft.Chain
 	Rules [][]nft.Expr
+	// Lesser, if there are any, are the rules for a kernel that lacks an expression of Rules.
+	Lesser [][]nft.Expr
+}
+
+// lesser is s for a kernel that lacks an expression; ok is false if it is the same.
+func (s Spec) lesser() (out Spec, ok bool) {
+	s.Chains = slices.Clone(s.Chains)
+	for i, c := range s.Chains {
+		if c.Lesser != nil {
+			s.Chains[i].Rules, ok = c.Lesser, true
+		}
+	}
+	return s, ok
 }
 
 // Type is that of a part of a key (nft's enum datatypes), six bits in the type of a whole

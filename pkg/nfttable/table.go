@@ -111,6 +111,14 @@ func (t *Table) Without(gone func(Element) bool, prefixes ...string) *Table {
 	return d.orAbsent()
 }
 
+// Lesser is t for a kernel that lacks an expression of the skeleton; ok is false if there is
+// none to do without.
+func (t *Table) Lesser() (out *Table, ok bool) {
+	out = t.clone()
+	out.Spec, ok = t.Spec.lesser()
+	return out, ok
+}
+
 func (t *Table) clone() *Table {
 	c := *t
 	c.elements, c.chains = maps.Clone(t.elements), maps.Clone(t.chains)

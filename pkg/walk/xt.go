@@ -15,13 +15,13 @@ import (
 // xtMatch answers for a match of xtables.
 func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
 	i := xt.InfoOf(e, !x.r.is4)
+	if freeModule(i.Name) {
+		return x.maybe(th, Some), nil
+	}
 	opts, ok := xt.Match(i)
 	if !ok {
 		if slices.Contains([]string{"multiport", "tcp", "udp", "sctp", "set"}, i.Name) {
 			x.hop.NamesPort = true
-		}
-		if freeModule(i.Name) {
-			return x.maybe(th, Some), nil
 		}
 		return x.maybe(th, Unknown), nil
 	}

@@ -45,8 +45,37 @@ func tcp(i Info) ([]iptsave.Option, bool) {
 	if i.Data[8] != 0 {
 		out = append(out, option(false, "--tcp-option"))
 	}
-	if i.Data[9] != 0 {
-		out = append(out, option(false, "--tcp-flags"))
+	const notFlags = 4
+	if mask, is := i.Data[9], i.Data[10]; mask != 0 {
+		out = append(out, option(i.Data[11]&notFlags != 0, "--tcp-flags", tcpFlags(mask), tcpFlags(is)))
+	}
+	return out, true
+}
+
+// tcpFlags are the flags of TCP as iptables-save prints them.
+func tcpFlags(bits byte) string {
+	var out []string
+	for n, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"} {
+		if bits&(1<<n) != 0 {
+			out = append(out, name)
+		}
+	}
+	if len(out) == 0 {
+		return "NONE"
+	}
+	return strings.Join(out, ",")
+}
+
+// socket reads struct xt_socket_mtinfo1 to 3: flags.
+func socket(i Info) ([]iptsave.Option, bool) {
+	if !i.size(1) || i.Data[0] > 7 {
+		return nil, false
+	}
+	var out []iptsave.Option
+	for n, name := range []string{"--transparent", "--nowildcard", "--restore-skmark"} {
+		if i.Data[0]&(1<<n) != 0 {
+			out = append(out, option(false, name))
+		}
 	}
 	return out, true
 }

@@ -110,6 +110,8 @@ func (d *decoder) payload(a nft.Attrs) string {
 		return "--sport"
 	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 2 && off == 2:
 		return "--dport"
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 1 && off == 13:
+		return "--tcp-flags"
 	case base != unix.NFT_PAYLOAD_NETWORK_HEADER:
 		return ""
 	case off == source && size <= uint32(d.family.Bits()/8):
@@ -140,13 +142,18 @@ func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
 		text = hostport.Proto(v[0]).String()
 	case (name == "--dport" || name == "--sport") && len(v) == 2 && mask == nil:
 		text = strconv.Itoa(int(binary.BigEndian.Uint16(v)))
+	case name == "--tcp-flags" && len(v) == 1 && len(mask) == 1:
+		text = tcpFlags(mask[0])
 	}
 	if text == "" {
 		d.ok = false
 		return
 	}
 	o := option(op == unix.NFT_CMP_NEQ, name, text)
-	if p, _ := d.spec.Option("-p"); name == "--dport" || name == "--sport" { // of a match of its own in iptables
+	if name == "--tcp-flags" {
+		o.Values = append(o.Values, tcpFlags(v[0]))
+	}
+	if p, _ := d.spec.Option("-p"); name == "--dport" || name == "--sport" || name == "--tcp-flags" { // of a match of its own in iptables
 		d.module(p.Value())
 		o.Module = p.Value()
 	}

@@ -64,6 +64,8 @@ func matchDecoder(name string, rev uint32) func(Info) ([]iptsave.Option, bool) {
 		return udp
 	case name == "sctp" && rev == 0:
 		return sctp
+	case name == "socket" && rev >= 1 && rev <= 3:
+		return socket
 	case name == "set" && rev >= 1 && rev <= 4:
 		return set
 	}

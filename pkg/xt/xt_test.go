@@ -68,6 +68,25 @@ func TestDestination(t *testing.T) {
 	}
 }
 
+// Every combination of the flags of a socket is known, and none more.
+func TestSocket(t *testing.T) {
+	for flags, want := range []string{"", "--transparent", "--nowildcard", "--transparent --nowildcard", "--restore-skmark"} {
+		var got []string
+		opts, ok := Match(Info{Name: "socket", Rev: 3, Data: append([]byte{byte(flags)}, make([]byte, 7)...)})
+		for _, o := range opts {
+			got = append(got, o.String())
+		}
+		if strings.Join(got, " ") != want || !ok {
+			t.Errorf("%d: %q, %v", flags, got, ok)
+		}
+	}
+	for _, i := range []Info{{Name: "socket", Rev: 3, Data: []byte{8, 0, 0, 0, 0, 0, 0, 0}}, {Name: "socket", Rev: 3}, {Name: "socket", Rev: 4, Data: make([]byte, 8)}} {
+		if opts, ok := Match(i); ok {
+			t.Errorf("%+v is read as %v", i, opts)
+		}
+	}
+}
+
 // A match of an unknown name, revision or size is not guessed at.
 func TestUnknown(t *testing.T) {
 	for _, i := range []Info{{Name: "frob"}, {Name: "multiport", Rev: 2, Data: make([]byte, 48)}, {Name: "multiport", Rev: 1, Data: make([]byte, 20)},

@@ -58,7 +58,7 @@ func (b *Backend) Try(have, want backend.State) error {
 			s.script = "" // the tool would make the table
 		}
 		if err == nil {
-			err = b.o.Tools.Test(b.flavour, s.back.Family, s.script)
+			err = withSockets(s.script, func(script string) error { return b.o.Tools.Test(b.flavour, s.back.Family, script) })
 		}
 		if err != nil {
 			return fmt.Errorf("could not change the %s rules (%s): %w", b.Name(), s.back.Family, err)
@@ -119,10 +119,21 @@ func (b *Backend) undo(back *ruleset.Layout) error {
 // restore applies a script. A chain to which a rule of somebody else leads cannot be
 // removed: it stays, empty. The tool of legacy does not say that this is why it failed.
 func (b *Backend) restore(f hostport.Family, script string) error {
-	err := b.o.Tools.Restore(b.flavour, f, script)
+	err := withSockets(script, func(script string) error { return b.o.Tools.Restore(b.flavour, f, script) })
 	used := b.flavour == iptables.NFT && errors.Is(err, iptables.ErrBusy) || errors.Is(err, iptables.ErrGone)
 	if kept := ruleset.KeepChains(script); used && kept != script && b.o.Tools.Restore(b.flavour, f, kept) == nil {
 		return nil
 	}
 	return err
+}
+
+// withSockets runs a script, and one for a kernel without the match on sockets if it fails.
+// The tools do not say which match they miss.
+func withSockets(script string, run func(string) error) error {
+	err := run(script)
+	plain := ruleset.WithoutSockets(script)
+	if err == nil || plain == script || !errors.Is(err, iptables.ErrGone) || run(plain) != nil {
+		return err
+	}
+	return nil
 }

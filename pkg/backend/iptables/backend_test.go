@@ -194,14 +194,14 @@ func TestMissing(t *testing.T) {
 	n.kernels[hostport.IPv6]["nat"]["PREROUTING"] = append(n.kernels[hostport.IPv6]["nat"]["PREROUTING"], "-j KUBE-SERVICES")
 	want := []string{
 		"iptables-nft: IPv4 table nat: the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing",
-		"iptables-nft: IPv6 table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS stands before KUBE-SERVICES",
+		"iptables-nft: IPv6 table nat: the jump from PREROUTING to PORTGUARD-INCOMING stands before KUBE-SERVICES",
 	}
 	if diff := cmp.Diff(want, load(t, b).Missing(web(0))); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	want = []string{
 		"iptables-nft (IPv4): table nat: the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing",
-		"iptables-nft (IPv6): table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS stands before KUBE-SERVICES",
+		"iptables-nft (IPv6): table nat: the jump from PREROUTING to PORTGUARD-INCOMING stands before KUBE-SERVICES",
 	}
 	if diff := cmp.Diff(want, load(t, b).Misplaced()); diff != "" {
 		t.Errorf("misplaced (-want +got)\n%s", diff)
@@ -245,6 +245,41 @@ func TestUndo(t *testing.T) {
 					t.Errorf("everything as it was: %v\n%s", same, n.save())
 				}
 			})
+		}
+	}
+}
+
+// A kernel that cannot look for sockets has the rule that keeps the node's connections in a
+// form that keeps more; any other failure stays one.
+func TestWithoutSockets(t *testing.T) {
+	for _, missing := range []bool{true, false} {
+		n := newNode(t)
+		n.fails = map[int]error{1: errors.New("line 9 failed"), 3: fmt.Errorf("line 9 failed%w", iptables.ErrGone)}
+		if missing {
+			n.fails[1] = n.fails[3]
+		}
+		b, a := n.backend(), web(0)
+		err := b.Apply(load(t, b), load(t, b).With(a))
+		if !missing {
+			if err == nil || n.restores != 1 {
+				t.Errorf("error %v after %d tools", err, n.restores)
+			}
+			continue
+		}
+		rules := n.save()
+		if err != nil || strings.Contains(rules, "-m socket") || strings.Count(rules, "! --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment portguard -j RETURN") != 2 {
+			t.Errorf("%v\n%s", err, rules)
+		}
+		s := load(t, b)
+		if lost := s.Missing(a); len(lost) > 0 {
+			t.Errorf("lost %q", lost)
+		}
+		if err := b.Apply(s, s.With(a)); err != nil || n.restores != 4 {
+			t.Errorf("%v, and %d tools ran for what is there", err, n.restores)
+		}
+		n.untested = fmt.Errorf("line 9 failed%w", iptables.ErrGone)
+		if err := b.Try(s, s.With(web(1))); err == nil {
+			t.Error("whatever fails is taken for a match on sockets")
 		}
 	}
 }

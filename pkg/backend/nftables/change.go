@@ -15,10 +15,27 @@ import (
 	"github.com/portguard/portguard/pkg/nfttable"
 )
 
-// change brings a table from have to want. When it fails the table is brought back to
-// what it was, by looking again: the skeleton may have been made before, and chains
-// with conditions.
+// change brings a table from have to want. A kernel that lacks an expression of the skeleton
+// gets the one without it.
 func change(k kernel, have, want *nfttable.Table) error {
+	err := attempt(k, have, want)
+	if lesser, ok := withoutIt(have, want, err); ok && !errors.Is(err, backend.ErrNotUndone) && attempt(k, have, lesser) == nil {
+		return nil
+	}
+	return lacking(have, err)
+}
+
+// withoutIt is want for a kernel that may have refused it for an expression of the skeleton.
+func withoutIt(have, want *nfttable.Table, err error) (lesser *nfttable.Table, ok bool) {
+	if !lacks(err) || have.There && len(have.Broken) == 0 {
+		return nil, false
+	}
+	return want.Lesser()
+}
+
+// attempt changes a table. When it fails the table is brought back to what it was, by
+// looking again: the skeleton may have been made before, and chains with conditions.
+func attempt(k kernel, have, want *nfttable.Table) error {
 	plan := nfttable.Diff(have, want)
 	if plan.Empty() {
 		return nil
@@ -42,7 +59,7 @@ func change(k kernel, have, want *nfttable.Table) error {
 		_ = k.apply(plan.Cleanup) // nothing leads to what it removes
 		return nil
 	}
-	return errors.Join(lacking(have, err), undo(k, have, want))
+	return errors.Join(err, undo(k, have, want))
 }
 
 // inParts applies a batch, and one that is longer than root of a user namespace may send in
@@ -74,9 +91,15 @@ func undo(k kernel, have, want *nfttable.Table) error {
 	return nil
 }
 
+// lacks reports whether the kernel refused a change because it cannot do it, or because
+// something is not there.
+func lacks(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
 // lacking says of a table that could not be made that the kernel cannot do it.
 func lacking(have *nfttable.Table, err error) error {
-	if !have.There && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)) {
+	if !have.There && lacks(err) {
 		return unavailable{fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, err)}
 	}
 	return err

@@ -51,12 +51,20 @@ func (b *Backend) Try(have, want backend.State) error {
 	if h.Stranger != nil {
 		return h.Stranger
 	}
-	plan := nfttable.Diff(h, w)
+	err := b.try(h, w)
+	if lesser, ok := withoutIt(h, w, err); ok && b.try(h, lesser) == nil {
+		return nil
+	}
+	return lacking(h, err)
+}
+
+func (b *Backend) try(have, want *nfttable.Table) error {
+	plan := nfttable.Diff(have, want)
 	batch := plan.Commit
 	if plan.Script != "" {
 		batch = plan.Prepare
 	}
-	return lacking(h, b.kernel.try(batch))
+	return b.kernel.try(batch)
 }
 
 // A kernel is what changes need of nf_tables.

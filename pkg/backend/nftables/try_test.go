@@ -3,13 +3,16 @@
 package nftables
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/backend/nftables/elements"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -86,6 +89,68 @@ func TestInParts(t *testing.T) {
 		gone := func(s backend.State) backend.State { return s.Without(pod("one", 8080, 5, "").Owner.Key()) }
 		if err := apply(&Backend{narrow{netlink{nftconn.Open()}}}, gone); err != nil || picture(t) != before {
 			t.Errorf("DEL: %v, left %s", err, picture(t))
+		}
+	})
+}
+
+// A deaf kernel has no expression "socket", as that of some distributions for containers.
+type deaf struct{ kernel }
+
+func (d deaf) lacks(b *nft.Batch) error {
+	if bytes.Contains(b.Encode(true), []byte("socket\x00")) {
+		return fmt.Errorf("chain established: %w", unix.ENOENT)
+	}
+	return nil
+}
+
+func (d deaf) apply(b *nft.Batch) error {
+	if err := d.lacks(b); err != nil {
+		return err
+	}
+	return d.kernel.apply(b)
+}
+
+func (d deaf) try(b *nft.Batch) error {
+	if err := d.lacks(b); err != nil {
+		return err
+	}
+	return d.kernel.try(b)
+}
+
+// There a skeleton that looks for no socket does, also where an older version had made its
+// own, and nobody misses anything.
+func TestWithoutSockets(t *testing.T) {
+	inNetns(t, func() {
+		before := picture(t)
+		b, one, two := &Backend{deaf{netlink{nftconn.Open()}}}, pod("one", 8080, 5, ""), pod("two", 8081, 6, "192.0.2.2")
+		for i, a := range []hostport.Attachment{one, two, one} {
+			s, err := b.Load()
+			if err == nil {
+				err = b.Try(s, s.With(a))
+			}
+			if err == nil {
+				err = b.Apply(s, s.With(a))
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if s, err = b.Load(); err != nil || len(s.Missing(a)) > 0 || len(s.(*elements.State).Misplaced()) > 0 {
+				t.Errorf("%v, missing %q", err, s.Missing(a))
+			}
+			if i == 1 {
+				if err := nftconn.RunScript("flush chain inet portguard prerouting\ndelete chain inet portguard established\n"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		for _, a := range []hostport.Attachment{one, two} {
+			if err := apply(b, func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
+				t.Error(err)
+			}
+		}
+		if now := picture(t); now != before {
+			t.Errorf("left %s", now)
 		}
 	})
 }

@@ -77,6 +77,7 @@ func (m *maker) writer(module string) (name string, rev uint32, write func(*writ
 	}{
 		"comment": {0, comment}, "tcp": {0, tcp}, "udp": {0, udp}, "sctp": {0, sctp}, "multiport": {1, multiport}, "addrtype": {1, addrtype},
 		"mark": {1, mark}, "conntrack": {3, conntrack}, "iprange": {1, iprange}, "set": {4, m.set},
+		"socket": {3, socket},
 	}[module]
 	return module, known.rev, known.write
 }
@@ -152,6 +153,17 @@ func addrtype(w *writer, g group) {
 		}
 	}
 	w.u32(flags)
+}
+
+func socket(w *writer, g group) {
+	w.only(g, "--transparent", "--nowildcard", "--restore-skmark")
+	var flags uint8
+	for i, name := range []string{"--transparent", "--nowildcard", "--restore-skmark"} {
+		if _, ok := g.option(name); ok {
+			flags |= 1 << i
+		}
+	}
+	w.u8(flags)
 }
 
 // bits reads a list of words that stand for bits.

@@ -43,10 +43,18 @@ func (l *Layout) bases() []base {
 		post.ways = append(post.ways, way{s, "-m conntrack --ctstate DNAT"})
 	}
 	return []base{
-		{name: "PREROUTING", chain: hostports, ways: []way{{match: in}}},
+		{name: "PREROUTING", chain: incoming, ways: []way{{match: in}}},
 		{name: "OUTPUT", chain: hostports, ways: []way{{match: local}}},
 		post,
 	}
+}
+
+// leads is the chain that b's jumps lead to in the end.
+func (b base) leads() string {
+	if b.chain == incoming {
+		return hostports
+	}
+	return b.chain
 }
 
 // rule is the jump of w.

@@ -43,7 +43,7 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 // wrong place, with which the mappings work.
 func (l *Layout) Misplaced() (lost, moved []string) {
 	for _, b := range l.bases() {
-		if _, used := l.chains[b.chain]; !used {
+		if _, used := l.chains[b.leads()]; !used {
 			continue
 		}
 		switch p, there := l.checkBase(b); {

@@ -85,6 +85,7 @@ func (l *Layout) settle() {
 			delete(l.chains, chain)
 		}
 	}
+	l.settleIncoming()
 	for _, b := range l.bases() {
 		l.settleBase(b)
 	}

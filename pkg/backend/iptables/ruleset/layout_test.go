@@ -105,11 +105,14 @@ func TestCheckReportsEachLoss(t *testing.T) {
 			c := k["nat"]["PGD-"+key]
 			c[0] = strings.Replace(c[0], "192.0.2.1/32", "192.0.2.1", 1)
 		}, nil},
-		{"the jump from PREROUTING", drop("nat", "PREROUTING", 0), []string{"IPv4 table nat: the jump from PREROUTING to PORTGUARD-HOSTPORTS is missing"}},
+		{"the jump from PREROUTING", drop("nat", "PREROUTING", 0), []string{"IPv4 table nat: the jump from PREROUTING to PORTGUARD-INCOMING is missing"}},
 		{"the jump from OUTPUT", drop("nat", "OUTPUT", 0), []string{"the jump from OUTPUT to PORTGUARD-HOSTPORTS is missing"}},
 		{"the jump from POSTROUTING", drop("nat", "POSTROUTING", 0), []string{"the jump from POSTROUTING to PORTGUARD-MASQ is missing"}},
 		{"a jump in the shared chain", drop("nat", hostports, 0), []string{`chain PORTGUARD-HOSTPORTS lacks the rule "-p tcp`}},
 		{"the jump in the shared masquerade chain", drop("nat", masq, 0), []string{`chain PORTGUARD-MASQ lacks the rule "-d 10.1.0.2/32`}},
+		{"the rule that keeps the node's connections", drop("nat", incoming, 0), []string{"chain PORTGUARD-INCOMING lacks the rule"}},
+		{"the jump to the hostPorts", drop("nat", incoming, 1), []string{"chain PORTGUARD-INCOMING lacks the rule"}},
+		{"a kernel that cannot look for sockets", func(k fake) { k["nat"][incoming][0] = strings.Replace(k["nat"][incoming][0], " -m socket", "", 1) }, nil},
 		{"a DNAT rule", drop("nat", "PGD-"+key, 0), []string{"chain PGD-" + key + ` lacks the rule "-d 192.0.2.1/32`}},
 		{"a masquerade rule", drop("nat", "PGM-"+key, 1), []string{"chain PGM-" + key + " lacks the rule"}},
 		{"a whole chain", func(k fake) { delete(k["nat"], "PGM-"+key) }, []string{"chain PGM-" + key + " is missing"}},
@@ -132,8 +135,8 @@ func TestCheckReportsEachLoss(t *testing.T) {
 			k["nat"]["POSTROUTING"] = slices.Insert(k["nat"]["POSTROUTING"], 0, "-j ACCEPT")
 		}, []string{"the jump from POSTROUTING to PORTGUARD-MASQ stands behind a rule that ends the walk"}},
 		{"everything", wipe, []string{
-			"chain PGD-" + key + " is missing", "chain PGM-" + key + " is missing", "chain PORTGUARD-HOSTPORTS is missing", "chain PORTGUARD-MASQ is missing",
-			"from PREROUTING to PORTGUARD-HOSTPORTS is missing", "from OUTPUT to PORTGUARD-HOSTPORTS is missing", "from POSTROUTING to PORTGUARD-MASQ is missing",
+			"chain PGD-" + key + " is missing", "chain PGM-" + key + " is missing", "chain PORTGUARD-HOSTPORTS is missing", "chain PORTGUARD-INCOMING is missing", "chain PORTGUARD-MASQ is missing",
+			"from PREROUTING to PORTGUARD-INCOMING is missing", "from OUTPUT to PORTGUARD-HOSTPORTS is missing", "from POSTROUTING to PORTGUARD-MASQ is missing",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -184,12 +187,12 @@ func TestOurJumpMovesBehindKubeServices(t *testing.T) {
 		k["nat"][c] = append(k["nat"][c], "-j KUBE-SERVICES", "-p udp -j ACCEPT")
 	}
 	k.put(t, v4, simple("b", "", 81), nil)
-	for _, c := range []string{"PREROUTING", "OUTPUT"} {
+	for c, ours := range map[string]string{"PREROUTING": incoming, "OUTPUT": hostports} {
 		var got []string
 		for _, r := range k["nat"][c] {
 			got = append(got, targetOf(r))
 		}
-		if diff := cmp.Diff([]string{"KUBE-SERVICES", "ACCEPT", hostports}, got); diff != "" {
+		if diff := cmp.Diff([]string{"KUBE-SERVICES", "ACCEPT", ours}, got); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", c, diff)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 // Chains of portguard. Changing a name orphans the rules of running pods.
 const (
 	hostports = "PORTGUARD-HOSTPORTS" // nat: jumps for attachments and protocols
+	incoming  = "PORTGUARD-INCOMING"  // nat: from PREROUTING to HOSTPORTS
 	masq      = "PORTGUARD-MASQ"      // nat: one jump for each attachment
 
 	// The rest of the name is Owner.Key; 28 characters are the most that
@@ -29,7 +30,7 @@ const sharedComment = "portguard"
 func IsOurs(table, chain string) bool {
 	switch table {
 	case "nat":
-		return chain == hostports || chain == masq || keyOf(chain) != ""
+		return chain == hostports || chain == incoming || chain == masq || keyOf(chain) != ""
 	case "mangle":
 		return chain == Guard
 	}

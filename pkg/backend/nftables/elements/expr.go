@@ -40,6 +40,27 @@ func localDestination() []nft.Expr {
 	return []nft.Expr{{Name: "fib", Attrs: fib}, equal(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL))}
 }
 
+// midStream is "tcp flags & (fin | syn | rst | ack) != syn": whatever does not begin a
+// connection.
+func midStream() []nft.Expr {
+	return append(only(hostport.TCP), payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1, 0), nft.And([]byte{0x17}), differs([]byte{0x02}))
+}
+
+// Of enum nft_socket_attributes and nft_socket_keys.
+const (
+	attrSocketKey  = 1
+	attrSocketDreg = 2
+
+	socketTransparent = 0
+	socketWildcard    = 2 // since Linux 5.10
+)
+
+// socket compares what a key says of the socket that a packet is for. Without one the rule
+// does not match. The kernel looks for it only where a packet comes in.
+func socket(key uint32, is byte) []nft.Expr {
+	return []nft.Expr{{Name: "socket", Attrs: nft.Attrs{}.WithNum(attrSocketKey, key).WithNum(attrSocketDreg, reg(0))}, equal([]byte{is})}
+}
+
 func ct(key uint32, to int) nft.Expr {
 	return nft.Expr{Name: "ct", Attrs: nft.Attrs{}.WithNum(unix.NFTA_CT_DREG, reg(to)).WithNum(unix.NFTA_CT_KEY, key)}
 }

@@ -23,6 +23,7 @@ func one(e ...nft.Expr) []nft.Expr { return e }
 func prerouting() [][]nft.Expr {
 	v4, v6 := info(hostport.IPv4), info(hostport.IPv6)
 	return [][]nft.Expr{
+		rule(midStream(), one(verdict(nft.Jump, "established"))),
 		rule(v4.notTo(loopbackNet), localDestination(), one(verdict(nft.Jump, "hostports4"))),
 		rule(v6.notTo(loopbackV6), localDestination(), one(verdict(nft.Jump, "hostports6"))),
 	}
@@ -36,6 +37,21 @@ func output() [][]nft.Expr {
 		rule(v6.notTo(loopbackV6), localDestination(), one(verdict(nft.Jump, "hostports6"))),
 	}
 }
+
+// established keeps the packets of the node's own connections, which conntrack may have
+// forgotten: a socket with a local address, or one in TIME_WAIT or SYN_RECV, which has no
+// key "wildcard" (nft_socket_eval). Who listens at all addresses has no connection.
+func established() [][]nft.Expr {
+	return [][]nft.Expr{
+		rule(socket(socketWildcard, 1), one(verdict(nft.Return, ""))),
+		rule(socket(socketTransparent, 0), one(verdict(nft.Accept, ""))),
+		rule(socket(socketTransparent, 1), one(verdict(nft.Accept, ""))),
+	}
+}
+
+// unknown is established for a kernel that cannot look for sockets, so for all it knows each
+// is the node's: connections of pods end when conntrack forgets them.
+func unknown() [][]nft.Expr { return [][]nft.Expr{one(verdict(nft.Accept, ""))} }
 
 // hostports are those at the node's addresses but loopback's.
 func (f familyInfo) hostports() [][]nft.Expr {

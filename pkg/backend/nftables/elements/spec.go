@@ -71,6 +71,7 @@ func Spec() nfttable.Spec {
 		s.Chains = append(s.Chains, plain(info(f).name("hostports"), info(f).hostports()))
 	}
 	s.Chains = append(s.Chains, plain("loopback4", loopback()), plain("masquerading", masquerading()),
+		nfttable.Chain{Chain: nft.Chain{Table: Table(), Name: "established"}, Rules: established(), Lesser: unknown()},
 		base(Table(), "prerouting", "nat", nft.Prerouting, Priority, prerouting()),
 		base(Table(), "output", "nat", nft.Output, Priority, output()),
 		base(Table(), "postrouting", "nat", nft.Postrouting, prioSNAT, postrouting()))

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// forget empties conntrack, as an idle hour does.
+func forget(t *testing.T, n *lab.Netns) {
+	t.Helper()
+	var err error
+	n.Do(func() { err = netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listenOn is a listener that the test itself accepts from.
+func listenOn(t *testing.T, n *lab.Netns, addr string) net.Listener {
+	t.Helper()
+	var l net.Listener
+	var err error
+	n.Do(func() { l, err = net.Listen("tcp", addr) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// connect opens a connection from an address to a listener, and returns both its ends.
+func connect(t *testing.T, n *lab.Netns, from string, l net.Listener, to string) (near, far net.Conn) {
+	t.Helper()
+	var err error
+	n.Do(func() {
+		d := net.Dialer{Timeout: 5 * time.Second}
+		if d.LocalAddr, err = net.ResolveTCPAddr("tcp", from); err == nil {
+			near, err = d.Dial("tcp", to)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// A flow is one of the node's own, with both its ends.
+type flow struct {
+	name       string
+	node, peer net.Conn
+}
+
+// works wants bytes to arrive at both ends, the first of them sent by the peer.
+func (f flow) works(t *testing.T, when string) {
+	t.Helper()
+	want(t, when+": what the node receives on "+f.name, lab.Exchange(f.peer, f.node, "to the node"), "to the node")
+	want(t, when+": what the node sent on "+f.name, lab.Exchange(f.node, f.peer, "from the node"), "from the node")
+}
+
+// echo answers whatever comes on every connection, with a name.
+func echo(t *testing.T, pod *lab.Pod, port int) {
+	t.Helper()
+	l := listenOn(t, pod.Netns, fmt.Sprintf(":%d", port))
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			go func() {
+				b := make([]byte, 100)
+				for {
+					k, err := c.Read(b)
+					if err != nil {
+						return
+					}
+					fmt.Fprintf(c, "web %s\n", b[:k])
+				}
+			}()
+		}
+	}()
+}
+
+// nodeAndClient are the addresses of both, family by family.
+func nodeAndClient() [][2]string {
+	return [][2]string{{lab.NodeV4, lab.ClientV4}, {lab.NodeV6, lab.ClientV6}}
+}
+
+// ownTCP are connections of the node from port 41000, and some that it accepted at 8443 of a
+// listener that has closed.
+func ownTCP(t *testing.T, n *lab.Node) (out []flow) {
+	t.Helper()
+	server, closing := listenOn(t, n.Client, ":443"), listenOn(t, n.Netns, ":8443")
+	for _, a := range nodeAndClient() {
+		node, peer := connect(t, n.Netns, net.JoinHostPort(a[0], "41000"), server, net.JoinHostPort(a[1], "443"))
+		out = append(out, flow{"a connection from " + a[0], node, peer})
+		peer, node = connect(t, n.Client, net.JoinHostPort(a[1], "0"), closing, net.JoinHostPort(a[0], "8443"))
+		out = append(out, flow{"one accepted at " + a[0], node, peer})
+	}
+	closing.Close()
+	return out
+}
+
+// The node's own connections stay its own, whatever conntrack knows of them, and others
+// reach the pod by the same port.
+func TestOwnConnections(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
+		own := ownTCP(t, n)
+		pod := n.NewPod("web")
+		echo(t, pod, 80)
+		list := n.Network("net", "46", nil)
+		before := n.Rules()
+		ports := []lab.Port{lab.TCP(41000, 80), lab.TCP(8443, 80), lab.TCP(8080, 80), lab.TCP(8081, 80).On(lab.NodeV4)}
+		n.MustAdd(pod, list, ports...) // it begins to track connections
+		var pods []net.Conn
+		for _, to := range []string{lab.NodeV4 + ":8080", "[" + lab.NodeV6 + "]:8080"} {
+			pods = append(pods, n.Client.Open("tcp", to))
+		}
+		works := func(when string) {
+			t.Helper()
+			for _, f := range own {
+				f.works(t, when)
+			}
+			for _, c := range pods { // picked up again, as ever
+				want(t, when+": a connection of the pod", lab.Ask(c), "web who")
+			}
+			for _, a := range nodeAndClient() {
+				for _, port := range []string{"41000", "8443", "8080"} {
+					want(t, when+": a new connection to "+port, n.Client.Who("tcp", net.JoinHostPort(a[0], port)), "web")
+				}
+			}
+			want(t, when+": a new connection to one address", n.Client.Who("tcp", lab.NodeV4+":8081"), "web")
+		}
+		works("after ADD")
+		forget(t, n.Netns)
+		works("when conntrack forgets")
+		// Runtimes keep ports of containers open.
+		listenOn(t, n.Netns, "0.0.0.0:8080")
+		listenOn(t, n.Netns, "[::]:8443")
+		listenOn(t, n.Netns, lab.NodeV4+":8081")
+		forget(t, n.Netns)
+		works("while somebody listens")
+		if err := n.Del(pod, list, ports...); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range own {
+			f.works(t, "after DEL")
+		}
+		unchanged(t, n, before)
+	})
+}
+
+// What an older version installed has no such rule. Its connections are the node's again
+// from the next ADD, or restore, on.
+func TestOwnConnectionsAfterUpgrade(t *testing.T) {
+	for _, backend := range []string{"iptables", "nftables"} {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, backend, "nft")
+			own := ownTCP(t, n)
+			pod := n.NewPod("web")
+			list := n.Network("net", "46", nil)
+			confDir(t, n, list)
+			n.MustAdd(pod, list, lab.TCP(41000, 80), lab.TCP(8443, 80))
+			for i, mend := range []func(){
+				func() { n.MustAdd(n.NewPod("other"), list, lab.TCP(8080, 80)) },
+				func() {
+					if out, err := cli(n, "restore"); err != nil || !strings.Contains(out, "restored pod default/web") {
+						t.Errorf("restore: %v %q", err, out)
+					}
+				},
+			} {
+				if backend == "nftables" {
+					n.Run("sh", "-c", "nft -f - <<E\nflush chain inet portguard prerouting\nflush chain inet portguard established\ndelete chain inet portguard established\n"+
+						"add rule inet portguard prerouting ip daddr != 127.0.0.0/8 fib daddr type local jump hostports4\nadd rule inet portguard prerouting ip6 daddr != ::1 fib daddr type local jump hostports6\nE")
+				} else {
+					for _, v := range []string{"", "6"} {
+						n.Iptables(v, "-t nat -F PREROUTING")
+						n.Iptables(v, "-t nat -F PORTGUARD-INCOMING")
+						n.Iptables(v, "-t nat -X PORTGUARD-INCOMING")
+						n.Iptables(v, "-t nat -A PREROUTING "+map[string]string{"": "! -d 127.0.0.0/8 "}[v]+"-m addrtype --dst-type LOCAL -m comment --comment portguard -j PORTGUARD-HOSTPORTS")
+					}
+				}
+				mend()
+				forget(t, n.Netns)
+				for _, f := range own {
+					f.works(t, fmt.Sprintf("mended %d", i))
+				}
+				if err := n.Check(pod, list, lab.TCP(41000, 80), lab.TCP(8443, 80)); err != nil {
+					t.Errorf("CHECK: %v", err)
+				}
+				if rules := n.Rules(); strings.Count(rules, "-A PREROUTING") > 2 {
+					t.Errorf("an old jump is left:\n%s", rules)
+				}
+			}
+		})
+	}
+}
