@@ -72,7 +72,7 @@ func (w *World) Decide(t lab.T) []Answer {
 
 func snapshot() (conflict.Snapshot, error) {
 	s := conflict.Snapshot{Sets: host.Sets{}}
-	on, err := host.Addresses()
+	on, err := host.Addresses(nil)
 	if err != nil {
 		return s, err
 	}

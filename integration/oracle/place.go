@@ -46,7 +46,7 @@ func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, 
 // change changes what portguard's table has.
 func (w *World) change(to func(backend.State) backend.State) (err error) {
 	w.Node.Do(func() {
-		b := nftables.New(nftconn.Open())
+		b := nftables.New(nftconn.Open(), hostport.Everywhere())
 		var have backend.State
 		if have, err = b.Load(); err == nil {
 			err = b.Apply(have, to(have))

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,11 +20,27 @@ import (
 // them, with the severities that stand beside them.
 func findings(t *testing.T) map[string][]string {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), "../doctor/checks.go", nil, parser.SkipObjectResolution)
+	files, err := filepath.Glob("../doctor/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := map[string][]string{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		findingsIn(t, f, out)
+	}
+	return out
+}
+
+// findingsIn adds those of one file.
+func findingsIn(t *testing.T, f *ast.File, out map[string][]string) {
+	t.Helper()
 	ast.Inspect(f, func(n ast.Node) bool {
 		c, ok := n.(*ast.CallExpr)
 		if !ok {
@@ -43,7 +60,6 @@ func findings(t *testing.T) map[string][]string {
 		out[check] = append(out[check], strings.ToLower(c.Args[1].(*ast.Ident).Name))
 		return true
 	})
-	return out
 }
 
 // Every check of doctor is listed with its severities.

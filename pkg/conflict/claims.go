@@ -27,16 +27,18 @@ func Protected(ms []hostport.Mapping, ports []hostport.Ports, network string) []
 	return r.Conflicts
 }
 
-// findServiceAddr refuses a hostIP that belongs to a Service in ipvs mode: the
-// rules spare those addresses, so the mapping could never work.
-func findServiceAddr(r *Report, s Snapshot, m hostport.Mapping) {
+// findNotOwn refuses a hostIP that is on a link of infrastructure: the rules leave those
+// addresses alone, so the mapping could never work.
+func findNotOwn(r *Report, s Snapshot, m hostport.Mapping) {
 	if m.Wildcard() {
 		return
 	}
 	for _, l := range s.Local {
-		if l.Infrastructure == hostport.IPVSLink && l.Prefix.Contains(m.HostIP) {
-			r.add(Finding{Kind: finding.Hidden, Mapping: m, Who: "a Service with the address " + m.HostIP.String(), At: both(Translation, PrioIptables), Dst: addrset.Between(m.HostIP, m.HostIP),
-				Message: fmt.Sprintf("hostPort %s would not work: %s is the address of a Service (on %s); choose an address of the node", m, m.HostIP, hostport.IPVSLink)})
+		if l.Infrastructure != "" && l.Prefix.Contains(m.HostIP) {
+			who, what := hostport.Carries(l.Infrastructure)
+			r.add(Finding{Kind: finding.Hidden, Mapping: m, Who: who + " with the address " + m.HostIP.String(), At: both(Translation, PrioIptables), Dst: addrset.Between(m.HostIP, m.HostIP),
+				Message: fmt.Sprintf("hostPort %s would not work: %s is %s; choose an address of the node", m, m.HostIP, what)})
+			return
 		}
 	}
 }

@@ -91,7 +91,7 @@ func socketCases() []findCase {
 		{"a listener on a Service's address keeps it", any4, node().with(listens(tcp, "10.96.0.10", 80)), "", ""},
 		{"a carve is made once", any4, node().with(listens(tcp, "127.0.0.1", 80), listens(tcp, "127.0.0.1", 80)), "carve 127.0.0.1:80/tcp", ""},
 		{"a listener on the loopback address asked for refuses", attach(mapTo(v4, "127.0.0.1")), node().with(listens(tcp, "127.0.0.1", 80)), "refuse 100", ""},
-		{"a listener on the link-local address asked for refuses", attach(mapPort(v4, "169.254.20.10", udp, 53)), node().with(listens(udp, "169.254.20.10", 53)), "refuse 100", ""},
+		{"a listener of the node-local cache refuses its address", attach(mapPort(v4, "169.254.20.10", udp, 53)), node().with(listens(udp, "169.254.20.10", 53)), "refuse 100; refuse 105", "listens on 169.254.20.10:53"},
 		{"a carve does not hide another listener", any4, node().with(listens(tcp, "127.0.0.1", 80), listens(tcp, nodeIP, 80)), "refuse 100; carve 127.0.0.1:80/tcp", ""},
 
 		{"a multicast listener is never in the way", dns, node().with(listens(udp, "224.0.0.251", 53)), "", ""},

@@ -129,7 +129,7 @@ func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 	for _, m := range a.Mappings {
 		s := d.s
 		s.Claims = d.claims[m.HostPort]
-		findServiceAddr(&r, s, m)
+		findNotOwn(&r, s, m)
 		findListeners(&r, a, s, m)
 		findClaims(&r, a, s, m)
 	}

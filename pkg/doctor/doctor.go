@@ -49,6 +49,7 @@ type Facts struct {
 	// StateLoose says who else may write there, "" if nobody.
 	StateLoose string
 	Proxies    Proxies
+	Addresses  Addresses
 	// Misplaced are the shared parts of portguard's rules that are lost or in the
 	// wrong place.
 	Misplaced []string
@@ -113,7 +114,7 @@ func Diagnose(f Facts) []Finding {
 		}
 	}
 	for _, check := range []func(Facts, adder){
-		conflists, backend, flavours, implementers, stateDir, order, mappings, forwarding, dropped, protected, ephemeral, unread,
+		conflists, backend, flavours, implementers, stateDir, order, notOwn, mappings, forwarding, dropped, protected, ephemeral, unread,
 	} {
 		check(f, add)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 )
@@ -27,6 +28,24 @@ func has(es ...inventory.Entry) inventory.List { return inventory.List{HostPorts
 
 func entryOf(state inventory.State, by string, port uint16, address string) inventory.Entry {
 	return inventory.Entry{By: by, Address: netip.MustParseAddr(address), Port: port, Protocol: hostport.TCP, Pod: "default/web", State: state, Reason: "because"}
+}
+
+// addresses are those of a node on which one backend has mappings of IPv4, with the link
+// that carries one for others.
+func addresses(backend string, within addrset.Set, local ...string) (out Addresses) {
+	for _, l := range local {
+		p, link, _ := strings.Cut(l, " ")
+		out.Local = append(out.Local, hostport.Local{Prefix: netip.MustParsePrefix(p), Infrastructure: link})
+	}
+	out.Reach = []Reach{{Backend: backend, Family: hostport.IPv4, Within: within}}
+	return out
+}
+
+func singles(all ...string) (out []netip.Addr) {
+	for _, a := range all {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
 }
 
 func TestDiagnose(t *testing.T) {
@@ -62,6 +81,25 @@ func TestDiagnose(t *testing.T) {
 			e.Backend = "nftables"
 			f.Proxies.IPVS, f.List = true, has(e)
 		}, []string{"order problem"}, false},
+		{"a link of Services came later", func(f *Facts) {
+			f.Addresses = addresses("nftables", addrset.All(true), "192.0.2.1/32", "10.96.0.1/32 kube-dummy-if", "10.96.0.2/32 kube-dummy-if", "fd00::1/128 kube-dummy-if")
+		}, []string{"not-own problem"}, false},
+		{"nobody is mapped in that family", func(f *Facts) {
+			f.Addresses = addresses("nftables", addrset.All(true), "fd00::1/128 kube-dummy-if", "fe80::1/128 kube-dummy-if")
+		}, nil, true},
+		{"an address waits for the next call", func(f *Facts) {
+			f.Addresses = addresses("iptables-nft", addrset.Of(netip.MustParsePrefix("192.0.2.1/32")), "192.0.2.1/32", "192.0.2.2/32", "10.96.0.1/32 kube-dummy-if")
+		}, []string{"not-own warning"}, true},
+		{"an ipset follows those of ipvs", func(f *Facts) {
+			f.Addresses = addresses("iptables-nft", addrset.All(true), "192.0.2.1/32", "10.96.0.1/32 kube-ipvs0")
+			f.Addresses.Reach[0].SparesServices = true
+		}, nil, true},
+		{"no ipset does", func(f *Facts) {
+			f.Addresses = addresses("iptables-nft", addrset.All(true), "10.96.0.1/32 kube-ipvs0")
+		}, []string{"not-own problem"}, false},
+		{"a link has many single addresses", func(f *Facts) {
+			f.Addresses.Virtual = []Virtual{{"dummy0", singles("10.96.0.1", "10.96.0.2")}, {"lb1", singles("10.96.0.1", "10.96.0.2", "fd00::1", "fd00::2")}}
+		}, []string{"virtual-link warning"}, true},
 		{"a jump is misplaced", func(f *Facts) { f.Misplaced = []string{"jump"} }, []string{"order problem"}, false},
 		{"a stranger has the table's name", func(f *Facts) { f.Stranger = "inet portguard" }, []string{"order problem"}, false},
 		{"a mapping is shadowed", func(f *Facts) { f.List = has(entryOf(inventory.Shadowed, "portguard", 80, "0.0.0.0")) }, []string{"shadowed problem"}, false},

@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -40,32 +41,33 @@ type Addressing struct {
 	// Networks are those that the node's own addresses are in, without
 	// loopback, link-local and infrastructure.
 	Networks []netip.Prefix
-	// IPVS is set if the link of kube-proxy's ipvs mode exists.
+	// Infrastructure are the links of infrastructure that exist, be it without addresses.
+	Infrastructure []string
+	// IPVS is set if that of kube-proxy's ipvs mode is among them.
 	IPVS bool
 }
 
-// Addresses reads both families.
-func Addresses() (*Addressing, error) {
+// Addresses reads both families. Those of the links also are infrastructure's.
+func Addresses(also hostport.Links) (*Addressing, error) {
 	a := &Addressing{}
-	if err := a.read(); err != nil {
+	if err := a.read(also); err != nil {
 		return nil, fmt.Errorf("could not read the addresses of the node: %w", err)
 	}
 	return a, nil
 }
 
-func (a *Addressing) read() error {
+func (a *Addressing) read(also hostport.Links) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE) // one socket for all requests
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	infra, err := infrastructure(h)
+	infra, err := infrastructure(h, append(hostport.Infrastructure(), also...))
 	if err != nil {
 		return err
 	}
-	for _, link := range infra {
-		a.IPVS = a.IPVS || link == hostport.IPVSLink
-	}
+	a.Infrastructure = slices.Sorted(maps.Values(infra))
+	a.IPVS = slices.Contains(a.Infrastructure, hostport.IPVSLink)
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := Complete(func() ([]netlink.Route, error) {
 			return h.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
@@ -81,9 +83,17 @@ func (a *Addressing) read() error {
 	if err != nil {
 		return err
 	}
+	others := map[netip.Addr]string{}
 	for _, x := range addrs {
-		if infra[x.LinkIndex] == "" {
+		if link := infra[x.LinkIndex]; link == "" {
 			a.addNetwork(prefix(x.IPNet))
+		} else {
+			others[prefix(x.IPNet).Addr()] = link
+		}
+	}
+	for i, l := range a.Local { // older kernels have the routes of IPv6 addresses on lo
+		if link := others[l.Prefix.Addr()]; link != "" && l.Prefix.IsSingleIP() {
+			a.Local[i].Infrastructure = link
 		}
 	}
 	return nil
@@ -123,10 +133,20 @@ func prefix(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(ip.Unmap(), ones)
 }
 
-// infrastructure finds the indices of the known links.
-func infrastructure(h *netlink.Handle) (map[int]string, error) {
+// infrastructure finds the links of those names, by their indices.
+func infrastructure(h *netlink.Handle, names hostport.Links) (map[int]string, error) {
 	out := map[int]string{}
-	for _, name := range []string{hostport.IPVSLink, hostport.NodeLocalLink} {
+	exact, all := names.Exact()
+	if !all {
+		links, err := Complete(h.LinkList)
+		for _, l := range links {
+			if name := l.Attrs().Name; names.Has(name) {
+				out[l.Attrs().Index] = name
+			}
+		}
+		return out, err
+	}
+	for _, name := range exact {
 		if !mayExist(name) {
 			continue
 		}

@@ -66,6 +66,9 @@ type Attachment struct {
 	// Carves and Excludes are never matched by a wildcard mapping.
 	Carves   []Carve        `json:"carves,omitempty"`
 	Excludes []netip.Prefix `json:"excludes,omitempty"`
+	// ExcludeInterfaces are links whose addresses are not the node's own. They count for
+	// all attachments of the node.
+	ExcludeInterfaces Links `json:"excludeInterfaces,omitempty"`
 	// Networks are the node's own at the time of ADD. Connections to another
 	// destination are not to a hostPort and are not masqueraded.
 	Networks []netip.Prefix `json:"networks,omitempty"`
@@ -140,18 +143,7 @@ func (a Attachment) Spared(f Family) addrset.Set {
 
 // Scope are the local addresses that a's wildcard mappings match, carves aside.
 func (a Attachment) Scope(local []Local, f Family) addrset.Set {
-	var own []addrset.Set
-	spared := []addrset.Set{a.Spared(f)}
-	for _, l := range local {
-		switch {
-		case FamilyOf(l.Prefix.Addr()) != f:
-		case l.Infrastructure != "":
-			spared = append(spared, addrset.Of(l.Prefix))
-		default:
-			own = append(own, addrset.Of(l.Prefix))
-		}
-	}
-	return addrset.Union(own...).And(addrset.Union(spared...).Not(f == IPv4))
+	return Own(local, f).And(a.Spared(f).Not(f == IPv4))
 }
 
 // Destinations are the addresses at which a maps m.

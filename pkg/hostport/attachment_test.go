@@ -91,7 +91,7 @@ func TestAttachmentScope(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			infra := ""
-			if tt.link == IPVSLink || tt.link == NodeLocalLink {
+			if (Links(Infrastructure())).Has(tt.link) {
 				infra = tt.link
 			}
 			ip := addr(tt.ip)

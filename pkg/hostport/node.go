@@ -19,13 +19,6 @@ type Local struct {
 	Infrastructure string
 }
 
-// Links of infrastructure: kube-proxy's in ipvs mode (pkg/proxy/ipvs/proxier.go)
-// and NodeLocal DNSCache's (kubernetes/dns, cmd/node-cache).
-const (
-	IPVSLink      = "kube-ipvs0"
-	NodeLocalLink = "nodelocaldns"
-)
-
 // A Listener is a socket that receives what nobody has a connection for: TCP in
 // state LISTEN, unconnected UDP, or an SCTP endpoint.
 type Listener struct {
@@ -108,9 +101,6 @@ type Claim struct {
 	// Foreign is set for what another plugin made. Its rules speak for themselves: the
 	// claim tells whose they are, and whether that one is dead.
 	Foreign bool
-	// SparesServices is set where addresses of infrastructure are left alone although
-	// the attachment did not know them.
-	SparesServices bool
 	// Dst are the addresses at which it is in place.
 	Dst addrset.Set
 	// Part is set for a mapping with conditions.

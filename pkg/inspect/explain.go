@@ -21,7 +21,7 @@ import (
 // Explain says who has a claim on the port of a question, and what an ADD with
 // configuration c that asks for it would do now: by deciding it.
 func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answer, error) {
-	s, err := i.Plugin.Begin(state.Open(c.DataDir), c.LockTimeout)
+	s, err := i.Plugin.Begin(state.Open(c.DataDir), c.LockTimeout, c.Template)
 	if err != nil {
 		return explain.Answer{}, err
 	}
@@ -35,7 +35,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	}
 	a := c.Template
 	a.Mappings = i.asked(q)
-	s.Surround(&a)
+	a.Networks = s.On.Networks
 	r, err := i.sides(s, a, place.Order(choice.Backend))
 	if err != nil {
 		return explain.Answer{}, err

@@ -35,6 +35,9 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	if f.Proxies, err = i.Node.Proxies(v.On); err != nil {
 		return f, err
 	}
+	if f.Addresses, err = v.addresses(); err != nil {
+		return f, err
+	}
 	if f.List, err = v.list(); err != nil {
 		return f, err
 	}

@@ -34,6 +34,8 @@ type Node interface {
 	ReservedPorts() ([][2]uint16, error)
 	// Proxies says what kube-proxy and others have on the node.
 	Proxies(on *host.Addressing) (doctor.Proxies, error)
+	// Virtual are the links that carry nothing but addresses and may be of infrastructure.
+	Virtual(on *host.Addressing) ([]doctor.Virtual, error)
 	// Filters are the base chains that forwarded packets pass.
 	Filters(on *host.Addressing) ([]Filter, error)
 }
@@ -91,7 +93,7 @@ func (i *Inspector) look(c *netconf.Config) (*view, error) {
 
 func (i *Inspector) read(c *netconf.Config) (*view, error) {
 	i.progress("reading the rules of this node")
-	s, err := i.Plugin.Begin(state.Open(c.DataDir), netconf.DefaultLockTimeout)
+	s, err := i.Plugin.Begin(state.Open(c.DataDir), netconf.DefaultLockTimeout, hostport.Attachment{})
 	if err != nil {
 		return nil, err
 	}

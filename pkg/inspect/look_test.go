@@ -38,7 +38,7 @@ type node struct {
 func (*node) Gone(uint64) bool                                   { return true }
 func (*node) BootID() string                                     { return "boot" }
 func (*node) Sight() *state.Sight                                { return state.See("/proc") }
-func (*node) Addresses() (*host.Addressing, error)               { return &host.Addressing{}, nil }
+func (*node) Addresses(hostport.Links) (*host.Addressing, error) { return &host.Addressing{}, nil }
 func (*node) Facts(*host.Addressing) (place.Facts, error)        { return place.Facts{}, nil }
 func (n *node) Backends(plugin.BackendOptions) []backend.Backend { return []backend.Backend{n} }
 

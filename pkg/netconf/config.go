@@ -87,6 +87,7 @@ type wire struct {
 	ConflictPolicy       string          `json:"conflictPolicy"`
 	Localhost            *bool           `json:"localhost"`
 	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
+	ExcludeInterfaces    []string        `json:"excludeInterfaces"`
 	ProtectedPorts       []protected     `json:"protectedPorts"`
 	LockTimeout          string          `json:"lockTimeout"`
 	ClaimWait            string          `json:"claimWait"`
@@ -135,7 +136,7 @@ func Parse(stdin []byte) (*Config, error) {
 		c.prevResult = *w.PrevResult
 	}
 	for _, step := range []func(*wire) error{
-		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setProtected, c.setTimes, c.setPaths, c.setPorts,
+		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setExcludeInterfaces, c.setProtected, c.setTimes, c.setPaths, c.setPorts,
 	} {
 		if err := step(w); err != nil {
 			return nil, err
@@ -210,6 +211,16 @@ func (c *Config) setExcludes(w *wire) error {
 			return fieldErrorf(fmt.Sprintf("excludeCIDRs[%d]", i), "%q leaves no %s address to map; name only what is to be left alone", s, hostport.FamilyOf(p.Addr()))
 		}
 		c.Template.Excludes = append(c.Template.Excludes, p.Masked())
+	}
+	return nil
+}
+
+func (c *Config) setExcludeInterfaces(w *wire) error {
+	for i, name := range w.ExcludeInterfaces {
+		if err := hostport.CheckLinks(name); err != nil {
+			return &FieldError{Field: fmt.Sprintf("excludeInterfaces[%d]", i), Problem: err.Error()}
+		}
+		c.Template.ExcludeInterfaces = append(c.Template.ExcludeInterfaces, name)
 	}
 	return nil
 }

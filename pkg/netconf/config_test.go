@@ -61,6 +61,7 @@ func TestParse(t *testing.T) {
 		{"excludes are masked and may be addresses", `{"excludeCIDRs":["192.0.2.9/24","198.51.100.1","fd00::1"]}`, func(c *Config) {
 			c.Template.Excludes = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("fd00::1/128")}
 		}},
+		{"interfaces may be names and beginnings", `{"excludeInterfaces":["dummy0","lb*"]}`, func(c *Config) { c.Template.ExcludeInterfaces = hostport.Links{"dummy0", "lb*"} }},
 		{"half of all addresses may be excluded", `{"excludeCIDRs":["0.0.0.0/1","8000::/1"]}`, func(c *Config) {
 			c.Template.Excludes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("8000::/1")}
 		}},
@@ -68,7 +69,7 @@ func TestParse(t *testing.T) {
 			c.Protected = []hostport.Ports{{From: 22, To: 22}, {From: 53, To: 53, Proto: hostport.UDP}, {From: 10248, To: 10250, Proto: hostport.TCP}}
 		}},
 		{"no port is protected without an entry", `{"protectedPorts":[]}`, func(*Config) {}},
-		{"null protects nothing", `{"protectedPorts":null,"podLogsDir":null,"excludeCIDRs":null,"lockTimeout":null,"dataDir":null}`, func(*Config) {}},
+		{"null protects nothing", `{"protectedPorts":null,"podLogsDir":null,"excludeCIDRs":null,"excludeInterfaces":null,"lockTimeout":null,"dataDir":null}`, func(*Config) {}},
 		{"the kubelet's directory may be another", `{"podLogsDir":"/data/pods/"}`, func(c *Config) { c.PodLogsDir = "/data/pods" }},
 		{"markMasqBit is noted", `{"markMasqBit":31}`, func(c *Config) {
 			c.Notes = []string{"markMasqBit is not needed and has no effect: portguard sets no packet marks"}
@@ -149,6 +150,10 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"excludes must leave IPv4", `{"excludeCIDRs":["192.0.2.0/24","10.0.0.0/0"]}`, "excludeCIDRs[1]", `"10.0.0.0/0" leaves no IPv4 address to map`},
 		{"excludes must leave IPv6", `{"excludeCIDRs":["::/0"]}`, "excludeCIDRs[0]", `"::/0" leaves no IPv6 address to map`},
 		{"two halves are all", `{"excludeCIDRs":["128.0.0.0/1","::1","0.0.0.0/1"]}`, "excludeCIDRs[2]", "leaves no IPv4 address"},
+		{"excludeInterfaces must be a list", `{"excludeInterfaces":"lb0"}`, "excludeInterfaces", `"lb0" is a string (want a list)`},
+		{"an interface must be a string", `{"excludeInterfaces":["lb0",7]}`, "excludeInterfaces", "holds a number (want a string)"},
+		{"an interface must not be every one", `{"excludeInterfaces":["lb0","*"]}`, "excludeInterfaces[1]", `"*" is every link`},
+		{"an interface must be one that the kernel can have", `{"excludeInterfaces":["a/b"]}`, "excludeInterfaces[0]", `"a/b" is no name of a link`},
 		{"protectedPorts must be a list", `{"protectedPorts":"22"}`, "protectedPorts", `"22" is a string (want a list)`},
 		{"a protected port must not be empty", `{"protectedPorts":[22,""]}`, "protectedPorts[1]", `"" is not a port`},
 		{"a protected port must not be null", `{"protectedPorts":[null]}`, "protectedPorts[0]", `"" is not a port`},

@@ -179,8 +179,10 @@ func (k Type) interval(from, to []byte) string {
 	if bytes.Equal(from, to) {
 		return k.text(from)
 	}
-	if p, ok := Network(from, to); ok && (k == Addr4 || k == Addr6) {
-		return p.String()
+	if k == Addr4 || k == Addr6 {
+		if p, ok := Network(from, to); ok {
+			return p.String()
+		}
 	}
 	return k.text(from) + "-" + k.text(to)
 }

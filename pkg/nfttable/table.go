@@ -119,6 +119,17 @@ func (t *Table) Lesser() (out *Table, ok bool) {
 	return out, ok
 }
 
+// Replace returns t with elements instead of those that gone names. A table without
+// elements is not there.
+func (t *Table) Replace(gone func(Element) bool, elements []Element) *Table {
+	d := t.clone()
+	maps.DeleteFunc(d.elements, func(_ place, e Element) bool { return gone(e) })
+	for _, e := range elements {
+		d.elements[e.place()] = e
+	}
+	return d.orAbsent()
+}
+
 func (t *Table) clone() *Table {
 	c := *t
 	c.elements, c.chains = maps.Clone(t.elements), maps.Clone(t.chains)

@@ -37,7 +37,7 @@ func TestMessages(t *testing.T) {
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
 	golden.Starve(t, func() {
-		_, err := host.Addresses()
+		_, err := host.Addresses(nil)
 		note(err)
 		_, err = host.LinkTo(pod)
 		note(err)

@@ -65,7 +65,7 @@ func (n *Node) Families() []hostport.Family {
 }
 
 // Addresses are what the node answers for.
-func (n *Node) Addresses() (*host.Addressing, error) { return host.Addresses() }
+func (n *Node) Addresses(also hostport.Links) (*host.Addressing, error) { return host.Addresses(also) }
 
 // LinkTo is the link by which the node reaches a pod.
 func (n *Node) LinkTo(pod netip.Addr) (string, error) { return host.LinkTo(pod) }

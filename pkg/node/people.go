@@ -4,6 +4,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/conflict"
@@ -49,6 +50,17 @@ func (n *Node) Proxies(on *host.Addressing) (p doctor.Proxies, err error) {
 		p.Native = p.Native || len(names) > 0
 	}
 	return p, nil
+}
+
+// Virtual are the links that carry nothing but addresses and are not known.
+func (n *Node) Virtual(on *host.Addressing) (out []doctor.Virtual, err error) {
+	singles, err := host.Virtual()
+	for _, link := range slices.Sorted(maps.Keys(singles)) {
+		if !slices.Contains(on.Infrastructure, link) {
+			out = append(out, doctor.Virtual{Link: link, Singles: singles[link]})
+		}
+	}
+	return out, err
 }
 
 // hasCRIO reports whether CRI-O maps hostPorts by itself.

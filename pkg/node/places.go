@@ -36,7 +36,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	into := guards[0]
 	for _, fl := range iptables.Flavours() {
 		opts := iptbackend.Options{
-			Tools: tools{n.tools(o.Wait), r}, Families: n.Families(), Batch: r.apply,
+			Tools: tools{n.tools(o.Wait), r}, Families: n.Families(), Batch: r.apply, Within: o.Reach,
 			All: nftconn.AllRules,
 			HasSets: func(t nft.Table) (bool, error) {
 				sets, err := n.conn.Reader().Sets(t)
@@ -62,7 +62,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 			return n.tools(o.Wait).Open(fl, f)
 		},
 	})
-	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn), others})
+	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn, o.Reach), others})
 }
 
 // lacksNFTables reports whether a guard has to be made with iptables, which sees neither

@@ -166,7 +166,7 @@ func (s *Session) install(req *netconf.Request, rec state.Record, report conflic
 
 // open begins a session for a request and loads all backends.
 func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place.Choice, error) {
-	s, err := p.Begin(store, req.LockTimeout)
+	s, err := p.Begin(store, req.LockTimeout, req.Attachment)
 	if err != nil {
 		return nil, place.Choice{}, err
 	}

@@ -27,7 +27,7 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	if netns, err := state.StatNetns(args.Netns); err == nil {
 		req.Attachment.Owner.Netns = netns.Inode
 	}
-	s, err := p.Begin(state.Open(req.DataDir), req.LockTimeout)
+	s, err := p.Begin(state.Open(req.DataDir), req.LockTimeout, req.Attachment)
 	if err == nil {
 		err = s.Load(BackendOptions{CacheDir: req.CacheDir})
 	}

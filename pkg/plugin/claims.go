@@ -81,13 +81,7 @@ func (s *Session) complete(c *hostport.Claim) {
 	if c.Key != "" {
 		c.Life, c.Unsure = s.Life(c.Owner, rec)
 	}
-	local := slices.Clone(s.On.Local)
-	if !c.SparesServices { // only those that its attachment knew
-		for i := range local {
-			local[i].Infrastructure = ""
-		}
-	}
-	c.Dst = a.Destinations(local, c.Mapping)
+	c.Dst = s.at(c.Backend, a, c.Mapping)
 }
 
 // Recover rebuilds an attachment from what the kernel tells of it.

@@ -31,7 +31,7 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 		return cniError(err, CodeApply)
 	}
 	defer unlock()
-	s, err := p.Begin(store, t.LockTimeout)
+	s, err := p.Begin(store, t.LockTimeout, hostport.Attachment{Owner: owner})
 	if err != nil && !store.Has(owner.Key()) && !store.Unknown() {
 		p.warnOf(err, CodeUnreadable)
 		return nil

@@ -134,14 +134,20 @@ type fakeNode struct {
 	// proc is a procfs with no processes but those that a test makes.
 	proc    string
 	dropped []host.Stale
-	log     []string
+	// also is what Addresses was asked to leave out.
+	also hostport.Links
+	log  []string
 }
 
 var _ Node = (*fakeNode)(nil)
 
-func (n *fakeNode) BootID() string                                { return n.boot }
-func (n *fakeNode) Sight() *state.Sight                           { return state.See(n.proc) }
-func (n *fakeNode) Addresses() (*host.Addressing, error)          { return &n.on, nil }
+func (n *fakeNode) BootID() string      { return n.boot }
+func (n *fakeNode) Sight() *state.Sight { return state.See(n.proc) }
+func (n *fakeNode) Addresses(also hostport.Links) (*host.Addressing, error) {
+	n.also = also
+	return &n.on, nil
+}
+
 func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.link, nil }
 func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
 func (n *fakeNode) LinkIndex(string) (int, error)                 { return 7, nil }

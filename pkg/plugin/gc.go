@@ -29,7 +29,7 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 		return cniError(err, CodeApply)
 	}
 	defer unlock()
-	s, err := p.Begin(store, g.LockTimeout)
+	s, err := p.Begin(store, g.LockTimeout, hostport.Attachment{})
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
@@ -46,9 +46,6 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 			continue
 		}
 		stale = append(stale, key)
-	}
-	if len(stale) == 0 {
-		return nil
 	}
 	slices.Sort(stale)
 	p.debug("gc: removes %d attachments of network %s", len(stale), g.Name)

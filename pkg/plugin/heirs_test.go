@@ -231,7 +231,7 @@ func TestCheckOfOneThatWaits(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s, err := b.Begin(b.store, 1e9)
+		s, err := b.Begin(b.store, 1e9, hostport.Attachment{})
 		if err == nil {
 			err = s.Load(BackendOptions{})
 		}

@@ -97,7 +97,7 @@ func TestFlushedPortIsNotFree(t *testing.T) {
 		t.Errorf("ADD after the flush of a map: %v", err)
 	}
 
-	s, err := b.Begin(b.store, 1e9)
+	s, err := b.Begin(b.store, 1e9, hostport.Attachment{})
 	if err == nil {
 		err = s.Load(BackendOptions{})
 	}

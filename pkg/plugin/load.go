@@ -28,8 +28,8 @@ func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o,
 // load reads the last backend first: route_localnet is applied before the mappings, but
 // only they tell who needs it. Without some it ends at the first error.
 func (s *Session) load(o BackendOptions, some bool) (unread []error) {
-	s.options, s.unread = o, backend.Unread{}
-	o.On, o.Wait, o.Users = s.On, s.Wait, s.links
+	s.options, s.unread, s.reach = o, backend.Unread{}, map[reachOf]reach{}
+	o.On, o.Reach, o.Wait, o.Users = s.On, s.within(), s.Wait, s.links
 	o.Life = func(path string) (hostport.Life, string) { return s.sight.Life(state.Netns{Path: path}) }
 	s.backends = s.Node.Backends(o)
 	s.have = make([]backend.State, len(s.backends))

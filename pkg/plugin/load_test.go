@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -39,7 +40,7 @@ func TestLoadAndRecover(t *testing.T) {
 	owner := hostport.Owner{ContainerID: "c", IfName: "eth0"}
 	guard := teller{name: "localnet", log: &log, part: hostport.Attachment{Link: "veth1", Localhost: true, LocalnetWas: true}}
 	mapper := teller{name: "nftables", log: &log, part: hostport.Attachment{Owner: owner, Link: "veth1", Localhost: true}}
-	s := &Session{Plugin: &Plugin{Node: places{all: []backend.Backend{guard, mapper}}}}
+	s := &Session{On: &host.Addressing{}, Plugin: &Plugin{Node: places{all: []backend.Backend{guard, mapper}}}}
 	if err := s.Load(BackendOptions{}); err != nil {
 		t.Fatal(err)
 	}

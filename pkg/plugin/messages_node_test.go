@@ -97,7 +97,7 @@ func (s *script) backends() {
 			}
 		}
 	}
-	x, err := s.Begin(s.store, time.Second)
+	x, err := s.Begin(s.store, time.Second, hostport.Attachment{})
 	if err == nil {
 		err = x.Load(BackendOptions{})
 	}
@@ -131,7 +131,7 @@ func (s *script) localhosts() {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		x, err := s.Begin(s.store, time.Second)
+		x, err := s.Begin(s.store, time.Second, hostport.Attachment{})
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func (s *script) changesFail() {
 	s.err(s.add(s.pod("undelivered"), 89, ""), CodeApply)
 	s.in("localnet").fail = failed
 	s.in(place.IptablesNFT).fail = nil
-	x, err := s.Begin(s.store, time.Second)
+	x, err := s.Begin(s.store, time.Second, hostport.Attachment{})
 	if err == nil {
 		err = x.Load(BackendOptions{})
 	}

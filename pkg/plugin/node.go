@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
@@ -17,6 +18,8 @@ import (
 // BackendOptions are what backends depend on.
 type BackendOptions struct {
 	On *host.Addressing
+	// Reach are the destinations at which mappings may be.
+	Reach map[hostport.Family]addrset.Set
 	// Into names the backend that new mappings go to; their guard goes there too.
 	Into string
 	// CacheDir is libcni's, which knows the containers of other plugins.
@@ -39,8 +42,8 @@ type Node interface {
 	BootID() string
 	// Sight is what is seen of network namespaces from here, from now on.
 	Sight() *state.Sight
-	// Addresses are what the node answers for.
-	Addresses() (*host.Addressing, error)
+	// Addresses are what the node answers for. Those of the links also are not its own.
+	Addresses(also hostport.Links) (*host.Addressing, error)
 	// LinkTo is the link by which the node reaches a pod, "" if there is none.
 	LinkTo(pod netip.Addr) (string, error)
 	RouteLocalnet(link string) (bool, error)

@@ -33,7 +33,7 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 		return nil, err
 	}
 	defer unlock()
-	s, err := p.Begin(store, c.LockTimeout)
+	s, err := p.Begin(store, c.LockTimeout, hostport.Attachment{})
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +44,7 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 		return out, nil
 	}
 	s.loadWarned(BackendOptions{Into: s.belongs(recs[0]), CacheDir: c.CacheDir, Records: s.Recorded})
+	s.renew()
 	var changed []state.Record
 	for _, rec := range recs {
 		r, next, err := s.putBack(rec)

@@ -38,6 +38,8 @@ type Session struct {
 	names map[int]string
 	// wrong are records that say that route_localnet was on where it was off later.
 	wrong []state.Record
+	// reach is where backends let mappings be, as far as it was asked for.
+	reach map[reachOf]reach
 	// dropped are the keys of attachments whose records say no more what should be.
 	dropped []hostport.Key
 	sight   *state.Sight
@@ -46,14 +48,16 @@ type Session struct {
 	restores bool
 }
 
-// Begin looks at the node's addresses, which decide where attachments belong.
-func (p *Plugin) Begin(store *state.Store, wait time.Duration) (*Session, error) {
-	on, err := p.Node.Addresses()
-	if err != nil {
+// Begin looks at the node's addresses, which decide where attachments belong. What the
+// record of self excludes does not count, if there is one.
+func (p *Plugin) Begin(store *state.Store, wait time.Duration, self hostport.Attachment) (*Session, error) {
+	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, names: map[int]string{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
+	var err error
+	if s.On, err = p.Node.Addresses(s.excluded(self)); err != nil {
 		return nil, err
 	}
-	facts, err := p.Node.Facts(on)
-	return &Session{Plugin: p, Store: store, On: on, Facts: facts, Wait: wait, records: map[hostport.Key]*state.Record{}, names: map[int]string{}, sight: p.Node.Sight(), boot: p.Node.BootID()}, err
+	s.Facts, err = p.Node.Facts(s.On)
+	return s, err
 }
 
 // Choose says where an attachment belongs.

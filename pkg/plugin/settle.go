@@ -14,7 +14,7 @@ import (
 )
 
 // settle completes the attachment of a request with what depends on the node: the link
-// for localhost, addresses of infrastructure, the node's networks.
+// for localhost, the node's networks.
 func (s *Session) settle(req *netconf.Request) error {
 	a := &req.Attachment
 	if err := judge(s.On, req); err != nil {
@@ -23,7 +23,7 @@ func (s *Session) settle(req *netconf.Request) error {
 	if err := s.settleLocalhost(req); err != nil {
 		return err
 	}
-	s.Surround(a)
+	a.Networks = s.On.Networks
 	if a.Link == "" {
 		return nil
 	}
@@ -64,23 +64,6 @@ func judge(on *host.Addressing, req *netconf.Request) error {
 		return &netconf.FieldError{Field: ip.Field, Problem: fmt.Sprintf("%s is %s (want one of the node's own)", ip.Addr, what)}
 	}
 	return nil
-}
-
-// Surround completes an attachment with the node's networks and with the addresses that
-// belong to infrastructure. Those of kube-ipvs0 are listed only where no ipset follows
-// them (KUBE-IPVS-IPS), as with an old kube-proxy.
-func (s *Session) Surround(a *hostport.Attachment) {
-	a.Networks = s.On.Networks
-	for _, l := range s.On.Local {
-		f := hostport.FamilyOf(l.Prefix.Addr())
-		switch {
-		case l.Infrastructure == "":
-		case l.Infrastructure == hostport.IPVSLink && slices.Contains(s.Facts.Followed, f):
-		case f == hostport.IPv6 && l.Prefix.Addr().IsLinkLocalUnicast():
-		default:
-			a.Excludes = append(a.Excludes, l.Prefix)
-		}
-	}
 }
 
 // localnetWas tells what route_localnet of a link was before portguard. If it is on, a

@@ -42,13 +42,13 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 		}
 		defer unlock()
 	}
-	s, err := p.Begin(store, lockTimeout)
+	s, err := p.Begin(store, lockTimeout, hostport.Attachment{})
 	if err != nil {
 		return nil, err
 	}
 	s.loadWarned(BackendOptions{CacheDir: cacheDir, Records: s.Recorded})
 	swept, keys, foreign := s.leftovers()
-	if dry || len(keys)+len(foreign) == 0 {
+	if dry {
 		return swept, nil
 	}
 	return swept, s.Remove(keys, foreign...)

@@ -398,7 +398,7 @@ func TestCheck(t *testing.T) {
 	b := newBench(t)
 	web := b.pod("web")
 	b.mustAdd(web, 80, "")
-	s, err := b.Begin(b.store, 1e9)
+	s, err := b.Begin(b.store, 1e9, hostport.Attachment{})
 	if err == nil {
 		err = s.Load(BackendOptions{})
 	}
@@ -553,7 +553,7 @@ func TestStatus(t *testing.T) {
 func TestTry(t *testing.T) {
 	b := newBench(t)
 	b.in(place.NFTables).fail = errBroken
-	s, err := b.Begin(b.store, time.Second)
+	s, err := b.Begin(b.store, time.Second, hostport.Attachment{})
 	if err != nil {
 		t.Fatal(err)
 	}

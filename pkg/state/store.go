@@ -131,6 +131,12 @@ func (s *Store) Names(key string, ports map[uint16]bool) bool {
 	return false
 }
 
+// Mentions reports whether the record for key has a word in it, without decoding it.
+func (s *Store) Mentions(key, word string) bool {
+	b, _ := readRegular(s.file(key))
+	return bytes.Contains(b, []byte(`"`+word+`"`))
+}
+
 // decode reads a record of this version or of version 1, which had the flavour of iptables
 // in a field of its own and did not say what was wanted.
 func decode(b []byte) (Record, error) {

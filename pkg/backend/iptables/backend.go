@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -42,6 +43,8 @@ type Options struct {
 	Open func() Reader
 	// Sets are those of ruleset.ServiceSets that exist.
 	Sets func(f hostport.Family) ([]ruleset.Set, error)
+	// Within are the destinations at which mappings may be.
+	Within map[hostport.Family]addrset.Set
 	// SetName tells the name of an ipset by its index, "" if nobody knows it.
 	SetName func(index uint16) (string, error)
 	// All begins to list the rules of all chains of a table of nf_tables; HasSets tells
@@ -84,6 +87,7 @@ func (b *Backend) Load() (backend.State, error) {
 	for i, f := range b.o.Families {
 		p, err := families[i]()
 		if err == nil {
+			p.within = b.o.Within[f]
 			p.sets, err = b.o.Sets(f)
 		}
 		if err != nil {

@@ -100,7 +100,7 @@ func (n *node) Rules(_ string, t nft.Table, chain string) ([]nft.Rule, error) {
 
 func (n *node) options() Options {
 	families := hostport.Families()
-	return Options{Tools: n, Families: families[:], Open: func() Reader { return n },
+	return Options{Tools: n, Families: families[:], Within: hostport.Everywhere(), Open: func() Reader { return n },
 		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
 		SetName: func(uint16) (string, error) { return "", nil },
 		HasSets: func(t nft.Table) (bool, error) { return n.native[t], nil },
@@ -166,9 +166,9 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatalf("claims %+v", claims)
 	}
 	want := hostport.Claim{Owner: a.Owner, Key: a.Owner.Key(), Backend: "iptables-nft", Where: "iptables-nft table nat", Priority: -100,
-		SparesServices: true, Mapping: a.Mappings[0], Target: netip.MustParseAddrPort("10.1.0.9:8080")}
+		Mapping: a.Mappings[0], Target: netip.MustParseAddrPort("10.1.0.9:8080")}
 	if got := claims[0]; got.Owner != want.Owner || got.Mapping != want.Mapping || got.Target != want.Target || got.Backend != want.Backend ||
-		got.Where != want.Where || got.Priority != want.Priority || !got.SparesServices || got.Packets != 0 || got.Key != want.Key || got.Foreign || got.Part {
+		got.Where != want.Where || got.Priority != want.Priority || got.Packets != 0 || got.Key != want.Key || got.Foreign || got.Part {
 		t.Errorf("claim %+v, want %+v", got, want)
 	}
 	n.restores = 0

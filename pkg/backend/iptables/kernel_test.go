@@ -34,7 +34,7 @@ func onKernel(t *testing.T, fl iptables.Flavour) Options {
 // kernel are the options for the network namespace of the calling thread.
 func kernel(tools *iptables.Tools) Options {
 	families := hostport.Families()
-	return Options{Tools: tools, Families: families[:], Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) },
+	return Options{Tools: tools, Families: families[:], Within: hostport.Everywhere(), Open: func() Reader { return rules.New(rules.Options{Proc: "/proc"}) },
 		Sets:    func(hostport.Family) ([]ruleset.Set, error) { return nil, nil },
 		SetName: host.Sets{}.SetName,
 		All:     nftconn.AllRules,

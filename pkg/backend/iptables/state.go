@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -28,6 +29,8 @@ type part struct {
 	family hostport.Family
 	layout *ruleset.Layout
 	sets   []ruleset.Set
+	// within are the destinations at which mappings may be.
+	within addrset.Set
 	// native is set if iptables cannot show the table, refused if an attachment is to be
 	// put there all the same.
 	native  *native
@@ -41,7 +44,7 @@ func (s *State) Claims() []hostport.Claim {
 		claims := p.layout.Claims()
 		for i := range claims {
 			c := &claims[i]
-			c.Backend, c.Where, c.Priority, c.SparesServices = s.name, s.name+" table nat", priority, true
+			c.Backend, c.Where, c.Priority = s.name, s.name+" table nat", priority
 		}
 		out = append(out, claims...)
 	}
@@ -61,13 +64,23 @@ func (s *State) Links() map[string][]hostport.Key {
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	return s.each(func(p *part) {
 		p.refused = p.refused || p.native != nil && len(a.Of(p.family)) > 0
-		p.layout = p.layout.Put(a, p.sets, instead...)
+		p.layout = p.layout.Put(a, p.sets, instead...).Within(p.within)
 	})
 }
 
 // Without has none of the attachments with those keys.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return s.each(func(p *part) { p.layout = p.layout.Remove(keys...) })
+	return s.each(func(p *part) { p.layout = p.layout.Remove(keys...).Within(p.within) })
+}
+
+// Reach is where the rules let mappings of a family be.
+func (s *State) Reach(f hostport.Family) (within addrset.Set, sparesServices bool) {
+	for _, p := range s.parts {
+		if p.family == f {
+			return p.layout.Reach()
+		}
+	}
+	return nil, false
 }
 
 // each is a copy of s with its parts changed.

@@ -88,7 +88,7 @@ func apply(b backend.Backend, change func(backend.State) backend.State) error {
 // What is written is what is read, and after the last one is gone nothing is there.
 func TestLife(t *testing.T) {
 	inNetns(t, func() {
-		b, before := New(nftconn.Open()), picture(t)
+		b, before := New(nftconn.Open(), hostport.Everywhere()), picture(t)
 		one, two := pod("one", 8080, 5, ""), pod("two", 8081, 6, "192.0.2.2")
 		for _, a := range []hostport.Attachment{one, two, one} {
 			if err := apply(b, func(s backend.State) backend.State { return s.With(a) }); err != nil {
@@ -169,12 +169,12 @@ func TestEveryStepMayFail(t *testing.T) {
 		for at, failed := 0, true; failed; at++ {
 			inNetns(t, func() {
 				for _, a := range tt.have {
-					if err := apply(New(nftconn.Open()), func(s backend.State) backend.State { return s.With(a) }); err != nil {
+					if err := apply(New(nftconn.Open(), hostport.Everywhere()), func(s backend.State) backend.State { return s.With(a) }); err != nil {
 						t.Error(err)
 					}
 				}
 				before, step := picture(t), at
-				err := apply(&Backend{flaky{netlink{nftconn.Open()}, &step, false}}, tt.change)
+				err := apply(&Backend{flaky{netlink{nftconn.Open()}, &step, false}, hostport.Everywhere()}, tt.change)
 				failed = err != nil
 				if d := cmp.Diff(before, picture(t)); failed && (d != "" || !errors.Is(err, errInjected) || errors.Is(err, backend.ErrNotUndone)) {
 					t.Errorf("%s, step %d: %v (-before +after)\n%s", name, at, err, d)
@@ -189,7 +189,7 @@ func TestNotUndone(t *testing.T) {
 	for _, step := range []int{0, 1} {
 		inNetns(t, func() {
 			at := step
-			err := apply(&Backend{flaky{netlink{nftconn.Open()}, &at, true}}, func(s backend.State) backend.State { return s.With(pod("a", 8080, 5, "192.0.2.2")) })
+			err := apply(&Backend{flaky{netlink{nftconn.Open()}, &at, true}, hostport.Everywhere()}, func(s backend.State) backend.State { return s.With(pod("a", 8080, 5, "192.0.2.2")) })
 			if !errors.Is(err, errInjected) || errors.Is(err, backend.ErrNotUndone) != (step > 0) {
 				t.Errorf("step %d: %v", step, err)
 			}
@@ -258,10 +258,10 @@ func TestStranger(t *testing.T) {
 			return
 		}
 		a := pod("a", 8080, 5, "")
-		if err := apply(New(nftconn.Open()), func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
+		if err := apply(New(nftconn.Open(), hostport.Everywhere()), func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
 			t.Errorf("DEL: %v", err)
 		}
-		err := apply(New(nftconn.Open()), func(s backend.State) backend.State { return s.With(a) })
+		err := apply(New(nftconn.Open(), hostport.Everywhere()), func(s backend.State) backend.State { return s.With(a) })
 		if !errors.Is(err, nfttable.ErrVersion) || !strings.Contains(err.Error(), "nft delete table inet portguard)") {
 			t.Errorf("ADD: %v", err)
 		}

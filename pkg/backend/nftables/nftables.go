@@ -6,8 +6,10 @@
 package nftables
 
 import (
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/nftables/elements"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/nfttable"
@@ -17,12 +19,19 @@ import (
 const Name = elements.Name
 
 // A Backend keeps mappings in table inet portguard.
-type Backend struct{ kernel kernel }
+type Backend struct {
+	kernel kernel
+	// within are the destinations at which mappings may be.
+	within map[hostport.Family]addrset.Set
+}
 
 var _ backend.Backend = (*Backend)(nil)
 
-// New returns the backend that changes nf_tables over a connection.
-func New(c *nftconn.Conn) *Backend { return &Backend{netlink{c}} }
+// New returns the backend that changes nf_tables over a connection, and lets mappings be at
+// those destinations.
+func New(c *nftconn.Conn, within map[hostport.Family]addrset.Set) *Backend {
+	return &Backend{netlink{c}, within}
+}
 
 // Name implements backend.Backend.
 func (b *Backend) Name() string { return Name }
@@ -36,7 +45,7 @@ func (b *Backend) Load() (backend.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &elements.State{Table: t}, nil
+	return &elements.State{Table: t, Within: b.within}, nil
 }
 
 // Apply implements backend.Backend. A table of that name that is not ours is an error

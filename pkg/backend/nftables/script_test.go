@@ -10,6 +10,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/nftables/elements"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/nftconn"
@@ -18,7 +19,7 @@ import (
 // nft reads what it prints of us, whatever interfaces are called, and it is the same.
 func TestOddNames(t *testing.T) {
 	need.Netns(t)
-	b := New(nftconn.Open())
+	b := New(nftconn.Open(), hostport.Everywhere())
 	for i, name := range []string{`";monitor#`, `eth0"#`, `x\`, "'", "*", "a b", "\x01\x1b[2J", "\xff", "%41"} {
 		a := pod("web", uint16(8080+i), byte(5+i), map[bool]string{true: "192.0.2.2"}[i%2 == 0])
 		a.Owner.IfName = name
@@ -61,7 +62,7 @@ func FuzzConditions(f *testing.F) {
 			return
 		}
 		need.Netns(t)
-		a, b := pod("web", 8080, 5, ""), New(nftconn.Open())
+		a, b := pod("web", 8080, 5, ""), New(nftconn.Open(), hostport.Everywhere())
 		a.ConditionsV4 = c.Template.ConditionsV4
 		before := pod("before", 80, 6, "")
 		if err := apply(b, func(s backend.State) backend.State { return s.With(before) }); err != nil {

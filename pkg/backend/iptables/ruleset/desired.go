@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -65,16 +66,40 @@ func (l *Layout) lead(chain, key string, want []*rule) {
 	l.chains[chain] = append(rest, want...)
 }
 
+// Within returns l with what leaves all destinations alone but those.
+func (l *Layout) Within(within addrset.Set) *Layout {
+	d := l.clone()
+	d.head(func(sets, _ []*rule) ([]*rule, []*rule) { return sets, gapRules(within, l.Family) })
+	return d
+}
+
 // services puts the rules that spare Services first and drops old ones.
 func (l *Layout) services(sets []Set) {
+	l.head(func(_, gaps []*rule) ([]*rule, []*rule) { return serviceRules(sets), gaps })
+}
+
+// head changes what stands before everything that leads to attachments: rules that leave
+// members of ipsets alone, and those that leave ranges. What is there as it must be stays.
+func (l *Layout) head(change func(sets, gaps []*rule) (wantSets, wantGaps []*rule)) {
 	rules, ok := l.chains[hostports]
 	if !ok {
 		return
 	}
-	keep := slices.DeleteFunc(slices.Clone(rules), func(r *rule) bool { return r.target() == "RETURN" })
-	want := serviceRules(sets)
-	if len(rules)-len(keep) != len(want) || !sameRules(rules[:len(want)], want) {
-		l.chains[hostports] = append(want, keep...)
+	var sets, gaps, rest []*rule
+	for _, r := range rules {
+		switch {
+		case r.target() != "RETURN":
+			rest = append(rest, r)
+		case isGap(r):
+			gaps = append(gaps, r)
+		default:
+			sets = append(sets, r)
+		}
+	}
+	wantSets, wantGaps := change(sets, gaps)
+	want := slices.Concat(wantSets, wantGaps)
+	if !sameRules(rules[:min(len(want), len(rules))], want) || len(want)+len(rest) != len(rules) {
+		l.chains[hostports] = append(want, rest...)
 	}
 }
 

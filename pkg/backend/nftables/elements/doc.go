@@ -4,6 +4,7 @@
 // the fixed parts of those tables.
 //
 //	table inet portguard {
+//		set own4          { ipv4_addr . inet_service }   where mappings may be at all
 //		map ports4        { inet_proto . inet_service : ipv4_addr . inet_service }              wildcard mappings
 //		map addresses4    { ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }  mappings with a hostIP
 //		map localhost     { inet_proto . inet_service : ipv4_addr . inet_service }              127.0.0.1 of wildcards

@@ -83,6 +83,13 @@ func inSet(name string) nft.Expr {
 	return nft.Expr{Name: "lookup", Attrs: nft.Attrs{}.WithText(unix.NFTA_LOOKUP_SET, name).WithNum(unix.NFTA_LOOKUP_SREG, reg(0))}
 }
 
+// notIn is inSet for what is not there.
+func notIn(name string) nft.Expr {
+	e := inSet(name)
+	e.Attrs = e.Attrs.WithNum(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV)
+	return e
+}
+
 // fromMap looks them up in a map and loads what it has to a register. To that of the
 // verdict it follows one.
 func fromMap(name string, to uint32) nft.Expr {

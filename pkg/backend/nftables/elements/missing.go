@@ -12,7 +12,7 @@ import (
 
 // Missing implements backend.State. Elements of others do not matter.
 func (s *State) Missing(a hostport.Attachment) []string {
-	want := (&State{s.Table.Spec.Absent()}).With(a).(*State).Table
+	want := (&State{Table: s.Table.Spec.Absent()}).With(a).(*State).Table
 	name := "table " + s.Table.Spec.Table.String()
 	switch {
 	case !want.There: // all it asked for stays with others
@@ -35,6 +35,11 @@ func (s *State) Missing(a hostport.Attachment) []string {
 			lost = append(lost, fmt.Sprintf("%s: set %s lacks the element %q", name, e.Set, want.Spec.Text(e)))
 		case have != e:
 			lost = append(lost, fmt.Sprintf("%s: set %s has the element %q, not %q", name, e.Set, want.Spec.Text(have), want.Spec.Text(e)))
+		}
+	}
+	for _, f := range hostport.Families() { // what is in it follows the node
+		if within, _ := s.Reach(f); len(within) == 0 && len(s.Within[f]) > 0 && len(a.Of(f)) > 0 {
+			lost = append(lost, fmt.Sprintf("%s: set %s is empty", name, info(f).name("own")))
 		}
 	}
 	for _, chain := range want.Chains() {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/golden"
@@ -29,20 +30,20 @@ func strange(t *testing.T, sets ...nft.Set) *State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &State{table}
+	return &State{Table: table}
 }
 
 // without returns a table without the elements of a set, and with others.
 func without(s backend.State, set string, others ...nfttable.Element) *State {
 	t := table(s).Without(func(e nfttable.Element) bool { return e.Set == set })
-	return &State{t.With(others)}
+	return &State{Table: t.With(others)}
 }
 
 // spoiled returns a table of which parts are broken.
 func spoiled(s backend.State, parts ...string) *State {
 	t := *table(s)
 	t.Broken = parts
-	return &State{&t}
+	return &State{Table: &t}
 }
 
 // Missing says what is lost.
@@ -63,8 +64,9 @@ func TestMissing(t *testing.T) {
 		{"set links lacks the element", without(full, "links")},
 		{"10.9.9.9", without(full, "localhost", nfttable.Element{Set: "localhost", From: port, Comment: a.Owner.Tag(),
 			Value: nfttable.Join(nfttable.AddrKey(addr("10.9.9.9")), nfttable.PortKey(80))})},
-		{"is missing", &State{table(full).Without(func(nfttable.Element) bool { return false }, chainPrefix(""))}},
-		{"does not have the rules of ADD", &State{table(full).With(nil, nfttable.Conditions{Name: c.Name})}},
+		{"is missing", &State{Table: table(full).Without(func(nfttable.Element) bool { return false }, chainPrefix(""))}},
+		{"does not have the rules of ADD", &State{Table: table(full).With(nil, nfttable.Conditions{Name: c.Name})}},
+		{"set own4 is empty", &State{Table: table(full), Within: map[hostport.Family]addrset.Set{v4: addrset.All(true)}}},
 		{"nft delete table inet portguard", strange(t, nft.Set{Name: "ports4", KeyLen: 1})},
 		{"nft delete table inet portguard", strange(t)},
 	} {
@@ -124,7 +126,7 @@ func TestMending(t *testing.T) {
 	}
 	c := web("c", func(a *hostport.Attachment) { a.ConditionsV4 = []string{"ip saddr 192.0.2.2"} })
 	chain, _ := conditions(c)
-	emptied := &State{table(absent().With(c)).With(nil, nfttable.Conditions{Name: chain.Name})}
+	emptied := &State{Table: table(absent().With(c)).With(nil, nfttable.Conditions{Name: chain.Name})}
 	if p := plan(emptied, emptied.With(c)); !strings.Contains(p.Script, "flush chain inet portguard "+chain.Name) {
 		t.Errorf("a chain that somebody emptied is not made anew: %q", p.Script)
 	}

@@ -53,9 +53,9 @@ func established() [][]nft.Expr {
 // is the node's: connections of pods end when conntrack forgets them.
 func unknown() [][]nft.Expr { return [][]nft.Expr{one(verdict(nft.Accept, ""))} }
 
-// hostports are those at the node's addresses but loopback's.
+// hostports are those at the node's own addresses but loopback's.
 func (f familyInfo) hostports() [][]nft.Expr {
-	out := [][]nft.Expr{f.conditional(), f.specific()}
+	out := [][]nft.Expr{f.notOwn(), f.conditional(), f.specific()}
 	if f.family == hostport.IPv6 {
 		// Of one byte the kernel makes a faster comparison, and it is enough for most.
 		out = append(out, rule(f.to("fe00::/8"), f.to(linkLocal)[len(f.only()):], one(verdict(nft.Return, ""))))
@@ -70,6 +70,12 @@ func loopback() [][]nft.Expr {
 	f := info(hostport.IPv4)
 	return [][]nft.Expr{f.conditional(), f.specific(),
 		rule(f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, reg(0)), f.dnat()))}
+}
+
+// notOwn leaves out what is local and not the node's own.
+func (f familyInfo) notOwn() []nft.Expr {
+	return rule(f.only(), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, f.dst, f.addrLen(), 0), payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, f.words),
+		notIn(f.name("own")), verdict(nft.Return, "")))
 }
 
 // conditional leads to the chains of mappings with conditions, specific translates to

@@ -82,6 +82,7 @@ func (f familyInfo) sets() []nfttable.Set {
 	port, to := []nfttable.Type{nfttable.Proto, nfttable.Service}, []nfttable.Type{f.addr, nfttable.Service}
 	addressAndPort := append([]nfttable.Type{f.addr}, port...)
 	return []nfttable.Set{
+		{Name: f.name("own"), Key: []nfttable.Type{f.addr, nfttable.Service}, Intervals: true},
 		{Name: f.name("ports"), Key: port, Value: to},
 		{Name: f.name("addresses"), Key: addressAndPort, Value: to},
 		{Name: f.name("conditions"), Key: addressAndPort, Verdicts: true, Intervals: true},

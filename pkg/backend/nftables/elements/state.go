@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -14,7 +15,11 @@ import (
 )
 
 // A State is what attachments have in the table of the mappings, or should have.
-type State struct{ Table *nfttable.Table }
+type State struct {
+	Table *nfttable.Table
+	// Within are the destinations at which mappings may be.
+	Within map[hostport.Family]addrset.Set
+}
 
 var _ backend.State = (*State)(nil)
 
@@ -61,12 +66,12 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 		}
 		t = t.With(mine, chains...)
 	}
-	return &State{needed(t)}
+	return &State{s.settled(t), s.Within}
 }
 
 // Without implements backend.State.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return &State{needed(remove(s.Table, keys, func(nfttable.Element) bool { return false }))}
+	return &State{s.settled(remove(s.Table, keys, func(nfttable.Element) bool { return false })), s.Within}
 }
 
 // remove drops what attachments have, and what is stale.

@@ -103,7 +103,7 @@ func TestGolden(t *testing.T) {
 }
 
 // absent is the table that is not there.
-func absent() *State { return &State{Spec().Absent()} }
+func absent() *State { return &State{Table: Spec().Absent()} }
 
 // table is that of a state.
 func table(s backend.State) *nfttable.Table { return s.(*State).Table }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// excluded are the links that attachments exclude: self, and those with records. A link that
+// carries addresses of others does so for every pod.
+func (s *Session) excluded(self hostport.Attachment) hostport.Links {
+	out := slices.Clone(self.ExcludeInterfaces)
+	for _, key := range s.Store.Keys() {
+		if key == self.Owner.Key() || !s.Store.Mentions(key, "excludeInterfaces") {
+			continue
+		}
+		if rec := s.Record(key); rec != nil {
+			out = append(out, rec.Attachment.ExcludeInterfaces...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// within are the destinations at which mappings may be. Addresses that an ipset follows
+// need not be known.
+func (s *Session) within() map[hostport.Family]addrset.Set {
+	out := map[hostport.Family]addrset.Set{}
+	for _, f := range hostport.Families() {
+		links := slices.DeleteFunc(slices.Clone(s.On.Infrastructure), func(l string) bool {
+			return l == hostport.IPVSLink && slices.Contains(s.Facts.Followed, f)
+		})
+		out[f] = hostport.Reach(s.On.Local, f, links...)
+	}
+	return out
+}
+
+// A reach is where a backend lets mappings of a family be, whatever they say.
+type reach struct {
+	within addrset.Set
+	// sparesServices is set if it leaves those of kube-proxy's ipvs mode alone besides.
+	sparesServices bool
+}
+
+type reachOf struct {
+	backend string
+	hostport.Family
+}
+
+// reachOf is where a backend lets mappings be as it was loaded.
+func (s *Session) reachOf(name string, f hostport.Family) reach {
+	key := reachOf{name, f}
+	if known, ok := s.reach[key]; ok {
+		return known
+	}
+	out := reach{within: addrset.All(f == hostport.IPv4)}
+	for i, b := range s.backends {
+		if x, ok := s.have[i].(reacher); ok && b.Name() == name {
+			out.within, out.sparesServices = x.Reach(f)
+		}
+	}
+	s.reach[key] = out
+	return out
+}
+
+// A reacher is a State that holds mappings, and says where they may be.
+type reacher interface {
+	Reach(f hostport.Family) (within addrset.Set, sparesServices bool)
+}
+
+// at are the destinations at which a backend has a mapping of an attachment.
+func (s *Session) at(name string, a hostport.Attachment, m hostport.Mapping) addrset.Set {
+	r := s.reachOf(name, m.Family)
+	local := slices.Clone(s.On.Local)
+	for i := range local {
+		if !r.sparesServices || local[i].Infrastructure != hostport.IPVSLink {
+			local[i].Infrastructure = ""
+		}
+	}
+	return a.Destinations(local, m).And(r.within)
+}
+
+// renew makes every backend follow the node, be there nothing else to change.
+func (s *Session) renew() { s.Drop() }
