@@ -59,3 +59,44 @@ func TestSetProperties(t *testing.T) {
 		}
 	}
 }
+
+// The addresses with some bits are those that have them, one by one.
+func TestMasked(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		at := func() netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), byte(r.IntN(256))}) }
+		s := Between(at(), at()).Or(Between(at(), at()))
+		mask, value := []byte{255, byte(r.IntN(2)), byte(r.IntN(256)) & byte(r.IntN(256)), byte(r.IntN(256)) & byte(r.IntN(256))}, make([]byte, 4)
+		for i, b := range at().AsSlice() {
+			value[i] = b & mask[i]
+		}
+		got, ok := s.Masked(mask, value, 2000)
+		if !ok {
+			t.Fatalf("%v %x: too many", s, mask)
+		}
+		for _, sp := range s {
+			for a := sp.Lo; ; a = a.Next() {
+				want := true
+				for i, b := range a.AsSlice() {
+					want = want && b&mask[i] == value[i]
+				}
+				if got.Contains(a) != want {
+					t.Fatalf("%v with %x & %x: %v in %v is %v", s, value, mask, a, got, !want)
+				}
+				if a == sp.Hi {
+					break
+				}
+			}
+		}
+		if len(got.And(s.Not(true))) > 0 {
+			t.Fatalf("%v is not in %v", got, s)
+		}
+	}
+	all := All(false)
+	if got, ok := all.Masked(set("ffff::/16")[0].Lo.AsSlice(), set("fd00::/16")[0].Lo.AsSlice(), 1); !ok || got.String() != "fd00::-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff" {
+		t.Errorf("a prefix: %v", got)
+	}
+	if _, ok := all.Masked(set("::1/128")[0].Lo.AsSlice(), set("::1/128")[0].Lo.AsSlice(), 64); ok {
+		t.Error("all odd addresses are few")
+	}
+}

@@ -134,3 +134,13 @@ func Asked(ms []Mapping) func(port uint16) bool {
 		return slices.ContainsFunc(ms, func(m Mapping) bool { return m.HostPort == port })
 	}
 }
+
+// A Member of an ipset is addresses, perhaps with a port, or in a list another set.
+type Member struct {
+	Addrs addrset.Set
+	Proto Proto
+	Port  uint16
+	// Except means that it is taken out of the set (nomatch).
+	Except bool
+	Set    string
+}

@@ -93,34 +93,39 @@ func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, o
 	c.elem, c.open = e, e.Stateful
 	for i := 0; i < len(slots); {
 		n := 1
-		for i+n < len(slots) && slots[i+n].of == slots[i].of && slots[i+n].of != known && int(slots[i+n].off) == n*4 {
+		for i+n < len(slots) && slots[i+n].of == slots[i].of && slots[i+n].of != known && int(slots[i+n].off) == int(slots[i].off)+n*4 {
 			n++
 		}
 		lo, hi := part(e.Key, i, n), part(e.KeyEnd, i, n)
 		if len(lo) == 0 || len(lo) != len(hi) {
 			return c, true // not what was expected: it may be anything
 		}
-		switch f := slots[i]; {
-		case f.of == known && !inside(f.data[:len(lo)], lo, hi):
+		f, field := slots[i], slots[i:i+n]
+		b, certain := s.key(field, len(lo))
+		switch {
+		case certain && !inside(b, lo, hi):
 			return c, false
-		case f.of == known:
-		case f.of == ofDst && s.dst != nil && f.off == 0 && n*4 == len(s.dst):
-			if whole(slots[i:i+n]) && !inside(s.dst, lo, hi) {
-				return c, false
-			}
-			c.open = c.open || !whole(slots[i:i+n])
-		case f.of == ofSrc && f.off == 0 && n*32 == s.b.dst[0].Lo.BitLen() && whole(slots[i:i+n]) && c.src == nil:
+		case certain:
+		case f.of == ofSrc && f.off == 0 && n*32 == s.b.dst[0].Lo.BitLen() && whole(field):
 			from, ok1 := netip.AddrFromSlice(lo)
 			to, ok2 := netip.AddrFromSlice(hi)
 			c.open = c.open || !ok1 || !ok2
-			c.src = addrset.Between(from, to)
-		case f.of == ofSrcType && bytes.Equal(lo, hi) && c.src == nil:
+			c.from(addrset.Between(from, to))
+		case f.of == ofSrc && bytes.Equal(lo, hi):
+			some, ok := s.part(field, lo)
+			if ok && len(some.addrs) == 0 {
+				return c, false
+			}
+			if c.open = c.open || !ok; ok {
+				c.from(some.addrs)
+			}
+		case f.of == ofSrcType && bytes.Equal(lo, hi):
 			if never(lo, p) {
 				return c, false
 			}
 			of, known := typeCond(cmpEQ, lo, p)
 			if c.open = c.open || !known || of.loose; known {
-				c.src = of.addrs
+				c.from(of.addrs)
 			}
 		default:
 			c.open = true
@@ -128,6 +133,16 @@ func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, o
 		i += n
 	}
 	return c, true
+}
+
+// from restricts the candidate to some sources.
+func (c *candidate) from(src addrset.Set) {
+	if c.src != nil {
+		src = c.src.And(src)
+	}
+	if c.src = src; src == nil {
+		c.src = addrset.Set{}
+	}
 }
 
 // part returns the bytes of n registers from the i-th on.

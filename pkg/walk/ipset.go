@@ -21,39 +21,97 @@ type Sets interface {
 	// SetType returns the type of a set, "" if there is none of that name.
 	SetType(name string) (string, error)
 	SetHas(name, typ string, addr netip.Addr, proto hostport.Proto, port uint16) (bool, error)
+	// SetMembers lists a set, if that is whole without much ado.
+	SetMembers(name string) (members []hostport.Member, whole bool, err error)
 }
 
-// matchSet answers "--match-set INDEX dst[,dst]" for sets of ports and of addresses by
-// asking for the members that matter. What has a source among its dimensions, or is of
-// another type, has some of the packets.
+// matchSet answers "--match-set INDEX dst[,dst]" for sets of ports and of addresses: for
+// destinations by asking for the members that matter, for sources by listing them. What has
+// the source port among its dimensions, or is of another type, has some of the packets.
 func (x *run) matchSet(o iptsave.Option) (test, error) {
-	open := test{always: Unknown}
 	name, typ, err := x.ipset(o)
 	if err != nil {
-		return open, err
+		return test{always: Unknown}, err
 	}
 	x.hop.IPSets = append(x.hop.IPSets, name)
-	if name == "" {
-		return open, nil
+	if name == "" || typ == "" {
+		return test{always: Unknown}, nil
 	}
 	dims := strings.Split(o.Values[1], ",")
+	members, open, err := x.holds(name, typ, dims)
+	switch {
+	case err != nil || open != No:
+		return test{always: open}, err
+	case len(members) == 0 || len(members.Not(x.r.is4)) == 0: // no address matters
+		return test{always: yesIf(len(members) > 0 != o.Not)}, nil
+	}
+	kind := onDst
+	if dims[0] == "src" {
+		kind = onSrc
+	}
+	return test{cond: &cond{kind: kind, addrs: members, not: o.Not}}, nil
+}
+
+// holds are the addresses that a set has with the protocol and the port. Open is not No if
+// that cannot be told.
+func (x *run) holds(name, typ string, dims []string) (members addrset.Set, open Tri, err error) {
 	_, fields, _ := strings.Cut(typ, ":")
 	known := slices.Contains([]string{"bitmap:port", "bitmap:ip", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, typ)
-	if typ == "" {
-		return open, nil
-	}
-	if !known || len(dims) != strings.Count(fields, ",")+1 || slices.ContainsFunc(dims, func(d string) bool { return d != "dst" }) {
-		return test{always: Some}, nil
-	}
-	if typ == "bitmap:port" {
+	switch {
+	case typ == "list:set":
+		return x.inList(name, dims)
+	case !known || len(dims) != strings.Count(fields, ",")+1 || slices.Contains(dims[1:], "src"):
+		return nil, Some, nil
+	case typ == "bitmap:port" && dims[0] == "src":
+		return nil, Some, nil
+	case typ == "bitmap:port":
 		ok, err := x.r.Sets.SetHas(name, typ, x.p.Dst[0].Lo, x.p.Proto, x.p.Port)
-		return test{always: yesIf(ok != o.Not)}, err
+		if ok {
+			members = addrset.All(x.r.is4)
+		}
+		return members, No, err
+	case dims[0] == "src":
+		return x.listed(name, len(dims) > 1)
 	}
-	members, ok, err := x.inSet(name, typ)
-	if err != nil || !ok {
-		return open, err
+	return x.inSet(name, typ)
+}
+
+// inList are the addresses that the sets in a list of sets have.
+func (x *run) inList(name string, dims []string) (members addrset.Set, open Tri, err error) {
+	sets, whole, err := x.r.Sets.SetMembers(name)
+	if err != nil || !whole {
+		return nil, Some, err
 	}
-	return test{cond: &cond{kind: onDst, addrs: members, not: o.Not}}, nil
+	for _, m := range sets {
+		typ, err := x.r.Sets.SetType(m.Set)
+		if err != nil || typ == "" || typ == "list:set" {
+			return nil, Unknown, err
+		}
+		has, open, err := x.holds(m.Set, typ, dims)
+		if err != nil || open != No {
+			return nil, open, err
+		}
+		members = members.Or(has)
+	}
+	return members, No, nil
+}
+
+// listed are the addresses of a set, with ports those with the port.
+func (x *run) listed(name string, ports bool) (members addrset.Set, open Tri, err error) {
+	list, whole, err := x.r.Sets.SetMembers(name)
+	if err != nil || !whole {
+		return nil, Some, err
+	}
+	var sets []addrset.Set
+	for _, m := range list {
+		if m.Except {
+			return nil, Some, nil
+		}
+		if !ports || m.Proto == x.p.Proto && m.Port == x.p.Port {
+			sets = append(sets, m.Addrs.Only(x.r.is4))
+		}
+	}
+	return addrset.Union(sets...), No, nil
 }
 
 // ipset finds the set that o is about. Its name is "" if that is not known.
@@ -72,18 +130,18 @@ func (x *run) ipset(o iptsave.Option) (name, typ string, err error) {
 	return name, typ, err
 }
 
-// inSet are the destinations that a set holds with the protocol and the port. It is
-// not ok if they are too many to ask for.
-func (x *run) inSet(name, typ string) (out addrset.Set, ok bool, err error) {
+// inSet are the destinations that a set holds with the protocol and the port, if they are
+// not too many to ask for.
+func (x *run) inSet(name, typ string) (out addrset.Set, open Tri, err error) {
 	n := 0
 	for _, sp := range x.p.Dst {
 		for a := sp.Lo; ; a = a.Next() {
 			if n++; n > maxSingles {
-				return nil, false, nil
+				return nil, Unknown, nil
 			}
 			has, err := x.r.Sets.SetHas(name, typ, a, x.p.Proto, x.p.Port)
 			if err != nil {
-				return nil, false, err
+				return nil, Unknown, err
 			}
 			if has {
 				out = out.Or(addrset.Between(a, a))
@@ -93,5 +151,5 @@ func (x *run) inSet(name, typ string) (out addrset.Set, ok bool, err error) {
 			}
 		}
 	}
-	return out, true, nil
+	return out, No, nil
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,12 +39,31 @@ func (s ipsets) SetHas(name, typ string, a netip.Addr, _ hostport.Proto, port ui
 	return slices.Contains(s.members[name][1:], member), s.err
 }
 
+// SetMembers lists sets that are not long; of one with a port the last dimension is it.
+func (s ipsets) SetMembers(name string) (out []hostport.Member, whole bool, err error) {
+	for _, text := range s.members[name][1:] {
+		m := hostport.Member{}
+		if s.members[name][0] == "list:set" {
+			m.Set = text
+		} else {
+			text, m.Except = strings.CutSuffix(text, " nomatch")
+			addr, port, _ := strings.Cut(text, ",")
+			n, _ := strconv.Atoi(port)
+			m.Addrs, m.Proto, m.Port = one(addr), hostport.TCP, uint16(n)
+		}
+		out = append(out, m)
+	}
+	return out, name != "LONG", s.err
+}
+
 func overSets(t *testing.T, err error, rules ...string) (*Walker, Packet) {
 	t.Helper()
 	src := nat(t, hostport.IPv4, rules...)
 	sets := ipsets{src, map[string][]string{
 		"PORTS": {"bitmap:port", "80"}, "OTHERS": {"bitmap:port", "81"}, "NODES": {"hash:ip", "192.0.2.1"}, "NONE": {"hash:ip"},
 		"PAIRS": {"hash:ip,port", "192.0.2.2,80"}, "ODD": {"hash:ip,port,ip", ""},
+		"ANY": {"hash:ip", "10.0.0.1"}, "LONG": {"hash:ip", "10.0.0.1"}, "BUT": {"hash:net", "10.0.0.1 nomatch"}, "FROM": {"hash:ip,port", "10.0.0.1,80", "10.0.0.2,81"},
+		"LIST": {"list:set", "NODES", "NONE"}, "EVERY": {"list:set", "NODES", "PORTS"}, "ODDS": {"list:set", "NODES", "LONG"}, "EMPTY": {"list:set"},
 	}, err}
 	p := packet(Prerouting, "192.0.2.1", 80)
 	p.Dst = p.Dst.Or(one("192.0.2.2"))
@@ -65,7 +86,15 @@ func TestIPSets(t *testing.T) {
 		"! OTHERS dst":    "end yes accept: 192.0.2.1-192.0.2.2",
 		"! NODES dst":     "yes DNAT: 192.0.2.1; end some accept: 192.0.2.2",
 		"! PAIRS dst,src": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
-		"NODES src":       "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"ANY src":         "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"NONE src":        "yes DNAT: 192.0.2.1-192.0.2.2",
+		"! NONE src":      "end yes accept: 192.0.2.1-192.0.2.2",
+		"FROM src,dst":    "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"LIST dst":        "yes DNAT: 192.0.2.2; end some accept: 192.0.2.1",
+		"! LIST dst":      "yes DNAT: 192.0.2.1; end some accept: 192.0.2.2",
+		"LIST src":        "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"EVERY dst":       "end yes accept: 192.0.2.1-192.0.2.2",
+		"EMPTY dst":       "yes DNAT: 192.0.2.1-192.0.2.2",
 	} {
 		not := ""
 		if match[0] == '!' {
@@ -90,6 +119,44 @@ func TestIPSets(t *testing.T) {
 		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s%s (-want +got)\n%s", not, match, d)
+		}
+	}
+}
+
+// Sets of sources are listed: of two rules the second is for those that the first leaves.
+func TestIPSetsOfSources(t *testing.T) {
+	for rules, want := range map[[2]string]Tri{
+		{"-s 10.0.0.1", "! ANY src"}:         No,
+		{"-s 10.0.0.1", "ANY src"}:           Yes,
+		{"-s 10.0.0.2", "ANY src"}:           No,
+		{"-s 10.0.0.1", "FROM src,dst"}:      Yes,
+		{"-s 10.0.0.2", "FROM src,dst"}:      No,
+		{"-s 10.0.0.1", "FROM src,src"}:      Some,
+		{"-s 10.0.0.1", "LONG src"}:          Some,
+		{"-s 10.0.0.1", "BUT src"}:           Some,
+		{"-s 10.0.0.1", "ODDS src"}:          Some,
+		{"-s 192.0.2.1", "LIST src"}:         Yes,
+		{"-s 10.0.0.1", "LIST src"}:          No,
+		{"-s 10.0.0.1 -p tcp", "EVERY src"}:  Some,
+		{"-s 10.0.0.1 -p tcp", "GONE src"}:   Unknown,
+		{"-s 10.0.0.1 -p tcp", "EMPTY src"}:  No,
+		{"-s 10.0.0.1 -p tcp", "! NONE src"}: Yes,
+	} {
+		not, match := "", rules[1]
+		if match[0] == '!' {
+			not, match = "! ", match[2:]
+		}
+		w, p := overSets(t, nil, "PREROUTING "+rules[0]+" -j X", "X -m set "+not+"--match-set "+match+" -j DNAT --to-destination 10.0.0.1")
+		r, err := w.Walk("X", Packet{Hook: Prerouting, Proto: p.Proto, Port: p.Port, Dst: p.Dst, Src: one(strings.Fields(rules[0])[1])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := No
+		if len(r.NAT) > 0 {
+			got = r.NAT[0].Last().Match
+		}
+		if got != want {
+			t.Errorf("%v: %s, want %s", rules, got, want)
 		}
 	}
 }

@@ -3,7 +3,6 @@
 package walk
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -33,14 +32,11 @@ func (x *run) cmp(th thread, a nft.Attrs) ([]thread, error) {
 		}
 		return out, nil
 	}
-	for _, one := range x.singles(th, slices.Clone(slots)) { // some bytes of the destination
-		t := test{always: t.always}
-		if b, ok := one.key(slots, len(v)); ok {
-			t.always = yesIf(holds(bytes.Compare(b, v), op))
-		}
-		out = append(out, x.apply(one.thread, t)...)
+	if c, ok := th.part(slots, v); ok && (op == cmpEQ || op == cmpNEQ) {
+		c.not = op == cmpNEQ
+		return x.apply(th, test{cond: &c}), nil
 	}
-	return out, nil
+	return x.apply(th, t), nil
 }
 
 // asks notes that the rule asks for what is in slots. Who asks for all ports but one

@@ -153,8 +153,12 @@ func TestNativeMatchOfPortsAndAddresses(t *testing.T) {
 		{"not a range of sources and one of it", and(load(1, 12, 4), within(cmpNEQ, ip("10.0.0.1"), ip("10.0.0.9")), load(1, 12, 4), is(10, 0, 0, 9)), No, No},
 		{"not a range of sources and one beside it", and(load(1, 12, 4), within(cmpNEQ, ip("10.0.0.1"), ip("10.0.0.9")), load(1, 12, 4), is(10, 0, 0, 10)), Some, Some},
 		{"every source", and(load(1, 12, 4), masked(ip("0.0.0.0"), ip("0.0.0.0")), is(0, 0, 0, 0)), Yes, Yes},
-		{"a mask that no source passes", and(load(1, 12, 4), masked(ip("255.0.0.0"), ip("0.0.0.0")), is(10, 0, 0, 1)), Some, Some},
+		{"a mask that no source passes", and(load(1, 12, 4), masked(ip("255.0.0.0"), ip("0.0.0.0")), is(10, 0, 0, 1)), No, No},
 		{"the middle of a source", and(load(1, 13, 2), is(0, 0)), Some, Some},
+		{"the end of a source of one network", and(load(1, 12, 3), is(10, 0, 0), load(1, 15, 1), is(9)), Some, Some},
+		{"and another address of it", and(load(1, 12, 3), is(10, 0, 0), load(1, 15, 1), is(9), load(1, 12, 4), is(10, 0, 0, 8)), No, No},
+		{"that address", and(load(1, 12, 3), is(10, 0, 0), load(1, 15, 1), is(9), load(1, 12, 4), isNot(10, 0, 0, 9)), No, No},
+		{"not the end, and that address", and(load(1, 12, 3), is(10, 0, 0), load(1, 15, 1), isNot(9), load(1, 12, 4), is(10, 0, 0, 9)), No, No},
 		{"a mask with holes", and(load(1, 12, 4), masked(ip("255.0.0.255"), ip("0.0.0.0")), is(10, 0, 0, 1)), Some, Some},
 	})
 }

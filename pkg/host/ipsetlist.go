@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+)
+
+// Attributes of include/uapi/linux/netfilter/ipset/ip_set.h that netlink has not, or at
+// another number.
+const (
+	setBitmask    = 12 // IPSET_ATTR_BITMASK
+	setMemberName = 18 // IPSET_ATTR_NAME
+	setNetmask    = 20 // IPSET_ATTR_NETMASK
+)
+
+// maxMembers bounds what is listed of a set.
+const maxMembers = 4096
+
+// SetMembers lists the members of a set, if they are not too many. What the set makes of
+// addresses before it looks for them is not told: then it is not whole.
+func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err error) {
+	msgs, err := Complete(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(nl.IPSET_CMD_LIST|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_DUMP)
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
+		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
+		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
+		return req.Execute(unix.NETLINK_NETFILTER, 0)
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("could not list ipset %s: %w", name, err)
+	}
+	whole = true
+	for _, m := range msgs {
+		a := nft.Attrs(m[min(len(m), nl.SizeofNfgenmsg):])
+		head, err1 := a.Nested(nl.IPSET_ATTR_DATA)
+		list, err2 := a.Nested(nl.IPSET_ATTR_ADT)
+		_, mask := head.Get(setNetmask)
+		_, bits := head.Get(setBitmask)
+		whole = whole && err1 == nil && err2 == nil && !mask && !bits
+		err := nft.EachAttr(list, func(_ uint16, member []byte) error {
+			m, ok := decodeMember(member)
+			members, whole = append(members, m), whole && ok && len(members) < maxMembers
+			return nil
+		})
+		if whole = whole && err == nil; !whole {
+			return nil, false, nil
+		}
+	}
+	return members, true, nil
+}
+
+// decodeMember reads a member: an address or a network, with a port, or the name of a set.
+func decodeMember(a nft.Attrs) (m hostport.Member, ok bool) {
+	ip, err := a.Nested(nl.IPSET_ATTR_IP)
+	if err != nil {
+		return m, false
+	}
+	b, is4 := ip.Get(nl.IPSET_ATTR_IPADDR_IPV4)
+	if !is4 {
+		b, _ = ip.Get(nl.IPSET_ATTR_IPADDR_IPV6)
+	}
+	if addr, is := netip.AddrFromSlice(b); is {
+		bits := addr.BitLen()
+		if cidr, given := a.Get(nl.IPSET_ATTR_CIDR); given && len(cidr) == 1 {
+			bits = int(cidr[0])
+		}
+		p, err := addr.Prefix(bits)
+		if err != nil {
+			return m, false
+		}
+		m.Addrs = addrset.Of(p)
+	}
+	if proto, given := a.Get(nl.IPSET_ATTR_PROTO); given && len(proto) == 1 {
+		m.Proto = hostport.Proto(proto[0])
+	}
+	if port, given := a.Get(nl.IPSET_ATTR_PORT); given && len(port) == 2 {
+		m.Port = binary.BigEndian.Uint16(port)
+	}
+	flags, _ := a.Num(nl.IPSET_ATTR_CADT_FLAGS)
+	m.Except, m.Set = flags&nl.IPSET_FLAG_NOMATCH != 0, a.Text(setMemberName)
+	return m, len(m.Addrs) > 0 || m.Set != ""
+}
