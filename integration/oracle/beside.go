@@ -59,10 +59,12 @@ func (d *native) besideRules(chain, hook string, further []string) []Rule {
 
 func (d *native) besideVerdict(further []string) string {
 	switch n := d.IntN(16); {
-	case n < 5:
-		return "meta mark set " + d.pick("0x1", "0x3", "meta mark or 0x1", "0x0", "ct mark", "ct mark or 0x1")
+	case n < 4:
+		return "meta mark set " + d.pick("0x1", "0x3", "meta mark or 0x1", "0x0", "ct mark", "ct mark or 0x1", "ct mark and 0x1", "meta mark xor 0x2")
+	case n == 4:
+		return d.pick("meta", "ct") + " mark set " + d.markMap()
 	case n < 7:
-		return "ct mark set " + d.pick("0x1", "meta mark", "0x0", "ct mark or 0x1")
+		return "ct mark set " + d.pick("0x1", "meta mark", "0x0", "ct mark or 0x1", "meta mark and 0x3")
 	case n == 7 && d.hook != "input":
 		return "notrack"
 	case n == 8 && d.early:
@@ -77,10 +79,27 @@ func (d *native) besideVerdict(further []string) string {
 	return d.branch(further)
 }
 
-// rewrite writes another port into the packet, and perhaps another address.
+// markMap is a mark that hangs on the port or an address.
+func (d *native) markMap() string {
+	f := d.portField()
+	if d.IntN(2) == 0 {
+		f = d.addrField(d.pick("daddr", "saddr"))
+	}
+	return f.expr + " map { " + f.values[0] + " : 0x1, " + f.values[1] + " : " + d.pick("0x0", "0x2", "0x3") + " }"
+}
+
+// rewrite writes another port into the packet, and perhaps another address; or something
+// that leads nowhere else.
 func (d *native) rewrite() string {
-	if d.IntN(3) == 0 {
+	switch n := d.IntN(8); {
+	case n < 3:
 		return fmt.Sprintf("%s daddr set %s %s dport set %d", d.nfAddr(), d.target(), d.proto, rewritten)
+	case n == 3:
+		return fmt.Sprintf("@th,16,16 set %d", rewritten)
+	case n == 4:
+		return d.nfAddr() + " dscp set cs2"
+	case n == 5:
+		return d.nfAddr() + " saddr set " + d.addrField("saddr").values[0]
 	}
 	return fmt.Sprintf("%s dport set %d", d.proto, rewritten)
 }
@@ -91,21 +110,21 @@ func (d *native) partial() field {
 	if d.IntN(4) == 0 && d.proto != "" {
 		return [2]field{{"@th,16,8", "", []string{"0x1f", "0x23"}, nil}, {"@th,24,8", "", []string{"0x90", "0x91"}, nil}}[d.IntN(2)]
 	}
-	base, pieces := 128, [][2]int{{0, 1}, {0, 2}, {1, 1}, {2, 2}, {3, 1}, {1, 2}, {0, 3}}
-	addrs := []string{"192.0.2.1", "198.51.100.1", "127.0.0.1"}
+	base, size, addrs := 128, 4, []string{"192.0.2.1", "198.51.100.1", "127.0.0.1"}
 	if d.IntN(3) == 0 {
 		base, addrs = 96, []string{"192.0.2.2", "10.1.1.1", "192.0.2.77"}
 	}
 	if d.v6 {
-		pieces = [][2]int{{0, 4}, {2, 2}, {4, 2}, {8, 8}, {14, 2}, {15, 1}, {1, 4}}
+		size = 16
 		if base, addrs = 192, []string{"2001:db8:2::1", "2001:db8:3::1", "::1"}; d.IntN(3) == 0 {
 			base, addrs = 64, []string{"2001:db8:2::2", "fd00::5", "2001:db8:2::77"}
 		}
 	}
-	at := pieces[d.IntN(len(pieces))]
-	f := field{expr: fmt.Sprintf("@nh,%d,%d", base+8*at[0], 8*at[1])}
+	at := d.IntN(size)
+	n := 1 + d.IntN(min(size-at, 8))
+	f := field{expr: fmt.Sprintf("@nh,%d,%d", base+8*at, 8*n)}
 	for _, a := range addrs {
-		v := "0x" + hex.EncodeToString(netip.MustParseAddr(a).AsSlice()[at[0]:at[0]+at[1]])
+		v := "0x" + hex.EncodeToString(netip.MustParseAddr(a).AsSlice()[at:at+n])
 		if !strings.Contains(strings.Join(f.values, " ")+" ", v+" ") {
 			f.values = append(f.values, v)
 		}
@@ -113,25 +132,57 @@ func (d *native) partial() field {
 	return f
 }
 
-// partialMatch matches such a field: alone, in a set, or in a concatenation. A raw load of
-// the network header needs a match of the family in an inet table.
+// partialMatch matches such a field: alone, in a set, or at any place of a concatenation. A
+// raw load of the network header needs a match of the family in an inet table.
 func (d *native) partialMatch() string {
 	f := d.partial()
 	family := ""
 	if d.table.Family == "inet" && strings.HasPrefix(f.expr, "@nh") {
 		family = "meta nfproto " + map[bool]string{false: "ipv4 ", true: "ipv6 "}[d.v6]
 	}
-	switch d.IntN(4) {
+	switch d.IntN(6) {
 	case 0:
 		return family + f.expr + " " + d.eq() + "{ " + strings.Join(f.values, ", ") + " }"
-	case 1:
+	case 1, 2:
 		if d.proto == "tcp" || d.proto == "udp" {
-			return family + fmt.Sprintf("%s . %s dport { %s . 8080 }", f.expr, d.proto, d.pick(f.values...))
+			return family + d.partialConcat(f)
 		}
-	case 2:
+	case 3:
 		return family + fmt.Sprintf("%s vmap { %s : %s }", f.expr, d.pick(f.values...), d.pick("continue", "return", "accept"))
 	}
 	return family + f.expr + " " + d.eq() + d.pick(f.values...)
+}
+
+// partialConcat puts the field before the port, behind it, or behind an address.
+func (d *native) partialConcat(f field) string {
+	l := lookup{f, {expr: d.proto + " dport", values: []string{"8080"}}}
+	if d.IntN(2) == 0 {
+		l[0], l[1] = l[1], l[0]
+	}
+	if d.IntN(3) == 0 {
+		l = append(lookup{d.addrField(d.pick("daddr", "saddr"))}, l...)
+	}
+	elem := func() string { return l.join(func(f field) string { return f.values[d.IntN(len(f.values))] }) }
+	first, second := elem(), elem()
+	if second == first {
+		second = ""
+	} else {
+		second = ", " + second
+	}
+	switch d.IntN(4) {
+	case 0:
+		verdict := d.pick("continue", "return", "accept")
+		if second != "" {
+			second += " : " + d.pick("continue", "return", "accept")
+		}
+		return l.expr() + " vmap { " + first + " : " + verdict + second + " }"
+	case 1:
+		if second != "" {
+			second += " : 0x0"
+		}
+		return "meta mark set " + l.expr() + " map { " + first + " : 0x1" + second + " }"
+	}
+	return l.expr() + " " + d.eq() + "{ " + first + second + " }"
 }
 
 // drawn translates to a target that is drawn, or hashed. Its map knows all values or not.
@@ -185,26 +236,33 @@ func (g *gen) besideMatch(chain string) string {
 	case 1:
 		return "-m conntrack " + g.not() + "--ctstatus " + g.pick("ASSURED", "CONFIRMED", "SEEN_REPLY,ASSURED")
 	case 2:
-		return "-m length --length " + g.pick("0:1500", "1:1400")
+		return "-m length " + g.not() + "--length " + g.pick("0:90", "91:65535")
 	case 3:
-		if chain == "PREROUTING" {
-			return "-m policy --dir in --pol none"
-		}
-		return "-m length --length 0:1500"
-	case 4:
-		return "-m connbytes --connbytes 0: --connbytes-dir original --connbytes-mode packets"
-	case 5:
-		return "-m u32 --u32 " + g.pick("6&0xFF=0x1:0x11", "0&0xFF=0x0:0xFF")
-	case 6:
-		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst")
+		return g.lengthMatch(chain)
+	case 4, 5:
+		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "OTHER dst", "NETPORT"+n+" src,dst", "NETPORT"+n+" dst,dst",
+			"BITS dst", "THREE"+n+" src,dst,dst", "AND"+n+" dst,dst,src", "FACE"+n+" dst,src", "PAIRS"+n+" dst,dst")
 	}
-	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "ADDR", "ADDR", "NET", "NET", "NET", "LIST") + n + " " + g.pick("src", "dst")
+	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "ADDR", "ADDR", "NET", "NET", "NET", "LIST", "LIST", "BUT") + n + " " + g.pick("src", "dst")
+}
+
+// lengthMatch asks for the length of packets in another way, or for IPsec.
+func (g *gen) lengthMatch(chain string) string {
+	switch n := g.IntN(8); {
+	case n == 0 && chain == "PREROUTING":
+		return "-m policy --dir in --pol none"
+	case n < 4:
+		return "-m connbytes " + g.not() + "--connbytes 91: --connbytes-dir original --connbytes-mode bytes"
+	case g.v6:
+		return "-m u32 --u32 " + g.pick("4>>16=0:60", "4>>16=61:65535")
+	}
+	return "-m u32 --u32 " + g.pick("0&0xFFFF=0:90", "0&0xFFFF=91:65535")
 }
 
 // IPSets are commands of ipset restore that make the sets that rules look into.
 func IPSets() []string {
 	var out []string
-	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080")
+	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080", "create OTHER bitmap:port range 0-65535", "add OTHER 8081", "create BITS bitmap:ip range 192.0.2.0/24", "add BITS 192.0.2.1")
 	for _, f := range []struct{ n, family, a, b, net string }{
 		{"4", "inet", "192.0.2.1", "10.1.1.1", "192.0.2.0/24"},
 		{"6", "inet6", "2001:db8:2::1", "fd00::5", "2001:db8:2::/64"},
@@ -213,7 +271,13 @@ func IPSets() []string {
 			"create ADDR"+f.n+" hash:ip family "+f.family, "add ADDR"+f.n+" "+f.a, "add ADDR"+f.n+" "+f.b,
 			"create NET"+f.n+" hash:net family "+f.family, "add NET"+f.n+" "+f.net,
 			"create PAIR"+f.n+" hash:ip,port family "+f.family, "add PAIR"+f.n+" "+f.a+",tcp:8080", "add PAIR"+f.n+" "+f.b+",tcp:8080", "add PAIR"+f.n+" "+f.b+",udp:8080",
-			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n)
+			"create NETPORT"+f.n+" hash:net,port family "+f.family, "add NETPORT"+f.n+" "+f.net+",tcp:8080", "add NETPORT"+f.n+" "+f.b+",udp:8080",
+			"create BUT"+f.n+" hash:net family "+f.family, "add BUT"+f.n+" "+f.net, "add BUT"+f.n+" "+f.a+" nomatch",
+			"create THREE"+f.n+" hash:ip,port,ip family "+f.family, "add THREE"+f.n+" "+f.b+",tcp:8080,"+f.a,
+			"create AND"+f.n+" hash:ip,port,net family "+f.family, "add AND"+f.n+" "+f.a+",tcp:8080,"+f.net,
+			"create FACE"+f.n+" hash:net,iface family "+f.family, "add FACE"+f.n+" "+f.net+",eth0",
+			"create PAIRS"+f.n+" list:set", "add PAIRS"+f.n+" PAIR"+f.n, "add PAIRS"+f.n+" NETPORT"+f.n,
+			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n, "add LIST"+f.n+" OTHER", "add LIST"+f.n+" PAIR"+f.n)
 	}
 	return out
 }

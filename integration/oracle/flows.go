@@ -16,13 +16,13 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// key identifies a connection by its original direction.
-type key struct {
-	proto    uint8
-	src, dst netip.AddrPort
+// A flow is a connection by its original direction, and where it leads.
+type flow struct {
+	proto        uint8
+	src, dst, to netip.AddrPort
 }
 
-// Flows tells what connections conntrack gets: for each where it leads. It listens for
+// Flows tells what connections conntrack gets, and where they lead. It listens for
 // them, because a list of all costs a walk through the table of all network namespaces,
 // and because some are over before anybody could ask.
 type flows struct{ fd int }
@@ -47,15 +47,14 @@ func listen() (*flows, error) {
 
 func (f *flows) close() { unix.Close(f.fd) }
 
-// read returns what came since the last call. A connection leads to where its answers come from.
-func (f *flows) read() (map[key]netip.AddrPort, error) {
-	to := map[key]netip.AddrPort{}
+// read returns what came since the last call.
+func (f *flows) read() (out []flow, err error) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, _, err := unix.Recvfrom(f.fd, buf, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			return to, nil
+			return out, nil
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
@@ -69,35 +68,39 @@ func (f *flows) read() (map[key]netip.AddrPort, error) {
 			if len(m.Data) < nl.SizeofNfgenmsg {
 				return nil, fmt.Errorf("a message of %d bytes", len(m.Data))
 			}
-			k, answers, err := connection(nft.Attrs(m.Data[nl.SizeofNfgenmsg:]))
+			fl, err := connection(nft.Attrs(m.Data[nl.SizeofNfgenmsg:]))
 			if err != nil {
 				return nil, err
 			}
-			to[k] = answers.src
+			out = append(out, fl)
 		}
 	}
 }
 
-// connection reads both directions of one (CTA_TUPLE_ORIG and CTA_TUPLE_REPLY).
-func connection(a nft.Attrs) (orig, reply key, err error) {
-	if orig, err = tuple(a, 1); err == nil {
-		reply, err = tuple(a, 2)
+// connection reads both directions of one (CTA_TUPLE_ORIG and CTA_TUPLE_REPLY): it leads to
+// where its answers come from.
+func connection(a nft.Attrs) (flow, error) {
+	f, err := tuple(a, 1)
+	if err != nil {
+		return f, err
 	}
-	return orig, reply, err
+	answers, err := tuple(a, 2)
+	f.to = answers.src
+	return f, err
 }
 
 // tuple reads one direction (CTA_TUPLE_IP and CTA_TUPLE_PROTO).
-func tuple(a nft.Attrs, typ uint16) (k key, err error) {
+func tuple(a nft.Attrs, typ uint16) (f flow, err error) {
 	t, err := a.Nested(typ)
 	if err != nil {
-		return k, err
+		return f, err
 	}
 	ip, err1 := t.Nested(1)
 	proto, err2 := t.Nested(2)
 	if err := errors.Join(err1, err2); err != nil {
-		return k, err
+		return f, err
 	}
-	end := func(v4, v6, portAt uint16) netip.AddrPort {
+	at := func(v4, v6, portAt uint16) netip.AddrPort {
 		b, ok := ip.Get(v4)
 		if !ok {
 			b, _ = ip.Get(v6)
@@ -110,10 +113,10 @@ func tuple(a nft.Attrs, typ uint16) (k key, err error) {
 		return netip.AddrPortFrom(addr, port)
 	}
 	if b, _ := proto.Get(1); len(b) == 1 {
-		k.proto = b[0]
+		f.proto = b[0]
 	}
-	k.src, k.dst = end(1, 3, 2), end(2, 4, 3)
-	return k, nil
+	f.src, f.dst = at(1, 3, 2), at(2, 4, 3)
+	return f, nil
 }
 
 // forget empties conntrack.

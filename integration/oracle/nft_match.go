@@ -173,13 +173,15 @@ func (d *native) addr() string {
 }
 
 func (d *native) match() string {
-	switch d.IntN(15) {
+	switch d.IntN(16) {
+	case 15:
+		return d.pick("meta length ", "ct original bytes ") + d.pick("0-90", "!= 0-90", "> 90")
 	case 11, 12:
 		return d.partialMatch()
 	case 13:
 		return d.pick("ct mark ", "ct mark ", "meta mark ") + d.pick("1", "!= 1", "& 0x1 == 0x1", "& 0x3 != 0x1", "0")
 	case 14:
-		return "ct " + d.pick("status", "status !=") + " " + d.pick("assured", "confirmed", "seen-reply")
+		return "ct " + d.pick("status", "status !=") + " " + d.pick("assured", "confirmed", "seen-reply", "dnat")
 	case 0, 1, 2:
 		return d.addr()
 	case 3, 4:

@@ -5,6 +5,7 @@ package oracle
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,7 +30,9 @@ func env(t *testing.T, name string, def uint64) uint64 {
 // load puts the sets into the node, in their order, and returns the one that
 // its tool refuses, as they do with some combinations of matches.
 func (w *World) load(sets []Set) (refused *Set, out string) {
-	w.rewrites = strings.Contains(scripts(sets), "dport set")
+	text := scripts(sets)
+	w.rewrites = strings.Contains(text, "set 9997")
+	w.lengths = slices.ContainsFunc([]string{"length", "u32", "connbytes", "ct original bytes", "nexthdr"}, func(s string) bool { return strings.Contains(text, s) })
 	for i, s := range sets {
 		if s.Flavour == "legacy" {
 			w.legacy[s.V6] = true

@@ -65,7 +65,7 @@ func misrouted(m hostport.Mapping, pod netip.AddrPort, before, after []Probe) (r
 			routed++
 		}
 		switch {
-		case covers(m, p) && before[i].Seen && !p.Twin && !mine && (p.Seen || !p.Src.IsLoopback()):
+		case covers(m, p) && before[i].Seen && !mine && (p.Seen || !p.Src.IsLoopback()):
 			wrong = append(wrong, fmt.Sprintf("%s was accepted, but %s goes to %s (seen %t)", m, p, p.To, p.Seen))
 		case !covers(m, p) && mine:
 			wrong = append(wrong, fmt.Sprintf("%s takes %s", m, p))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,10 +22,9 @@ type Probe struct {
 	Src, Dst netip.Addr
 	Link     string
 	Marked   bool
-	srcPort  uint16
-	// Twin is set if another probe, sent from the other namespace, happened to
-	// get the same source port: conntrack cannot tell the two apart.
-	Twin bool
+	// Long packets have options: of IPv6 an extension header.
+	Long    bool
+	srcPort uint16
 	// Seen is set if conntrack knows the connection, To is where it leads then.
 	Seen bool
 	To   netip.AddrPort
@@ -42,7 +42,7 @@ func (p Probe) String() string {
 	if p.FromNode {
 		from = "node"
 	}
-	return fmt.Sprintf("%s %s %s -> %s:%d marked=%t", from, proto, p.Src, p.Dst, port, p.Marked)
+	return fmt.Sprintf("%s %s %s -> %s:%d marked=%t long=%t", from, proto, p.Src, p.Dst, port, p.Marked, p.Long)
 }
 
 // probes are all packets of the world of some families.
@@ -73,11 +73,17 @@ func probes(families ...hostport.Family) []Probe {
 func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 	t.Helper()
 	all := probes(families...)
+	if w.lengths {
+		for _, p := range all {
+			p.Long = true
+			all = append(all, p)
+		}
+	}
 	var err error
 	send := func(fromNode bool) {
 		for i := range all {
 			if all[i].FromNode == fromNode && err == nil {
-				err = all[i].send()
+				err = w.send(&all[i])
 			}
 		}
 	}
@@ -104,71 +110,84 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 
 // rewritten completes the probes with what rules have written into them, behind conntrack.
 func (w *World) rewritten(all []Probe) {
-	for _, f := range []string{"4", "6"} {
-		out := w.Node.Run("nft", "-j", "list", "set", "inet", "oraclemark", "moved"+f)
-		var list struct {
-			Nftables []struct {
-				Set struct {
-					Elem []struct {
-						Concat []any `json:"concat"`
-					} `json:"elem"`
-				} `json:"set"`
-			} `json:"nftables"`
-		}
-		if err := json.Unmarshal([]byte(out), &list); err != nil {
-			w.Node.T.Fatalf("%s: %v", out, err)
-		}
-		moved := map[string]bool{}
-		for _, o := range list.Nftables {
-			for _, e := range o.Set.Elem {
-				moved[fmt.Sprint(e.Concat...)] = true
-			}
-		}
-		if len(moved) == 0 {
-			continue
-		}
-		w.Node.Run("nft", "flush", "set", "inet", "oraclemark", "moved"+f)
-		for i, p := range all {
-			proto := map[bool]string{false: "tcp", true: "udp"}[p.UDP]
-			if moved[fmt.Sprint(p.Src.String(), proto, float64(p.srcPort))] && !p.Twin {
-				all[i].Seen, all[i].To = true, netip.AddrPortFrom(p.Dst, rewritten)
-			}
+	out := w.Node.Run("nft", "-j", "list", "set", "inet", "oraclemark", "moved")
+	var list struct {
+		Nftables []struct {
+			Set struct {
+				Elem []struct {
+					Concat []any `json:"concat"`
+				} `json:"elem"`
+			} `json:"set"`
+		} `json:"nftables"`
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		w.Node.T.Fatalf("%s: %v", out, err)
+	}
+	moved := map[string]bool{}
+	for _, o := range list.Nftables {
+		for _, e := range o.Set.Elem {
+			moved[fmt.Sprint(e.Concat...)] = true
 		}
 	}
-}
-
-// follow completes the probes with what conntrack knows.
-func follow(all []Probe, to map[key]netip.AddrPort) {
-	count := map[key]int{}
-	for _, p := range all {
-		count[p.key()]++
+	if len(moved) == 0 {
+		return
 	}
+	w.Node.Run("nft", "flush", "set", "inet", "oraclemark", "moved")
 	for i, p := range all {
-		if all[i].Twin = count[p.key()] > 1; all[i].Twin {
-			continue
+		proto := map[bool]string{false: "tcp", true: "udp"}[p.UDP]
+		if moved[fmt.Sprint(proto, float64(p.srcPort))] {
+			all[i].Seen, all[i].To = true, netip.AddrPortFrom(p.Dst, rewritten)
 		}
-		all[i].To, all[i].Seen = to[p.key()]
-		// Perhaps it, or a later packet, was another one before conntrack saw it.
-		k := p.key()
-		for _, k.dst = range []netip.AddrPort{netip.AddrPortFrom(p.Dst, rewritten), netip.AddrPortFrom(elsewhere(p.Dst.Is4()), rewritten)} {
-			if _, ok := to[k]; ok {
-				all[i].To, all[i].Seen = k.dst, true
+	}
+}
+
+// follow completes the probes with what conntrack knows. Each has its own source port. Of
+// several connections, those of later packets, the one counts that was translated.
+func follow(all []Probe, flows []flow) {
+	of := map[end][]flow{}
+	for _, f := range flows {
+		k := end{f.proto, f.src.Port()}
+		of[k] = append(of[k], f)
+	}
+	for i := range all {
+		p := &all[i]
+		for _, f := range of[end{p.proto(), p.srcPort}] {
+			if p.Translated() {
+				continue
+			}
+			p.Seen, p.To = true, f.to
+			if meant := netip.AddrPortFrom(p.Dst, port); f.dst != meant { // a rule wrote into it before conntrack saw it
+				p.To = f.dst
 			}
 		}
 	}
 }
 
-func (p Probe) key() key {
-	proto := uint8(unix.IPPROTO_TCP)
+// An end is the one of the client, by which a probe is known.
+type end struct {
+	proto uint8
+	port  uint16
+}
+
+func (p Probe) proto() uint8 {
 	if p.UDP {
-		proto = unix.IPPROTO_UDP
+		return unix.IPPROTO_UDP
 	}
-	return key{proto, netip.AddrPortFrom(p.Src, p.srcPort), netip.AddrPortFrom(p.Dst, port)}
+	return unix.IPPROTO_TCP
+}
+
+// sourcePort is one that was not used for long.
+func (w *World) sourcePort() int {
+	const from, to = 20000, 60000
+	if w.lastPort++; w.lastPort < from || w.lastPort > to {
+		w.lastPort = from
+	}
+	return w.lastPort
 }
 
 // send opens the connection from the calling thread's namespace and does not
 // wait for an answer.
-func (p *Probe) send() error {
+func (w *World) send(p *Probe) error {
 	family, typ := unix.AF_INET, unix.SOCK_STREAM
 	if p.Src.Is6() {
 		family = unix.AF_INET6
@@ -189,22 +208,16 @@ func (p *Probe) send() error {
 	if err := p.options(fd); err != nil {
 		return err
 	}
-	if err := unix.Bind(fd, sockaddr(p.Src, 0)); err != nil {
-		return fmt.Errorf("bind %s: %w", p.Src, err)
+	for err = unix.EADDRINUSE; err == unix.EADDRINUSE; {
+		n := w.sourcePort()
+		p.srcPort, err = uint16(n), unix.Bind(fd, sockaddr(p.Src, n))
 	}
-	local, err := unix.Getsockname(fd)
 	if err != nil {
-		return err
-	}
-	switch a := local.(type) {
-	case *unix.SockaddrInet4:
-		p.srcPort = uint16(a.Port)
-	case *unix.SockaddrInet6:
-		p.srcPort = uint16(a.Port)
+		return fmt.Errorf("bind %s: %w", p.Src, err)
 	}
 	err = unix.Connect(fd, sockaddr(p.Dst, port))
 	if p.UDP && err == nil {
-		_, err = unix.Write(fd, []byte("x"))
+		_, err = unix.Write(fd, make([]byte, 32))
 	}
 	switch err {
 	case nil, unix.EINPROGRESS, unix.ECONNREFUSED, unix.EPERM, unix.EAGAIN, unix.EINVAL, unix.ENETUNREACH:
@@ -213,7 +226,7 @@ func (p *Probe) send() error {
 	return fmt.Errorf("%s: %w", p, err)
 }
 
-// options sets the DSCP of marked packets, and lets the socket have any source
+// options sets the DSCP of marked packets, makes long ones 40 bytes longer, and lets the socket have any source
 // address, also one that is not ours.
 func (p *Probe) options(fd int) (err error) {
 	is4 := p.Src.Is4()
@@ -222,6 +235,14 @@ func (p *Probe) options(fd int) (err error) {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, 8<<2)
 	case p.Marked:
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 8<<2)
+	}
+	switch {
+	case err != nil:
+		return err
+	case p.Long && is4: // 40 times "no operation"
+		err = unix.SetsockoptString(fd, unix.IPPROTO_IP, unix.IP_OPTIONS, strings.Repeat("\x01", 40))
+	case p.Long: // a header for the destination, padded (PadN)
+		err = unix.SetsockoptString(fd, unix.IPPROTO_IPV6, unix.IPV6_DSTOPTS, "\x00\x04\x01\x24"+strings.Repeat("\x00", 36))
 	}
 	if err != nil {
 		return err

@@ -14,20 +14,11 @@ import (
 // condition a rule can have is met by some probe.
 const (
 	port = 8080
-	// Where generated rules send packets of the node's own, and what they write into
-	// them.
+	// Where generated rules send packets to, and what they write into them.
 	redirected = 9998
 	portToo    = 9999
 	rewritten  = 9997
 )
-
-// elsewhere is where generated rules send packets to.
-func elsewhere(is4 bool) netip.Addr {
-	if is4 {
-		return netip.MustParseAddr("203.0.113.9")
-	}
-	return netip.MustParseAddr("2001:db8:9::9")
-}
 
 // A side is one link between node and client, with the addresses of both ends.
 type side struct {
@@ -92,6 +83,9 @@ type World struct {
 	legacy map[bool]bool
 	// rewrites is set if rules that are loaded write into packets.
 	rewrites bool
+	// lengths is set if they ask for the length of packets, or for headers before the last.
+	lengths  bool
+	lastPort int
 	flows    *flows
 	scope    *scope
 }
@@ -208,15 +202,13 @@ func (w *World) mac(link string) string {
 const marker = `table inet oraclemark {
 	chain in { type filter hook prerouting priority -280; ip dscp 8 meta mark set 1; ip6 dscp 8 meta mark set 1; }
 	chain out { type route hook output priority -280; ip dscp 8 meta mark set 1; ip6 dscp 8 meta mark set 1; }
-	set moved4 { type ipv4_addr . inet_proto . inet_service; flags dynamic; size 65535; }
-	set moved6 { type ipv6_addr . inet_proto . inet_service; flags dynamic; size 65535; }
+	set moved { type inet_proto . inet_service; flags dynamic; size 65535; }
 	chain rewritten {
-		tcp dport 9997 ct original proto-dst 8080 add @moved4 { ip saddr . meta l4proto . tcp sport }
-		udp dport 9997 ct original proto-dst 8080 add @moved4 { ip saddr . meta l4proto . udp sport }
-		tcp dport 9997 ct original proto-dst 8080 add @moved6 { ip6 saddr . meta l4proto . tcp sport }
-		udp dport 9997 ct original proto-dst 8080 add @moved6 { ip6 saddr . meta l4proto . udp sport }
+		tcp dport 9997 ct original proto-dst 8080 add @moved { meta l4proto . tcp sport }
+		udp dport 9997 ct original proto-dst 8080 add @moved { meta l4proto . udp sport }
 	}
+	chain prerouting { type filter hook prerouting priority 1000; jump rewritten; }
 	chain input { type filter hook input priority 1000; jump rewritten; }
-	chain forward { type filter hook forward priority 1000; jump rewritten; }
+	chain output { type filter hook output priority 1000; jump rewritten; }
 }
 `

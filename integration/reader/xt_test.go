@@ -8,7 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptsave"
@@ -88,6 +91,50 @@ func TestSetMatch(t *testing.T) {
 		}
 		if typ, err := (host.Sets{}).SetType("none"); typ != "" || err != nil {
 			t.Errorf("type of no set %q, %v", typ, err)
+		}
+	})
+}
+
+// The kernel tells the members of an ipset, if that says all.
+func TestSetMembers(t *testing.T) {
+	n := lab.NewNode(t, "", "nft")
+	n.Feed(`create nets hash:net
+add nets 10.0.0.0/8
+add nets 10.1.0.0/16 nomatch
+create pairs hash:ip,port family inet6
+add pairs fd00::1,udp:53
+create ips bitmap:ip range 192.0.2.0/24
+add ips 192.0.2.7
+create list list:set
+add list nets
+add list ips
+create masked hash:ip netmask 24
+add masked 192.0.2.0
+create none hash:ip
+`, "ipset", "restore")
+	of := func(p string) addrset.Set { return addrset.Of(netip.MustParsePrefix(p)) }
+	n.Do(func() {
+		for name, want := range map[string][]hostport.Member{
+			"nets":  {{Addrs: of("10.0.0.0/8")}, {Addrs: of("10.1.0.0/16"), Except: true}},
+			"pairs": {{Addrs: of("fd00::1/128"), Proto: hostport.UDP, Port: 53}},
+			"ips":   {{Addrs: of("192.0.2.7/32")}},
+			"list":  {{Set: "nets"}, {Set: "ips"}},
+			"none":  nil,
+		} {
+			got, whole, err := host.Sets{}.SetMembers(name)
+			slices.SortFunc(got, func(a, b hostport.Member) int { return strings.Compare(a.Addrs.String(), b.Addrs.String()) })
+			if name == "nets" { // the shorter text is that of the longer span
+				slices.SortFunc(got, func(a, b hostport.Member) int { return map[bool]int{true: 1, false: -1}[a.Except] })
+			}
+			if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" || !whole || err != nil {
+				t.Errorf("%s is whole: %v, %v (-want +got)\n%s", name, whole, err, d)
+			}
+		}
+		if got, whole, err := (host.Sets{}).SetMembers("masked"); whole || err != nil {
+			t.Errorf("masked: %v is whole: %v, %v", got, whole, err)
+		}
+		if _, _, err := (host.Sets{}).SetMembers("gone"); err == nil {
+			t.Error("members of no set")
 		}
 	})
 }

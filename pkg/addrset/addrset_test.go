@@ -66,7 +66,10 @@ func TestMasked(t *testing.T) {
 	for range 2000 {
 		at := func() netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), byte(r.IntN(256))}) }
 		s := Between(at(), at()).Or(Between(at(), at()))
-		mask, value := []byte{255, byte(r.IntN(2)), byte(r.IntN(256)) & byte(r.IntN(256)), byte(r.IntN(256)) & byte(r.IntN(256))}, make([]byte, 4)
+		mask, value := []byte{255, byte(r.IntN(2)), byte(r.IntN(256)), byte(r.IntN(256))}, make([]byte, 4)
+		for range 2 {
+			mask[2+r.IntN(2)] &= byte(r.IntN(256))
+		}
 		for i, b := range at().AsSlice() {
 			value[i] = b & mask[i]
 		}

@@ -74,6 +74,10 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 		if c, ok := typeCond(op, data, p); ok {
 			return test{cond: &c}
 		}
+	case ofLinkType:
+		if elsewhere(data) && (op == cmpEQ || op == cmpNEQ) {
+			return test{always: yesIf(op == cmpNEQ)}
+		}
 	case ofNextHdr:
 		return test{always: nextHeader(op, data, p)}
 	case ofPorts:
@@ -116,6 +120,15 @@ func never(data []byte, p Packet) bool {
 	const broadcast = 3
 	return len(data) == 4 && binary.NativeEndian.Uint32(data) == broadcast &&
 		(p.Family() == hostport.IPv6 || p.Hook == Prerouting)
+}
+
+// elsewhere reports whether no address of the node has a routing type at any link. At
+// another one than its own an address of IPv4 is UNICAST (__inet_dev_addr_type); what IPv6
+// says depends on the routes.
+func elsewhere(data []byte) bool {
+	const broadcast, multicast = 3, 5
+	n := binary.NativeEndian.Uint32(append(data[:len(data):len(data)], 0, 0, 0, 0))
+	return len(data) == 4 && (n == broadcast || n == multicast)
 }
 
 // typeCond reads a comparison of the routing type of the source (RTN_*).
@@ -216,36 +229,6 @@ func prefix(slots []slot, data []byte, size int) (a netip.Addr, ones int, ok boo
 	}
 	a, ok = netip.AddrFromSlice(append(bytes.Clone(data), make([]byte, size-len(data))...))
 	return a, ones, ok
-}
-
-// maxParts bounds the spans of addresses of which some bytes are known.
-const maxParts = 64
-
-// part reads a comparison with some bytes of an address, of those that a thread has. It is
-// not ok if slots hold something else, or the addresses are too many to tell.
-func (th thread) part(slots []slot, data []byte) (c cond, ok bool) {
-	if len(slots) == 0 || slots[0].of != ofDst && slots[0].of != ofSrc {
-		return c, false
-	}
-	all := th.b.dst
-	if slots[0].of == ofSrc {
-		c.kind, all = onSrc, th.b.src
-	}
-	size := all[0].Lo.BitLen() / 8
-	mask, value := make([]byte, size), make([]byte, size)
-	for i, b := range data {
-		s, j := slots[i/4], i%4
-		at := int(s.off) + j
-		switch {
-		case s.of != slots[0].of || at >= size:
-			return c, false
-		case (b^s.data[j])&^s.mask[j] != 0: // it never has that
-			return c, true
-		}
-		mask[at], value[at] = s.mask[j], b^s.data[j]
-	}
-	c.addrs, ok = all.Masked(mask, value, maxParts)
-	return c, ok
 }
 
 // prefixLen counts the leading ones of a mask that has no other.

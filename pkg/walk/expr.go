@@ -143,7 +143,7 @@ func (x *run) family() uint8 { return x.p.Family().NFProto() }
 
 // fib: the type of the destination is LOCAL; the rest is open.
 func (x *run) fib(th thread, a nft.Attrs) []thread {
-	const resultType, bySrc, byDst = 3, 1, 2
+	const resultType, bySrc, byDst, byIn, byOut = 3, 1, 2, 8, 16
 	dreg, _ := a.Num(1)
 	result, _ := a.Num(2)
 	flags, _ := a.Num(3)
@@ -154,6 +154,8 @@ func (x *run) fib(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 2)) // RTN_LOCAL
 	case result == resultType && flags == bySrc:
 		th.regs.load(dreg, ofSrcType, 0, 4)
+	case result == resultType && flags&^(byIn|byOut) == byDst:
+		th.regs.load(dreg, ofLinkType, 0, 4)
 	}
 	return x.stay(th)
 }

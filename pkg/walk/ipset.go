@@ -55,12 +55,18 @@ func (x *run) matchSet(o iptsave.Option) (test, error) {
 // holds are the addresses that a set has with the protocol and the port. Open is not No if
 // that cannot be told.
 func (x *run) holds(name, typ string, dims []string) (members addrset.Set, open Tri, err error) {
+	if typ == "list:set" {
+		return x.inList(name, dims)
+	}
 	_, fields, _ := strings.Cut(typ, ":")
+	n := strings.Count(fields, ",") + 1
+	if len(dims) < n { // nothing is in it then (ip_set_test)
+		return nil, No, nil
+	}
+	dims = dims[:n]
 	known := slices.Contains([]string{"bitmap:port", "bitmap:ip", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, typ)
 	switch {
-	case typ == "list:set":
-		return x.inList(name, dims)
-	case !known || len(dims) != strings.Count(fields, ",")+1 || slices.Contains(dims[1:], "src"):
+	case !known || slices.Contains(dims[1:], "src"):
 		return nil, Some, nil
 	case typ == "bitmap:port" && dims[0] == "src":
 		return nil, Some, nil

@@ -63,7 +63,7 @@ func overSets(t *testing.T, err error, rules ...string) (*Walker, Packet) {
 		"PORTS": {"bitmap:port", "80"}, "OTHERS": {"bitmap:port", "81"}, "NODES": {"hash:ip", "192.0.2.1"}, "NONE": {"hash:ip"},
 		"PAIRS": {"hash:ip,port", "192.0.2.2,80"}, "ODD": {"hash:ip,port,ip", ""},
 		"ANY": {"hash:ip", "10.0.0.1"}, "LONG": {"hash:ip", "10.0.0.1"}, "BUT": {"hash:net", "10.0.0.1 nomatch"}, "FROM": {"hash:ip,port", "10.0.0.1,80", "10.0.0.2,81"},
-		"LIST": {"list:set", "NODES", "NONE"}, "EVERY": {"list:set", "NODES", "PORTS"}, "ODDS": {"list:set", "NODES", "LONG"}, "EMPTY": {"list:set"},
+		"LIST": {"list:set", "NODES", "NONE", "PAIRS"}, "EVERY": {"list:set", "NODES", "PORTS"}, "ODDS": {"list:set", "NODES", "LONG"}, "EMPTY": {"list:set"},
 	}, err}
 	p := packet(Prerouting, "192.0.2.1", 80)
 	p.Dst = p.Dst.Or(one("192.0.2.2"))
@@ -79,7 +79,9 @@ func TestIPSets(t *testing.T) {
 		"NONE dst":        "yes DNAT: 192.0.2.1-192.0.2.2",
 		"PAIRS dst,dst":   "yes DNAT: 192.0.2.1; end some accept: 192.0.2.2",
 		"PAIRS dst,src":   "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
-		"PAIRS dst":       "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"PAIRS dst":       "yes DNAT: 192.0.2.1-192.0.2.2",
+		"! PAIRS src":     "end yes accept: 192.0.2.1-192.0.2.2",
+		"NODES dst,src":   "yes DNAT: 192.0.2.2; end some accept: 192.0.2.1",
 		"ODD dst,dst,dst": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"GONE dst":        "yes DNAT: 192.0.2.1-192.0.2.2; end unknown accept: 192.0.2.1-192.0.2.2",
 		"! PORTS dst":     "yes DNAT: 192.0.2.1-192.0.2.2",

@@ -93,6 +93,8 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"no local destination", and(fib(3, daddr), isNot(native(2)...)), No, No},
 		{"a destination of another type", and(fib(3, daddr), is(native(3)...)), No, No},
 		{"a local destination on the interface", and(fib(3, daddr|iif), is(native(2)...)), Some, Some},
+		{"a multicast destination on the interface", and(fib(3, daddr|iif), is(native(5)...)), No, No},
+		{"no broadcast destination on the interface", and(fib(3, daddr|iif), isNot(native(3)...)), Yes, Yes},
 		{"a local source", and(fib(3, saddr), is(native(2)...)), Some, Some},
 		{"a local source that is no local address", and(fib(3, saddr), is(native(2)...), load(1, 12, 4), is(10, 0, 0, 1)), No, No},
 		{"no local source that is a local address", and(fib(3, saddr), isNot(native(2)...), load(1, 12, 4), is(192, 0, 2, 2)), No, No},

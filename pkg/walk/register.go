@@ -34,10 +34,11 @@ const (
 	ofInIndex
 	ofMark
 	ofCtMark
-	ofSrcType // the routing type of the source
-	ofNextHdr // IPv6's next header: the protocol, or an extension header
-	ofPorts   // the source port, which is open, and the destination port
-	unclear   // not understood
+	ofSrcType  // the routing type of the source
+	ofLinkType // that of the destination at one link
+	ofNextHdr  // IPv6's next header: the protocol, or an extension header
+	ofPorts    // the source port, which is open, and the destination port
+	unclear    // not understood
 )
 
 // index maps a register number to the first slot: NFT_REG_1 to 4 have 16 bytes,
