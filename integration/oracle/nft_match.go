@@ -181,7 +181,7 @@ func (d *native) match() string {
 	case 13:
 		return d.pick("ct mark ", "ct mark ", "meta mark ") + d.pick("1", "!= 1", "& 0x1 == 0x1", "& 0x3 != 0x1", "0")
 	case 14:
-		return "ct " + d.pick("status", "status !=") + " " + d.pick("assured", "confirmed", "seen-reply", "dnat")
+		return "ct " + d.pick("status", "status !=") + " " + d.pick("assured", "confirmed", "seen-reply")
 	case 0, 1, 2:
 		return d.addr()
 	case 3, 4:

@@ -5,6 +5,7 @@ package oracle
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"time"
@@ -80,8 +81,10 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 		}
 	}
 	var err error
+	// In any order: rules may count.
+	order := rand.New(rand.NewPCG(1, 2)).Perm(len(all))
 	send := func(fromNode bool) {
-		for i := range all {
+		for _, i := range order {
 			if all[i].FromNode == fromNode && err == nil {
 				err = w.send(&all[i])
 			}

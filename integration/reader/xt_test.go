@@ -111,6 +111,12 @@ add list ips
 create masked hash:ip netmask 24
 add masked 192.0.2.0
 create none hash:ip
+create three hash:ip,port,net
+add three 192.0.2.1,tcp:80,10.0.0.0/8
+create links hash:net,iface
+add links 10.0.0.0/8,eth0
+create physical hash:net,iface
+add physical 10.0.0.0/8,physdev:eth0
 `, "ipset", "restore")
 	of := func(p string) addrset.Set { return addrset.Of(netip.MustParsePrefix(p)) }
 	n.Do(func() {
@@ -120,6 +126,8 @@ create none hash:ip
 			"ips":   {{Addrs: of("192.0.2.7/32")}},
 			"list":  {{Set: "nets"}, {Set: "ips"}},
 			"none":  nil,
+			"three": {{Addrs: of("192.0.2.1/32"), Proto: hostport.TCP, Port: 80, Addrs2: of("10.0.0.0/8")}},
+			"links": {{Addrs: of("10.0.0.0/8"), Link: "eth0"}},
 		} {
 			got, whole, err := host.Sets{}.SetMembers(name)
 			slices.SortFunc(got, func(a, b hostport.Member) int { return strings.Compare(a.Addrs.String(), b.Addrs.String()) })
@@ -130,8 +138,10 @@ create none hash:ip
 				t.Errorf("%s is whole: %v, %v (-want +got)\n%s", name, whole, err, d)
 			}
 		}
-		if got, whole, err := (host.Sets{}).SetMembers("masked"); whole || err != nil {
-			t.Errorf("masked: %v is whole: %v, %v", got, whole, err)
+		for _, name := range []string{"masked", "physical"} {
+			if got, whole, err := (host.Sets{}).SetMembers(name); whole || err != nil {
+				t.Errorf("%s: %v is whole: %v, %v", name, got, whole, err)
+			}
 		}
 		if _, _, err := (host.Sets{}).SetMembers("gone"); err == nil {
 			t.Error("members of no set")

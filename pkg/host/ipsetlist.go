@@ -18,9 +18,12 @@ import (
 // Attributes of include/uapi/linux/netfilter/ipset/ip_set.h that netlink has not, or at
 // another number.
 const (
-	setBitmask    = 12 // IPSET_ATTR_BITMASK
-	setMemberName = 18 // IPSET_ATTR_NAME
-	setNetmask    = 20 // IPSET_ATTR_NETMASK
+	setBitmask     = 12 // IPSET_ATTR_BITMASK
+	setMemberName  = 18 // IPSET_ATTR_NAME
+	setNetmask     = 20 // IPSET_ATTR_NETMASK
+	setMemberIP2   = 20 // IPSET_ATTR_IP2
+	setMemberCIDR2 = 21 // IPSET_ATTR_CIDR2
+	setMemberLink  = 23 // IPSET_ATTR_IFACE
 )
 
 // maxMembers bounds what is listed of a set.
@@ -59,27 +62,11 @@ func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err 
 	return members, true, nil
 }
 
-// decodeMember reads a member: an address or a network, with a port, or the name of a set.
+// decodeMember reads a member: an address or a network, with a port, another one, or a link;
+// or the name of a set. What its other flags mean is not known here.
 func decodeMember(a nft.Attrs) (m hostport.Member, ok bool) {
-	ip, err := a.Nested(nl.IPSET_ATTR_IP)
-	if err != nil {
-		return m, false
-	}
-	b, is4 := ip.Get(nl.IPSET_ATTR_IPADDR_IPV4)
-	if !is4 {
-		b, _ = ip.Get(nl.IPSET_ATTR_IPADDR_IPV6)
-	}
-	if addr, is := netip.AddrFromSlice(b); is {
-		bits := addr.BitLen()
-		if cidr, given := a.Get(nl.IPSET_ATTR_CIDR); given && len(cidr) == 1 {
-			bits = int(cidr[0])
-		}
-		p, err := addr.Prefix(bits)
-		if err != nil {
-			return m, false
-		}
-		m.Addrs = addrset.Of(p)
-	}
+	m.Addrs = memberAddrs(a, nl.IPSET_ATTR_IP, nl.IPSET_ATTR_CIDR)
+	m.Addrs2 = memberAddrs(a, setMemberIP2, setMemberCIDR2)
 	if proto, given := a.Get(nl.IPSET_ATTR_PROTO); given && len(proto) == 1 {
 		m.Proto = hostport.Proto(proto[0])
 	}
@@ -87,6 +74,31 @@ func decodeMember(a nft.Attrs) (m hostport.Member, ok bool) {
 		m.Port = binary.BigEndian.Uint16(port)
 	}
 	flags, _ := a.Num(nl.IPSET_ATTR_CADT_FLAGS)
-	m.Except, m.Set = flags&nl.IPSET_FLAG_NOMATCH != 0, a.Text(setMemberName)
-	return m, len(m.Addrs) > 0 || m.Set != ""
+	m.Except, m.Link, m.Set = flags&nl.IPSET_FLAG_NOMATCH != 0, a.Text(setMemberLink), a.Text(setMemberName)
+	return m, flags&^nl.IPSET_FLAG_NOMATCH == 0 && (len(m.Addrs) > 0 || m.Set != "")
+}
+
+// memberAddrs reads an address, or the network that it begins.
+func memberAddrs(a nft.Attrs, at, prefix uint16) addrset.Set {
+	ip, err := a.Nested(at)
+	if err != nil {
+		return nil
+	}
+	b, is4 := ip.Get(nl.IPSET_ATTR_IPADDR_IPV4)
+	if !is4 {
+		b, _ = ip.Get(nl.IPSET_ATTR_IPADDR_IPV6)
+	}
+	addr, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return nil
+	}
+	bits := addr.BitLen()
+	if cidr, given := a.Get(prefix); given && len(cidr) == 1 {
+		bits = int(cidr[0])
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return nil
+	}
+	return addrset.Of(p)
 }

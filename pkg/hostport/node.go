@@ -135,11 +135,13 @@ func Asked(ms []Mapping) func(port uint16) bool {
 	}
 }
 
-// A Member of an ipset is addresses, perhaps with a port, or in a list another set.
+// A Member of an ipset is addresses, perhaps with a port, others, or a link; in a list it is
+// another set.
 type Member struct {
-	Addrs addrset.Set
-	Proto Proto
-	Port  uint16
+	Addrs, Addrs2 addrset.Set
+	Proto         Proto
+	Port          uint16
+	Link          string
 	// Except means that it is taken out of the set (nomatch).
 	Except bool
 	Set    string

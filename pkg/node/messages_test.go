@@ -52,6 +52,8 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = host.Sets{}.SetHas("KUBE-IPVS-IPS", "hash:ip", pod, hostport.TCP, 80)
 		note(err)
+		_, _, err = host.Sets{}.SetMembers("KUBE-IPVS-IPS")
+		note(err)
 		_, err = host.Sysctls{}.RouteLocalnet("veth1")
 		note(err)
 		note(host.Sysctls{}.SetRouteLocalnet("veth1", true))

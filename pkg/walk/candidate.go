@@ -120,7 +120,7 @@ func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, o
 				c.from(some.addrs)
 			}
 		case f.of == ofSrcType && bytes.Equal(lo, hi):
-			if never(lo, p) {
+			if never(lo) {
 				return c, false
 			}
 			of, known := typeCond(cmpEQ, lo, p)

@@ -30,6 +30,9 @@ const loopbackIndex = 1
 type test struct {
 	always Tri
 	cond   *cond
+	// anyOf, if there are some, must hold, or with not none of them may.
+	anyOf []conds
+	not   bool
 }
 
 // compare answers "slots op data".
@@ -68,7 +71,7 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			return test{cond: &c}
 		}
 	case ofSrcType:
-		if never(data, p) && (op == cmpEQ || op == cmpNEQ) {
+		if never(data) && (op == cmpEQ || op == cmpNEQ) {
 			return test{always: yesIf(op == cmpNEQ)}
 		}
 		if c, ok := typeCond(op, data, p); ok {
@@ -115,11 +118,11 @@ func nextHeader(op uint32, data []byte, p Packet) Tri {
 
 // never reports whether no connection has a source of the routing type: one from
 // a broadcast address is dropped at routing (fib_validate_source), or without
-// rp_filter never gets an answer, and IPv6 has none.
-func never(data []byte, p Packet) bool {
+// rp_filter never gets an answer, no socket of the node sends from one (inet_bind), and IPv6
+// has none.
+func never(data []byte) bool {
 	const broadcast = 3
-	return len(data) == 4 && binary.NativeEndian.Uint32(data) == broadcast &&
-		(p.Family() == hostport.IPv6 || p.Hook == Prerouting)
+	return len(data) == 4 && binary.NativeEndian.Uint32(data) == broadcast
 }
 
 // elsewhere reports whether no address of the node has a routing type at any link. At

@@ -24,6 +24,9 @@ type cond struct {
 	loose bool
 }
 
+// conds are conditions that must all hold.
+type conds []cond
+
 type condKind uint8
 
 const (
@@ -146,4 +149,19 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 		*mark, some, sure = mark.with(c.value, c.mask, not)
 	}
 	return b, some, sure
+}
+
+// split are the packets of a box for which all conditions hold, if there are some, and the
+// others. The conditions are such that every answer is sure.
+func (cs conds) split(b box, f hostport.Family) (in, out []box) {
+	for _, c := range cs {
+		if rest, some, _ := c.apply(b, true, f); some {
+			out = append(out, rest)
+		}
+		var some bool
+		if b, some, _ = c.apply(b, false, f); !some {
+			return nil, out
+		}
+	}
+	return []box{b}, out
 }

@@ -25,9 +25,9 @@ type Sets interface {
 	SetMembers(name string) (members []hostport.Member, whole bool, err error)
 }
 
-// matchSet answers "--match-set INDEX dst[,dst]" for sets of ports and of addresses: for
-// destinations by asking for the members that matter, for sources by listing them. What has
-// the source port among its dimensions, or is of another type, has some of the packets.
+// matchSet answers "--match-set INDEX dst[,dst]": for sets of ports and of destinations by
+// asking for the members that matter, for others by listing them. What has the source port
+// among its dimensions, or is of another type, has some of the packets.
 func (x *run) matchSet(o iptsave.Option) (test, error) {
 	name, typ, err := x.ipset(o)
 	if err != nil {
@@ -37,53 +37,58 @@ func (x *run) matchSet(o iptsave.Option) (test, error) {
 	if name == "" || typ == "" {
 		return test{always: Unknown}, nil
 	}
-	dims := strings.Split(o.Values[1], ",")
-	members, open, err := x.holds(name, typ, dims)
+	has, open, err := x.holds(name, typ, strings.Split(o.Values[1], ","))
 	switch {
 	case err != nil || open != No:
 		return test{always: open}, err
-	case len(members) == 0 || len(members.Not(x.r.is4)) == 0: // no address matters
-		return test{always: yesIf(len(members) > 0 != o.Not)}, nil
+	case len(has) == 0:
+		return test{always: yesIf(o.Not)}, nil
+	case slices.ContainsFunc(has, func(m conds) bool { return len(m) == 0 }): // no address matters
+		return test{always: yesIf(!o.Not)}, nil
+	case len(has) == 1 && len(has[0]) == 1:
+		c := has[0][0]
+		c.not = o.Not
+		return test{cond: &c}, nil
 	}
-	kind := onDst
-	if dims[0] == "src" {
-		kind = onSrc
-	}
-	return test{cond: &cond{kind: kind, addrs: members, not: o.Not}}, nil
+	return test{anyOf: has, not: o.Not}, nil
 }
 
-// holds are the addresses that a set has with the protocol and the port. Open is not No if
-// that cannot be told.
-func (x *run) holds(name, typ string, dims []string) (members addrset.Set, open Tri, err error) {
+// holds is what packets must be to be in a set with the protocol and the port: one of the
+// results. Open is not No if that cannot be told.
+func (x *run) holds(name, typ string, dims []string) (has []conds, open Tri, err error) {
 	if typ == "list:set" {
 		return x.inList(name, dims)
 	}
 	_, fields, _ := strings.Cut(typ, ":")
-	n := strings.Count(fields, ",") + 1
-	if len(dims) < n { // nothing is in it then (ip_set_test)
+	parts := strings.Split(fields, ",")
+	if len(dims) < len(parts) { // nothing is in it then (ip_set_test)
 		return nil, No, nil
 	}
-	dims = dims[:n]
-	known := slices.Contains([]string{"bitmap:port", "bitmap:ip", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port"}, typ)
+	for i, part := range parts {
+		known := slices.Contains([]string{"ip", "net", "port", "iface"}, part)
+		if !known || part == "port" && dims[i] == "src" || part == "iface" && dims[i] == "dst" {
+			return nil, Some, nil
+		}
+	}
 	switch {
-	case !known || slices.Contains(dims[1:], "src"):
-		return nil, Some, nil
-	case typ == "bitmap:port" && dims[0] == "src":
-		return nil, Some, nil
 	case typ == "bitmap:port":
 		ok, err := x.r.Sets.SetHas(name, typ, x.p.Dst[0].Lo, x.p.Proto, x.p.Port)
 		if ok {
-			members = addrset.All(x.r.is4)
+			has = []conds{{}}
 		}
-		return members, No, err
-	case dims[0] == "src":
-		return x.listed(name, len(dims) > 1)
+		return has, No, err
+	case dims[0] == "dst" && slices.Contains([]string{"ip", "net", "ip,port", "net,port"}, fields):
+		members, open, err := x.inSet(name, typ)
+		if len(members) > 0 {
+			has = []conds{{{kind: onDst, addrs: members}}}
+		}
+		return has, open, err
 	}
-	return x.inSet(name, typ)
+	return x.listed(name, parts, dims)
 }
 
-// inList are the addresses that the sets in a list of sets have.
-func (x *run) inList(name string, dims []string) (members addrset.Set, open Tri, err error) {
+// inList is holds for a list of sets.
+func (x *run) inList(name string, dims []string) (has []conds, open Tri, err error) {
 	sets, whole, err := x.r.Sets.SetMembers(name)
 	if err != nil || !whole {
 		return nil, Some, err
@@ -93,17 +98,17 @@ func (x *run) inList(name string, dims []string) (members addrset.Set, open Tri,
 		if err != nil || typ == "" || typ == "list:set" {
 			return nil, Unknown, err
 		}
-		has, open, err := x.holds(m.Set, typ, dims)
+		more, open, err := x.holds(m.Set, typ, dims)
 		if err != nil || open != No {
 			return nil, open, err
 		}
-		members = members.Or(has)
+		has = append(has, more...)
 	}
-	return members, No, nil
+	return has, No, nil
 }
 
-// listed are the addresses of a set, with ports those with the port.
-func (x *run) listed(name string, ports bool) (members addrset.Set, open Tri, err error) {
+// listed is holds for a set that is listed. Members that differ in one address only are joined.
+func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, err error) {
 	list, whole, err := x.r.Sets.SetMembers(name)
 	if err != nil || !whole {
 		return nil, Some, err
@@ -113,11 +118,44 @@ func (x *run) listed(name string, ports bool) (members addrset.Set, open Tri, er
 		if m.Except {
 			return nil, Some, nil
 		}
-		if !ports || m.Proto == x.p.Proto && m.Port == x.p.Port {
-			sets = append(sets, m.Addrs.Only(x.r.is4))
+		of := member(m, parts, dims, x.r.is4)
+		switch {
+		case slices.Contains(parts, "port") && (m.Proto != x.p.Proto || m.Port != x.p.Port):
+		case len(of) == 1:
+			sets = append(sets, of[0].addrs)
+		default:
+			has = append(has, of)
 		}
 	}
-	return addrset.Union(sets...), No, nil
+	if members := addrset.Union(sets...); len(members) > 0 {
+		has = append(has, conds{{kind: kindOf(dims[0]), addrs: members}})
+	}
+	if len(has) > maxSingles {
+		return nil, Some, nil
+	}
+	return has, No, nil
+}
+
+// member is what packets must be to be that member.
+func member(m hostport.Member, parts, dims []string, is4 bool) (all conds) {
+	addrs := []addrset.Set{m.Addrs.Only(is4), m.Addrs2.Only(is4)}
+	for i, part := range parts {
+		switch part {
+		case "ip", "net":
+			all = append(all, cond{kind: kindOf(dims[i]), addrs: addrs[0]})
+			addrs = addrs[1:]
+		case "iface":
+			all = append(all, cond{kind: onIn, in: m.Link})
+		}
+	}
+	return all
+}
+
+func kindOf(dim string) condKind {
+	if dim == "src" {
+		return onSrc
+	}
+	return onDst
 }
 
 // ipset finds the set that o is about. Its name is "" if that is not known.

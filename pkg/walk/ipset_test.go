@@ -47,9 +47,15 @@ func (s ipsets) SetMembers(name string) (out []hostport.Member, whole bool, err 
 			m.Set = text
 		} else {
 			text, m.Except = strings.CutSuffix(text, " nomatch")
-			addr, port, _ := strings.Cut(text, ",")
-			n, _ := strconv.Atoi(port)
-			m.Addrs, m.Proto, m.Port = one(addr), hostport.TCP, uint16(n)
+			parts := append(strings.Split(text, ","), "", "")
+			n, _ := strconv.Atoi(parts[1])
+			m.Addrs, m.Proto, m.Port = one(parts[0]), hostport.TCP, uint16(n)
+			if parts[2] != "" {
+				m.Addrs2 = one(parts[2])
+			}
+			if strings.HasPrefix(parts[1], "eth") {
+				m.Link = parts[1]
+			}
 		}
 		out = append(out, m)
 	}
@@ -61,8 +67,9 @@ func overSets(t *testing.T, err error, rules ...string) (*Walker, Packet) {
 	src := nat(t, hostport.IPv4, rules...)
 	sets := ipsets{src, map[string][]string{
 		"PORTS": {"bitmap:port", "80"}, "OTHERS": {"bitmap:port", "81"}, "NODES": {"hash:ip", "192.0.2.1"}, "NONE": {"hash:ip"},
-		"PAIRS": {"hash:ip,port", "192.0.2.2,80"}, "ODD": {"hash:ip,port,ip", ""},
+		"PAIRS": {"hash:ip,port", "192.0.2.2,80"}, "ODD": {"hash:ip,mark,ip", ""},
 		"ANY": {"hash:ip", "10.0.0.1"}, "LONG": {"hash:ip", "10.0.0.1"}, "BUT": {"hash:net", "10.0.0.1 nomatch"}, "FROM": {"hash:ip,port", "10.0.0.1,80", "10.0.0.2,81"},
+		"THREE": {"hash:ip,port,ip", "192.0.2.1,80,10.0.0.1", "192.0.2.2,80,10.0.0.2", "192.0.2.2,81,10.0.0.1"}, "LINKS": {"hash:net,iface", "10.0.0.1,eth1"},
 		"LIST": {"list:set", "NODES", "NONE", "PAIRS"}, "EVERY": {"list:set", "NODES", "PORTS"}, "ODDS": {"list:set", "NODES", "LONG"}, "EMPTY": {"list:set"},
 	}, err}
 	p := packet(Prerouting, "192.0.2.1", 80)
@@ -128,28 +135,37 @@ func TestIPSets(t *testing.T) {
 // Sets of sources are listed: of two rules the second is for those that the first leaves.
 func TestIPSetsOfSources(t *testing.T) {
 	for rules, want := range map[[2]string]Tri{
-		{"-s 10.0.0.1", "! ANY src"}:         No,
-		{"-s 10.0.0.1", "ANY src"}:           Yes,
-		{"-s 10.0.0.2", "ANY src"}:           No,
-		{"-s 10.0.0.1", "FROM src,dst"}:      Yes,
-		{"-s 10.0.0.2", "FROM src,dst"}:      No,
-		{"-s 10.0.0.1", "FROM src,src"}:      Some,
-		{"-s 10.0.0.1", "LONG src"}:          Some,
-		{"-s 10.0.0.1", "BUT src"}:           Some,
-		{"-s 10.0.0.1", "ODDS src"}:          Some,
-		{"-s 192.0.2.1", "LIST src"}:         Yes,
-		{"-s 10.0.0.1", "LIST src"}:          No,
-		{"-s 10.0.0.1 -p tcp", "EVERY src"}:  Some,
-		{"-s 10.0.0.1 -p tcp", "GONE src"}:   Unknown,
-		{"-s 10.0.0.1 -p tcp", "EMPTY src"}:  No,
-		{"-s 10.0.0.1 -p tcp", "! NONE src"}: Yes,
+		{"-s 10.0.0.1", "! ANY src"}:                        No,
+		{"-s 10.0.0.1", "ANY src"}:                          Yes,
+		{"-s 10.0.0.2", "ANY src"}:                          No,
+		{"-s 10.0.0.1", "FROM src,dst"}:                     Yes,
+		{"-s 10.0.0.2", "FROM src,dst"}:                     No,
+		{"-s 10.0.0.1", "FROM src,src"}:                     Some,
+		{"-s 10.0.0.1", "LONG src"}:                         Some,
+		{"-s 10.0.0.1", "BUT src"}:                          Some,
+		{"-s 10.0.0.1", "ODDS src"}:                         Some,
+		{"-s 192.0.2.1", "LIST src"}:                        Yes,
+		{"-s 10.0.0.1", "LIST src"}:                         No,
+		{"-s 10.0.0.1 -p tcp", "EVERY src"}:                 Some,
+		{"-s 10.0.0.2", "THREE dst,dst,src"}:                Some,
+		{"-s 10.0.0.2 -d 192.0.2.2", "THREE dst,dst,src"}:   Yes,
+		{"-s 10.0.0.2 -d 192.0.2.2", "! THREE dst,dst,src"}: No,
+		{"-s 10.0.0.1 -d 192.0.2.2", "THREE dst,dst,src"}:   No,
+		{"-s 10.0.0.1 -d 192.0.2.2", "! THREE dst,dst,src"}: Yes,
+		{"-s 10.0.0.1 -i eth1", "LINKS src,src"}:            Yes,
+		{"-s 10.0.0.1 -i eth2", "LINKS src,src"}:            No,
+		{"-s 10.0.0.2 -i eth1", "LINKS src,src"}:            No,
+		{"-s 10.0.0.1 -i eth1", "LINKS src,dst"}:            Some,
+		{"-s 10.0.0.1 -p tcp", "GONE src"}:                  Unknown,
+		{"-s 10.0.0.1 -p tcp", "EMPTY src"}:                 No,
+		{"-s 10.0.0.1 -p tcp", "! NONE src"}:                Yes,
 	} {
 		not, match := "", rules[1]
 		if match[0] == '!' {
 			not, match = "! ", match[2:]
 		}
 		w, p := overSets(t, nil, "PREROUTING "+rules[0]+" -j X", "X -m set "+not+"--match-set "+match+" -j DNAT --to-destination 10.0.0.1")
-		r, err := w.Walk("X", Packet{Hook: Prerouting, Proto: p.Proto, Port: p.Port, Dst: p.Dst, Src: one(strings.Fields(rules[0])[1])})
+		r, err := w.Walk("PREROUTING", p)
 		if err != nil {
 			t.Fatal(err)
 		}

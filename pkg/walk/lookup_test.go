@@ -70,7 +70,7 @@ func TestNativeLookup(t *testing.T) {
 		{"not an empty set of sources", and(saddr, lookIn("none", 1)), Yes, Yes},
 		{"a network of sources and its last", source(and(saddr, lookIn("nets", 0)), "10.255.255.255"), Some, Some},
 		{"a network of sources and the one behind it", source(and(saddr, lookIn("nets", 0)), "11.0.0.0"), No, No},
-		{"networks without an end", source(and(saddr, lookIn("halves", 0)), "255.255.255.255"), Some, Some},
+		{"networks without an end", source(and(saddr, lookIn("halves", 0)), "223.255.255.255"), Some, Some},
 		{"networks side by side", source(and(saddr, lookIn("halves", 0)), "127.255.255.255"), Some, Some},
 		{"networks with a gap", source(and(saddr, lookIn("halves", 0)), "63.0.0.0"), No, No},
 		{"a set of sources with a catch-all", source(and(saddr, lookIn("anybody", 0)), "10.0.0.9"), Some, Some},

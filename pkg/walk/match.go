@@ -83,6 +83,9 @@ func errAttrs(errs ...error) error {
 
 // apply splits a thread by the answer of a comparison.
 func (x *run) apply(th thread, t test) []thread {
+	if len(t.anyOf) > 0 {
+		return x.anyOf(th, t)
+	}
 	if t.cond == nil {
 		switch t.always {
 		case Yes:
@@ -113,6 +116,33 @@ func (x *run) apply(th thread, t test) []thread {
 		th.open = Unknown
 	}
 	return x.stay(th)
+}
+
+// anyOf splits a thread by several conditions.
+func (x *run) anyOf(th thread, t test) (out []thread) {
+	var in []box
+	rest := []box{th.b}
+	for _, all := range t.anyOf {
+		var next []box
+		for _, b := range rest {
+			met, not := all.split(b, x.p.Family())
+			in, next = append(in, met...), append(next, not...)
+		}
+		rest = next
+	}
+	if t.not {
+		in, rest = rest, in
+	}
+	for _, b := range rest {
+		miss := th
+		miss.b = b
+		x.misses(miss)
+	}
+	for _, b := range in {
+		th.b = b
+		out = append(out, th)
+	}
+	return out
 }
 
 // bitwise masks and flips: value&mask ^ xor.

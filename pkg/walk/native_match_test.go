@@ -100,7 +100,7 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"no local source that is a local address", and(fib(3, saddr), isNot(native(2)...), load(1, 12, 4), is(192, 0, 2, 2)), No, No},
 		{"a source that is a unicast address", and(fib(3, saddr), is(native(1)...), load(1, 12, 4), is(192, 0, 2, 2)), No, No},
 		{"a source of another type", and(fib(3, saddr), is(native(4)...)), Some, Some},
-		{"a broadcast source", and(fib(3, saddr), is(native(3)...)), No, Some},
+		{"a broadcast source", and(fib(3, saddr), is(native(3)...)), No, No},
 		{"the way back to the source", and(fib(1, saddr|iif), is(native(0)...)), Some, Some},
 	})
 }

@@ -66,20 +66,35 @@ func (p Packet) Start() Space {
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
 		b.in.except = append([]string{"lo"}, p.NotIn...)
-		if p.Family() == hostport.IPv6 {
-			// ip6_rcv_core drops these before the hook, unless they come by lo; and what comes
-			// from :: gets no answer (RFC 4291, 2.5.2).
-			never := addrset.Of(netip.MustParsePrefix("::/127")).Or(addrset.Of(netip.MustParsePrefix("ff00::/8")))
-			b.src = b.src.And(never.Not(false))
-		}
+		b.src = b.src.And(senders(p.Family(), true))
 	case Output:
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
+		b.src = b.src.And(senders(p.Family(), false))
 	case Forward:
 		// Portguard sets no marks, and what kube-proxy marks is not ours.
 		b.mark = number(0)
 	case Ingress, Input: // nobody starts there
 	}
 	return Space{b}
+}
+
+// senders are the sources that connections can have. From multicast addresses and unspecified
+// ones nothing comes, from ::1 nothing by another link than lo: what does is dropped before the
+// hook (ip6_rcv_core), at routing (ip_route_input_slow: martian source), or gets no answer
+// (RFC 4291, 2.5.2). A socket of the node does not send from them.
+func senders(f hostport.Family, outside bool) addrset.Set {
+	never := []string{"0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"}
+	switch {
+	case f == hostport.IPv6 && outside:
+		never = []string{"::/127", "ff00::/8"}
+	case f == hostport.IPv6:
+		never = []string{"::/128", "ff00::/8"}
+	}
+	var sets []addrset.Set
+	for _, p := range never {
+		sets = append(sets, addrset.Of(netip.MustParsePrefix(p)))
+	}
+	return addrset.Union(sets...).Not(f == hostport.IPv4)
 }
 
 // Looped are the packets of s after they went out by lo and came in again.
