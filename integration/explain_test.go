@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -111,9 +112,11 @@ func TestExplainIsTrue(t *testing.T) {
 	})
 }
 
-// sides sends a packet for each outcome.
+// sides sends a packet for each outcome, all at once: one that is lost is waited for.
 func sides(t *testing.T, n *lab.Node, pod *lab.Pod, a explain.Answer) {
 	t.Helper()
+	var all sync.WaitGroup
+	defer all.Wait()
 	for side, s := range map[string]struct {
 		outs []explain.Outcome
 		from *lab.Netns
@@ -124,10 +127,12 @@ func sides(t *testing.T, n *lab.Node, pod *lab.Pod, a explain.Answer) {
 			}
 			for _, addr := range o.Addresses {
 				to := netip.AddrPortFrom(netip.MustParseAddr(addr), a.Port)
-				got := s.from.Who("tcp", to.String())
-				if want := answerer(o); got != want {
-					t.Errorf("%s, %s to %s: explain says %q, and %q answers", a.Question, side, to, o.Gets, got)
-				}
+				all.Go(func() {
+					got := s.from.Who("tcp", to.String())
+					if want := answerer(o); got != want {
+						t.Errorf("%s, %s to %s: explain says %q, and %q answers", a.Question, side, to, o.Gets, got)
+					}
+				})
 			}
 		}
 	}

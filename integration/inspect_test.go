@@ -211,7 +211,7 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 			n.Sysctl("net/ipv4/ip_forward", "0")
 			return func() { n.Sysctl("net/ipv4/ip_forward", "1") }
 		}},
-		{"FORWARD drops", "forward-drop", doctor.Problem, "policy of chain FORWARD", func() func() {
+		{"FORWARD drops", "forward-drop", doctor.Problem, "dropped by the policy of iptables-", func() func() {
 			n.Iptables("", "-P FORWARD DROP")
 			n.Iptables("", "-A FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT") // as KUBE-FORWARD does
 			want(t, "behind a policy of DROP", n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
@@ -221,7 +221,7 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 				want(t, "with the remedy", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 			}
 		}},
-		{"a rule drops one pod's", "forward-drop", doctor.Problem, "table ip filter", func() func() {
+		{"a rule drops one pod's", "forward-drop", doctor.Problem, "dropped by iptables-nft IPv4 filter FORWARD", func() func() {
 			p, del := add("lonely", list, lab.TCP(8088, 81))
 			p.Serve(81, "lonely")
 			n.Run("iptables-nft", "-I", "FORWARD", "-d", p.V4, "-p", "tcp", "--dport", "81", "-j", "DROP")
@@ -232,7 +232,7 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 				del()
 			}
 		}},
-		{"an nft filter drops", "forward-drop", doctor.Problem, "table inet fw", func() func() {
+		{"an nft filter drops", "forward-drop", doctor.Problem, "dropped by nftables inet fw", func() func() {
 			n.Feed("table inet fw { chain f { type filter hook forward priority 0;\n tcp dport 80 drop\n }\n }", "nft", "-f", "-")
 			want(t, "behind an nft filter", n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
 			return func() { n.Run("nft", "delete", "table", "inet", "fw") }

@@ -42,6 +42,7 @@ var pure = []string{
 	"pkg/place",
 	"pkg/portmap",
 	"pkg/walk",
+	"pkg/way",
 	"pkg/xt",
 }
 

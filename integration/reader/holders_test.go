@@ -56,7 +56,7 @@ func holders(r *rules.Reader) (string, error) {
 			line += fmt.Sprintf(" %s/%s/%d", c.Table, c.Name, c.Priority)
 		}
 		line += " |"
-		for _, c := range h.Forward {
+		for _, c := range h.Onward {
 			drops, err := h.Drops(c)
 			line += fmt.Sprintf(" %s/%s/%v", c.Table, c.Name, drops)
 			if err != nil {

@@ -112,6 +112,9 @@ func fields(t reflect.Type, at string, types map[string]string, optional map[str
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if tag == "-" {
+			continue
+		}
 		if f.Anonymous && tag == "" {
 			fields(f.Type, at, types, optional)
 			continue
@@ -247,7 +250,7 @@ func TestDocumentedMetrics(t *testing.T) {
 // The states of list are listed.
 func TestDocumentedStates(t *testing.T) {
 	got := slices.Sorted(maps.Keys(column(rows(t, section(t, "## portguard list"), "state"), 1)))
-	want := []string{string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed), string(inventory.Unknown), string(inventory.Waiting)}
+	want := []string{string(inventory.Closed), string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed), string(inventory.Unknown), string(inventory.Waiting), string(inventory.Absent)}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,8 +20,9 @@ func explainCommand() command {
 		long: `Says who has a claim on a port, in the order in which the kernel asks them:
 Services and NodePorts, other rules with the chains that lead to them, hostPorts,
 listeners with process and pod. Then who gets a packet from outside, one from the
-node for localhost, and one from a pod; and what an ADD of that hostPort would do:
-it is decided by the same code. Filters (firewalls) are not looked at; doctor does.
+node for localhost, and one from a pod, and what keeps it from getting there
+(filters, forwarding, rp_filter, routes); and what an ADD of that hostPort would do:
+it is decided by the same code.
 
 PORT is 80, 192.0.2.1:80 or [2001:db8::1]:80; without a protocol all three are
 explained. Exit code: 0 if a new hostPort would be allowed, 1 if not, 2 if the node
@@ -91,6 +93,16 @@ func parse(arg string) ([]explain.Question, error) {
 	return []explain.Question{q}, nil
 }
 
+// remedies are those for what closes the ways of packets.
+func remedies(a explain.Answer) (out []string) {
+	for _, o := range slices.Concat(a.Outside, a.Localhost, a.Pod) {
+		if o.Remedy != "" && !slices.Contains(out, o.Remedy) {
+			out = append(out, o.Remedy)
+		}
+	}
+	return out
+}
+
 // answer prints what is known of one port.
 func (s *session) answer(a explain.Answer) {
 	if a.Foreign {
@@ -118,6 +130,9 @@ func (s *session) answer(a explain.Answer) {
 		explain.Sentence("A packet from a pod on the node", a.Pod),
 	} {
 		fmt.Fprintln(s.out, plain(line))
+	}
+	for _, r := range remedies(a) {
+		fmt.Fprintln(s.out, "  remedy: "+plain(r))
 	}
 	if a.Decision.Allowed {
 		fmt.Fprintf(s.out, "A new hostPort %s would be allowed.\n", a.Question)

@@ -18,6 +18,10 @@ func listCommand() command {
 where it leads, since when, how many connections it got, and its state:
 
   ok          packets go to the pod
+  closed      nothing from outside gets to the pod, or no answer back; the reason
+              says where it is lost, and doctor what to do
+  waiting for its address
+              the hostIP is none of the node's addresses now
   waiting     another interface of the container has the port, or another pod where
               the policy is "warn"; this one takes over when that goes
   shadowed    two have a claim on the port since somebody came later; the reason

@@ -3,6 +3,7 @@
 package conflict
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,6 +29,8 @@ type Finding struct {
 	Dst addrset.Set
 	// Part is set if the claimant takes only some of the packets, or may.
 	Part bool
+	// Target is where it leads, as far as that is known.
+	Target netip.AddrPort
 	// Key is that of the attachment of portguard that has it, "" if it is none's; Life says
 	// whether its owner lives.
 	Key  hostport.Key
@@ -114,6 +117,9 @@ func (r Report) Awaited() (keys []hostport.Key) {
 	}
 	return keys
 }
+
+// All are all findings.
+func (r Report) All() []Finding { return slices.Concat(r.Conflicts, r.Warnings, r.Beside) }
 
 // Messages are those of findings, each once: one dual-stack listener stands in
 // the way of a mapping in both families.

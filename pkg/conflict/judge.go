@@ -4,6 +4,7 @@ package conflict
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -58,6 +59,7 @@ func (q query) judge(path walk.Path, s site) {
 func (q query) natRule(f *Finding, path walk.Path) {
 	who, has, remedy := taker(path)
 	f.Kind, f.Who = finding.NATRule, who+", "+leads(path)
+	f.Target, _ = netip.ParseAddrPort(path.Last().To)
 	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); %s", q.m, has, leads(path), f.Where, remedy)
 	o, own := portmapOwner(path), q.a.Owner
 	if o.ContainerID != "" && o.ContainerID == own.ContainerID && o.Network != "" && o.Network != own.Network {

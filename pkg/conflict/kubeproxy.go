@@ -131,7 +131,7 @@ func serviceIP(path walk.Path) (svc string, ok bool) {
 }
 
 // inNat: KUBE-SERVICES and KUBE-NODEPORTS are in table nat of iptables.
-func inNat(h walk.Hop) bool { return ofIptables(h.Table) && h.Table.Name == "nat" }
+func inNat(h walk.Hop) bool { return OfIptables(h.Table) && h.Table.Name == "nat" }
 
 func ofKubeProxy(h walk.Hop) bool {
 	return h.Table.Family != nft.Inet && h.Table.Name == kubeProxyTable

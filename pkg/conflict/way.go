@@ -134,7 +134,7 @@ func (q query) groups(h walk.Hook) (out [][]hooked) {
 	return out
 }
 
-// at is the hook of a base chain, "" if no packet to the node passes it. The hook of
+// at is the hook of a base chain, "" if no packet that IP sees passes it. The hook of
 // tables of family netdev is number 0 there (NF_NETDEV_INGRESS).
 func at(c nft.Chain) walk.Hook {
 	switch {
@@ -143,7 +143,8 @@ func at(c nft.Chain) walk.Hook {
 	case c.Table.Family == nft.Netdev:
 		return ""
 	}
-	return map[uint32]walk.Hook{nft.Prerouting: walk.Prerouting, nft.Input: walk.Input, nft.Output: walk.Output}[c.Hook]
+	return map[uint32]walk.Hook{nft.Prerouting: walk.Prerouting, nft.Input: walk.Input, nft.Output: walk.Output,
+		nft.Forward: walk.Forward, nft.Postrouting: walk.Postrouting}[c.Hook]
 }
 
 // through sends the packets through a group. Each of its chains may be the first, and

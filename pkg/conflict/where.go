@@ -11,9 +11,9 @@ import (
 	"github.com/portguard/portguard/pkg/walk"
 )
 
-// ofIptables reports whether a table has a name that iptables gives: in nf_tables it is
+// OfIptables reports whether a table has a name that iptables gives: in nf_tables it is
 // iptables-nft's, or nobody can tell the difference.
-func ofIptables(t nft.Table) bool {
+func OfIptables(t nft.Table) bool {
 	return t.Family != nft.Inet && slices.Contains([]string{"nat", "mangle", "raw", "filter", "security"}, t.Name)
 }
 
@@ -22,7 +22,7 @@ func (rs *ruleset) flavour(t nft.Table) string {
 	switch {
 	case rs.Holder == Legacy:
 		return "legacy"
-	case ofIptables(t):
+	case OfIptables(t):
 		return "nft"
 	}
 	return ""

@@ -163,29 +163,13 @@ func mappings(f Facts, add adder) {
 				unknown[o] = true
 				add("unknown-owner", Warning, o+": "+e.Reason, "run doctor as root in the PID and mount namespaces of the container runtime, with a /proc that hides no processes: nsenter -t 1 -m -p, or a debug pod with hostPID")
 			}
-		case inventory.OK, inventory.Waiting:
+		case inventory.Absent:
+			add("address", Warning, name(e)+" is waiting for its address: "+e.Reason, "give the node that address, or the pod another hostIP")
+		case inventory.OK, inventory.Waiting, inventory.Closed: // ways says what closes them
 		}
 	}
 	for _, o := range owners {
 		add("dead-owner", Warning, fmt.Sprintf("%s is gone and its mappings are not (%d): their packets are lost", o, dead[o]), "portguard gc")
-	}
-}
-
-func forwarding(f Facts, add adder) {
-	for _, fam := range f.NoForwarding {
-		used := slices.ContainsFunc(f.List.HostPorts, func(e inventory.Entry) bool { return familyOf(e) == fam })
-		if !used && fam == hostport.IPv6 {
-			continue // a node without IPv6 pods need not forward it
-		}
-		sysctl := map[hostport.Family]string{hostport.IPv4: "net.ipv4.ip_forward", hostport.IPv6: "net.ipv6.conf.all.forwarding"}[fam]
-		add("forwarding", Problem, fmt.Sprintf("%s is 0: nothing gets from outside to a pod over %s", sysctl, fam), "sysctl -w "+sysctl+"=1")
-	}
-}
-
-func dropped(f Facts, add adder) {
-	for _, d := range f.Dropped {
-		add("forward-drop", Problem, fmt.Sprintf("hostPort %s (%s) of %s: its packets are dropped: %s", d.Mapping, d.Mapping.Family, d.Owner, d.Where),
-			"accept what was translated before that rule: iptables -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT, or ct status dnat accept")
 	}
 }
 

@@ -62,7 +62,6 @@ type Facts struct {
 	Network   string
 	// NoForwarding are the families that the node does not forward.
 	NoForwarding []hostport.Family
-	Dropped      []Dropped
 	// EphemeralFrom and EphemeralTo are ip_local_port_range, Reserved
 	// ip_local_reserved_ports.
 	EphemeralFrom, EphemeralTo uint16
@@ -95,13 +94,6 @@ type Proxies struct {
 	CRIO bool
 }
 
-// A Dropped is a mapping whose packets a filter drops.
-type Dropped struct {
-	Mapping hostport.Mapping
-	Owner   hostport.Owner
-	Where   string
-}
-
 // An adder notes a finding of a check, once: a port is there in two families.
 type adder func(check string, s Severity, message, remedy string)
 
@@ -114,7 +106,7 @@ func Diagnose(f Facts) []Finding {
 		}
 	}
 	for _, check := range []func(Facts, adder){
-		conflists, backend, flavours, implementers, stateDir, order, notOwn, mappings, forwarding, dropped, protected, ephemeral, unread,
+		conflists, backend, flavours, implementers, stateDir, order, notOwn, mappings, forwarding, ways, protected, ephemeral, unread,
 	} {
 		check(f, add)
 	}

@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
+	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 func sound() Conflist {
@@ -112,9 +115,7 @@ func TestDiagnose(t *testing.T) {
 		{"IPv6 is not, and a pod has it", func(f *Facts) {
 			f.NoForwarding, f.List = []hostport.Family{hostport.IPv6}, has(entryOf(inventory.OK, "portguard", 80, "::"))
 		}, []string{"forwarding problem"}, false},
-		{"a filter drops", func(f *Facts) {
-			f.Dropped = []Dropped{{Mapping: hostport.Mapping{Family: 4, Proto: hostport.TCP, HostPort: 80}, Where: "there"}}
-		}, []string{"forward-drop problem"}, false},
+		{"a mapping waits for its address", func(f *Facts) { f.List = has(entryOf(inventory.Absent, "portguard", 80, "192.0.2.9")) }, []string{"address warning"}, true},
 		{"a pod has what is protected now, in both families", func(f *Facts) {
 			f.Protected, f.List = []hostport.Ports{{From: 80, To: 80}}, has(entryOf(inventory.OK, "portguard", 80, "0.0.0.0"), entryOf(inventory.OK, "portguard", 80, "::"))
 		}, []string{"protected warning"}, true},
@@ -157,5 +158,52 @@ func TestFlavoursAreNamed(t *testing.T) {
 	want := "iptables rules in: nft; kube-proxy in: iptables-nft, nftables, ipvs; the kubelet's hint is iptables-nft"
 	if got := found[len(found)-1].Message; got != want {
 		t.Errorf("got %q", got)
+	}
+}
+
+// byLinks is an entry to which packets come by links, each from its own network and from
+// beyond it. A letter says of both what closes the way: a filter, rp_filter, or nothing.
+func byLinks(closed ...string) inventory.Entry {
+	state := inventory.OK
+	if !strings.Contains(strings.Join(closed, ""), "-") {
+		state = inventory.Closed
+	}
+	e := entryOf(state, "portguard", 80, "0.0.0.0")
+	closures := map[rune]*way.Closure{'f': {Check: way.CheckFilter, What: "a filter", Remedy: "open"}, 'r': {Check: way.CheckReverse, What: "rp_filter", Remedy: "loosen"}}
+	for i, of := range closed {
+		for n, c := range of {
+			e.Ways = append(e.Ways, way.Way{Source: way.Source{Link: walk.Link{Name: fmt.Sprintf("eth%d", i), Index: i + 2}, Beyond: n == 1}, Closed: closures[c]})
+		}
+	}
+	return e
+}
+
+func TestWays(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		closed []string
+		want   []Severity
+	}{
+		{"all are open", []string{"--", "-"}, nil},
+		{"the only link is closed", []string{"ff"}, []Severity{Problem}},
+		{"both are, by the same", []string{"ff", "f"}, []Severity{Problem}},
+		{"both are, by different things", []string{"ff", "r"}, []Severity{Problem, Problem}},
+		{"the one to the Internet is", []string{"rr", "-"}, []Severity{Problem}},
+		{"another one is", []string{"--", "r"}, []Severity{Warning}},
+		{"a firewall lets neighbours in", []string{"-f"}, []Severity{Info}},
+		{"rp_filter does", []string{"-r"}, []Severity{Warning}},
+	} {
+		f := fit()
+		f.List = has(byLinks(tt.closed...), byLinks(tt.closed...))
+		var got []Severity
+		ways(f, func(_ string, s Severity, message, _ string) {
+			got = append(got, s)
+			if !strings.Contains(message, "hostPort 80/tcp (IPv4) of pod default/web: packets by eth") {
+				t.Errorf("%s: %q", tt.name, message)
+			}
+		})
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", tt.name, diff)
+		}
 	}
 }

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package explain says who has a claim on a port, in the order in which the
-// kernel asks them, and who receives its packets. It is pure: what is known of
-// the node are the reports on which an ADD would decide.
+// kernel asks them, and who receives its packets. It is pure: what an ADD would
+// find and the ways of packets are known.
 package explain
 
 import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"sort"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
-	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 // A Question is one port of one protocol, on one address or on all.
@@ -64,11 +62,18 @@ type Claimant struct {
 // An Outcome says who gets the packets to some addresses.
 type Outcome struct {
 	Addresses []string `json:"addresses"`
-	// Kind is that of the claimant, "nobody" if the port is closed.
+	// From tells those who send them, where others find another outcome: by their link.
+	From []string `json:"from,omitempty"`
+	// Kind is that of the claimant, "nobody" if the port is closed, or the way to it.
 	Kind string `json:"kind"`
 	Gets string `json:"gets"`
 	// Unless are claimants that take some of the packets, or may.
 	Unless []string `json:"unless,omitempty"`
+	// Closed is what keeps them from whom they are for, and Remedy what to do about it.
+	Closed string `json:"closed,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+	// Detour is the link by which answers leave, if it is not that of the packets and should be.
+	Detour string `json:"detour,omitempty"`
 }
 
 // A Decision is what an ADD of this hostPort would do now.
@@ -80,33 +85,18 @@ type Decision struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Reports are what an ADD would find: asking for all packets, and for those of
-// each side alone.
-type Reports struct {
-	All, Outside, Localhost, Pod conflict.Report
-}
+// Ways are those of packets to the port, of each side.
+type Ways struct{ Outside, Localhost, Pod []way.Way }
 
-// New answers a question. Own are the node's addresses that others can send to,
-// loopback those that only the node itself can.
-func New(q Question, r Reports, own, loopback []netip.Addr) Answer {
-	switch {
-	case !q.HostIP.IsValid():
-	case q.HostIP.IsUnspecified():
-		other := func(a netip.Addr) bool { return a.Is4() != q.HostIP.Is4() }
-		own, loopback = slices.DeleteFunc(slices.Clone(own), other), slices.DeleteFunc(slices.Clone(loopback), other)
-	default:
-		loopback = []netip.Addr{q.HostIP}
-		if own = loopback; q.HostIP.IsLoopback() {
-			own = nil
-		}
-	}
+// New answers a question by what an ADD would find, and by the ways of packets.
+func New(q Question, all conflict.Report, w Ways) Answer {
 	return Answer{
 		Question:  q,
-		Claimants: claimants(r.All),
-		Outside:   outcomes(r.Outside, walk.Prerouting, own),
-		Localhost: outcomes(r.Localhost, walk.Output, loopback),
-		Pod:       outcomes(r.Pod, walk.Prerouting, own),
-		Decision:  decide(r.All),
+		Claimants: claimants(all),
+		Outside:   outcomes(w.Outside),
+		Localhost: outcomes(w.Localhost),
+		Pod:       outcomes(w.Pod),
+		Decision:  decide(all),
 	}
 }
 
@@ -128,7 +118,7 @@ func claimants(r conflict.Report) []Claimant {
 	for _, f := range r.Warnings {
 		effect[f.Message] = "warns"
 	}
-	for _, f := range sorted(all(r), "") {
+	for _, f := range way.Sorted(r.All(), "") {
 		c := Claimant{Kind: f.Kind.String(), Who: f.Who, Where: f.Where, Addresses: ranges(f.Dst), Effect: cmp.Or(effect[f.Message], "none")}
 		i := slices.IndexFunc(out, func(o Claimant) bool { return o.Kind == c.Kind && o.Who == c.Who && o.Where == c.Where })
 		if i < 0 {
@@ -142,37 +132,6 @@ func claimants(r conflict.Report) []Claimant {
 		}
 	}
 	return out
-}
-
-func all(r conflict.Report) []conflict.Finding {
-	return slices.Concat(r.Conflicts, r.Warnings, r.Beside)
-}
-
-// sorted are the findings in the order of the points at which they are asked at
-// hook, or at any. At one point a mapping of portguard's is behind the rules, and
-// one for a single address before one for all.
-func sorted(found []conflict.Finding, hook walk.Hook) []conflict.Finding {
-	first := func(f conflict.Finding) conflict.Point {
-		at := slices.DeleteFunc(slices.Clone(f.At), func(p conflict.Point) bool { return hook != "" && p.Hook != hook })
-		if len(at) == 0 {
-			return conflict.Point{}
-		}
-		return slices.MinFunc(at, conflict.Point.Compare)
-	}
-	rank := func(f conflict.Finding) int {
-		switch {
-		case f.Kind != finding.Claimed:
-			return 0
-		case len(f.Dst) == 1 && f.Dst[0].Lo == f.Dst[0].Hi:
-			return 1
-		}
-		return 2
-	}
-	sort.SliceStable(found, func(i, j int) bool {
-		a, b := found[i], found[j]
-		return cmp.Or(first(a).Compare(first(b)), cmp.Compare(rank(a), rank(b))) < 0
-	})
-	return found
 }
 
 // ranges writes a set as single addresses and ranges.

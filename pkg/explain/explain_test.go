@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -50,8 +51,14 @@ func with(f conflict.Finding, change func(*conflict.Finding)) conflict.Finding {
 	return f
 }
 
+// ways are those of packets of which nothing is known but whom they are for.
+func ways(side way.Side, f []conflict.Finding, to ...netip.Addr) []way.Way {
+	out, _ := (&way.Model{}).Ways(way.Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 80)}, to, []way.Source{{Side: side}}, f)
+	return out
+}
+
 func gets(f ...conflict.Finding) Outcome {
-	return outcomes(conflict.Report{Conflicts: f}, walk.Prerouting, []netip.Addr{addr("192.0.2.1")})[0]
+	return outcomes(ways(way.Outside, f, addr("192.0.2.1")))[0]
 }
 
 func TestOutcome(t *testing.T) {
@@ -96,7 +103,7 @@ func TestNew(t *testing.T) {
 	own, loopback := []netip.Addr{addr("192.0.2.1"), addr("192.0.2.9"), addr("2001:db8::1")}, []netip.Addr{addr("127.0.0.1"), addr("::1")}
 	only := with(pod(), func(f *conflict.Finding) { f.Dst = addrset.Between(addr("192.0.2.1"), addr("192.0.2.1")) })
 	r := conflict.Report{Conflicts: []conflict.Finding{nginx(), only}, Warnings: []conflict.Finding{somebody(finding.ServiceIP, "Service lb", at(conflict.Translation, -100))}}
-	a := New(Question{Port: 80, Proto: hostport.TCP}, Reports{All: r, Outside: conflict.Report{Conflicts: r.Conflicts}, Localhost: r}, own, loopback)
+	a := New(Question{Port: 80, Proto: hostport.TCP}, r, Ways{Outside: ways(way.Outside, r.Conflicts, own...), Localhost: ways(way.Self, r.All(), loopback...)})
 	var order []string
 	for _, c := range a.Claimants {
 		order = append(order, c.Kind+" "+c.Effect)
@@ -114,7 +121,7 @@ func TestNew(t *testing.T) {
 	if s := Sentence("Localhost", a.Localhost); !strings.Contains(s, "Service lb if it is for 127.0.0.1") {
 		t.Errorf("got %q", s)
 	}
-	one := New(Question{HostIP: addr("127.0.0.1"), Port: 80, Proto: hostport.TCP}, Reports{}, own, loopback)
+	one := New(Question{HostIP: addr("127.0.0.1"), Port: 80, Proto: hostport.TCP}, conflict.Report{}, Ways{Localhost: ways(way.Self, nil, addr("127.0.0.1"))})
 	if s := Sentence("X", one.Outside); s != "X has no way to this address." || len(one.Localhost) != 1 || !one.Decision.Allowed || one.Claimants == nil {
 		t.Errorf("%q, %+v", s, one)
 	}
@@ -125,5 +132,25 @@ func TestSentenceCountsManyAddresses(t *testing.T) {
 	want := "S goes to a if it is for 1, 2, 3, 4 or 2 others, and to b if it is for 7 or 8, unless it is taken by x or by y."
 	if got := Sentence("S", outs); got != want {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Where sources differ, each is told by its link, and by the part of it.
+func TestSourcesAreTold(t *testing.T) {
+	to := addr("192.0.2.1")
+	f := pod()
+	dropped := &way.Closure{What: "dropped by a rule", Remedy: "remove it"}
+	from := func(link string, beyond bool, closed *way.Closure) way.Way {
+		return way.Way{Source: way.Source{Link: walk.Link{Name: link}, Beyond: beyond}, To: to, Taker: &f, Closed: closed}
+	}
+	for want, ways := range map[string][]way.Way{
+		"P goes to pod default/web (hostPort).":                                           {from("eth0", false, nil), from("eth1", false, nil)},
+		"P goes to nobody (it is for pod default/web (hostPort), and dropped by a rule).": {from("eth0", false, dropped), from("eth0", true, dropped)},
+		"P goes to pod default/web (hostPort) if it comes by eth0, and to nobody (it is for pod default/web (hostPort), and dropped by a rule) if it comes by eth1.":                                                  {from("eth0", false, nil), from("eth0", true, nil), from("eth1", false, dropped)},
+		"P goes to pod default/web (hostPort) if it comes by eth0 from its own network, and to nobody (it is for pod default/web (hostPort), and dropped by a rule) if it comes by eth0 from beyond its own network.": {from("eth0", false, nil), from("eth0", true, dropped)},
+	} {
+		if got := Sentence("P", outcomes(ways)); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }

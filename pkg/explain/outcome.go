@@ -4,63 +4,103 @@ package explain
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
 )
 
-// outcomes says for each address who gets its packets, those with the same answer
-// together.
-func outcomes(r conflict.Report, hook walk.Hook, to []netip.Addr) []Outcome {
+// outcomes says for each address who gets its packets, those with the same answer together.
+func outcomes(ways []way.Way) []Outcome {
 	out := []Outcome{}
-	found := sorted(all(r), hook)
-	for _, a := range to {
-		o := outcome(found, hook, a)
-		i := slices.IndexFunc(out, func(x Outcome) bool {
-			return x.Kind == o.Kind && x.Gets == o.Gets && slices.Equal(x.Unless, o.Unless)
-		})
-		if i < 0 {
-			out = append(out, o)
-			i = len(out) - 1
+	for len(ways) > 0 {
+		to := ways[0].To
+		n := slices.IndexFunc(ways, func(w way.Way) bool { return w.To != to })
+		if n < 0 {
+			n = len(ways)
 		}
-		out[i].Addresses = append(out[i].Addresses, a.String())
+		for _, o := range bySource(ways[:n]) {
+			i := slices.IndexFunc(out, func(x Outcome) bool { return x.same(o) && slices.Equal(x.From, o.From) })
+			if i < 0 {
+				out = append(out, o)
+				i = len(out) - 1
+			}
+			out[i].Addresses = append(out[i].Addresses, to.String())
+		}
+		ways = ways[n:]
 	}
 	return out
 }
 
-// outcome follows a packet through the findings: the first that takes all of it
-// has it.
-func outcome(found []conflict.Finding, hook walk.Hook, to netip.Addr) Outcome {
+// same reports whether two outcomes say the same of packets.
+func (o Outcome) same(x Outcome) bool {
+	return o.Kind == x.Kind && o.Gets == x.Gets && o.Closed == x.Closed && o.Detour == x.Detour && slices.Equal(o.Unless, x.Unless)
+}
+
+// bySource are the outcomes of packets to one address. They tell their sources if there are
+// several.
+func bySource(ways []way.Way) (out []Outcome) {
+	var from [][]way.Source
+	for _, w := range ways {
+		o := outcome(w)
+		i := slices.IndexFunc(out, o.same)
+		if i < 0 {
+			out, from = append(out, o), append(from, nil)
+			i = len(out) - 1
+		}
+		from[i] = append(from[i], w.Source)
+	}
+	for i := range out {
+		if len(out) > 1 {
+			out[i].From = sources(from[i], ways)
+		}
+	}
+	return out
+}
+
+// sources names the links of some sources, and which part of those that send by a link it is.
+func sources(some []way.Source, ways []way.Way) (out []string) {
+	for _, s := range some {
+		whole := true
+		for _, w := range ways {
+			whole = whole && (w.Source.Link != s.Link || slices.Contains(some, w.Source))
+		}
+		name := s.Link.Name
+		switch {
+		case whole:
+		case s.Beyond:
+			name += " from beyond its own network"
+		default:
+			name += " from its own network"
+		}
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// outcome puts a way in words.
+func outcome(w way.Way) Outcome {
 	o := Outcome{Kind: "nobody", Gets: "nobody (the port is closed)"}
-	var ended *conflict.Finding
-	for i, f := range found {
-		at := slices.IndexFunc(f.At, func(p conflict.Point) bool { return p.Hook == hook })
-		if at < 0 || f.Mapping.Family != hostport.FamilyOf(to) || !f.Dst.Contains(to) {
-			continue
-		}
-		switch {
-		case f.Kind == finding.Hidden:
-			ended = &found[i]
-			continue
-		case ended != nil && f.Kind == finding.Claimed && slices.Contains(ended.At, f.At[at]):
-			continue // an ACCEPT ends the walk of its own table
-		case f.Part, f.Kind == finding.Undecodable, f.Kind == finding.CatchAll:
-			o.Unless = append(o.Unless, claimant(f))
-			continue
-		}
-		o.Kind, o.Gets = f.Kind.String(), claimant(f)
-		switch {
-		case f.Life == hostport.Dead:
-			o.Gets = "nobody (the rules of " + f.Who + ", which is gone, lead nowhere)"
-		case f.At[at].Stage == conflict.Rejection:
-			o.Gets = "nobody (kube-proxy rejects it for " + f.Who + ")"
-		}
+	for _, f := range w.Unless {
+		o.Unless = append(o.Unless, claimant(f))
+	}
+	if w.Taker == nil {
 		return o
+	}
+	o.Kind, o.Gets, o.Detour = w.Taker.Kind.String(), claimant(*w.Taker), w.Detour
+	switch {
+	case w.Closed != nil:
+		o.Closed, o.Remedy = w.Closed.String(), w.Closed.Remedy
+		o.Kind, o.Gets = "nobody", fmt.Sprintf("nobody (it is for %s, and %s)", o.Gets, o.Closed)
+	case w.Ended && w.Taker.Life == hostport.Dead:
+		o.Gets = "nobody (the rules of " + w.Taker.Who + ", which is gone, lead nowhere)"
+	case w.Ended:
+		o.Gets = "nobody (kube-proxy rejects it for " + w.Taker.Who + ")"
 	}
 	return o
 }
@@ -85,11 +125,17 @@ func Sentence(side string, outs []Outcome) string {
 	var parts []string
 	for _, o := range outs {
 		s := "to " + o.Gets
-		if len(outs) > 1 {
+		if several := slices.ContainsFunc(outs, func(x Outcome) bool { return !slices.Equal(x.Addresses, o.Addresses) }); several {
 			s += " if it is for " + list(o.Addresses)
+		}
+		if len(o.From) > 0 {
+			s += " if it comes by " + list(o.From)
 		}
 		for i, u := range o.Unless {
 			s += map[bool]string{true: ", unless it is taken by ", false: " or by "}[i == 0] + u
+		}
+		if o.Detour != "" {
+			s += ", whose answers leave by " + o.Detour
 		}
 		parts = append(parts, s)
 	}

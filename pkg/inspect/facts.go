@@ -50,10 +50,6 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 			f.NoForwarding = append(f.NoForwarding, fam)
 		}
 	}
-	i.progress("asking the filters about forwarded packets")
-	if f.Dropped, err = v.dropped(); err != nil {
-		return f, err
-	}
 	if f.EphemeralFrom, f.EphemeralTo, err = i.Node.EphemeralPorts(); err != nil {
 		return f, err
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 // A Node is what is asked of the machine besides what the verbs ask.
@@ -36,8 +36,13 @@ type Node interface {
 	Proxies(on *host.Addressing) (doctor.Proxies, error)
 	// Virtual are the links that carry nothing but addresses and may be of infrastructure.
 	Virtual(on *host.Addressing) ([]doctor.Virtual, error)
-	// Filters are the base chains that forwarded packets pass.
-	Filters(on *host.Addressing) ([]Filter, error)
+	// Entries are those who send packets from outside, by other links than those of pods.
+	Entries(on *host.Addressing, pods []string) ([]way.Source, error)
+	// Router asks the kernel for routes.
+	Router() way.Router
+	// Onward calls f with all rules of the node, for packets wherever they go, until one
+	// reading was consistent, at most for the time wait.
+	Onward(wait time.Duration, on *host.Addressing, f func(conflict.Snapshot) error) error
 }
 
 // An Inspector answers people's questions about a node.
@@ -132,38 +137,6 @@ func (v *view) lacks(key hostport.Key, m hostport.Mapping) []string {
 	a := rec.Attachment
 	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
 	return slices.DeleteFunc(v.Missing(a, rec.Backend), func(s string) bool { return !slices.Contains(v.lost[key], s) })
-}
-
-// contested finds, for each live attachment that is in place, what an ADD of it would be
-// refused for now.
-func (v *view) contested() (map[hostport.Key][]conflict.Finding, error) {
-	var ms []hostport.Mapping
-	for _, a := range v.attachments {
-		ms = append(ms, a.Mappings...)
-	}
-	out := map[hostport.Key][]conflict.Finding{}
-	err := v.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
-		clear(out)
-		snap.Claims = nil // the kernel has one owner for each key
-		finders := map[conflict.Place]*conflict.Finder{}
-		for key, a := range v.attachments {
-			if v.life[key] == hostport.Dead {
-				continue
-			}
-			v.progress("asking who else has the ports of %s", a.Owner)
-			snap.Place = place.Order(v.where(key))
-			if finders[snap.Place] == nil {
-				finders[snap.Place] = conflict.NewFinder(snap)
-			}
-			r, err := finders[snap.Place].Find(a)
-			if err != nil {
-				return err
-			}
-			out[key] = r.Conflicts
-		}
-		return nil
-	})
-	return out, err
 }
 
 // where is the name of the backend that has the mappings of an attachment.

@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/netconf"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 // List lists the hostPorts of the node: portguard's, with those whose rules are missing,
@@ -27,14 +28,14 @@ func (i *Inspector) List(c *netconf.Config) (inventory.List, error) {
 }
 
 func (v *view) list() (inventory.List, error) {
-	contested, err := v.contested()
+	verdicts, err := v.judge()
 	if err != nil {
 		return inventory.List{}, err
 	}
 	out := inventory.List{HostPorts: []inventory.Entry{}}
-	for _, c := range v.claims {
+	for i, c := range v.claims {
 		if !c.Foreign {
-			out.HostPorts = append(out.HostPorts, v.entry(c, contested[c.Key]))
+			out.HostPorts = append(out.HostPorts, v.entry(c, verdicts[i]))
 		}
 	}
 	for key := range v.attachments {
@@ -75,7 +76,7 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 				return err
 			}
 			if len(r.Conflicts) > 0 {
-				e.State, e.Reason = inventory.Shadowed, shadow(r.Conflicts[0])
+				e.State, e.Reason = inventory.Shadowed, shadow(r.Conflicts[0], false)
 			}
 			e.Owned(c.Life, c.Unsure)
 			out = append(out, e)
@@ -86,7 +87,7 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 }
 
 // entry describes a mapping that is in place.
-func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.Entry {
+func (v *view) entry(c hostport.Claim, verdict verdict) inventory.Entry {
 	a := v.attachments[c.Key]
 	c.Owner = cmp.Or(a.Owner, c.Owner)
 	e := inventory.New("portguard", c)
@@ -94,11 +95,14 @@ func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.E
 	if rec != nil {
 		e.Created = rec.Created
 	}
-	for _, f := range contested {
-		if f.Mapping.SameKey(c.Mapping) {
-			e.State, e.Reason = inventory.Shadowed, shadow(f)
-			break
-		}
+	e.Ways = verdict.ways
+	switch shut := way.Shut(e.Ways); {
+	case verdict.other != nil:
+		e.State, e.Reason = inventory.Shadowed, shadow(*verdict.other, verdict.takes)
+	case !c.Mapping.Wildcard() && !here(c.Mapping.HostIP, v.Session):
+		e.State, e.Reason = inventory.Absent, fmt.Sprintf("%s is none of the node's", c.Mapping.HostIP)
+	case shut != nil:
+		e.State, e.Reason = inventory.Closed, shut.String()
 	}
 	if lost := v.lacks(c.Key, c.Mapping); len(lost) > 0 {
 		e.State, e.Reason = inventory.Missing, lost[0]
@@ -111,19 +115,22 @@ func (v *view) entry(c hostport.Claim, contested []conflict.Finding) inventory.E
 }
 
 // shadow says who has the port too, and who gets the packets.
-func shadow(f conflict.Finding) string {
-	switch f.Kind {
-	case finding.Listener:
+func shadow(f conflict.Finding, takes bool) string {
+	switch {
+	case f.Kind == finding.Listener && !takes:
 		return fmt.Sprintf("%s listens on %s and gets nothing: the mapping is asked first", f.Who, f.Where)
-	case finding.Hidden:
+	case f.Kind == finding.Listener:
+		return fmt.Sprintf("%s listens on %s and takes its traffic", f.Who, f.Where)
+	case f.Kind == finding.Hidden:
 		return "a rule ends the walk before it: " + f.Where
-	case finding.Undecodable:
+	case f.Kind == finding.Undecodable:
 		return "a rule that cannot be decoded may take its traffic: " + f.Where
-	case finding.NodePort:
+	case !takes:
+		return strings.TrimSuffix(f.Who+" gets nothing: the mapping is asked first: "+f.Where, ": ")
+	case f.Kind == finding.NodePort:
 		return f.Who + " takes its traffic"
-	default:
-		return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 	}
+	return strings.TrimSuffix(f.Who+" takes its traffic: "+f.Where, ": ")
 }
 
 // missing are the mappings of a record that are not in place. The backend says what is

@@ -24,6 +24,7 @@ import (
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 // A node has mappings in memory. Something happens after each reading of them.
@@ -46,10 +47,19 @@ func (*node) Look(_ time.Duration, _ string, _ *host.Addressing, _ []hostport.Ma
 	return f(conflict.Snapshot{})
 }
 
-func (*node) Name() string                             { return place.NFTables }
-func (*node) Owns(nft.Table, string) bool              { return false }
-func (*node) Apply(backend.State, backend.State) error { return nil }
-func (*node) Try(backend.State, backend.State) error   { return nil }
+func (*node) Onward(_ time.Duration, _ *host.Addressing, f func(conflict.Snapshot) error) error {
+	return f(conflict.Snapshot{})
+}
+
+func (*node) LinkTo(netip.Addr) (string, error)                        { return "", nil }
+func (*node) Bridges() ([]string, error)                               { return nil, nil }
+func (*node) Families() []hostport.Family                              { return nil }
+func (*node) Router() way.Router                                       { return nil }
+func (*node) Entries(*host.Addressing, []string) ([]way.Source, error) { return nil, nil }
+func (*node) Name() string                                             { return place.NFTables }
+func (*node) Owns(nft.Table, string) bool                              { return false }
+func (*node) Apply(backend.State, backend.State) error                 { return nil }
+func (*node) Try(backend.State, backend.State) error                   { return nil }
 
 func (n *node) Load() (backend.State, error) {
 	out := held{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 // A State says what is the matter with a mapping.
@@ -19,9 +20,14 @@ type State string
 // The states. Of several the last one that holds is told.
 const (
 	OK State = "ok"
+	// Closed: nothing from outside gets to the pod, or no answer back; Reason says where it is
+	// lost.
+	Closed State = "closed"
 	// Waiting: another attachment has the port, an interface of the same container as a
 	// rule, and this one takes over when that goes.
 	Waiting State = "waiting"
+	// Absent: the hostIP is none of the node's addresses now.
+	Absent State = "waiting for its address"
 	// Shadowed: two have a claim on the port since somebody came later. Either
 	// somebody else's rule takes the pod's traffic, or a listener gets nothing
 	// because the mapping is asked first; Reason says which.
@@ -66,6 +72,8 @@ type Entry struct {
 	State   State   `json:"state"`
 	// Reason says more about a state other than ok.
 	Reason string `json:"reason,omitempty"`
+	// Ways are those of packets from outside.
+	Ways []way.Way `json:"-"`
 }
 
 // New is the entry of a mapping.

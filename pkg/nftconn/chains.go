@@ -12,10 +12,10 @@ import (
 )
 
 // Chains lists the base chains of all tables that are not dormant: base are those that
-// packets to the node pass, forward those that forwarded ones do.
-func (r *Reader) Chains() (base, forward []nft.Chain, err error) {
+// packets to the node pass, onward those that they pass when they leave it again.
+func (r *Reader) Chains() (base, onward []nft.Chain, err error) {
 	err = r.list()
-	return r.base, r.forward, err
+	return r.base, r.onward, err
 }
 
 // Drops reports whether the policy of a base chain is drop.
@@ -31,7 +31,7 @@ func (r *Reader) Names(t nft.Table) ([]string, error) {
 // TakeChains lets r know the chains that another Reader has listed, if it has. They must be
 // of the same generation, and of interest to both.
 func (r *Reader) TakeChains(o *Reader) {
-	r.names, r.base, r.forward, r.drops = o.names, o.base, o.forward, o.drops
+	r.names, r.base, r.onward, r.drops = o.names, o.base, o.onward, o.drops
 }
 
 // list asks for the chains once. The kernel cannot be asked for those of one
@@ -42,14 +42,14 @@ func (r *Reader) list() error {
 	}
 	err := r.listAll()
 	r.heard("base chains", r.base, err)
-	if r.heard("forward chains", r.forward, err); err != nil {
+	if r.heard("onward chains", r.onward, err); err != nil {
 		return fmt.Errorf("could not read the nftables chains: %w", err)
 	}
 	return nil
 }
 
 func (r *Reader) listAll() error {
-	r.base, r.forward, r.drops = nil, nil, map[nft.Chain]bool{}
+	r.base, r.onward, r.drops = nil, nil, map[nft.Chain]bool{}
 	names := map[nft.Table][]string{}
 	for _, f := range []uint8{nft.Inet, nft.IPv4, nft.IPv6, nft.Netdev} {
 		msgs, err := r.conn.hear(nft.Request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, f, nil), r.wanted)
@@ -116,9 +116,9 @@ func (r *Reader) listBase(c nft.Chain, m []byte) {
 	switch {
 	case c.Table.Family == nft.Netdev || c.Table.Family == nft.Inet && c.Hook == nft.InetIngress:
 		r.base = append(r.base, c)
-	case c.Hook == nft.Forward:
-		r.forward = append(r.forward, c)
-	case c.Hook != nft.Postrouting:
+	case c.Hook == nft.Forward, c.Hook == nft.Postrouting:
+		r.onward = append(r.onward, c)
+	default:
 		r.base = append(r.base, c)
 	}
 }

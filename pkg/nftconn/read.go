@@ -18,10 +18,10 @@ import (
 type Reader struct {
 	// base and names are all chains, once they were listed.
 	base []nft.Chain
-	// forward are the base chains at that hook; drops tells those with that policy.
-	forward []nft.Chain
-	drops   map[nft.Chain]bool
-	names   map[nft.Table][]string
+	// onward are the base chains of packets that go on; drops tells those with that policy.
+	onward []nft.Chain
+	drops  map[nft.Chain]bool
+	names  map[nft.Table][]string
 	// Concerns, if set, tells the destinations that matter: rules that begin with
 	// the comparison with another one are not kept. It must not change.
 	Concerns func(netip.Addr) bool

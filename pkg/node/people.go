@@ -3,18 +3,17 @@
 package node
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/inspect"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/rules"
-	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 // Proxies says what kube-proxy and others have on the node.
@@ -81,34 +80,28 @@ func hasCRIO(r *rules.Reader, flavour string, f hostport.Family) (bool, error) {
 	return false, nil
 }
 
-// Filters are the base chains that forwarded packets pass, for each family.
-func (n *Node) Filters(*host.Addressing) ([]inspect.Filter, error) {
-	holders, err := n.rules(rules.Options{}).Holders()
-	if err != nil {
-		return nil, err
-	}
-	var out []inspect.Filter
-	for _, h := range holders {
-		for _, c := range h.Forward {
-			drops, err := h.Drops(c)
-			if err != nil {
-				return nil, err
-			}
-			for _, f := range hostport.Families() {
-				if conflict.Carries(c.Table, f) {
-					w := walk.New(h.Source, c.Table, f, walk.Options{Sets: host.Sets{}})
-					out = append(out, inspect.Filter{Walker: w, Chain: c.Name, Drops: drops, Where: where(h.Holder, c.Table), Family: f})
-				}
-			}
-		}
-	}
-	return out, nil
+// Entries are those who send packets from outside.
+func (n *Node) Entries(on *host.Addressing, pods []string) ([]way.Source, error) {
+	return host.Entries(on, pods)
 }
 
-// where names a table as people do.
-func where(holder string, t nft.Table) string {
-	if holder == conflict.Legacy {
-		return "iptables-legacy table " + t.Name
-	}
-	return fmt.Sprintf("nftables table %s", t)
+// Router asks the kernel for routes.
+func (n *Node) Router() way.Router { return host.NewRouter() }
+
+// Onward calls f with all rules of the node, for packets wherever they go: Look leaves out
+// those that are not about the node's addresses and the ports that it is asked for.
+func (n *Node) Onward(wait time.Duration, on *host.Addressing, f func(conflict.Snapshot) error) error {
+	printer := n.printer(wait)
+	return rules.Steady(wait, n.rules(rules.Options{}), func(r *rules.Reader) error {
+		snap := conflict.Snapshot{Local: on.Local, Sets: host.Sets{}, Print: printer}
+		holders, err := r.Holders()
+		if err != nil {
+			return err
+		}
+		for _, h := range holders {
+			h.Chains = slices.Concat(h.Chains, h.Onward)
+			snap.Rulesets = append(snap.Rulesets, h.Ruleset)
+		}
+		return f(snap)
+	})
 }

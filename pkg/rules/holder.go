@@ -16,14 +16,15 @@ import (
 // the node pass.
 type Holder struct {
 	conflict.Ruleset
-	// Forward are the base chains that forwarded packets pass.
-	Forward []nft.Chain
+	// Onward are all others but those that translate sources: chains that decide what becomes
+	// of packets once it is certain who gets them.
+	Onward []nft.Chain
 }
 
 // Holders lists the holders: nf_tables, and iptables-legacy of each family that has rules
 // there. The rules themselves are read when the Source is asked.
 func (r *Reader) Holders() ([]Holder, error) {
-	base, forward, err := r.nft.Chains()
+	base, onward, err := r.nft.Chains()
 	if err != nil {
 		return nil, err
 	}
@@ -32,9 +33,9 @@ func (r *Reader) Holders() ([]Holder, error) {
 		return nil, err
 	}
 	out := []Holder{{conflict.Ruleset{Holder: conflict.Nftables, Chains: base, Source: r.nft,
-		Drops: func(c nft.Chain) (bool, error) { return r.nft.Drops(c), nil }}, forward}}
+		Drops: func(c nft.Chain) (bool, error) { return r.nft.Drops(c), nil }}, onward}}
 	for _, f := range hostport.Families() {
-		if h := r.legacyHolder(f, tables); len(h.Chains)+len(h.Forward) > 0 {
+		if h := r.legacyHolder(f, tables); len(h.Chains)+len(h.Onward) > 0 {
 			out = append(out, h)
 		}
 	}
@@ -47,6 +48,10 @@ func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Ta
 		t, err := r.legacyTable(c.Table)
 		return t != nil && t.Drops(c.Name), err
 	}
+	onward := map[string][]uint32{
+		"mangle": {nft.Input, nft.Forward, nft.Postrouting},
+		"filter": {nft.Input, nft.Forward, nft.Output},
+	}
 	for _, table := range []string{"raw", "mangle", "nat", "filter"} {
 		at := nft.Table{Family: f.NFProto(), Name: table}
 		if _, exists := tables[at]; !exists {
@@ -55,8 +60,8 @@ func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Ta
 		if table != "filter" { // it has no PREROUTING, and its OUTPUT comes after nat's
 			h.Chains = append(h.Chains, legacy.Base(at, nft.Prerouting), legacy.Base(at, nft.Output))
 		}
-		if table == "mangle" || table == "filter" {
-			h.Forward = append(h.Forward, legacy.Base(at, nft.Forward))
+		for _, hook := range onward[table] {
+			h.Onward = append(h.Onward, legacy.Base(at, hook))
 		}
 	}
 	return h

@@ -26,10 +26,15 @@ const (
 	stateEstablished = 2
 	stateNew         = 8
 	stateUntracked   = 64
+
+	// Bits of its status (enum ip_conntrack_status).
+	statusSeenReply = 1 << 1
+	statusConfirmed = 1 << 3
+	statusDstNAT    = 1<<5 | 1<<8 // IPS_DST_NAT and IPS_DST_NAT_DONE
 )
 
-// ct: the packets open a connection that nobody translated yet. Of one that is not there
-// only the state is told (nft_ct_get_eval).
+// ct: the packets open a connection, or answer one that was translated. Of one that is not
+// there only the state is told (nft_ct_get_eval).
 func (x *run) ct(th thread, a nft.Attrs) []thread {
 	key, _ := a.Num(2)
 	none := x.unconnected(th.b)
@@ -56,8 +61,10 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
 	case key == ctMark:
 		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
-	case key == ctStatus && x.p.Hook != Forward && !x.p.Later: // no reply was seen, nothing translated or confirmed
-		th.regs.store(dreg, make([]byte, 4))
+	case key == ctStatus && !x.p.Later:
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.p.status()))
+	case key == ctDir && x.p.Answer:
+		th.regs.store(dreg, []byte{1})
 	case key == ctDir:
 		th.regs.store(dreg, []byte{0})
 	case key == ctL3proto:
@@ -65,20 +72,51 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 	case key == ctProtocol:
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
 	case !original:
-	case x.p.Hook == Forward: // what it was before the translation
 	case key == ctProtoDst:
-		th.regs.storePort(dreg, x.p.Port, 0, 2)
+		th.regs.storePort(dreg, x.p.originalPort(), 0, 2)
 	case key == ctSrc:
-		th.regs.load(dreg, ofSrc, 0, size)
+		x.original(&th.regs, dreg, true, size)
 	case key == ctDst:
-		th.regs.load(dreg, ofDst, 0, size)
+		x.original(&th.regs, dreg, false, size)
 	case key >= ctSrcIP && key <= ctDstIP6:
 		// src/dst by family: an even offset is the source.
-		if of := []source{ofSrc, ofDst}[(key-ctSrcIP)%2]; (key >= ctSrcIP+2) == (x.family() == nft.IPv6) {
-			th.regs.load(dreg, of, 0, size)
+		if (key >= ctSrcIP+2) == (x.family() == nft.IPv6) {
+			x.original(&th.regs, dreg, (key-ctSrcIP)%2 == 0, size)
 		}
 	}
 	return x.stay(th)
+}
+
+// original loads an address of the connection as it was opened: that of the packet itself,
+// unless it was translated or goes the other way.
+func (x *run) original(r *registers, dreg uint32, src bool, size int) {
+	switch {
+	case !src && x.p.translated():
+		r.store(dreg, x.p.Was.Addr().AsSlice())
+	case src == x.p.Answer:
+		r.load(dreg, ofDst, 0, size)
+	default:
+		r.load(dreg, ofSrc, 0, size)
+	}
+}
+
+// originalPort is where the connection was opened to.
+func (p Packet) originalPort() uint16 {
+	if p.translated() {
+		return p.Was.Port()
+	}
+	return p.Port
+}
+
+// status is that of the connection.
+func (p Packet) status() uint32 {
+	switch {
+	case p.Answer:
+		return statusSeenReply | statusConfirmed | statusDstNAT
+	case p.translated():
+		return statusDstNAT
+	}
+	return 0 // no reply was seen, nothing translated or confirmed
 }
 
 // unconnected reports whether packets have no connection.
@@ -91,7 +129,7 @@ func (x *run) state(b box) uint32 {
 		return stateUntracked
 	case x.p.Early:
 		return stateInvalid
-	case b.answered:
+	case b.answered, x.p.Answer:
 		return stateEstablished
 	}
 	return stateNew

@@ -101,10 +101,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, []byte{0x86, 0xdd})
 	case key == metaMark:
 		th.regs.loadMark(dreg, ofMark, th.b.mark)
-	case x.p.Hook == Forward && key == metaOifName && x.p.Out != "":
-		th.regs.store(dreg, append([]byte(x.p.Out), make([]byte, 16-len(x.p.Out))...))
-	case x.p.Hook == Forward && (key == metaOifName || key == metaIif || key == metaOif):
-		th.regs.load(dreg, ofAnything, 0, 16)
+	case x.link(&th.regs, dreg, key):
 	case key == metaIifName && x.p.Hook != Output:
 		th.regs.load(dreg, ofIn, 0, 16)
 	case key == metaOifName && x.p.Hook == Output && !x.p.Absent:
@@ -119,6 +116,36 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofAnything, 0, 16)
 	}
 	return x.stay(th)
+}
+
+// link loads a link that is known beside the space of packets, and reports whether it is.
+// Only newer kernels tell at postrouting where packets came in.
+func (x *run) link(r *registers, dreg, key uint32) bool {
+	in, out := key == metaIif || key == metaIifName, key == metaOif || key == metaOifName
+	var l Link
+	switch {
+	case in && x.p.Hook == Postrouting:
+	case in && x.p.Hook != Output && x.p.In.Name != "":
+		l = x.p.In
+	case out && x.p.leaves():
+		l = x.p.Out
+	default:
+		return false
+	}
+	switch {
+	case l.Name == "":
+		r.load(dreg, ofAnything, 0, 16)
+	case key == metaIif || key == metaOif:
+		r.store(dreg, binary.NativeEndian.AppendUint32(nil, uint32(l.Index)))
+	default:
+		r.store(dreg, append([]byte(l.Name), make([]byte, 16-len(l.Name))...))
+	}
+	return true
+}
+
+// leaves reports whether the packets are on their way out, by another link than lo.
+func (p Packet) leaves() bool {
+	return p.Hook == Forward || p.Hook == Postrouting || p.Hook == Output && p.translated()
 }
 
 // drawn loads a number below a modulus, which is an attribute of both expressions, as is
@@ -148,10 +175,12 @@ func (x *run) fib(th thread, a nft.Attrs) []thread {
 	result, _ := a.Num(2)
 	flags, _ := a.Num(3)
 	th.regs.load(dreg, ofAnything, 0, 16)
-	switch {
-	case x.p.Hook == Forward:
-	case result == resultType && flags == byDst:
+	switch local, known := x.p.local(); {
+	case !known:
+	case result == resultType && flags == byDst && local:
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 2)) // RTN_LOCAL
+	case result == resultType && flags == byDst:
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 1)) // RTN_UNICAST
 	case result == resultType && flags == bySrc:
 		th.regs.load(dreg, ofSrcType, 0, 4)
 	case result == resultType && flags&^(byIn|byOut) == byDst:

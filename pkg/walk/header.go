@@ -32,6 +32,10 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
 	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
 		th.regs.load(dreg, ofNextHdr, 0, 1)
+	case base == 2 && x.p.Answer:
+		if at+int(n) <= 2 {
+			th.regs.storePort(dreg, x.p.Port, at, int(n))
+		}
 	case base == 2 && at >= 2 && at+int(n) <= 4:
 		th.regs.storePort(dreg, x.p.Port, at-2, int(n))
 	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load

@@ -3,6 +3,7 @@
 package walk
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,15 +55,16 @@ func matchOption(o iptsave.Option, p Packet) Tri {
 }
 
 func matchPorts(o iptsave.Option, p Packet) Tri {
-	switch o.Name {
-	case "--dport", "--dports":
+	asked := map[bool][]string{false: {"--dport", "--dports"}, true: {"--sport", "--sports"}}[p.Answer]
+	switch {
+	case slices.Contains(asked, o.Name):
 		return inPorts(o.Value(), p.Port)
-	case "--ports": // either port
+	case o.Name == "--ports": // either port
 		if m := inPorts(o.Value(), p.Port); m != No {
 			return m
 		}
 	}
-	// --sport, --tcp-flags, --syn, --chunk-types: free.
+	// The other port, --tcp-flags, --syn, --chunk-types: free.
 	return Some
 }
 
@@ -91,8 +93,8 @@ func inPorts(list string, port uint16) Tri {
 // hold, and LOCAL is looked up (net/netfilter/xt_addrtype.c, match_type6).
 func matchAddrType(o iptsave.Option, p Packet) Tri {
 	f := p.Family()
-	if p.Hook == Forward { // it is somebody else's address, or not even looked at
-		if o.Name == "--dst-type" && o.Value() == "LOCAL" {
+	if here, known := p.local(); !here || !known { // it is somebody else's address, or not even looked at
+		if known && o.Name == "--dst-type" && o.Value() == "LOCAL" {
 			return No
 		}
 		return Some
@@ -120,22 +122,26 @@ func matchAddrType(o iptsave.Option, p Packet) Tri {
 	return yesIf(local)
 }
 
-// original reports whether o asks for what a packet at Forward was before it was
-// translated, which the walk does not know there.
-func original(o iptsave.Option, forward bool) bool {
-	return forward && strings.HasPrefix(o.Name, "--ctorig")
+// tuple reports whether o asks for an address of the connection that is not the packet's
+// own in that place.
+func (p Packet) tuple(o iptsave.Option) bool {
+	switch o.Name {
+	case "--ctorigdst":
+		return p.translated()
+	case "--ctorigsrc":
+		return p.Answer
+	}
+	return false
 }
 
-// matchConntrack: the packets open a connection that nobody translated yet, so
-// the original tuple is the packet's own.
+// matchConntrack: the packets open a connection, or answer one that was translated. Addresses
+// of the original tuple are those of the packet itself until then.
 func matchConntrack(o iptsave.Option, p Packet) Tri {
-	if original(o, p.Hook == Forward) {
-		return Some
-	}
 	switch o.Name {
 	case "--ctstate":
+		state := map[bool]string{false: "NEW", true: "ESTABLISHED"}[p.Answer]
 		for s := range strings.SplitSeq(o.Value(), ",") {
-			if s == "NEW" || s == "DNAT" && p.Hook == Forward {
+			if s == state || s == "DNAT" && p.translated() {
 				return Yes
 			}
 		}
@@ -143,16 +149,27 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 	case "--ctproto":
 		return yesIf(o.Value() == strconv.Itoa(int(p.Proto)))
 	case "--ctorigdstport":
-		return inPorts(o.Value(), p.Port)
+		return inPorts(o.Value(), p.originalPort())
+	case "--ctorigdst":
+		return originalDst(o, p)
 	case "--ctdir":
-		return yesIf(o.Value() == "ORIGINAL")
+		return yesIf(o.Value() == map[bool]string{false: "ORIGINAL", true: "REPLY"}[p.Answer])
 	case "--ctstatus":
-		if p.Later {
+		if p.Answer || p.Later {
 			return Some
 		}
-		return No // no reply was seen, and it is not confirmed
-	case "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport", "--ctexpire":
+		return No // no reply was seen, and nothing is confirmed
+	case "--ctorigsrc", "--ctorigsrcport", "--ctreplsrc", "--ctrepldst", "--ctreplsrcport", "--ctrepldstport", "--ctexpire":
 		return Some
 	}
 	return Unknown // an address that could not be read
+}
+
+// originalDst asks where a packet was sent that was translated since.
+func originalDst(o iptsave.Option, p Packet) Tri {
+	set, ok := parseNet(o.Value(), p.Family() == hostport.IPv4)
+	if !ok || !p.translated() {
+		return Unknown
+	}
+	return yesIf(set.Contains(p.Was.Addr()))
 }

@@ -14,39 +14,66 @@ import (
 type Hook string
 
 // Packets from outside and from pods pass ingress, prerouting and input, those of the
-// node's own processes output, and then prerouting and input, by way of lo. Forward is
-// for packets that were translated.
+// node's own processes output, and then prerouting and input, by way of lo. What was
+// translated passes forward, or the rest of output, and postrouting.
 const (
-	Ingress    Hook = "INGRESS"
-	Prerouting Hook = "PREROUTING"
-	Input      Hook = "INPUT"
-	Output     Hook = "OUTPUT"
-	Forward    Hook = "FORWARD"
+	Ingress     Hook = "INGRESS"
+	Prerouting  Hook = "PREROUTING"
+	Input       Hook = "INPUT"
+	Output      Hook = "OUTPUT"
+	Forward     Hook = "FORWARD"
+	Postrouting Hook = "POSTROUTING"
 )
+
+// A Link is one of the node's, by its name and its number. The zero Link is not known.
+type Link struct {
+	Name  string
+	Index int
+}
 
 // A Packet is the set of packets to follow.
 type Packet struct {
 	Hook  Hook
 	Proto hostport.Proto
-	// Dst are the destinations, of one family and all local, or for Forward none
-	// of them. It must not be empty.
-	Dst  addrset.Set
+	// Dst are the destinations, of one family and all local, or none of them once the
+	// packets were translated. It must not be empty.
+	Dst addrset.Set
+	// Port is the destination port, of an answer the source port.
 	Port uint16
+	// Was is where packets were sent that were translated since, not valid for others.
+	Was netip.AddrPort
+	// Answer means that the packets answer some that were translated.
+	Answer bool
 	// Src are the sources, none for any.
 	Src addrset.Set
-	// NotIn are links that the packets do not come by.
+	// In is the link that the packets come by, NotIn are some that they do not.
+	In    Link
 	NotIn []string
 	// Local are all addresses of the node, nil if they are not known.
 	Local addrset.Set
 	// Absent means that Dst is not an address of the node now (a floating
 	// hostIP), so the interface it would leave by is unknown.
 	Absent bool
-	// Out is the interface that a packet at Forward leaves by, "" if not known.
-	Out string
+	// Out is the link that translated packets leave by.
+	Out Link
 	// Early means that conntrack has not seen the packets yet.
 	Early bool
 	// Later means that they do not open a connection, but go on with one.
 	Later bool
+}
+
+// translated reports whether the packets, or those that they answer, were.
+func (p Packet) translated() bool { return p.Was.IsValid() }
+
+// local reports whether all destinations are the node's, and whether that is known.
+func (p Packet) local() (local, known bool) {
+	switch {
+	case !p.translated():
+		return true, true
+	case p.Local == nil:
+		return false, p.Hook == Forward || p.Hook == Postrouting
+	}
+	return len(p.Dst.And(p.Local.Not(p.Family() == hostport.IPv4))) == 0, true
 }
 
 // Family returns the family of the destinations.
@@ -70,10 +97,10 @@ func (p Packet) Start() Space {
 	case Output:
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
 		b.src = b.src.And(senders(p.Family(), false))
-	case Forward:
-		// Portguard sets no marks, and what kube-proxy marks is not ours.
-		b.mark = number(0)
-	case Ingress, Input: // nobody starts there
+	case Ingress, Input, Forward, Postrouting: // nobody starts there
+	}
+	if p.In.Name != "" {
+		b.in = ifaces{only: p.In.Name}
 	}
 	return Space{b}
 }

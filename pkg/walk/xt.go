@@ -63,7 +63,7 @@ func (x *run) option(o iptsave.Option, limited bool) (test, error) {
 	if o.Name == "--match-set" {
 		return x.matchSet(o)
 	}
-	if c, ok := condition(o, x.r.is4); ok && !original(o, x.p.Hook == Forward) {
+	if c, ok := condition(o, x.r.is4); ok && !x.p.tuple(o) {
 		return test{cond: &c}, nil
 	}
 	return optionTest(o, x.p, limited), nil

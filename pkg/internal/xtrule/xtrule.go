@@ -28,6 +28,8 @@ type Tables struct {
 	base []nft.Chain
 	// sets are ipsets by index.
 	sets []string
+	// drops are the base chains whose policy is DROP.
+	drops map[nft.Chain]bool
 }
 
 // Parse reads what iptables-save printed.
@@ -43,7 +45,7 @@ func (t *Tables) Add(text string, f hostport.Family) error {
 		return err
 	}
 	if t.chains == nil {
-		t.chains = map[nft.Table]map[string][]nft.Rule{}
+		t.chains, t.drops = map[nft.Table]map[string][]nft.Rule{}, map[nft.Chain]bool{}
 	}
 	for _, name := range []string{"raw", "mangle", "nat", "filter", "security"} {
 		if table, _ := d.Table(name); table != nil {
@@ -59,6 +61,7 @@ func (t *Tables) add(name nft.Table, table *iptsave.Table) {
 	for _, c := range table.Chains() {
 		if base, ok := baseChain(name, c.Name); ok {
 			t.base = append(t.base, base)
+			t.drops[base] = c.Policy == "DROP"
 		}
 		rules := []nft.Rule{}
 		for i, r := range c.Rules {
@@ -85,6 +88,12 @@ func (t *Tables) BaseChains() []nft.Chain {
 		return c.Hook == nft.Forward || c.Hook == nft.Postrouting
 	})
 }
+
+// AllBaseChains are those of packets wherever they go.
+func (t *Tables) AllBaseChains() []nft.Chain { return t.base }
+
+// Drops reports whether the policy of a base chain is DROP.
+func (t *Tables) Drops(c nft.Chain) (bool, error) { return t.drops[c], nil }
 
 // Chains are the names of the chains of a table, sorted.
 func (t *Tables) Chains(table nft.Table) []string { return slices.Sorted(maps.Keys(t.chains[table])) }

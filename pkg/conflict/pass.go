@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"math"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/walk"
+)
+
+// A Stop is what ends the way of packets: a rule, or the policy of a base chain.
+type Stop struct {
+	// Where says it in words.
+	Where string
+	Table nft.Table
+	// Chain is the base chain, and Chains are those that lead to the rule, or for a policy
+	// those that the base chain jumps to.
+	Chain  string
+	Chains []string
+	// Policy is set if no rule stops the packets, Untracks if the rule takes them out of
+	// conntrack, so that nothing translates them.
+	Policy, Untracks bool
+	Legacy           bool
+}
+
+// Priorities of base chains. The first is before all, the last behind all.
+const (
+	PrioFirst = math.MinInt32
+	PrioLast  = math.MaxInt32
+)
+
+// Pass sends the packets that are left through the base chains of p's hook whose priority is
+// in [from, to), for what they do beside translating. The Stop is nil if some of those that
+// are to be expected may get through.
+func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Space, *Stop, error) {
+	q := query{Finder: d, r: &Report{}, m: hostport.Mapping{Family: p.Family(), Proto: p.Proto, HostPort: p.Port}}
+	p.Local = d.local[p.Family()]
+	for _, group := range q.groups(p.Hook) {
+		if prio := group[0].Priority; prio < from || prio >= to {
+			continue
+		}
+		for _, c := range group {
+			if c.Type == "nat" {
+				continue
+			}
+			next, stop, err := q.filter(c, p, left)
+			if err != nil || stop != nil {
+				return next, stop, err
+			}
+			left = next
+		}
+	}
+	return left, nil, nil
+}
+
+// filter sends packets through one base chain.
+func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *Stop, error) {
+	q.ruleset = c.ruleset
+	p.Early = c.Priority < prioConntrack && !p.Answer
+	res, err := q.walk(c.Table, c.Name, p, left)
+	if err != nil {
+		return nil, nil, err
+	}
+	drops, err := c.drops(c.Chain)
+	if err != nil {
+		return nil, nil, err
+	}
+	if drops {
+		res.Next = res.Accepted
+	}
+	stop := &Stop{Table: c.Table, Chain: c.Name, Legacy: c.Holder == Legacy}
+	switch {
+	case len(res.Next.Likely()) == 0:
+		return res.Next, stop, q.stopped(stop, c, res)
+	case p.Early && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
+		path := res.Untracked[len(res.Untracked)-1]
+		stop.Where, stop.Untracks, stop.Chains = q.where(path), true, names(path)
+		return res.Next, stop, nil
+	}
+	return res.Next, nil, nil
+}
+
+// stopped says what stopped the last packets: the last rule that stops all that come to it,
+// or else the policy.
+func (q query) stopped(stop *Stop, c hooked, res walk.Result) error {
+	for _, path := range res.End {
+		if path.Stops() && !path.Doubtful && path.Match != walk.Unknown {
+			stop.Where, stop.Chains = q.where(path), names(path)
+		}
+	}
+	if len(res.Passed) == 0 && stop.Where != "" {
+		return nil
+	}
+	rules, err := q.Source.Rules(c.Table, c.Name)
+	if err != nil {
+		return err
+	}
+	stop.Policy, stop.Where, stop.Chains = true, "the policy of "+q.base(c), nil
+	for _, r := range rules {
+		if to := r.Target(); to != "" {
+			stop.Chains = append(stop.Chains, to)
+		}
+	}
+	return nil
+}
+
+// base names a base chain.
+func (q query) base(c hooked) string {
+	what := q.what(c.Table, c.Name)
+	if c.Table.Name != "nat" {
+		what += " " + c.Name
+	}
+	return what
+}
+
+// names are those of the chains of a path.
+func names(path walk.Path) (out []string) {
+	for _, h := range path.Hops {
+		out = append(out, h.Chain)
+	}
+	return out
+}

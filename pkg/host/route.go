@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/containernetworking/plugins/pkg/utils/sysctl"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
+)
+
+// A Router asks the kernel for routes as packets find them: with the rules for routing, the
+// rp_filter and the forwarding of the link by which they come in.
+type Router struct {
+	links map[int]string
+	by    map[string]int
+}
+
+// NewRouter returns one that knows nothing yet.
+func NewRouter() *Router { return &Router{links: map[int]string{}, by: map[string]int{}} }
+
+// Route implements way.Router.
+func (r *Router) Route(q way.Route) (way.Leg, error) {
+	leg, err := r.route(q)
+	if err != nil {
+		return leg, fmt.Errorf("could not ask for the route from %s to %s: %w", q.Src, q.Dst, err)
+	}
+	return leg, nil
+}
+
+func (r *Router) route(q way.Route) (leg way.Leg, err error) {
+	o := netlink.RouteGetOptions{Mark: q.Mark}
+	if q.Src.IsValid() {
+		o.SrcAddr = q.Src.AsSlice()
+	}
+	if q.In != "" {
+		if o.IifIndex, err = r.index(q.In); err != nil || o.IifIndex == 0 {
+			return way.Leg{Fault: way.NoRoute}, err // the link is gone
+		}
+	}
+	routes, err := netlink.RouteGetWithOptions(q.Dst.AsSlice(), &o)
+	if err != nil {
+		leg.Fault, err = r.fault(q, err)
+		return leg, err
+	}
+	for _, found := range routes {
+		leg.Out.Index, leg.Gateway = found.LinkIndex, found.Gw != nil
+		if leg.Out.Name, err = r.name(found.LinkIndex); err != nil {
+			return leg, err
+		}
+	}
+	if off, err := r.off(q); err != nil || off {
+		leg.Fault = way.Unforwarded
+	}
+	return leg, err
+}
+
+// off reports whether IPv6 does not forward the packet: it is not a matter of its routes
+// (net/ipv6/ip6_output.c, ip6_forward).
+func (r *Router) off(q way.Route) (bool, error) {
+	if q.Dst.Is4() || q.In == "" {
+		return false, nil
+	}
+	on, err := Forwarding(hostport.IPv6)
+	return !on, err
+}
+
+// fault tells what an error means. The kernel has one for several (net/ipv4/route.c,
+// ip_route_input_slow).
+func (r *Router) fault(q way.Route, err error) (way.Fault, error) {
+	is := func(e ...error) bool {
+		for _, e := range e {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case is(unix.EHOSTUNREACH) && q.Dst.Is4() && q.In != "":
+		if on, err := Forwarding(hostport.IPv4); err != nil || !on {
+			return way.Unforwarded, err
+		}
+		v, err := sysctl.Sysctl("net/ipv4/conf/" + q.In + "/forwarding")
+		if err == nil && v == "0" {
+			return way.LinkUnforwarded, nil
+		}
+		return way.NoRoute, err
+	case is(unix.EXDEV, unix.EINVAL) && q.Dst.Is4() && q.In != "": // EXDEV before Linux 6.15
+		for _, link := range []string{"all", q.In} {
+			v, err := sysctl.Sysctl("net/ipv4/conf/" + link + "/rp_filter")
+			if err != nil {
+				return way.NoRoute, err
+			}
+			if v != "0" {
+				return way.ReversePath, nil
+			}
+		}
+		return way.NoRoute, nil
+	case is(unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES, unix.EINVAL, unix.EXDEV):
+		return way.NoRoute, nil
+	}
+	return way.None, err
+}
+
+func (r *Router) index(name string) (int, error) {
+	if i, ok := r.by[name]; ok {
+		return i, nil
+	}
+	i, err := Links{}.Index(name)
+	r.by[name] = i
+	return i, err
+}
+
+func (r *Router) name(index int) (string, error) {
+	if name, ok := r.links[index]; ok {
+		return name, nil
+	}
+	name, err := Links{}.Name(index)
+	r.links[index] = name
+	return name, err
+}
+
+// Link is a link by its name.
+func (r *Router) Link(name string) (walk.Link, error) {
+	i, err := r.index(name)
+	return walk.Link{Name: name, Index: i}, err
+}

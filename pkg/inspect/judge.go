@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/way"
+)
+
+// A verdict is what the node does with packets from outside to a mapping that is in place.
+type verdict struct {
+	ways []way.Way
+	// other has a claim on the port too, nil if nobody has. Takes is set if it has packets
+	// of the mapping.
+	other *conflict.Finding
+	takes bool
+}
+
+// judge says what becomes of the packets to each mapping of portguard's that is in place, in
+// the order of the claims. Of the dead nothing is said.
+func (v *view) judge() ([]verdict, error) {
+	var ms []hostport.Mapping
+	for _, a := range v.attachments {
+		ms = append(ms, a.Mappings...)
+	}
+	var out []verdict
+	err := v.survey(v.Session, ms, func(sv *survey) error {
+		out = make([]verdict, len(v.claims))
+		contested, err := v.contested(sv)
+		if err != nil {
+			return err
+		}
+		for i, c := range v.claims {
+			if c.Foreign || v.life[c.Key] == hostport.Dead {
+				continue
+			}
+			a := v.attachments[c.Key]
+			v.progress("following packets to the ports of %s", a.Owner)
+			a.Owner, a.Mappings = hostport.Owner{}, []hostport.Mapping{c.Mapping}
+			ways, err := sv.ways(way.Outside, a, place.Order(v.where(c.Key)), sv.summary(a, c.Mapping))
+			if err != nil {
+				return err
+			}
+			out[i] = of(c, ways, contested[c.Key])
+		}
+		return nil
+	})
+	return out, err
+}
+
+// of is the verdict on one mapping.
+func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict {
+	v := verdict{ways: ways}
+	for _, w := range ways {
+		if w.Taker != nil && w.Taker.Key != c.Key {
+			v.other, v.takes = w.Taker, true
+			return v
+		}
+	}
+	i := slices.IndexFunc(contested, func(f conflict.Finding) bool { return f.Mapping.SameKey(c.Mapping) })
+	if i >= 0 {
+		v.other = &contested[i]
+	}
+	return v
+}
+
+// contested finds, for each live attachment that is in place, what an ADD of it would be
+// refused for now.
+func (v *view) contested(sv *survey) (map[hostport.Key][]conflict.Finding, error) {
+	out := map[hostport.Key][]conflict.Finding{}
+	finders := map[conflict.Place]*conflict.Finder{}
+	for key, a := range v.attachments {
+		if v.life[key] == hostport.Dead {
+			continue
+		}
+		v.progress("asking who else has the ports of %s", a.Owner)
+		snap := sv.snap
+		snap.Claims = nil // the kernel has one owner for each key
+		snap.Place = place.Order(v.where(key))
+		if finders[snap.Place] == nil {
+			finders[snap.Place] = conflict.NewFinder(snap)
+		}
+		r, err := finders[snap.Place].Find(a)
+		if err != nil {
+			return nil, err
+		}
+		out[key] = r.Conflicts
+	}
+	return out, nil
+}
+
+// summary are addresses that stand for all of a mapping: on each link to the outside the one
+// that packets by that link are for.
+func (sv *survey) summary(a hostport.Attachment, m hostport.Mapping) (out []netip.Addr) {
+	var own addrset.Set
+	for _, x := range sv.own {
+		own = own.Or(addrset.Between(x, x))
+	}
+	own = own.And(a.Destinations(sv.snap.Local, m))
+	for _, src := range sv.outside {
+		if src.Node.IsValid() && own.Contains(src.Node) && !slices.Contains(out, src.Node) {
+			out = append(out, src.Node)
+		}
+	}
+	if len(out) == 0 && len(own) > 0 {
+		out = append(out, own[0].Lo)
+	}
+	return out
+}

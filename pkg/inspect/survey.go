@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/explain"
+	"github.com/portguard/portguard/pkg/host"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/walk"
+	"github.com/portguard/portguard/pkg/way"
+)
+
+// A survey follows packets to the ports that somebody asks about.
+type survey struct {
+	model way.Model
+	// outside and pods are those who send packets.
+	outside, pods []way.Source
+	// own are the addresses of the node that others can send to, loopback those that only the
+	// node itself can.
+	own, loopback []netip.Addr
+	// from narrows the packets of each side; finders are those of one reading, by where the
+	// mapping is or would be.
+	from    map[way.Side]conflict.From
+	finders map[asked]*conflict.Finder
+	snap    conflict.Snapshot
+}
+
+// asked is what one finder answers.
+type asked struct {
+	side  way.Side
+	place conflict.Place
+}
+
+// survey calls f with the node as it is now, for mappings that somebody asks about.
+func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, f func(*survey) error) error {
+	sv, err := i.senders(s)
+	if err != nil {
+		return err
+	}
+	sv.own, sv.loopback = i.reachable(s.On.Local)
+	return i.Node.Onward(s.Wait, s.On, func(whole conflict.Snapshot) error {
+		whole.Owns = s.Owns
+		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router()}
+		return s.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
+			sv.snap, sv.finders = snap, map[asked]*conflict.Finder{}
+			return f(sv)
+		})
+	})
+}
+
+// senders finds those who send packets to the node.
+func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
+	sv := &survey{}
+	var nets addrset.Set
+	var links []string
+	for _, a := range s.Recorded() {
+		for _, pod := range a.Pods {
+			nets = nets.Or(addrset.Of(pod))
+			link, err := i.Node.LinkTo(pod.Addr())
+			if err != nil {
+				return nil, err
+			}
+			if link == "" || slices.ContainsFunc(sv.pods, func(p way.Source) bool { return p.Link.Name == link && p.Addr.Is4() == pod.Addr().Is4() }) {
+				continue
+			}
+			links = append(links, link)
+			index, err := i.Node.LinkIndex(link)
+			if err != nil {
+				return nil, err
+			}
+			sv.pods = append(sv.pods, way.Source{Side: way.Pod, Link: walk.Link{Name: link, Index: index}, Addr: pod.Addr()})
+		}
+	}
+	bridges, err := i.Node.Bridges()
+	if err != nil {
+		return nil, err
+	}
+	if sv.outside, err = i.Node.Entries(s.On, links); err != nil {
+		return nil, err
+	}
+	leads := func(bridge string) bool {
+		return slices.ContainsFunc(sv.outside, func(src way.Source) bool { return src.Link.Name == bridge })
+	}
+	sv.from = map[way.Side]conflict.From{
+		way.Outside: {Hook: walk.Prerouting, Src: without(s.On, nets), NotIn: slices.DeleteFunc(bridges, leads)},
+		way.Self:    {Hook: walk.Output},
+		way.Pod:     {Hook: walk.Prerouting, Src: nets},
+	}
+	return sv, nil
+}
+
+// ways are those of the packets of one side to some addresses, for what a asks for.
+func (sv *survey) ways(side way.Side, a hostport.Attachment, place conflict.Place, to []netip.Addr) ([]way.Way, error) {
+	key := asked{side, place}
+	if sv.finders[key] == nil {
+		snap := sv.snap
+		snap.From, snap.Place = sv.from[side], place
+		sv.finders[key] = conflict.NewFinder(snap)
+	}
+	r, err := sv.finders[key].Find(a)
+	if err != nil || len(a.Mappings) == 0 {
+		return nil, err
+	}
+	m := a.Mappings[0]
+	q := way.Query{Proto: m.Proto, To: netip.AddrPortFrom(netip.Addr{}, m.HostPort)}
+	var out []way.Way
+	for _, f := range hostport.Families() {
+		of := slices.DeleteFunc(slices.Clone(to), func(x netip.Addr) bool { return hostport.FamilyOf(x) != f })
+		ways, err := sv.model.Ways(q, of, sv.sources(side, f), r.All())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, ways...)
+	}
+	return out, nil
+}
+
+// sources are those of a side for a family: one of which nothing is known, if none is found.
+func (sv *survey) sources(side way.Side, f hostport.Family) []way.Source {
+	all := map[way.Side][]way.Source{way.Outside: sv.outside, way.Pod: sv.pods}[side]
+	out := slices.DeleteFunc(slices.Clone(all), func(s way.Source) bool { return hostport.FamilyOf(s.Addr) != f })
+	if len(out) == 0 {
+		return []way.Source{{Side: side}}
+	}
+	return out
+}
+
+// all are the ways of each side to what somebody asks about.
+func (sv *survey) all(a hostport.Attachment, place conflict.Place, own, loopback []netip.Addr) (w explain.Ways, err error) {
+	local := a
+	local.Mappings = onLoopback(a.Mappings)
+	for _, side := range []struct {
+		side way.Side
+		a    hostport.Attachment
+		to   []netip.Addr
+		into *[]way.Way
+	}{{way.Outside, a, own, &w.Outside}, {way.Self, local, loopback, &w.Localhost}, {way.Pod, a, own, &w.Pod}} {
+		if *side.into, err = sv.ways(side.side, side.a, place, side.to); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+// onLoopback asks for 127.0.0.1 and ::1, which a wildcard mapping may leave alone.
+func onLoopback(ms []hostport.Mapping) []hostport.Mapping {
+	out := slices.Clone(ms)
+	for i, m := range out {
+		if m.Wildcard() {
+			out[i].HostIP = m.Family.Loopback()
+		}
+	}
+	return out
+}
+
+// without is every source but those addresses and the node's own.
+func without(on *host.Addressing, pods addrset.Set) addrset.Set {
+	here := pods
+	for _, l := range on.Local {
+		here = here.Or(addrset.Of(l.Prefix))
+	}
+	return here.Only(true).Not(true).Or(here.Only(false).Not(false))
+}
+
+// reachable are the addresses of the node that others can send to, and its loopback
+// ones. Of a local network only the first address is looked at.
+func (i *Inspector) reachable(local []hostport.Local) (own, loopback []netip.Addr) {
+	for _, f := range i.Node.Families() {
+		loopback = append(loopback, f.Loopback())
+	}
+	for _, l := range local {
+		a := l.Prefix.Addr()
+		if l.Infrastructure == "" && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !slices.Contains(own, a) {
+			own = append(own, a)
+		}
+	}
+	return own, loopback
+}

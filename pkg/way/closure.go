@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package way
+
+import (
+	"fmt"
+
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// A Closure is a place at which the way ends.
+type Closure struct {
+	// Check is what doctor calls it.
+	Check string
+	// What says it: "net.ipv4.conf.eth0.forwarding is 0".
+	What string
+	// Back is set if it is the answer that does not get through.
+	Back bool
+	// Remedy says what to do, with the tool that made it.
+	Remedy string
+}
+
+// The names of what closes a way.
+const (
+	CheckFilter  = "forward-drop"
+	CheckForward = "forwarding"
+	CheckReverse = "rp-filter"
+	CheckRoute   = "route"
+	CheckAnswer  = "answer"
+)
+
+// Checks are those names.
+func Checks() []string {
+	return []string{CheckFilter, CheckForward, CheckReverse, CheckRoute, CheckAnswer}
+}
+
+// String says what the closure is, and of which direction.
+func (c Closure) String() string {
+	if c.Back {
+		return "the answer is lost: " + c.What
+	}
+	return c.What
+}
+
+// stopped is the closure of packets that rules keep back.
+func stopped(t *trip, s *conflict.Stop) *Closure {
+	c := &Closure{Check: CheckFilter, What: "dropped by " + s.Where, Back: t.p.Answer, Remedy: opening(t, s)}
+	if s.Untracks {
+		c.What = "taken out of connection tracking, so that nothing translates it, by " + s.Where
+	}
+	return c
+}
+
+// faulty is the closure of packets that the kernel does not route.
+func faulty(t *trip, f Fault, in string) *Closure {
+	c := &Closure{Back: t.p.Answer}
+	v4 := hostport.FamilyOf(t.w.To) == hostport.IPv4
+	switch {
+	case f == LinkUnforwarded:
+		c.Check, c.What = CheckForward, fmt.Sprintf("%s does not forward: net.ipv4.conf.%[1]s.forwarding is 0", in)
+		c.Remedy = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.forwarding=1", in)
+	case f == Unforwarded:
+		name := map[bool]string{true: "net.ipv4.ip_forward", false: "net.ipv6.conf.all.forwarding"}[v4]
+		c.Check, c.What, c.Remedy = CheckForward, "the node does not forward: "+name+" is 0", "sysctl -w "+name+"=1"
+	case f == ReversePath:
+		c.Check, c.What = CheckReverse, fmt.Sprintf("rp_filter of %s is strict, and the way back to %s is not by %[1]s", in, t.w.Source.Addr)
+		c.Remedy = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2 (the greater of all and the link's counts), or repair the routes", in)
+	default:
+		c.Check, c.What = CheckRoute, "there is no route to "+t.p.Dst.String()
+		c.Remedy = "ip route get " + t.p.Dst.String() + "; the pod's network is the business of the plugin that made its interface"
+	}
+	return c
+}

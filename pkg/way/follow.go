@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package way
+
+import (
+	"net/netip"
+
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/walk"
+)
+
+// A trip follows packets to the one who has them, and the answers back.
+type trip struct {
+	*Model
+	w *Way
+	q Query
+	// in is the link by which the packets come.
+	in   walk.Link
+	p    walk.Packet
+	left walk.Space
+}
+
+func one(a netip.Addr) addrset.Set { return addrset.Between(a, a) }
+
+// follow follows packets that are taken at a point. Where a translation leads to an unknown
+// place nothing more is known of them.
+func (t *trip) follow(at conflict.Point) error {
+	to := t.w.Taker.Target
+	translated := at.Stage == conflict.Translation
+	if translated && (!to.IsValid() || to.Port() == 0) || hostport.FamilyOf(t.w.To) != hostport.FamilyOf(t.source()) {
+		return nil
+	}
+	t.p = walk.Packet{Hook: t.w.Source.Side.hook(), Proto: t.q.Proto, Dst: one(t.w.To), Port: t.q.To.Port(), In: t.in}
+	if t.w.Source.Side != Self {
+		t.p.Src = one(t.w.Source.Addr)
+	}
+	t.left = t.p.Start()
+	if !translated {
+		return t.all(t.arrive, t.deliver)
+	}
+	return t.all(
+		func() (bool, error) { return t.pass(conflict.PrioFirst, at.Priority) },
+		func() (bool, error) { return t.translate(to, at.Priority) },
+		t.onward,
+		t.answer,
+	)
+}
+
+// source is the address that packets are from. Those of the node to itself have the one they
+// are for.
+func (t *trip) source() netip.Addr {
+	if t.w.Source.Side == Self {
+		return t.w.To
+	}
+	return t.w.Source.Addr
+}
+
+// all takes steps until one of them ends the way.
+func (t *trip) all(steps ...func() (bool, error)) error {
+	for _, step := range steps {
+		if open, err := step(); err != nil || !open {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass sends the packets through the rest of a hook.
+func (t *trip) pass(from, to int32) (open bool, err error) {
+	left, stop, err := t.Finder.Pass(t.p, t.left, from, to)
+	if stop != nil && (!stop.Untracks || t.w.Taker.Target.IsValid()) {
+		t.w.Closed = stopped(t, stop)
+	}
+	t.left = left
+	return t.w.Closed == nil, err
+}
+
+func (t *trip) whole() (bool, error) { return t.pass(conflict.PrioFirst, conflict.PrioLast) }
+
+// arrive sends packets that nobody translates to the local sockets.
+func (t *trip) arrive() (open bool, err error) {
+	if open, err := t.whole(); err != nil || !open {
+		return open, err
+	}
+	if t.w.Source.Side == Self { // it goes out by lo, and comes in again
+		t.left, t.p.In = t.left.Looped(), walk.Link{Name: "lo", Index: 1}
+		return true, nil
+	}
+	leg, err := t.route(Route{Src: t.w.Source.Addr, Dst: t.w.To, In: t.in.Name})
+	if err == nil && leg.Fault == ReversePath {
+		t.w.Closed = faulty(t, leg.Fault, t.in.Name)
+	}
+	return t.w.Closed == nil, err
+}
+
+func (t *trip) deliver() (bool, error) {
+	t.p.Hook = walk.Input
+	return t.whole()
+}
+
+// translate gives the packets their new destination, and sends them through what of the hook
+// is behind that.
+func (t *trip) translate(to netip.AddrPort, at int32) (open bool, err error) {
+	t.p.Was, t.p.Dst, t.p.Port = t.q.To, one(to.Addr()), to.Port()
+	t.left = t.left.Translated(t.p.Dst)
+	if t.w.Source.Side == Self { // they are routed anew before the rest of output
+		if open, err = t.routed(Route{Dst: to.Addr()}); err != nil || !open {
+			return open, err
+		}
+		return t.pass(at, conflict.PrioLast)
+	}
+	if open, err = t.pass(at, conflict.PrioLast); err != nil || !open {
+		return open, err
+	}
+	return t.routed(Route{Src: t.w.Source.Addr, Dst: to.Addr(), In: t.in.Name})
+}
+
+// onward sends them out by the link that they were routed to.
+func (t *trip) onward() (open bool, err error) {
+	if t.p.In.Name != "" {
+		t.p.Hook = walk.Forward
+		if open, err = t.whole(); err != nil || !open {
+			return open, err
+		}
+	}
+	t.p.Hook = walk.Postrouting
+	return t.whole()
+}
+
+// answer sends the answer back to another machine or to the node itself. To a pod it goes as
+// the packets came.
+func (t *trip) answer() (open bool, err error) {
+	if t.w.Source.Side == Pod {
+		return true, nil
+	}
+	pod := t.p.Dst
+	t.p = walk.Packet{Hook: walk.Prerouting, Proto: t.p.Proto, Port: t.p.Port, Was: t.p.Was, Answer: true, In: t.p.Out, Dst: one(t.source()), Src: pod}
+	t.left = t.left.Answered(t.p)
+	if open, err = t.whole(); err != nil || !open {
+		return open, err
+	}
+	if t.w.Source.Side == Self {
+		return t.deliver()
+	}
+	if open, err = t.routed(Route{Src: pod[0].Lo, Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
+		return open, err
+	}
+	if err := t.detour(); err != nil {
+		return false, err
+	}
+	return t.onward()
+}
+
+// detour notes that answers leave by another link than the packets came by, where those of
+// the node itself would not: its rules for routing go by the source.
+func (t *trip) detour() error {
+	if t.p.Out.Name == t.in.Name {
+		return nil
+	}
+	own, err := t.route(Route{Src: t.w.To, Dst: t.w.Source.Addr})
+	if err == nil && own.Fault == None && own.Out.Name == t.in.Name {
+		t.w.Detour = t.p.Out.Name
+	}
+	return err
+}
+
+// routed asks for the route of packets, and notes a fault.
+func (t *trip) routed(r Route) (open bool, err error) {
+	leg, err := t.route(r)
+	if leg.Out.Name == r.In && leg.Gateway && !t.p.Answer && t.w.Taker.Kind == finding.Claimed {
+		leg.Fault = NoRoute // out again where it came in, to another machine
+	}
+	if err == nil && leg.Fault != None {
+		t.w.Closed = faulty(t, leg.Fault, r.In)
+	}
+	t.p.Out = leg.Out
+	return t.w.Closed == nil, err
+}
+
+func (t *trip) route(r Route) (Leg, error) {
+	r.Mark, _ = t.left.Mark()
+	return t.Router.Route(r)
+}
