@@ -19,19 +19,9 @@ import (
 // Entries are those who send packets from outside: for each link that leads there one that is
 // on it, and one that is behind a gateway. Pods tells the links of pods, which do not.
 func Entries(on *Addressing, pods []string) ([]way.Source, error) {
-	links, err := Complete(netlink.LinkList)
+	links, routes, err := network()
 	if err != nil {
-		return nil, fmt.Errorf("could not read the links of the node: %w", err)
-	}
-	var routes []netlink.Route
-	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		some, err := Complete(func() ([]netlink.Route, error) { // of all tables: rules may choose any
-			return netlink.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("could not read the routes of the node: %w", err)
-		}
-		routes = append(routes, some...)
+		return nil, fmt.Errorf("could not read the links and routes of the node: %w", err)
 	}
 	var out []way.Source
 	for _, l := range links {
@@ -46,6 +36,22 @@ func Entries(on *Addressing, pods []string) ([]way.Source, error) {
 		out = append(out, entries(on, l, gates)...)
 	}
 	return out, nil
+}
+
+// network reads all links, and the routes of all tables: rules may choose any.
+func network() (links []netlink.Link, routes []netlink.Route, err error) {
+	links, err = Complete(netlink.LinkList)
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		if err != nil {
+			return nil, nil, err
+		}
+		var some []netlink.Route
+		some, err = Complete(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		})
+		routes = append(routes, some...)
+	}
+	return links, routes, err
 }
 
 // gateways are the destinations behind a gateway of a link.

@@ -18,6 +18,7 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/rules"
+	"github.com/portguard/portguard/pkg/way"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
@@ -42,6 +43,10 @@ func TestMessages(t *testing.T) {
 		_, err = host.LinkTo(pod)
 		note(err)
 		_, err = host.Bridges()
+		note(err)
+		_, err = host.Entries(&host.Addressing{}, nil)
+		note(err)
+		_, err = host.NewRouter().Route(way.Route{Src: pod, Dst: pod})
 		note(err)
 		_, err = host.Links{}.Index("veth1")
 		note(err)
