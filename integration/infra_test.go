@@ -68,6 +68,27 @@ func besideEach(t *testing.T, f func(t *testing.T, n *lab.Node)) {
 	}
 }
 
+// A named call.
+type named struct {
+	name string
+	call func() error
+}
+
+// callsOfAnybody are calls of a runtime and of people that are about another pod than those
+// which stay, or about none.
+func callsOfAnybody(n *lab.Node, list string, third *lab.Pod, stay ...*lab.Pod) []named {
+	return []named{
+		{"ADD", func() error { _, err := n.Add(third, list, lab.TCP(9443, 443)); return err }},
+		{"DEL", func() error { return n.Del(third, list) }},
+		{"GC", func() error {
+			_, _, err := n.Call("GC", stay[0], collect(n, "net", validAre(stay...)))
+			return err
+		}},
+		{"restore", func() error { _, err := cli(n, "restore"); return err }},
+		{"gc", func() error { _, err := cli(n, "gc"); return err }},
+	}
+}
+
 // Addresses of infrastructure are never taken, on any port, from anywhere: neither those
 // that are there, nor those that come later.
 func TestInfrastructureLinks(t *testing.T) {
@@ -130,20 +151,7 @@ func TestInfrastructureComesLater(t *testing.T) {
 		n.MustAdd(other, list, lab.TCP(8443, 443))
 		addrs := []string{serviceV4, serviceV6}
 		from := askers(n, other)
-		calls := []struct {
-			name string
-			call func() error
-		}{
-			{"ADD", func() error { _, err := n.Add(third, list, lab.TCP(9443, 443)); return err }},
-			{"DEL", func() error { return n.Del(third, list) }},
-			{"GC", func() error {
-				_, _, err := n.Call("GC", pod, collect(n, "net", validAre(pod, other)))
-				return err
-			}},
-			{"restore", func() error { _, err := cli(n, "restore"); return err }},
-			{"gc", func() error { _, err := cli(n, "gc"); return err }},
-		}
-		for i, tc := range calls {
+		for i, tc := range callsOfAnybody(n, list, third, pod, other) {
 			floating, another := fmt.Sprintf("192.0.2.%d", 50+i), fmt.Sprintf("192.0.2.%d", 60+i)
 			carry(n, "kube-dummy-if", addrs...)
 			whoHas(t, "before "+tc.name+" (is there anything to mend?)", from, "443", "pod", addrs...)

@@ -25,6 +25,8 @@ type Finding struct {
 	Where string
 	// At are the points at which the kernel asks the claimant.
 	At []Point
+	// Base names whose base chains those are, "" where that does not matter.
+	Base string
 	// Dst are the destinations the finding is about.
 	Dst addrset.Set
 	// Part is set if the claimant takes only some of the packets, or may.
@@ -40,6 +42,17 @@ type Finding struct {
 	// Conditional is set if only some of the packets are concerned, or the container has
 	// them already, so that a refusal would be too much.
 	Conditional bool
+}
+
+// Level reports whether the kernel asks both at one point, and in base chains of two owners:
+// then it asks those first that were registered last, and nobody can tell which these are.
+func (f Finding) Level(o Finding) bool {
+	return f.Base != "" && o.Base != "" && f.Base != o.Base && slices.ContainsFunc(f.At, func(p Point) bool { return slices.Contains(o.At, p) })
+}
+
+// LevelWith is Level for a mapping that is in place.
+func (f Finding) LevelWith(c hostport.Claim) bool {
+	return f.Level(Finding{Base: c.Backend, At: both(Translation, c.Priority)})
 }
 
 // A Report is the decision.

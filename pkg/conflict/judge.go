@@ -17,19 +17,26 @@ import (
 // A site is a base chain as judge must know it.
 type site struct {
 	at Point
+	// base names whose it is.
+	base string
 	// behind is set if ours would stand behind all rules of the table, first if it would,
 	// or may, come before them.
 	behind, first bool
+	// level is set if it is of the same priority, in another table: nobody can tell which is
+	// asked first.
+	level bool
 	// passes are the destinations of which some packets get through the chain.
 	passes addrset.Set
 }
+
+const leave = "choose another hostPort, or leave that address out with hostIP or excludeCIDRs"
 
 func overlaps(a, b addrset.Set) bool { return len(a.And(b)) > 0 }
 
 // judge says what a rule that translates the packets means for m. Order protects
 // a Service's own address only where ours would stand behind it.
 func (q query) judge(path walk.Path, s site) {
-	f := Finding{Mapping: q.m, Where: q.where(path), At: []Point{s.at}, Dst: path.Dst, Part: path.Match != walk.Yes && overlaps(path.Dst, s.passes)}
+	f := Finding{Mapping: q.m, Where: q.where(path), At: []Point{s.at}, Base: s.base, Dst: path.Dst, Part: path.Match != walk.Yes && overlaps(path.Dst, s.passes)}
 	ip, isIP := serviceIP(path)
 	port, isPort := nodePort(path)
 	switch {
@@ -45,6 +52,9 @@ func (q query) judge(path walk.Path, s site) {
 	case isIP && s.behind:
 		f.Kind, f.Who = finding.ServiceIP, "Service "+ip
 		f.Message = fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins; %s", q.m, ip, path.Dst, f.Kind.Remedy())
+	case isIP && s.level:
+		f.Kind, f.Who = finding.NATRule, "Service "+ip
+		f.Message = fmt.Sprintf("hostPort %s is taken: Service %s has the same port on the node address %s, and nobody can tell which of the two would be asked first; %s", q.m, ip, path.Dst, leave)
 	case isPort:
 		f.Kind, f.Who = finding.NodePort, "Service "+port+" (NodePort)"
 		f.Message = fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; %s", q.m, port, f.Kind.Remedy())

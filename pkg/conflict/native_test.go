@@ -15,6 +15,8 @@ import (
 
 func nativeCases(t testing.TB) []findCase {
 	kube := node().native(proxy(), base(nft.IPv4, "kube-proxy", "nat-prerouting", "nat", nft.Prerouting), base(nft.IPv4, "kube-proxy", "nat-output", "nat", nft.Output))
+	level := kube
+	level.Place = Place{Flavour: "nft"}
 	older := proxy()
 	delete(older.chains, "nodeport-endpoints-check")
 	one := func(es ...nft.Expr) *table4 {
@@ -41,6 +43,9 @@ func nativeCases(t testing.TB) []findCase {
 		{"another version of kube-proxy has no such chain", port(30082), node().native(older, kube.Rulesets[0].Chains...), "", ""},
 		{"a Service's address on the node warns", port(443), kube, "warn 106", "Service default/lb has the same port on the node address 192.0.2.1; there the Service wins"},
 		{"a Service's address elsewhere does not", attach(mapPort(v4, other, tcp, 443)), kube, "", ""},
+		{"level with kube-proxy the order is not known, and its address refuses", port(443), level, "refuse 103", "nobody can tell which of the two would be asked first"},
+		{"level with kube-proxy a NodePort refuses as ever", port(30080), level, "refuse 102", "NodePort of Service default/web:http"},
+		{"level with kube-proxy a free port is free", port(81), level, "", ""},
 		{"a free port beside kube-proxy is free", port(81), kube, "", ""},
 
 		{"a native dnat refuses", any4, pre(nft.IPv4, "t", dnat), "refuse 103", "a NAT rule has it (dnat, nftables ip t pre: handle 1: payload, cmp 0x0050, nat"},

@@ -227,8 +227,8 @@ func (c hooked) takes(path walk.Path) bool {
 // judgeAll says what the rules of one base chain mean for the mapping.
 func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 	here := q.here(c.Chain)
-	s := site{at: w.point(c), passes: res.Passed, first: w.past && !here,
-		behind: here || q.s.Place.Flavour == "" || c.Table.Name == kubeProxyTable}
+	s := site{at: w.point(c), base: q.baseOf(c.Chain), passes: res.Passed, first: w.past && !here,
+		behind: here || q.s.Place.Flavour == "" || c.Priority < q.s.Place.priority(), level: !here && c.Priority == q.s.Place.priority()}
 	for _, path := range res.NAT {
 		w.taken = w.taken || path.Match != walk.Unknown
 		q.judge(path, s)

@@ -28,6 +28,14 @@ func (rs *ruleset) flavour(t nft.Table) string {
 	return ""
 }
 
+// baseOf names whose a base chain is: a flavour of iptables, or a table of its own.
+func (q query) baseOf(c nft.Chain) string {
+	if fl := q.flavour(c.Table); fl != "" && c.Table.Name == "nat" {
+		return "iptables-" + fl
+	}
+	return "nftables " + c.Table.String()
+}
+
 // what names a base chain of nat, and the table alone of others.
 func (q query) what(t nft.Table, chain string) string {
 	switch fl := q.flavour(t); {

@@ -106,7 +106,7 @@ func Diagnose(f Facts) []Finding {
 		}
 	}
 	for _, check := range []func(Facts, adder){
-		conflists, backend, flavours, implementers, stateDir, order, notOwn, mappings, forwarding, ways, protected, ephemeral, unread,
+		conflists, backend, flavours, implementers, stateDir, order, level, notOwn, mappings, forwarding, ways, protected, ephemeral, unread,
 	} {
 		check(f, add)
 	}

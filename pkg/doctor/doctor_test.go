@@ -103,6 +103,13 @@ func TestDiagnose(t *testing.T) {
 		{"a link has many single addresses", func(f *Facts) {
 			f.Addresses.Virtual = []Virtual{{"dummy0", singles("10.96.0.1", "10.96.0.2")}, {"lb1", singles("10.96.0.1", "10.96.0.2", "fd00::1", "fd00::2")}}
 		}, []string{"virtual-link warning"}, true},
+		{"mappings in iptables are level with kube-proxy in nftables mode", func(f *Facts) {
+			e := entryOf(inventory.OK, "portguard", 80, "0.0.0.0")
+			e.Backend = "iptables-nft"
+			f.Proxies.Native, f.List = true, has(e, e)
+		}, []string{"order warning"}, true},
+		{"the next ones would be", func(f *Facts) { f.Proxies.Native, f.Backend = true, "iptables-legacy" }, []string{"order warning"}, true},
+		{"in nftables they are behind it", func(f *Facts) { f.Proxies.Native = true }, nil, true},
 		{"a jump is misplaced", func(f *Facts) { f.Misplaced = []string{"jump"} }, []string{"order problem"}, false},
 		{"a stranger has the table's name", func(f *Facts) { f.Stranger = "inet portguard" }, []string{"order problem"}, false},
 		{"a mapping is shadowed", func(f *Facts) { f.List = has(entryOf(inventory.Shadowed, "portguard", 80, "0.0.0.0")) }, []string{"shadowed problem"}, false},

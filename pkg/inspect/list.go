@@ -97,6 +97,8 @@ func (v *view) entry(c hostport.Claim, verdict verdict) inventory.Entry {
 	}
 	e.Ways = verdict.ways
 	switch shut := way.Shut(e.Ways); {
+	case verdict.other != nil && verdict.other.LevelWith(c):
+		e.State, e.Reason = inventory.Shadowed, verdict.other.Who+" may take its traffic: nobody can tell which of the two is asked first"
 	case verdict.other != nil:
 		e.State, e.Reason = inventory.Shadowed, shadow(*verdict.other, verdict.takes)
 	case !c.Mapping.Wildcard() && !here(c.Mapping.HostIP, v.Session):

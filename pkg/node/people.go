@@ -42,13 +42,9 @@ func (n *Node) Proxies(on *host.Addressing) (p doctor.Proxies, err error) {
 			}
 			p.CRIO = p.CRIO || crio
 		}
-		names, err := r.NFT().Names(nft.Table{Family: f.NFProto(), Name: "kube-proxy"})
-		if err != nil {
-			return p, err
-		}
-		p.Native = p.Native || len(names) > 0
 	}
-	return p, nil
+	p.Native, err = native(r, n.Families())
+	return p, err
 }
 
 // Virtual are the links that carry nothing but addresses and are not known.

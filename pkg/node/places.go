@@ -156,12 +156,25 @@ func (n *Node) flavours() (on place.Iptables, err error) {
 		n.backends = &reading{n: n}
 	}
 	r := n.backends.open()
-	on.KubeProxy, on.Hint, err = r.Proxies()
+	if on.KubeProxy, on.Hint, err = r.Proxies(); err == nil {
+		on.Native, err = native(r, n.Families())
+	}
 	on.Default = func() (string, error) {
 		fl, err := n.tools(time.Second).Default()
 		return string(fl), err
 	}
 	return on, err
+}
+
+// native reports whether kube-proxy is in nftables mode.
+func native(r *rules.Reader, families []hostport.Family) (bool, error) {
+	for _, f := range families {
+		names, err := r.NFT().Names(nft.Table{Family: f.NFProto(), Name: "kube-proxy"})
+		if err != nil || len(names) > 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // Allowed reports why the kernel would not let the caller change rules.

@@ -69,12 +69,18 @@ type Iptables struct {
 	// KubeProxy are those with its rules, Hint those with the kubelet's hint
 	// (KUBE-IPTABLES-HINT, pkg/kubelet/kubelet_network_linux.go).
 	KubeProxy, Hint []string
+	// Native is set if kube-proxy is in nftables mode.
+	Native bool
 	// Default is what plain iptables is.
 	Default func() (string, error)
 }
 
 // A Choice is where an attachment belongs, and why.
-type Choice struct{ Backend, Why string }
+type Choice struct {
+	Backend, Why string
+	// Warning is what cannot be kept there, "" if all can.
+	Warning string
+}
 
 // A ConfigError is a configuration that this node cannot serve.
 type ConfigError struct{ error }
@@ -157,7 +163,19 @@ func iptables(w Wish, f Facts, why string) (Choice, error) {
 			return Choice{}, err
 		}
 	}
-	return Choice{Backend: ofFlavour + flavour, Why: why}, nil
+	choice := Choice{Backend: ofFlavour + flavour, Why: why}
+	if on.Native {
+		choice.Warning = Unordered(choice.Backend) + `; use "backend": "auto", and conditions in the syntax of nftables`
+	}
+	return choice, nil
+}
+
+// Unordered says that nobody knows the order of mappings in iptables and of kube-proxy's own
+// table. Their base chains have one priority, so the kernel asks those first that were
+// registered last (nf_hook_entries_grow in net/netfilter/core.c), and tells nobody which
+// these are: NAT keeps a list of its own, which no dump shows (nf_nat_register_fn).
+func Unordered(backend string) string {
+	return fmt.Sprintf("mappings in %s and kube-proxy's nftables mode are at one priority (%d), and nobody can tell which is asked first: a Service made later may lose its traffic to a pod", backend, conflict.PrioIptables)
 }
 
 // A backend of iptables is named ofFlavour plus its flavour.

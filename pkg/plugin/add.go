@@ -114,6 +114,9 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err == nil {
 		err = s.settle(req)
 	}
+	if choice.Warning != "" {
+		req.Warnings = append(slices.Clip(req.Warnings), choice.Warning)
+	}
 	if err == nil {
 		report, err = s.Find(*a, place.Order(choice.Backend))
 	}

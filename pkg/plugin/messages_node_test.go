@@ -80,6 +80,14 @@ func (s *script) backends() {
 	two := func() (place.Iptables, error) { return place.Iptables{KubeProxy: []string{"nft", "legacy"}}, nil }
 	_, err := place.Of(place.Wish{Backend: place.IPTables}, place.Facts{Iptables: two})
 	s.err(err, CodeUnreadable)
+	one := func() (place.Iptables, error) {
+		return place.Iptables{Native: true, Default: func() (string, error) { return "nft", nil }}, nil
+	}
+	choice, err := place.Of(place.Wish{Backend: place.IPTables}, place.Facts{Iptables: one})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.warn(choice.Warning)
 	s.warn(insteadOf(fmt.Errorf("%w (is a module of nf_tables missing?): %w", nftconn.ErrNoKernel, unix.ENOENT), place.IPTables))
 	s.node.facts.IPVS = true
 	unlock, err := s.store.Lock(time.Second)

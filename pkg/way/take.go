@@ -4,6 +4,7 @@ package way
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sort"
 
@@ -28,7 +29,7 @@ func (w *Way) take(found []conflict.Finding) (at conflict.Point) {
 			continue
 		case ended != nil && f.Kind == finding.Claimed && slices.Contains(ended.At, f.At[p]):
 			continue // an ACCEPT ends the walk of its own table
-		case f.Part, f.Kind == finding.Undecodable, f.Kind == finding.CatchAll:
+		case f.Part, f.Kind == finding.Undecodable, f.Kind == finding.CatchAll, level(f, found[i+1:], w.To):
 			w.Unless = append(w.Unless, f)
 			continue
 		}
@@ -36,6 +37,13 @@ func (w *Way) take(found []conflict.Finding) (at conflict.Point) {
 		return f.At[p]
 	}
 	return conflict.Point{}
+}
+
+// level reports whether a mapping of those that come after a claimant may be asked before it.
+func level(f conflict.Finding, rest []conflict.Finding, to netip.Addr) bool {
+	return slices.ContainsFunc(rest, func(o conflict.Finding) bool {
+		return o.Kind == finding.Claimed && o.Life != hostport.Dead && o.Dst.Contains(to) && f.Level(o)
+	})
 }
 
 // Sorted are findings in the order of the points at which they are asked at a hook, or at

@@ -213,3 +213,33 @@ func TestRemedies(t *testing.T) {
 		}
 	}
 }
+
+// Of a rule and a mapping that are asked at one point, in chains of two owners, nobody knows
+// who has the packets: the rule is told beside the mapping. In the same chain the rule is
+// first, and so it is without a mapping.
+func TestLevel(t *testing.T) {
+	at := func(f conflict.Finding, base string, priority int32) conflict.Finding {
+		f.Base = base
+		f.At = []conflict.Point{{Hook: walk.Prerouting, Stage: conflict.Translation, Priority: priority}}
+		return f
+	}
+	service := claimed()
+	service.Kind = finding.NodePort
+	for _, tt := range []struct {
+		name   string
+		found  []conflict.Finding
+		taker  finding.Kind
+		unless int
+	}{
+		{"two owners at one priority", []conflict.Finding{at(service, "nftables ip kube-proxy", -100), at(claimed(), "iptables-nft", -100)}, finding.Claimed, 1},
+		{"one owner", []conflict.Finding{at(service, "iptables-nft", -100), at(claimed(), "iptables-nft", -100)}, finding.NodePort, 0},
+		{"another priority", []conflict.Finding{at(service, "nftables ip kube-proxy", -100), at(claimed(), "nftables", -95)}, finding.NodePort, 0},
+		{"no mapping", []conflict.Finding{at(service, "nftables ip kube-proxy", -100), listener()}, finding.NodePort, 0},
+	} {
+		w := Way{Source: Source{Side: Outside}, To: node}
+		w.take(Sorted(tt.found, walk.Prerouting))
+		if w.Taker == nil || w.Taker.Kind != tt.taker || len(w.Unless) != tt.unless {
+			t.Errorf("%s: %+v, unless %d", tt.name, w.Taker, len(w.Unless))
+		}
+	}
+}
