@@ -234,12 +234,15 @@ func (s *situation) codes() {
 	s.called("nginx")
 	s.n.ServeTCP("tcp4", "0.0.0.0:80", "nginx")
 	s.rules()
-	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7100} {
+	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7100, 7200} {
 		s.pod("refused", lab.TCP(port, 80))
 	}
 	s.pod("sctp", lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "sctp"})
 	s.pod("web", lab.TCP(8080, 80)) // of the same name
 	s.failures(web)
+	program := s.n.Steer("dispatch", 8083, 0)
+	s.pod("refused", lab.TCP(8083, 80))
+	program.Close()
 	rows := regexp.MustCompile("(?m)^\\| (\\d+) \\| `(.+?)` \\|").FindAllStringSubmatch(s.page(), -1)
 	if len(rows) < 12 {
 		s.t.Errorf("the table of messages has %d rows", len(rows))
@@ -267,6 +270,10 @@ func (s *situation) rules() {
 	} {
 		s.n.Iptables("", "-t nat "+rule)
 	}
+	s.n.Run("ip", "rule", "add", "pref", "100", "lookup", "local")
+	s.n.Run("ip", "rule", "del", "pref", "0")
+	s.n.Run("ip", "route", "add", "blackhole", "default", "table", "77")
+	s.n.Run("ip", "rule", "add", "pref", "50", "ipproto", "tcp", "dport", "7200", "lookup", "77")
 }
 
 // failures are those that are not about one port.

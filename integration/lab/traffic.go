@@ -24,18 +24,21 @@ func (n *Netns) ServeTCP(network, addr, name string) io.Closer {
 		n.T.Fatalf("%s: listen %s %s: %v", n.Name, network, addr, err)
 	}
 	n.T.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-			fmt.Fprintf(c, "%s %s\n", name, host)
-			c.Close()
-		}
-	}()
+	go answer(l, name)
 	return l
+}
+
+// answer is what ServeTCP does with connections.
+func answer(l net.Listener, name string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		fmt.Fprintf(c, "%s %s\n", name, host)
+		c.Close()
+	}
 }
 
 // ServeUDP answers every datagram with "name peer-address".

@@ -4,6 +4,7 @@ package conflict
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ type findCase struct {
 
 // every holds all cases, for the check that each kind of finding occurs.
 func every(t testing.TB) []findCase {
-	return append(append(append(socketCases(), claimCases()...), ruleCases(t)...), serviceCases(t)...)
+	return slices.Concat(socketCases(), claimCases(), ruleCases(t), serviceCases(t), programCases(), serverCases(t), policyCases(t))
 }
 
 func socketCases() []findCase {

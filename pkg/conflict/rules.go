@@ -56,7 +56,7 @@ func (d *Finder) find(q query) error {
 			return err
 		}
 	}
-	return nil
+	return q.findServers()
 }
 
 // proxies asks for what kube-proxy has beside the way of packets.

@@ -28,6 +28,11 @@ type Snapshot struct {
 	EphemeralFrom, EphemeralTo uint16
 	// Reserved are the ranges of ip_local_reserved_ports.
 	Reserved [][2]uint16
+	// Programs are the BPF programs that choose sockets, Servers the virtual servers of IPVS,
+	// and Policy the rules of routing that are asked before table local.
+	Programs hostport.Programs
+	Servers  []hostport.VirtualServer
+	Policy   []hostport.RouteRule
 	// From narrows the question to some packets; an ADD asks for all.
 	From From
 	// Place is where the mapping would stand.
@@ -103,13 +108,18 @@ type Finder struct {
 	// thousands of ports.
 	claims map[uint16][]hostport.Claim
 	chains map[hooksOf][][]hooked
+	// servers are the virtual servers of each port, 0 for those of all ports and by mark.
+	servers map[uint16][]hostport.VirtualServer
 }
 
 // NewFinder prepares the walk.
 func NewFinder(s Snapshot) *Finder {
-	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, chains: map[hooksOf][][]hooked{}}
+	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, chains: map[hooksOf][][]hooked{}, servers: map[uint16][]hostport.VirtualServer{}}
 	for _, c := range s.Claims {
 		d.claims[c.Mapping.HostPort] = append(d.claims[c.Mapping.HostPort], c)
+	}
+	for _, v := range s.Servers {
+		d.servers[v.Port] = append(d.servers[v.Port], v)
 	}
 	for _, f := range hostport.Families() {
 		d.local[f] = localSet(s, f)
@@ -132,6 +142,7 @@ func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 		findNotOwn(&r, s, m)
 		findListeners(&r, a, s, m)
 		findClaims(&r, a, s, m)
+		findPrograms(&r, a, s, m)
 	}
 	for _, m := range a.Mappings {
 		if err := d.find(query{Finder: d, r: &r, a: a, m: m}); err != nil {

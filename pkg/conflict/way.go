@@ -98,12 +98,16 @@ func (q query) pass(p walk.Packet, left walk.Space) (walk.Space, error) {
 				return nil, err
 			}
 		}
+		if h == walk.Input && !w.looped || h == walk.Output {
+			w.marked()
+		}
 		if h != p.Hook {
 			continue
 		}
 		if onward = w.left; !w.past {
 			w.arrive(p)
 		}
+		w.routed(p)
 	}
 	return onward.Or(w.left), nil
 }

@@ -199,6 +199,25 @@ func ephemeral(f Facts, add adder) {
 	}
 }
 
+// programs: what a BPF program takes at the sockets, nobody can ask it.
+func programs(f Facts, add adder) {
+	for _, p := range f.Programs.Attached {
+		add("socket-program", Warning, fmt.Sprintf("%s is attached to the network namespace of the node and may give any port to a socket: ADDs of tcp and udp hostPorts are refused", p),
+			fmt.Sprintf(`bpftool prog show id %d; detach it, or set "conflictPolicy": "warn" if it leaves hostPorts alone`, p.ID))
+	}
+	if f.Programs.Unknown != "" {
+		add("socket-program", Info, "whether a BPF program (sk_lookup) has the traffic of hostPorts is not known: "+f.Programs.Unknown, "")
+	}
+}
+
+// policy: what rules of routing lead elsewhere before table local is asked, no hostPort has.
+func policy(f Facts, add adder) {
+	for _, r := range f.Policy {
+		add("policy-route", Warning, fmt.Sprintf("policy routing comes before table local (ip rule %q): packets that it leads elsewhere reach no hostPort", r.Text),
+			"restrict that rule to what is not for the node")
+	}
+}
+
 func unread(f Facts, add adder) {
 	for _, n := range f.List.Notes {
 		add("unreadable", Problem, n, "repair what it names: what cannot be read is not called free. A damaged record may be deleted; its rules are found without it")

@@ -66,6 +66,10 @@ type Facts struct {
 	// ip_local_reserved_ports.
 	EphemeralFrom, EphemeralTo uint16
 	Reserved                   [][2]uint16
+	// Programs are the BPF programs that choose sockets, Policy the rules of routing that
+	// are asked before table local.
+	Programs hostport.Programs
+	Policy   []hostport.RouteRule
 }
 
 // A Conflist is a file that a runtime may load.
@@ -106,7 +110,8 @@ func Diagnose(f Facts) []Finding {
 		}
 	}
 	for _, check := range []func(Facts, adder){
-		conflists, backend, flavours, implementers, stateDir, order, level, notOwn, mappings, forwarding, ways, protected, ephemeral, unread,
+		conflists, backend, flavours, implementers, stateDir, order, level, notOwn, mappings, forwarding, ways, protected, ephemeral,
+		programs, policy, unread,
 	} {
 		check(f, add)
 	}

@@ -46,6 +46,12 @@ const (
 
 	// Protected means that the configuration keeps the port from every pod.
 	Protected Kind = 112
+	// SocketProgram means that a BPF program chooses the sockets of the node, for ports that
+	// nobody can ask it for.
+	SocketProgram Kind = 113
+	// PolicyRoute means that policy routing leads the traffic elsewhere, although it is to an
+	// address of the node.
+	PolicyRoute Kind = 114
 )
 
 // A Severity is what a finding means for a request.
@@ -85,6 +91,8 @@ func Table() []Row {
 		{Ephemeral, "ephemeral", Warn, false, "if it is a server, stop it or choose another hostPort"},
 		{CatchAll, "catchAll", Warn, true, "restrict that rule if it should not"},
 		{Protected, "protected", Refuse, false, "choose another hostPort"},
+		{SocketProgram, "socketProgram", Refuse, false, `detach it, or set conflictPolicy to "warn" if it leaves hostPorts alone`},
+		{PolicyRoute, "policyRoute", Refuse, false, "restrict that rule or choose another hostPort"},
 	}
 }
 

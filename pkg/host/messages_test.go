@@ -4,6 +4,7 @@ package host
 
 import (
 	"flag"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink/nl"
@@ -20,6 +21,16 @@ func TestMessages(t *testing.T) {
 	other := append(make([]byte, nl.SizeofNfgenmsg), nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(2)).Serialize()...)
 	for _, msgs := range [][][]byte{nil, {other}} {
 		_, err := text(msgs, nl.IPSET_ATTR_TYPENAME, "type")
+		m.AddError("109", err)
+	}
+	m.Section("a rule of policy routing that is cut off")
+	for _, in := range []string{"0200", "02000000ff00000100000000" + "06000a0007000000"} {
+		_, err := beforeLocal(messages(t, []string{in}))
+		m.AddError("109", err)
+	}
+	m.Section("a virtual server of IPVS that is not understood")
+	for _, line := range badServers() {
+		_, err := parseIPVS(strings.NewReader(ipvsHeading + line + "\n"))
 		m.AddError("109", err)
 	}
 	m.Check(*update)

@@ -53,7 +53,13 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	if f.EphemeralFrom, f.EphemeralTo, err = i.Node.EphemeralPorts(); err != nil {
 		return f, err
 	}
-	f.Reserved, err = i.Node.ReservedPorts()
+	if f.Reserved, err = i.Node.ReservedPorts(); err != nil {
+		return f, err
+	}
+	if f.Programs, err = i.Node.SocketPrograms(); err != nil {
+		return f, err
+	}
+	f.Policy, err = i.Node.RouteRules()
 	return f, err
 }
 

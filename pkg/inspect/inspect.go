@@ -32,6 +32,10 @@ type Node interface {
 	Forwarding(f hostport.Family) (bool, error)
 	EphemeralPorts() (from, to uint16, err error)
 	ReservedPorts() ([][2]uint16, error)
+	// SocketPrograms are the BPF programs that choose sockets, RouteRules the rules of
+	// policy routing that are asked before table local.
+	SocketPrograms() (hostport.Programs, error)
+	RouteRules() ([]hostport.RouteRule, error)
 	// Proxies says what kube-proxy and others have on the node.
 	Proxies(on *host.Addressing) (doctor.Proxies, error)
 	// Virtual are the links that carry nothing but addresses and may be of infrastructure.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/way"
@@ -63,7 +64,8 @@ func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict 
 			return v
 		}
 	}
-	i := slices.IndexFunc(contested, func(f conflict.Finding) bool { return f.Mapping.SameKey(c.Mapping) })
+	// A BPF program is asked after the mapping, and for what is not known.
+	i := slices.IndexFunc(contested, func(f conflict.Finding) bool { return f.Mapping.SameKey(c.Mapping) && f.Kind != finding.SocketProgram })
 	if i >= 0 {
 		v.other = &contested[i]
 	}

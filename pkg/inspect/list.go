@@ -65,7 +65,7 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 	}
 	err = v.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
 		out = nil
-		beside := conflict.NewFinder(conflict.Snapshot{Local: snap.Local, Broadcasts: snap.Broadcasts, Listeners: snap.Listeners})
+		beside := conflict.NewFinder(conflict.Snapshot{Local: snap.Local, Broadcasts: snap.Broadcasts, Listeners: snap.Listeners, Servers: snap.Servers})
 		for _, c := range claims {
 			e := inventory.New(c.Backend, c)
 			e.Backend, _, _ = strings.Cut(c.Where, " table ") // who made it, and with what
@@ -127,7 +127,7 @@ func shadow(f conflict.Finding, takes bool) string {
 		return "a rule ends the walk before it: " + f.Where
 	case f.Kind == finding.Undecodable:
 		return "a rule that cannot be decoded may take its traffic: " + f.Where
-	case !takes:
+	case !takes && f.Kind != finding.PolicyRoute:
 		return strings.TrimSuffix(f.Who+" gets nothing: the mapping is asked first: "+f.Where, ": ")
 	case f.Kind == finding.NodePort:
 		return f.Who + " takes its traffic"

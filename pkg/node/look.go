@@ -54,6 +54,15 @@ func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mappi
 	if snap.Reserved, err = host.ReservedPorts(); err != nil {
 		return snap, err
 	}
+	if snap.Programs, err = host.SocketPrograms(); err != nil {
+		return snap, err
+	}
+	if snap.Servers, err = host.VirtualServers(); err != nil {
+		return snap, err
+	}
+	if snap.Policy, err = host.RouteRules(); err != nil {
+		return snap, err
+	}
 	holders, err := r.Holders()
 	for _, h := range holders {
 		snap.Rulesets = append(snap.Rulesets, h.Ruleset)

@@ -101,3 +101,9 @@ func (n *Node) EphemeralPorts() (from, to uint16, err error) { return host.Ephem
 
 // ReservedPorts are the ranges of ip_local_reserved_ports.
 func (n *Node) ReservedPorts() ([][2]uint16, error) { return host.ReservedPorts() }
+
+// SocketPrograms are the BPF programs that choose sockets.
+func (n *Node) SocketPrograms() (hostport.Programs, error) { return host.SocketPrograms() }
+
+// RouteRules are the rules of policy routing that are asked before table local.
+func (n *Node) RouteRules() ([]hostport.RouteRule, error) { return host.RouteRules() }

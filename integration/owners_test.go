@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// A BPF program that chooses sockets has what it takes, whoever the client is that it takes
+// it from, and no mapping takes that.
+func TestSocketProgram(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	confDir(t, n, list)
+	pod := n.NewPod("web")
+	pod.Serve(80, "web")
+	client := netip.MustParseAddr(lab.ClientV4).As4()
+	for _, tc := range []struct {
+		name string
+		from uint32
+	}{
+		{"dispatch", 0},
+		{"one_client", binary.NativeEndian.Uint32(client[:])},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			want(t, "without the program", n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
+			program := n.Steer(tc.name, 8080, tc.from)
+			want(t, "with it", n.Client.Who("tcp4", lab.NodeV4+":8080"), tc.name)
+			refused(t, n, list, 113, []string{"8080/tcp may be taken: BPF program ", `(sk_lookup "` + tc.name + `")`, "bpftool prog show id"}, lab.TCP(8080, 80))
+			want(t, "after the refusal", n.Client.Who("tcp4", lab.NodeV4+":8080"), tc.name)
+
+			// The way out leaves the choice to the administrator.
+			warning := n.Network("warn", "4", lab.Conf{"conflictPolicy": "warn"})
+			if out := accepted(t, n, warning, lab.TCP(8081, 80)); !strings.Contains(out, "8081/tcp may be taken: BPF program ") {
+				t.Errorf("with the policy \"warn\" ADD says %q", out)
+			}
+			program.Close()
+			n.MustAdd(pod, list, lab.TCP(8080, 80))
+			want(t, "without it again", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+
+			// One that comes later gets nothing, and is no fault of the pod's.
+			program = n.Steer(tc.name, 8080, tc.from)
+			defer program.Close()
+			want(t, "with one that comes later", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+			for where, e := range listed(t, n) {
+				want(t, where, string(e.State), "ok")
+			}
+			if out, _ := cli(n, "doctor"); !strings.Contains(out, "WARNING  socket-program") {
+				t.Errorf("doctor says nothing of the program:\n%s", out)
+			}
+			if err := n.Del(pod, list, lab.TCP(8080, 80)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What policy routing leads elsewhere before it asks for addresses of the node belongs to
+// who is there, for the marks that rules of netfilter set and for all else.
+func TestPolicyRouting(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	confDir(t, n, list)
+	behind := n.NewPod("balancer")
+	n.MustAdd(behind, list)
+	behind.Run("ip", "addr", "add", lab.NodeV4, "dev", "lo")
+	behind.Serve(8080, "balancer")
+	n.Sysctl("net/ipv4/conf/cni0/accept_local", "1") // its answers have the node's address
+	n.Run("ip", "route", "add", "default", "via", behind.V4, "table", "77")
+	n.Run("ip", "rule", "add", "pref", "100", "lookup", "local")
+	n.Run("ip", "rule", "del", "pref", "0")
+	for _, tc := range []struct{ name, rule, marks string }{
+		{"by a mark of mangle", "fwmark 7", "mangle -A PREROUTING -p tcp --dport 8080 -j MARK --set-mark 7"},
+		{"by a part of a mark of raw", "fwmark 0x700/0xf00", "raw -A PREROUTING -i eth0 -p tcp -m multiport --dports 8080,9000 -j MARK --set-mark 0x1701"},
+		{"by the port", "iif eth0 ipproto tcp dport 8000-8090", ""},
+		{"by the source", "from 192.0.2.0/24 to 192.0.2.1", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n.Run(strings.Fields("ip rule add pref 50 " + tc.rule + " lookup 77")...)
+			defer n.Run("ip", "rule", "del", "pref", "50")
+			if tc.marks != "" {
+				n.Iptables("", "-t "+tc.marks)
+				defer n.Iptables("", "-t "+strings.Replace(tc.marks, "-A ", "-D ", 1))
+			}
+			want(t, "before", n.Client.Who("tcp4", lab.NodeV4+":8080"), "balancer")
+			refused(t, n, list, 114, []string{"8080/tcp is taken: policy routing", "50: from ", "lookup 77"}, lab.TCP(8080, 80))
+			want(t, "after the refusal", n.Client.Who("tcp4", lab.NodeV4+":8080"), "balancer")
+		})
+	}
+	n.Run("ip", "rule", "add", "pref", "50", "fwmark", "7", "lookup", "77")
+	if out := accepted(t, n, list, lab.TCP(8080, 80)); !strings.Contains(out, "policy routing comes before table local and may lead some of its packets elsewhere") {
+		t.Errorf("of a mark that nobody sets ADD says %q", out)
+	}
+	if out, _ := cli(n, "doctor"); !strings.Contains(out, "WARNING  policy-route") {
+		t.Errorf("doctor says nothing of the rule:\n%s", out)
+	}
+	n.Run("ip", "rule", "del", "pref", "50")
+	if out := accepted(t, n, list, lab.TCP(8080, 80)); out != "" {
+		t.Errorf("without it ADD says %q", out)
+	}
+}
