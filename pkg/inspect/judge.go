@@ -64,8 +64,12 @@ func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict 
 			return v
 		}
 	}
-	// A BPF program is asked after the mapping, and for what is not known.
-	i := slices.IndexFunc(contested, func(f conflict.Finding) bool { return f.Mapping.SameKey(c.Mapping) && f.Kind != finding.SocketProgram })
+	shut := way.Shut(ways) != nil // and what hides the mapping is what closes them
+	i := slices.IndexFunc(contested, func(f conflict.Finding) bool {
+		// A BPF program is asked after the mapping, and for what is not known.
+		aside := f.Kind == finding.SocketProgram || shut && f.Kind == finding.Hidden
+		return f.Mapping.SameKey(c.Mapping) && !aside
+	})
 	if i >= 0 {
 		v.other = &contested[i]
 	}

@@ -90,8 +90,9 @@ func panicOff(*trip) string { return "firewall-cmd --panic-off" }
 
 // firewalldOnward: what goes from one zone to another needs a policy.
 func firewalldOnward(t *trip) string {
-	return fmt.Sprintf("firewall-cmd --permanent --zone=trusted --add-interface=%s; firewall-cmd --permanent --new-policy=hostports; "+
-		"firewall-cmd --permanent --policy=hostports --add-ingress-zone=ANY --add-egress-zone=trusted --set-target=ACCEPT; firewall-cmd --reload", t.podLink())
+	commands := []string{"--zone=trusted --add-interface=" + t.podLink(), "--new-policy=hostports",
+		"--policy=hostports --add-ingress-zone=ANY", "--policy=hostports --add-egress-zone=trusted", "--policy=hostports --set-target=ACCEPT"}
+	return "firewall-cmd --permanent " + strings.Join(commands, "; firewall-cmd --permanent ") + "; firewall-cmd --reload"
 }
 
 func firewalldInward(t *trip) string {

@@ -194,9 +194,12 @@ func DecodeMark(i Info) (m Mark, ok bool) {
 	switch {
 	case i.Name == "MARK" && i.Rev == 2 && i.size(8):
 		return Mark{What: SetMark, Value: i.u32(0), Mask: i.u32(4)}, true
-	case i.Name == "CONNMARK" && (i.Rev == 1 || i.Rev == 2) && i.size(13) && i.Data[12] <= uint8(RestoreMark):
-		shifts := i.Rev == 2 && i.Data[14] != 0
-		return Mark{What: MarkWhat(i.Data[12]), Value: i.u32(0), CtMask: i.u32(4), Mask: i.u32(8)}, !shifts
+	case i.Name == "CONNMARK" && (i.Rev == 1 || i.Rev == 2) && i.size(13):
+		mode, shifted := i.Data[12], false
+		if i.Rev == 2 && i.size(15) { // after the direction and the number of bits
+			mode, shifted = i.Data[14], i.Data[13] != 0
+		}
+		return Mark{What: MarkWhat(mode), Value: i.u32(0), CtMask: i.u32(4), Mask: i.u32(8)}, mode <= uint8(RestoreMark) && !shifted
 	}
 	return m, false
 }

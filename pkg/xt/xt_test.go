@@ -30,9 +30,9 @@ func TestMark(t *testing.T) {
 		{Info{Name: "MARK", Rev: 1, Data: words(1, 2)}, Mark{}, false},
 		{Info{Name: "MARK", Rev: 2, Data: words(1)}, Mark{}, false},
 		{Info{Name: "CONNMARK", Rev: 1, Data: words(7, 0xff, 0xf, 0)}, Mark{What: SetCtMark, Value: 7, CtMask: 0xff, Mask: 0xf}, true},
-		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 1)}, Mark{What: SaveMark, CtMask: 1, Mask: 2}, true},
-		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 2)}, Mark{What: RestoreMark, CtMask: 1, Mask: 2}, true},
-		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 0x30002)}, Mark{What: RestoreMark, CtMask: 1, Mask: 2}, false},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 0x10000)}, Mark{What: SaveMark, CtMask: 1, Mask: 2}, true},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 0x20000)}, Mark{What: RestoreMark, CtMask: 1, Mask: 2}, true},
+		{Info{Name: "CONNMARK", Rev: 2, Data: words(0, 1, 2, 0x20100)}, Mark{What: RestoreMark, CtMask: 1, Mask: 2}, false},
 		{Info{Name: "CONNMARK", Rev: 2, Data: words(1, 2)}, Mark{}, false},
 		{Info{Name: "HMARK", Rev: 0, Data: words(1, 2, 3, 4)}, Mark{}, false},
 	} {
