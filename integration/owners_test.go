@@ -106,3 +106,32 @@ func TestPolicyRouting(t *testing.T) {
 		t.Errorf("without it ADD says %q", out)
 	}
 }
+
+// A listener that is bound to a link has what comes in by it, for any address of the node:
+// only 127.0.0.1 is not reached that way.
+func TestBoundToDevice(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	guest := lab.NewNetns(t, "guest")
+	n.Run("ip", "link", "add", "virbr0", "type", "veth", "peer", "name", "eth0", "netns", guest.Name)
+	n.Run("ip", "addr", "add", "192.168.122.1/24", "dev", "virbr0")
+	n.Run("ip", "link", "set", "virbr0", "up")
+	guest.Run("ip", "addr", "add", "192.168.122.2/24", "dev", "eth0")
+	guest.Run("ip", "link", "set", "eth0", "up")
+	guest.Run("ip", "route", "add", "default", "via", "192.168.122.1")
+	n.ServeOn("virbr0", "0.0.0.0:8053", "dnsmasq")
+	still := func() {
+		t.Helper()
+		want(t, "the guest at the link's address", guest.Who("tcp4", "192.168.122.1:8053"), "dnsmasq")
+		want(t, "the guest at another one", guest.Who("tcp4", lab.NodeV4+":8053"), "dnsmasq")
+	}
+	still()
+	refused(t, n, list, 100, []string{"listens on 0.0.0.0%virbr0:8053;"}, lab.TCP(8053, 80))
+	refused(t, n, list, 100, []string{"listens on 0.0.0.0%virbr0:8053, which receives what comes in by virbr0 for any address of the node"}, lab.TCP(8053, 80).On(lab.NodeV4))
+	pod := n.NewPod("web")
+	pod.Serve(80, "web")
+	n.MustAdd(pod, list, lab.TCP(8053, 80).On("127.0.0.1"))
+	want(t, "the node itself", n.Who("tcp4", "127.0.0.1:8053"), "web")
+	still()
+}

@@ -3,11 +3,16 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long a probe waits for an answer. The way is a few veths.
@@ -22,6 +27,26 @@ func (n *Netns) ServeTCP(network, addr, name string) io.Closer {
 	n.Do(func() { l, err = net.Listen(network, addr) })
 	if err != nil {
 		n.T.Fatalf("%s: listen %s %s: %v", n.Name, network, addr, err)
+	}
+	n.T.Cleanup(func() { l.Close() })
+	go answer(l, name)
+	return l
+}
+
+// ServeOn is ServeTCP for a listener that is bound to a link.
+func (n *Netns) ServeOn(link, addr, name string) io.Closer {
+	n.T.Helper()
+	var l net.Listener
+	var err error
+	n.Do(func() {
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+			failed := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), link) })
+			return errors.Join(err, failed)
+		}}
+		l, err = lc.Listen(context.Background(), "tcp4", addr)
+	})
+	if err != nil {
+		n.T.Fatalf("%s: listen %s on %s: %v", n.Name, addr, link, err)
 	}
 	n.T.Cleanup(func() { l.Close() })
 	go answer(l, name)

@@ -52,6 +52,11 @@ func socketCases() []findCase {
 	unsought := nobody
 	unsought.Holder.Unsought = true
 	dns := attach(mapPort(v4, "", udp, 53))
+	bound := func(ip, link string) hostport.Listener {
+		l := listens(tcp, ip, 80)
+		l.Device = link
+		return l
+	}
 	return []findCase{
 		{"an empty node has no conflict", attach(mapTo(v4, ""), mapTo(v6, "")), node(), "", ""},
 		{"a request for nothing has none", attach(), node().with(listens(tcp, "::", 80)), "", ""},
@@ -70,6 +75,15 @@ func socketCases() []findCase {
 		{"a listener on an address nobody knows refuses the wildcard", any4, node().with(listens(tcp, "198.51.100.1", 80)), "refuse 100", ""},
 		{"a listener on the same address refuses it", only, node().with(listens(tcp, nodeIP, 80)), "refuse 100", ""},
 		{"a listener on another address does not", only, node().with(listens(tcp, other, 80)), "", ""},
+		{"one that is bound to a link is named with it", any4, node().with(bound("0.0.0.0", "virbr0")), "refuse 100",
+			"hostPort 80/tcp is taken: nginx (pid 7) listens on 0.0.0.0%virbr0:80; stop it or choose another hostPort"},
+		{"it receives packets for any address by that link", only, node().with(bound("0.0.0.0", "virbr0")), "refuse 100",
+			"nginx (pid 7) listens on 0.0.0.0%virbr0:80, which receives what comes in by virbr0 for any address of the node; stop it"},
+		{"but none for 127.0.0.1", attach(mapTo(v4, "127.0.0.1")), node().with(bound("0.0.0.0", "virbr0")), "", ""},
+		{"unless by lo", attach(mapTo(v4, "127.0.0.1")), node().with(bound("0.0.0.0", "lo")), "refuse 100", "0.0.0.0%lo:80"},
+		{"by lo the node sends to its addresses too", only, node().with(bound("0.0.0.0", "lo")), "refuse 100", ""},
+		{"one of another address takes nothing", only, node().with(bound(other, "virbr0")), "", ""},
+		{"of IPv6 too", any6, node().with(bound("::", "eth0")), "refuse 100", "[::%eth0]:80"},
 		{"another protocol is free", any4, node().with(listens(udp, "0.0.0.0", 80)), "", ""},
 		{"another port is free", any4, node().with(listens(tcp, "0.0.0.0", 81)), "", ""},
 		{"what a runtime holds for this container is ignored", any4, node().with(held("me", "")), "", ""},

@@ -4,7 +4,6 @@ package conflict
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -17,7 +16,10 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.HoldsFor(a.Owner.ContainerID, a.Target(m)) {
 			continue
 		}
-		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: netip.AddrPortFrom(l.Addr, l.Port).String(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
+		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: l.Where(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
+		if !m.Wildcard() && !l.Meets(m.HostIP) {
+			continue
+		}
 		if !l.Addr.IsUnspecified() {
 			if !m.Wildcard() && l.Addr != m.HostIP {
 				continue
@@ -44,7 +46,11 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Holder.Link != "" {
 			remedy = "give that link another port or choose another hostPort"
 		}
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, l, remedy)
+		what := l.String()
+		if l.Device != "" && !m.Wildcard() && l.Addr.IsUnspecified() {
+			what = fmt.Sprintf("%s, which receives what comes in by %s for any address of the node", l, l.Device)
+		}
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, what, remedy)
 		r.add(f)
 	}
 }

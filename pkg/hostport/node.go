@@ -29,6 +29,9 @@ type Listener struct {
 	Port uint16
 	// V6Only limits the address "::" to IPv6.
 	V6Only bool
+	// Device is the link that the socket is bound to, "" for none: it receives what comes in
+	// by that link only, for whatever address of the node.
+	Device string
 	UID    uint32
 	Inode  uint32
 	Holder Process
@@ -67,7 +70,26 @@ func (l Listener) Covers(f Family) bool {
 
 // String says who listens where.
 func (l Listener) String() string {
-	return fmt.Sprintf("%s listens on %s", l.Who(), netip.AddrPortFrom(l.Addr, l.Port))
+	return fmt.Sprintf("%s listens on %s", l.Who(), l.Where())
+}
+
+// Where is the address, link and port of the socket, as ss prints them.
+func (l Listener) Where() string {
+	switch at := netip.AddrPortFrom(l.Addr, l.Port); {
+	case l.Device == "":
+		return at.String()
+	case l.Addr.Is4():
+		return fmt.Sprintf("%s%%%s:%d", l.Addr, l.Device, l.Port)
+	default:
+		return fmt.Sprintf("[%s%%%s]:%d", l.Addr, l.Device, l.Port)
+	}
+}
+
+// Meets reports whether packets to an address can come in by the link that the socket is
+// bound to. Those to 127.0.0.0/8 and ::1 come by lo; by any other link the kernel takes packets
+// for each of its addresses, whatever link that is on.
+func (l Listener) Meets(a netip.Addr) bool {
+	return l.Device == "" || l.Device == "lo" || !a.IsLoopback()
 }
 
 // Who names the holder, as far as it is known.

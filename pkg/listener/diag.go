@@ -64,6 +64,9 @@ func dump(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener,
 	return out, nil
 }
 
+// deviceNumber stands for the name of a link that a socket is bound to.
+func deviceNumber(index uint32) string { return fmt.Sprintf("%d", index) }
+
 // ask sends a request. A missing handler (no tcp_diag module) is reported inside
 // NLMSG_DONE, which nl.Execute turns into an errno.
 func ask(request []byte) ([][]byte, error) {
@@ -110,6 +113,9 @@ func decodeDiag(proto hostport.Proto, m []byte) (hostport.Listener, error) {
 		Port:  binary.BigEndian.Uint16(m[4:]),
 		UID:   binary.NativeEndian.Uint32(m[64:]),
 		Inode: binary.NativeEndian.Uint32(m[68:]),
+	}
+	if index := binary.NativeEndian.Uint32(m[40:]); index != 0 {
+		l.Device = deviceNumber(index)
 	}
 	if m[0] == unix.AF_INET {
 		l.Addr = netip.AddrFrom4([4]byte(m[8:12]))

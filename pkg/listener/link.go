@@ -3,10 +3,31 @@
 package listener
 
 import (
+	"cmp"
+
 	"github.com/vishvananda/netlink"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
+
+// nameDevices replaces the numbers of the links that sockets are bound to by their names. One
+// that is gone keeps its number.
+func (r *Reader) nameDevices(ls []hostport.Listener) {
+	var names map[string]string
+	for i, l := range ls {
+		if l.Device == "" || r.links == nil {
+			continue
+		}
+		if names == nil {
+			names = map[string]string{}
+			links, _ := r.links() // the socket counts as bound, with a name or without
+			for _, x := range links {
+				names[deviceNumber(uint32(x.Attrs().Index))] = x.Attrs().Name
+			}
+		}
+		ls[i].Device = cmp.Or(names[l.Device], l.Device)
+	}
+}
 
 // nameLinks fills in the tunnels whose sockets the kernel holds itself, as far as it tells
 // their ports. Links are asked for only if there is a UDP socket without a process.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -155,6 +156,29 @@ func diagMsg(family byte, addr string, port uint16, attrs ...byte) []byte {
 	return append(m, attrs...)
 }
 
+func boundTo(m []byte, index uint32) []byte {
+	binary.NativeEndian.PutUint32(m[40:], index)
+	return m
+}
+
+func onDevice(name string) hostport.Listener {
+	l := sock(hostport.TCP, "0.0.0.0", 443, 1000, 4711)
+	l.Device = name
+	return l
+}
+
+// The number becomes a name, and stays one where the link is gone.
+func TestNamesOfDevices(t *testing.T) {
+	r := &Reader{links: func() ([]netlink.Link, error) {
+		return []netlink.Link{&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "virbr0", Index: 7}}}, nil
+	}}
+	ls := []hostport.Listener{onDevice("7"), onDevice(""), onDevice("8")}
+	r.nameDevices(ls)
+	if ls[0].Device != "virbr0" || ls[1].Device != "" || ls[2].Device != "8" {
+		t.Errorf("got %+v", ls)
+	}
+}
+
 func attr(kind uint16, n uint16, value ...byte) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, n)
 	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
@@ -176,6 +200,7 @@ func TestDecodeDiag(t *testing.T) {
 		says string
 	}{
 		{"an IPv4 socket is read", diagMsg(unix.AF_INET, "192.0.2.1", 443), sock(hostport.TCP, "192.0.2.1", 443, 1000, 4711), ""},
+		{"one that is bound to a link has its number", boundTo(diagMsg(unix.AF_INET, "0.0.0.0", 443), 7), onDevice("7"), ""},
 		{"an IPv6 socket is read", diagMsg(unix.AF_INET6, "2001:db8::1", 443), sock(hostport.TCP, "2001:db8::1", 443, 1000, 4711), ""},
 		{"a v4-mapped address is IPv4", diagMsg(unix.AF_INET6, "::ffff:192.0.2.1", 443), sock(hostport.TCP, "192.0.2.1", 443, 1000, 4711), ""},
 		{"V6ONLY is read", diagMsg(unix.AF_INET6, "::", 80, attr(attrV6Only, 5, 1)...), only, ""},
