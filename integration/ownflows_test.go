@@ -165,6 +165,103 @@ func TestOwnConnections(t *testing.T) {
 	})
 }
 
+// ownUDP are connected sockets of the node at port 41000, and one that talks to another
+// of the node's.
+func ownUDP(t *testing.T, n *lab.Node) (out []flow) {
+	t.Helper()
+	pair := func(name string, peer *lab.Netns, at, of string) {
+		// Of a socket that is not connected the kernel would not know whose the packets are.
+		out = append(out, flow{name, n.OpenFrom("udp", at, of), peer.OpenFrom("udp", of, at)})
+	}
+	for _, a := range nodeAndClient() {
+		pair("a UDP socket of "+a[0], n.Client, net.JoinHostPort(a[0], "41000"), net.JoinHostPort(a[1], "443"))
+		pair("a UDP socket of the node to itself at "+a[0], n.Netns, net.JoinHostPort(a[0], "8053"), net.JoinHostPort(a[0], "5300"))
+	}
+	pair("a UDP socket at localhost", n.Netns, "127.0.0.1:8053", "127.0.0.1:5300")
+	pair("a UDP socket at one address", n.Client, lab.NodeV4+":8054", lab.ClientV4+":444")
+	return out
+}
+
+// Connected UDP sockets of the node keep what their peers send, and others reach the pod
+// by the same port, whoever else has a socket there that is not connected.
+func TestOwnConnectedUDP(t *testing.T) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
+		own := ownUDP(t, n)
+		pod := n.NewPod("web")
+		pod.ServeUDP("udp", ":80", "web")
+		list := n.Network("net", "46", nil)
+		confDir(t, n, list)
+		before := n.Rules()
+		ports := []lab.Port{lab.UDP(41000, 80), lab.UDP(8053, 80), lab.UDP(8054, 80).On(lab.NodeV4), lab.UDP(8055, 80), lab.UDP(8056, 80).On(lab.NodeV4)}
+		n.MustAdd(pod, list, ports...)
+		works := func(when string) {
+			t.Helper()
+			forget(t, n.Netns)
+			for _, f := range own {
+				f.works(t, when)
+			}
+			for _, a := range nodeAndClient() {
+				for _, port := range []string{"41000", "8053"} {
+					want(t, when+": a new flow to "+port, n.Client.Who("udp", net.JoinHostPort(a[0], port)), "web")
+				}
+			}
+			for _, port := range []string{"8054", "8055", "8056"} {
+				want(t, when+": a new flow to "+port, n.Client.Who("udp4", lab.NodeV4+":"+port), "web")
+			}
+			if err := n.Check(pod, list, ports...); err != nil {
+				t.Errorf("%s: CHECK: %v", when, err)
+			}
+		}
+		works("after ADD")
+		any, one := n.ServeUDP("udp4", "0.0.0.0:8055", "a listener"), n.ServeUDP("udp4", lab.NodeV4+":8056", "a listener") // as runtimes keep open for containers
+		works("while somebody has the port too")
+		any.Close()
+		one.Close()
+		n.Run("nft", "flush", "ruleset")
+		if n.Flavour == "legacy" {
+			n.Iptables("", "-t nat -F")
+			n.Iptables("6", "-t nat -F")
+		}
+		if out, err := cli(n, "restore"); err != nil || !strings.Contains(out, "restored pod default/web") {
+			t.Errorf("restore: %v %q", err, out)
+		}
+		works("after restore")
+		if err := n.Del(pod, list, ports...); err != nil {
+			t.Fatal(err)
+		}
+		forget(t, n.Netns)
+		for _, f := range own {
+			f.works(t, "after DEL")
+		}
+		if rules := n.Rules(); strings.Contains(rules, "portguard") {
+			t.Errorf("rules are left, before there were\n%s\nnow\n%s", before, rules)
+		}
+	})
+}
+
+// Conditions choose among what is nobody's.
+func TestOwnFlowsUnderConditions(t *testing.T) {
+	for backend, conditions := range map[string]string{"iptables": "-s " + lab.ClientV4, "nftables": "ip saddr " + lab.ClientV4} {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, "", "nft")
+			own := append(ownTCP(t, n)[:2], ownUDP(t, n)[0])
+			pod := n.NewPod("web")
+			pod.Serve(80, "web")
+			list := n.Network("net", "4", lab.Conf{"conditionsV4": strings.Fields(conditions)})
+			n.MustAdd(pod, list, lab.TCP(41000, 80), lab.TCP(8443, 80), lab.UDP(41000, 80))
+			forget(t, n.Netns)
+			for _, f := range own {
+				f.works(t, "after ADD")
+			}
+			for _, network := range []string{"tcp4", "udp4"} {
+				want(t, network, n.Client.Who(network, lab.NodeV4+":41000"), "web")
+			}
+		})
+	}
+}
+
 // What an older version installed has no such rule. Its connections are the node's again
 // from the next ADD, or restore, on.
 func TestOwnConnectionsAfterUpgrade(t *testing.T) {

@@ -81,6 +81,9 @@ func (n *normaliser) condition(not bool, lo, hi []byte) {
 		s = "! "
 	}
 	switch mask := n.mask; {
+	case n.loaded == "payload 2 0" && n.size == 4:
+		n.out = append(n.out, "--sport "+fmt.Sprint(binary.BigEndian.Uint16(lo)))
+		s = "--dport " + fmt.Sprint(binary.BigEndian.Uint16(lo[2:]))
 	case n.loaded == "payload 2 2" || n.loaded == "payload 2 0":
 		name := map[string]string{"payload 2 2": "--dport", "payload 2 0": "--sport"}[n.loaded]
 		s += name + " " + ports(binary.BigEndian.Uint16(lo), binary.BigEndian.Uint16(hi))

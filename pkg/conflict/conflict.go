@@ -66,6 +66,8 @@ type Report struct {
 	Beside []Finding
 	// Carves are addresses that wildcard mappings must leave alone.
 	Carves []hostport.Carve
+	// Flows are what the mappings must leave to connected UDP sockets of the node.
+	Flows []hostport.Flow
 	// TakeOver are the keys of dead owners whose rules must go.
 	TakeOver []string
 }

@@ -179,6 +179,31 @@ func check(t *testing.T, cases []findCase) {
 	}
 }
 
+// What connected UDP sockets receive is left to them where a mapping has their port and
+// address, and nobody is refused for it.
+func TestFlows(t *testing.T) {
+	s := node()
+	flow := func(local, peer string) hostport.Flow {
+		return hostport.Flow{Local: netip.MustParseAddrPort(local), Peer: netip.MustParseAddrPort(peer)}
+	}
+	s.Flows = []hostport.Flow{flow("192.0.2.1:53", "192.0.2.9:9"), flow("192.0.2.2:53", "192.0.2.9:9"), flow("127.0.0.1:53", "127.0.0.1:9"), flow("192.0.2.1:54", "192.0.2.9:9"), flow("[2001:db8::1]:53", "[2001:db8::9]:9")}
+	for _, tt := range []struct {
+		name string
+		a    hostport.Attachment
+		want []hostport.Flow
+	}{
+		{"all addresses", attach(mapPort(v4, "", udp, 53), mapPort(v6, "", udp, 53)), []hostport.Flow{s.Flows[0], s.Flows[1], s.Flows[2], s.Flows[4]}},
+		{"one address", attach(mapPort(v4, nodeIP, udp, 53)), s.Flows[:1]},
+		{"both", attach(mapPort(v4, nodeIP, udp, 53), mapPort(v4, "", udp, 53)), s.Flows[:3]},
+		{"another protocol", attach(mapPort(v4, "", tcp, 53)), nil},
+	} {
+		r, err := Find(tt.a, s)
+		if err != nil || !slices.Equal(r.Flows, tt.want) || len(r.Conflicts)+len(r.Warnings) > 0 {
+			t.Errorf("%s: %v, %+v", tt.name, err, r)
+		}
+	}
+}
+
 func TestListeners(t *testing.T) { check(t, socketCases()) }
 
 func TestClaims(t *testing.T) { check(t, claimCases()) }

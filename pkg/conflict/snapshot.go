@@ -18,6 +18,8 @@ type Snapshot struct {
 	// Broadcasts are the broadcast addresses of the node's networks.
 	Broadcasts []netip.Addr
 	Listeners  []hostport.Listener
+	// Flows are what the node's connected UDP sockets receive.
+	Flows []hostport.Flow
 	// Rulesets are all rules on the node but our own.
 	Rulesets []Ruleset
 	// Sets are the node's ipsets, nil if it has none.
@@ -135,7 +137,7 @@ func Find(a hostport.Attachment, s Snapshot) (Report, error) { return NewFinder(
 
 // Find decides for every mapping of a.
 func (d *Finder) Find(a hostport.Attachment) (Report, error) {
-	var r Report
+	r := Report{Flows: hostport.Meeting(d.s.Flows, a.Mappings)}
 	for _, m := range a.Mappings {
 		s := d.s
 		s.Claims = d.claims[m.HostPort]

@@ -55,6 +55,32 @@ type Carve struct {
 	Port  uint16     `json:"port"`
 }
 
+// A Flow is what a connected UDP socket of the node receives, and from whom.
+type Flow struct {
+	Local netip.AddrPort `json:"local"`
+	Peer  netip.AddrPort `json:"peer"`
+}
+
+// Meets reports whether the packets of f are for a mapping's port and address.
+func (f Flow) Meets(m Mapping) bool {
+	return m.Proto == UDP && m.HostPort == f.Local.Port() && FamilyOf(f.Local.Addr()) == m.Family && (m.Wildcard() || m.HostIP == f.Local.Addr())
+}
+
+// Meeting returns the flows that some of the mappings meet, each once.
+func Meeting(flows []Flow, ms []Mapping) (out []Flow) {
+	at, seen := map[uint16][]Mapping{}, map[Flow]bool{}
+	for _, m := range ms {
+		at[m.HostPort] = append(at[m.HostPort], m)
+	}
+	for _, f := range flows {
+		if !seen[f] && slices.ContainsFunc(at[f.Local.Port()], f.Meets) {
+			seen[f] = true
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // An Attachment is all that the rules of one (container, interface) are made
 // from. Two equal Attachments have equal rules.
 type Attachment struct {
@@ -69,6 +95,9 @@ type Attachment struct {
 	// ExcludeInterfaces are links whose addresses are not the node's own. They count for
 	// all attachments of the node.
 	ExcludeInterfaces Links `json:"excludeInterfaces,omitempty"`
+	// Flows are never matched by any mapping: what the connected UDP sockets of the node
+	// received at the last look.
+	Flows []Flow `json:"flows,omitempty"`
 	// Networks are the node's own at the time of ADD. Connections to another
 	// destination are not to a hostPort and are not masqueraded.
 	Networks []netip.Prefix `json:"networks,omitempty"`

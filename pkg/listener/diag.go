@@ -77,28 +77,24 @@ func ask(request []byte) ([][]byte, error) {
 	})
 }
 
-// ConnectedUDP returns the peers of the connected UDP sockets on a local port.
-// Sockets of IPv6 may have peers of IPv4.
-func ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, f := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		msgs, err := ask(diagRequest(f, hostport.UDP, stateEstablished, port))
-		if noHandler(err) {
-			continue // no IPv6, or no udp_diag: then old flows are dropped as a whole
-		}
+// dumpFlows asks for the connected UDP sockets on a local port, 0 for all. Sockets of IPv6
+// may have peers of IPv4.
+func dumpFlows(family uint8, port uint16) ([]hostport.Flow, error) {
+	msgs, err := ask(diagRequest(family, hostport.UDP, stateEstablished, port))
+	if err != nil {
+		return nil, fmt.Errorf("sock_diag %s: %w", hostport.UDP, err)
+	}
+	var out []hostport.Flow
+	for _, m := range msgs {
+		l, err := decodeDiag(hostport.UDP, m)
 		if err != nil {
-			return nil, fmt.Errorf("could not read the connected UDP sockets of the node: %w", err)
+			return nil, err
 		}
-		for _, m := range msgs {
-			if len(m) < diagMsgLen {
-				continue
-			}
-			peer := netip.AddrFrom16([16]byte(m[24:40])).Unmap()
-			if f == unix.AF_INET {
-				peer = netip.AddrFrom4([4]byte(m[24:28]))
-			}
-			out = append(out, netip.AddrPortFrom(peer, binary.BigEndian.Uint16(m[6:])))
+		peer := netip.AddrFrom16([16]byte(m[24:40])).Unmap()
+		if family == unix.AF_INET {
+			peer = netip.AddrFrom4([4]byte(m[24:28]))
 		}
+		out = append(out, hostport.Flow{Local: netip.AddrPortFrom(l.Addr, l.Port), Peer: netip.AddrPortFrom(peer, binary.BigEndian.Uint16(m[6:]))})
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ package listener
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -42,23 +43,48 @@ func parseInet(r io.Reader, proto hostport.Proto, order binary.ByteOrder) ([]hos
 
 func inetLine(f []string, order binary.ByteOrder) (hostport.Listener, error) {
 	var l hostport.Listener
-	host, port, _ := strings.Cut(f[1], ":")
+	at, err := inetAddr(f[1], order)
+	if err != nil {
+		return l, err
+	}
+	l.Addr, l.Port = at.Addr(), at.Port()
+	err = setOwner(&l, f[7], f[9])
+	return l, err
+}
+
+// inetAddr reads an address and a port.
+func inetAddr(s string, order binary.ByteOrder) (at netip.AddrPort, err error) {
+	host, port, _ := strings.Cut(s, ":")
 	b, err := hex.DecodeString(host)
 	if err != nil || len(b) != 4 && len(b) != 16 {
-		return l, fmt.Errorf("invalid address %q", f[1])
+		return at, fmt.Errorf("invalid address %q", s)
 	}
 	for w := range slices.Chunk(b, 4) {
 		order.PutUint32(w, binary.BigEndian.Uint32(w))
 	}
 	addr, _ := netip.AddrFromSlice(b)
-	l.Addr = addr.Unmap()
 	p, err := strconv.ParseUint(port, 16, 16)
 	if err != nil {
-		return l, fmt.Errorf("invalid port in %q", f[1])
+		return at, fmt.Errorf("invalid port in %q", s)
 	}
-	l.Port = uint16(p)
-	err = setOwner(&l, f[7], f[9])
-	return l, err
+	return netip.AddrPortFrom(addr.Unmap(), uint16(p)), nil
+}
+
+// parseFlows reads the connected sockets of /proc/net/{udp,udp6}.
+func parseFlows(r io.Reader, order binary.ByteOrder) (out []hostport.Flow, err error) {
+	err = eachLine(r, func(f []string) error {
+		if len(f) < 4 {
+			return fmt.Errorf("line has %d fields, not 10", len(f))
+		}
+		if f[3] != "01" {
+			return nil
+		}
+		local, err1 := inetAddr(f[1], order)
+		peer, err2 := inetAddr(f[2], order)
+		out = append(out, hostport.Flow{Local: local, Peer: peer})
+		return cmp.Or(err1, err2)
+	})
+	return out, err
 }
 
 // parseSCTP reads /proc/net/sctp/eps (net/sctp/proc.c, sctp_seq_dump_local_addrs).

@@ -33,11 +33,13 @@ type Reader struct {
 	// dump is sock_diag; links, if set, lists those of the network namespace.
 	dump  func(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error)
 	links func() ([]netlink.Link, error)
+	// dumpFlows is sock_diag for connected UDP sockets.
+	dumpFlows func(family uint8, port uint16) ([]hostport.Flow, error)
 }
 
 // New returns a Reader of this machine.
 func New(podLogs string) *Reader {
-	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump, links: netlink.LinkList}
+	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump, links: netlink.LinkList, dumpFlows: dumpFlows}
 }
 
 // fewPorts is up to how many ports one request a port is cheaper than one for

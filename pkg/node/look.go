@@ -48,6 +48,9 @@ func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mappi
 	if snap.Listeners, err = sockets.Read(ms); err != nil {
 		return snap, err
 	}
+	if snap.Flows, err = sockets.Flows(ms); err != nil {
+		return snap, err
+	}
 	if snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts(); err != nil {
 		return snap, err
 	}

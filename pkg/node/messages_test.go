@@ -76,7 +76,7 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = listener.New("/var/log/pods").Read([]hostport.Mapping{tcp})
 		note(err)
-		_, err = listener.ConnectedUDP(53)
+		_, err = listener.New("/var/log/pods").Flows([]hostport.Mapping{{Family: hostport.IPv4, Proto: hostport.UDP, HostPort: 53}})
 		note(err)
 		note(errors.Join(nftconn.Open().Supported()))
 		r := nftconn.NewReader()

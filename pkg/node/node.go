@@ -82,11 +82,6 @@ func (n *Node) LinkIndex(name string) (int, error) { return host.Links{}.Index(n
 // LinkName is that of a link.
 func (n *Node) LinkName(index int) (string, error) { return host.Links{}.Name(index) }
 
-// ConnectedUDP are the peers of the node's own connected sockets on a port.
-func (n *Node) ConnectedUDP(port uint16) ([]netip.AddrPort, error) {
-	return listener.ConnectedUDP(port)
-}
-
 // DropUDP forgets UDP flows of a family.
 func (n *Node) DropUDP(f hostport.Family, stale []host.Stale) error { return host.DropUDP(f, stale) }
 

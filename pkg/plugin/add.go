@@ -130,7 +130,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return report, err
 	}
-	a.Carves = report.Carves
+	a.Carves, a.Flows = report.Carves, report.Flows
 	var index int
 	if a.Link != "" {
 		if index, err = s.Node.LinkIndex(a.Link); err != nil {

@@ -95,7 +95,7 @@ func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where 
 	a.Mappings, left = leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, where)
 	a.Localhost = a.Localhost && needsLocalhost(a)
 	seen, _ := s.Recover(key)
-	a.Carves, a.LocalnetWas = seen.Carves, seen.LocalnetWas
+	a.Carves, a.Flows, a.LocalnetWas = seen.Carves, seen.Flows, seen.LocalnetWas
 	for _, x := range seen.Excludes {
 		if !slices.Contains(a.Excludes, x) {
 			a.Excludes = append(a.Excludes, x)

@@ -120,6 +120,7 @@ func join(a *hostport.Attachment, part hostport.Attachment) {
 		}
 	}
 	a.Carves, a.Excludes = append(a.Carves, part.Carves...), append(a.Excludes, part.Excludes...)
+	a.Flows = append(a.Flows, part.Flows...)
 	if len(a.Networks) == 0 {
 		a.Networks = part.Networks
 	}

@@ -148,14 +148,13 @@ func (n *fakeNode) Addresses(also hostport.Links) (*host.Addressing, error) {
 	return &n.on, nil
 }
 
-func (n *fakeNode) LinkTo(netip.Addr) (string, error)             { return n.link, nil }
-func (n *fakeNode) RouteLocalnet(string) (bool, error)            { return n.localnet, nil }
-func (n *fakeNode) LinkIndex(string) (int, error)                 { return 7, nil }
-func (n *fakeNode) LinkName(int) (string, error)                  { return n.link, nil }
-func (n *fakeNode) Facts(*host.Addressing) (place.Facts, error)   { return n.facts, nil }
-func (n *fakeNode) Allowed() error                                { return n.forbidden }
-func (n *fakeNode) CalledAlone() bool                             { return n.alone }
-func (n *fakeNode) ConnectedUDP(uint16) ([]netip.AddrPort, error) { return nil, nil }
+func (n *fakeNode) LinkTo(netip.Addr) (string, error)           { return n.link, nil }
+func (n *fakeNode) RouteLocalnet(string) (bool, error)          { return n.localnet, nil }
+func (n *fakeNode) LinkIndex(string) (int, error)               { return 7, nil }
+func (n *fakeNode) LinkName(int) (string, error)                { return n.link, nil }
+func (n *fakeNode) Facts(*host.Addressing) (place.Facts, error) { return n.facts, nil }
+func (n *fakeNode) Allowed() error                              { return n.forbidden }
+func (n *fakeNode) CalledAlone() bool                           { return n.alone }
 
 func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {
 	for _, b := range n.backends {

@@ -90,7 +90,7 @@ func (s *Session) heir(rec *state.Record) (next state.Record, err error) {
 		next.Left = rec.Left
 		return next, err
 	}
-	a.Carves = slices.Concat(a.Carves, report.Carves)
+	a.Carves, a.Flows = slices.Concat(a.Carves, report.Carves), hostport.Meeting(slices.Concat(a.Flows, report.Flows), a.Mappings)
 	next.Left, next.Backend = left, where
 	s.Put(*a, where, report.TakeOver...)
 	return next, nil

@@ -63,8 +63,6 @@ type Node interface {
 	CalledAlone() bool
 	// Allowed reports why the kernel would not let the caller change rules.
 	Allowed() error
-	// ConnectedUDP are the peers of the node's own connected sockets on a port.
-	ConnectedUDP(port uint16) ([]netip.AddrPort, error)
 	// DropUDP forgets UDP flows of a family.
 	DropUDP(f hostport.Family, stale []host.Stale) error
 }

@@ -121,7 +121,7 @@ func (s *Session) putBack(rec *state.Record) (r Restored, next state.Record, err
 		r.Refused = report.Conflicts[0].Message
 		return r, next, nil
 	}
-	r.Put = true
+	r.Put, a.Flows = true, report.Flows
 	s.Put(*a, next.Backend, report.TakeOver...)
 	if known, ok := s.Recover(a.Owner.Key()); ok { // portguard may switch on what was on before
 		a.LocalnetWas = known.LocalnetWas

@@ -15,16 +15,14 @@ import (
 // rules are right by then, so a failure is a warning.
 func (s *Session) dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) {
 	for _, f := range hostport.Families() {
-		stale, err := s.stale(a, f, gone, found)
-		if err == nil && len(stale) > 0 {
-			err = s.Node.DropUDP(f, stale)
+		if stale := s.stale(a, f, gone, found); len(stale) > 0 {
+			s.warnOf(s.Node.DropUDP(f, stale), CodeApply)
 		}
-		s.warnOf(err, CodeApply)
 	}
 }
 
 // stale are the flows of one family that have to be forgotten.
-func (s *Session) stale(a hostport.Attachment, f hostport.Family, gone bool, found []conflict.Finding) ([]host.Stale, error) {
+func (s *Session) stale(a hostport.Attachment, f hostport.Family, gone bool, found []conflict.Finding) []host.Stale {
 	var out []host.Stale
 	pod, ok := a.Pod(f)
 	for _, m := range a.Of(f) {
@@ -34,14 +32,13 @@ func (s *Session) stale(a hostport.Attachment, f hostport.Family, gone bool, fou
 		x := host.Stale{Mapping: m, Dst: a.Destinations(s.On.Local, m), Pod: pod.Addr(), Gone: gone}
 		if !gone {
 			x.Others = othersAt(found, m)
-			var err error
-			if x.Connected, err = s.Node.ConnectedUDP(m.HostPort); err != nil {
-				return nil, err
+			for _, f := range a.Flows {
+				x.Connected = append(x.Connected, f.Peer)
 			}
 		}
 		out = append(out, x)
 	}
-	return out, nil
+	return out
 }
 
 // othersAt are the destinations at which somebody else translates m's port.

@@ -110,6 +110,8 @@ func (d *decoder) payload(a nft.Attrs) string {
 		return "--sport"
 	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 2 && off == 2:
 		return "--dport"
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 4 && off == 0:
+		return bothPorts
 	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 1 && off == 13:
 		return "--tcp-flags"
 	case base != unix.NFT_PAYLOAD_NETWORK_HEADER:
@@ -129,6 +131,10 @@ func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
 	op, _ := a.Num(unix.NFTA_CMP_OP)
 	data, _ := a.Nested(unix.NFTA_CMP_DATA)
 	v := nft.Value(data)
+	if name == bothPorts && op == unix.NFT_CMP_EQ && len(v) == 4 && mask == nil {
+		d.ports(v)
+		return
+	}
 	var text string
 	switch {
 	case op != unix.NFT_CMP_EQ && op != unix.NFT_CMP_NEQ:
@@ -158,6 +164,20 @@ func (d *decoder) compare(name string, mask []byte, a nft.Attrs) {
 		o.Module = p.Value()
 	}
 	d.spec.Matches = append(d.spec.Matches, o)
+}
+
+// bothPorts is what both ports are loaded for: iptables-nft compares them at once.
+const bothPorts = "--sport --dport"
+
+// ports adds the options for both ports.
+func (d *decoder) ports(v []byte) {
+	p, _ := d.spec.Option("-p")
+	d.module(p.Value())
+	for i, name := range []string{"--sport", "--dport"} {
+		o := option(false, name, strconv.Itoa(int(binary.BigEndian.Uint16(v[2*i:]))))
+		o.Module = p.Value()
+		d.spec.Matches = append(d.spec.Matches, o)
+	}
 }
 
 // network writes the first bytes of an address, or a masked one, as a network.

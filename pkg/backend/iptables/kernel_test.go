@@ -3,6 +3,7 @@
 package iptables
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +58,8 @@ func TestRealTools(t *testing.T) {
 			odd.Mappings[0].HostIP = odd.Networks[0].Addr().Next()
 			odd.ConditionsV4 = []string{"!", "-s", "198.51.100.0/24", "-m", "recent", "--rcheck", "--name", "x"}
 			odd.Carves = []hostport.Carve{{Addr: odd.Networks[1].Addr().Next(), Proto: hostport.TCP, Port: 81}}
+			odd.Mappings = append(odd.Mappings, hostport.Mapping{Family: hostport.IPv6, Proto: hostport.UDP, HostPort: 53, ContainerPort: 53})
+			odd.Flows = []hostport.Flow{{Local: netip.MustParseAddrPort("[2001:db8::1]:53"), Peer: netip.MustParseAddrPort("[2001:db8::9]:5300")}}
 			if err := b.Apply(load(t, b), load(t, b).With(a)); err != nil {
 				t.Fatal(err)
 			}

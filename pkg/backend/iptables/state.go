@@ -145,6 +145,7 @@ func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 		a.Pods = append(a.Pods, r.Pods...)
 		a.Mappings = append(a.Mappings, r.Mappings...)
 		a.Carves, a.Excludes, a.Networks = append(a.Carves, r.Carves...), append(a.Excludes, r.Excludes...), append(a.Networks, r.Networks...)
+		a.Flows = append(a.Flows, r.Flows...)
 		a.SNAT, a.MasqAll = a.SNAT || r.SNAT, a.MasqAll || r.MasqAll
 		if r.Localhost {
 			a.Localhost, a.Link = true, r.Link

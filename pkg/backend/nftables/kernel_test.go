@@ -50,7 +50,9 @@ func pod(id string, port uint16, last byte, only string) hostport.Attachment {
 		Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.88.0.0/16"), netip.MustParsePrefix("2001:db8::/64")},
 		Excludes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/13")},
 		Carves:   []hostport.Carve{{Addr: netip.MustParseAddr("192.0.2.7"), Proto: hostport.TCP, Port: port}},
-		SNAT:     true, Localhost: true, Link: "cni0"}
+		Flows: []hostport.Flow{{Local: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Peer: netip.MustParseAddrPort("192.0.2.9:53")},
+			{Local: netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), port), Peer: netip.MustParseAddrPort("[2001:db8::9]:53")}},
+		SNAT: true, Localhost: true, Link: "cni0"}
 	for _, f := range hostport.Families() {
 		a.Mappings = append(a.Mappings, hostport.Mapping{Family: f, Proto: hostport.TCP, HostPort: port, ContainerPort: 80},
 			hostport.Mapping{Family: f, Proto: hostport.UDP, HostPort: port, ContainerPort: 53})

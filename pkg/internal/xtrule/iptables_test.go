@@ -41,7 +41,7 @@ func everyRule(f hostport.Family) []string {
 		"", "-j X", "-g X", "-j RETURN", "-j ACCEPT",
 		"-p tcp -j ACCEPT", "! -p udp -j ACCEPT", "-p 47 -j ACCEPT", "-i eth0 -j ACCEPT", "-i eth+ -j ACCEPT", "! -i lo -j ACCEPT", "OUTPUT ! -o eth+ -j ACCEPT", "-i + -j ACCEPT",
 		`-m comment --comment "a \"b\""`, "-p tcp -m tcp -j ACCEPT", "-p tcp -m tcp --dport 80 -j ACCEPT", "-p tcp -m tcp ! --sport 1:2 --dport 80: -j ACCEPT",
-		"-p tcp -m tcp ! --dport 80:90 -j ACCEPT", "-p tcp -m tcp --syn -j ACCEPT", "-p tcp -m tcp ! --syn -m socket -j RETURN", "-p tcp -m tcp --tcp-flags FIN,PSH,URG URG -m socket --transparent --nowildcard -j ACCEPT", "-p udp -m udp ! --dport 80 -j ACCEPT", "-p udp -m udp --sport 1 --dport 2:3 -j ACCEPT",
+		"-p tcp -m tcp ! --dport 80:90 -j ACCEPT", "-p tcp -m tcp --syn -j ACCEPT", "-p tcp -m tcp ! --syn -m socket -j RETURN", "-p tcp -m tcp --tcp-flags FIN,PSH,URG URG -m socket --transparent --nowildcard -j ACCEPT", "-p udp -m udp ! --dport 80 -j ACCEPT", "-p udp -m udp --sport 1 --dport 2:3 -j ACCEPT", "-p udp -m udp --sport 1 --dport 2 -j ACCEPT",
 		"-p sctp -m sctp --sport 5 ! --dport 7:9 -j ACCEPT", "-p tcp -m multiport --dports 80,90:100,443 -j ACCEPT", "-p udp -m multiport ! --sports 1:2 -j ACCEPT",
 		"-p tcp -m multiport --ports 8080 -j ACCEPT", "-m addrtype ! --src-type UNICAST --dst-type LOCAL -j ACCEPT", "-m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT",
 		"-m mark --mark 0x1 -j ACCEPT", "-m mark ! --mark 0x1/0xff -j ACCEPT", "-m conntrack --ctstate NEW,RELATED -j ACCEPT", "-m conntrack ! --ctstate INVALID,DNAT -j ACCEPT",

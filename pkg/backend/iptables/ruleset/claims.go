@@ -5,6 +5,7 @@ package ruleset
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -42,6 +43,8 @@ func (l *Layout) Recover(key string) (a hostport.Attachment, ok bool) {
 		if m, to, maps := s.Mapping(l.Family); maps {
 			pod = to.Addr()
 			a.Mappings = append(a.Mappings, m)
+		} else if x, ok := flowOf(s); ok {
+			a.Flows = append(a.Flows, x)
 		} else if s.Target == "RETURN" {
 			recoverSpared(&a, s)
 		}
@@ -88,6 +91,21 @@ func (l *Layout) Links() map[string][]hostport.Key {
 		}
 	}
 	return out
+}
+
+// flowOf reads a rule of flowRules.
+func flowOf(s iptsave.Spec) (x hostport.Flow, ok bool) {
+	end := func(addr, port string) (netip.AddrPort, bool) {
+		a, _ := s.Option(addr)
+		p, _ := s.Option(port)
+		n, err1 := netip.ParsePrefix(a.Value())
+		number, err2 := strconv.ParseUint(p.Value(), 10, 16)
+		return netip.AddrPortFrom(n.Addr(), uint16(number)), err1 == nil && err2 == nil
+	}
+	var from, to bool
+	x.Peer, from = end("-s", "--sport")
+	x.Local, to = end("-d", "--dport")
+	return x, from && to && s.Target == "RETURN"
 }
 
 // recoverSpared adds what a rule leaves alone to carves and excludes, but for what all

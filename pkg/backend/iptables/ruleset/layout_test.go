@@ -70,7 +70,7 @@ func TestRecover(t *testing.T) {
 			want.Pods, want.Excludes = slices.DeleteFunc(slices.Clone(a.Pods), mine), slices.DeleteFunc(slices.Clone(a.Excludes), mine)
 			want.ConditionsV4 = nil
 			if f == hostport.IPv6 {
-				want.Carves, want.Localhost, want.Link = nil, false, ""
+				want.Carves, want.Flows, want.Localhost, want.Link = nil, nil, false, ""
 			}
 			if a.MasqAll { // the rules need not name the pod's network then
 				want.Pods = []netip.Prefix{netip.PrefixFrom(want.Pods[0].Addr(), f.Bits())}
@@ -113,19 +113,20 @@ func TestCheckReportsEachLoss(t *testing.T) {
 		{"the rule that keeps the node's connections", drop("nat", incoming, 0), []string{"chain PORTGUARD-INCOMING lacks the rule"}},
 		{"the jump to the hostPorts", drop("nat", incoming, 1), []string{"chain PORTGUARD-INCOMING lacks the rule"}},
 		{"a kernel that cannot look for sockets", func(k fake) { k["nat"][incoming][0] = strings.Replace(k["nat"][incoming][0], " -m socket", "", 1) }, nil},
-		{"a DNAT rule", drop("nat", "PGD-"+key, 0), []string{"chain PGD-" + key + ` lacks the rule "-d 192.0.2.1/32`}},
+		{"what is left to a connected socket", drop("nat", "PGD-"+key, 0), []string{"chain PGD-" + key + ` lacks the rule "-s 192.0.2.9/32`}},
+		{"a DNAT rule", drop("nat", "PGD-"+key, 1), []string{"chain PGD-" + key + ` lacks the rule "-d 192.0.2.1/32`}},
 		{"a masquerade rule", drop("nat", "PGM-"+key, 1), []string{"chain PGM-" + key + " lacks the rule"}},
 		{"a whole chain", func(k fake) { delete(k["nat"], "PGM-"+key) }, []string{"chain PGM-" + key + " is missing"}},
 		{"the order of its rules", func(k fake) { slices.Reverse(k["nat"]["PGD-"+key]) }, []string{"chain PGD-" + key + " has its rules in another order"}},
 		{"a rule too much", func(k fake) {
 			k["nat"]["PGD-"+key] = append(k["nat"]["PGD-"+key], "-j RETURN")
-		}, []string{"chain PGD-" + key + " has 7 rules, not 6"}},
+		}, []string{"chain PGD-" + key + " has 8 rules, not 7"}},
 		{"a rule of somebody else in a shared chain", func(k fake) {
 			k["nat"][hostports] = append(k["nat"][hostports], "-j ACCEPT")
 		}, []string{`chain PORTGUARD-HOSTPORTS holds somebody else's rule "-j ACCEPT"`}},
 		{"a changed target", func(k fake) {
 			c := k["nat"]["PGD-"+key]
-			c[0] = strings.Replace(c[0], ":5353", ":5354", 1)
+			c[1] = strings.Replace(c[1], ":5353", ":5354", 1)
 		}, []string{"lacks the rule"}},
 		{"a jump before KUBE-SERVICES", func(k fake) {
 			k["nat"]["KUBE-SERVICES"] = nil

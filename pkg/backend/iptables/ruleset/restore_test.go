@@ -87,6 +87,7 @@ func dualStack() hostport.Attachment {
 			mapping(4, "192.0.2.1", hostport.UDP, 53, 5353), mapping(6, "2001:db8::1", hostport.SCTP, 99, 100),
 		},
 		Carves:   []hostport.Carve{{Addr: netip.MustParseAddr("127.0.0.1"), Proto: hostport.TCP, Port: 80}},
+		Flows:    []hostport.Flow{{Local: netip.MustParseAddrPort("192.0.2.1:53"), Peer: netip.MustParseAddrPort("192.0.2.9:5300")}},
 		Excludes: []netip.Prefix{netip.MustParsePrefix("192.0.2.64/26"), netip.MustParsePrefix("10.96.0.10/32"), netip.MustParsePrefix("2001:db8:1::/48")},
 		SNAT:     true, Localhost: true, Link: "veth1",
 		ConditionsV4: []string{"!", "-s", "198.51.100.0/24"},

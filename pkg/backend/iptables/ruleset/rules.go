@@ -75,8 +75,8 @@ func portRules(a hostport.Attachment, f hostport.Family, conditions []string, ch
 	return out
 }
 
-// dnatRules are the attachment's mappings: specific addresses first, then what
-// wildcard mappings leave alone, then the wildcards.
+// dnatRules are the attachment's mappings, behind what none of them takes: specific
+// addresses first, then what wildcard mappings leave alone, then the wildcards.
 func dnatRules(a hostport.Attachment, f hostport.Family) []*rule {
 	pod, _ := a.Pod(f)
 	var specific, wildcard []*rule
@@ -90,10 +90,22 @@ func dnatRules(a hostport.Attachment, f hostport.Family) []*rule {
 			specific = append(specific, newRule(append([]string{"-d", host(m.HostIP)}, args...)...))
 		}
 	}
-	if len(wildcard) == 0 {
-		return specific
+	if len(wildcard) > 0 {
+		wildcard = append(spareRules(a, f), wildcard...)
 	}
-	return slices.Concat(specific, spareRules(a, f), wildcard)
+	return slices.Concat(flowRules(a, f), specific, wildcard)
+}
+
+// flowRules return before all mappings what connected UDP sockets of the node receive.
+func flowRules(a hostport.Attachment, f hostport.Family) []*rule {
+	var out []*rule
+	for _, x := range a.Flows {
+		if slices.ContainsFunc(a.Of(f), x.Meets) {
+			out = append(out, newRule("-s", host(x.Peer.Addr()), "-d", host(x.Local.Addr()), "-p", "udp", "-m", "udp",
+				"--sport", strconv.Itoa(int(x.Peer.Port())), "--dport", strconv.Itoa(int(x.Local.Port())), "-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN"))
+		}
+	}
+	return out
 }
 
 // spareRules return before the wildcard mappings. Attachment.Spared says the same.

@@ -36,6 +36,7 @@ func Of(a hostport.Attachment) []nfttable.Element {
 		for _, m := range a.Of(fam) {
 			add(mapped(a, f, m, pod.Addr(), chain.Name)...)
 			add(linked(a, m, pod.Addr())...)
+			add(connected(a, f, m)...)
 			if m.Wildcard() {
 				add(left(a, f, m)...)
 			}
@@ -86,6 +87,18 @@ func left(a hostport.Attachment, f familyInfo, m hostport.Mapping) []nfttable.El
 	for _, p := range spared(a, f, m) {
 		from, to := nfttable.Ends(p)
 		out = append(out, nfttable.Element{Set: f.name("spared"), From: nfttable.Join(portOf(m), from), To: nfttable.Join(portOf(m), to)})
+	}
+	return out
+}
+
+// connected are the elements for what connected UDP sockets of the node receive.
+func connected(a hostport.Attachment, f familyInfo, m hostport.Mapping) []nfttable.Element {
+	var out []nfttable.Element
+	for _, x := range a.Flows {
+		if x.Meets(m) {
+			out = append(out, nfttable.Element{Set: f.name("connected"), From: nfttable.Join(nfttable.AddrKey(x.Local.Addr()), nfttable.PortKey(x.Local.Port()),
+				nfttable.AddrKey(x.Peer.Addr()), nfttable.PortKey(x.Peer.Port()))})
+		}
 	}
 	return out
 }

@@ -41,6 +41,10 @@ func (s *State) recover(a *hostport.Attachment, e nfttable.Element) {
 		addPod(a, parts[0])
 	case strings.HasPrefix(e.Set, "spared"):
 		s.recoverSpared(a, e, parts)
+	case strings.HasPrefix(e.Set, "connected"):
+		local, _ := netip.AddrFromSlice(parts[0])
+		peer, _ := netip.AddrFromSlice(parts[2])
+		a.Flows = append(a.Flows, hostport.Flow{Local: netip.AddrPortFrom(local, nfttable.PortOf(parts[1])), Peer: netip.AddrPortFrom(peer, nfttable.PortOf(parts[3]))})
 	case e.Set == setLinks:
 		a.Localhost, a.Link = true, nfttable.LinkOf(parts[0])
 		addPod(a, parts[2])

@@ -55,7 +55,7 @@ func unknown() [][]nft.Expr { return [][]nft.Expr{one(verdict(nft.Accept, ""))} 
 
 // hostports are those at the node's own addresses but loopback's.
 func (f familyInfo) hostports() [][]nft.Expr {
-	out := [][]nft.Expr{f.notOwn(), f.conditional(), f.specific()}
+	out := [][]nft.Expr{f.notOwn(), f.connected(), f.conditional(), f.specific()}
 	if f.family == hostport.IPv6 {
 		// Of one byte the kernel makes a faster comparison, and it is enough for most.
 		out = append(out, rule(f.to("fe00::/8"), f.to(linkLocal)[len(f.only()):], one(verdict(nft.Return, ""))))
@@ -68,7 +68,7 @@ func (f familyInfo) hostports() [][]nft.Expr {
 // loopback are those at 127.0.0.0/8.
 func loopback() [][]nft.Expr {
 	f := info(hostport.IPv4)
-	return [][]nft.Expr{f.conditional(), f.specific(),
+	return [][]nft.Expr{f.connected(), f.conditional(), f.specific(),
 		rule(f.to("127.0.0.1/32"), protoAndPort(0), one(fromMap(setLocalhost, reg(0)), f.dnat()))}
 }
 
@@ -76,6 +76,13 @@ func loopback() [][]nft.Expr {
 func (f familyInfo) notOwn() []nft.Expr {
 	return rule(f.only(), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, f.dst, f.addrLen(), 0), payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, f.words),
 		notIn(f.name("own")), verdict(nft.Return, "")))
+}
+
+// connected leaves alone what connected UDP sockets of the node receive.
+func (f familyInfo) connected() []nft.Expr {
+	const network, transport = unix.NFT_PAYLOAD_NETWORK_HEADER, unix.NFT_PAYLOAD_TRANSPORT_HEADER
+	return rule(f.only(), only(hostport.UDP), one(payload(network, f.dst, f.addrLen(), 0), payload(transport, 2, 2, f.words),
+		payload(network, f.src, f.addrLen(), f.words+1), payload(transport, 0, 2, 2*f.words+1), inSet(f.name("connected")), verdict(nft.Return, "")))
 }
 
 // conditional leads to the chains of mappings with conditions, specific translates to

@@ -87,6 +87,7 @@ func (f familyInfo) sets() []nfttable.Set {
 		{Name: f.name("addresses"), Key: addressAndPort, Value: to},
 		{Name: f.name("conditions"), Key: addressAndPort, Verdicts: true, Intervals: true},
 		{Name: f.name("spared"), Key: append(port[:2:2], f.addr), Intervals: true},
+		{Name: f.name("connected"), Key: []nfttable.Type{f.addr, nfttable.Service, f.addr, nfttable.Service}},
 		{Name: f.name("masquerade"), Key: addressAndPort},
 		{Name: f.name("neighbours"), Key: []nfttable.Type{f.addr, f.addr, f.addr}, Intervals: true},
 	}

@@ -53,6 +53,8 @@ func web(id string, change ...func(*hostport.Attachment)) hostport.Attachment {
 	return a
 }
 
+func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
 func ports(ms ...hostport.Mapping) func(*hostport.Attachment) {
 	return func(a *hostport.Attachment) { a.Mappings = ms }
 }
@@ -60,7 +62,9 @@ func ports(ms ...hostport.Mapping) func(*hostport.Attachment) {
 func shapes() map[string]hostport.Attachment {
 	return map[string]hostport.Attachment{
 		"dual-stack": web("web"),
-		"host-ip":    web("web", ports(on(v4, "192.0.2.1", tcp, 80, 8080), on(v6, "2001:db8:2::1", udp, 53, 53), on(v4, "127.0.0.1", udp, 53, 53))),
+		"host-ip": web("web", ports(on(v4, "192.0.2.1", tcp, 80, 8080), on(v6, "2001:db8:2::1", udp, 53, 53), on(v4, "127.0.0.1", udp, 53, 53)), func(a *hostport.Attachment) {
+			a.Flows = []hostport.Flow{{Local: at("[2001:db8:2::1]:53"), Peer: at("[2001:db8:2::9]:5300")}, {Local: at("127.0.0.1:53"), Peer: at("127.0.0.1:5300")}, {Local: at("192.0.2.1:53"), Peer: at("192.0.2.9:53")}}
+		}),
 		"everything": web("web", ports(on(v4, "", tcp, 80, 80), on(v4, "192.0.2.1", tcp, 80, 81), on(v4, "198.51.100.1", tcp, 80, 82), on(v4, "", hostport.SCTP, 80, 80)),
 			func(a *hostport.Attachment) {
 				a.Excludes = []netip.Prefix{prefix("169.254.20.10/32"), prefix("10.0.0.0/13"), prefix("10.1.0.0/16"), prefix("127.0.0.0/9")}
