@@ -147,7 +147,7 @@ func TestInfrastructureComesLater(t *testing.T) {
 		pod.Serve(443, "pod")
 		list := n.Network("net", "46", nil)
 		confDir(t, n, list)
-		n.MustAdd(pod, list, lab.TCP(443, 443))
+		n.MustAdd(pod, list, lab.TCP(443, 443), lab.UDP(443, 443))
 		n.MustAdd(other, list, lab.TCP(8443, 443))
 		addrs := []string{serviceV4, serviceV6}
 		from := askers(n, other)
@@ -158,9 +158,12 @@ func TestInfrastructureComesLater(t *testing.T) {
 			if found, fit := diagnosis(t, n); fit || !strings.Contains(found["not-own"].Message, "kube-dummy-if") {
 				t.Errorf("doctor before %s: %+v", tc.name, found)
 			}
+			flow := n.Client.Open("udp4", serviceV4+":443")
+			want(t, "a flow before "+tc.name, strings.Fields(lab.Ask(flow) + " -")[0], "pod")
 			if err := tc.call(); err != nil {
 				t.Errorf("%s: %v", tc.name, err)
 			}
+			want(t, "the flow after "+tc.name, lab.Ask(flow), "")
 			whoHas(t, "after "+tc.name, from, "443", "", addrs...)
 			whoHas(t, "after "+tc.name, from, "443", "pod", lab.NodeV4, lab.NodeV6)
 			if found, fit := diagnosis(t, n); !fit || found["not-own"].Check != "" {
@@ -171,7 +174,7 @@ func TestInfrastructureComesLater(t *testing.T) {
 			if found, fit := diagnosis(t, n); !fit || found["not-own"].Severity != doctor.Warning || !strings.Contains(found["not-own"].Message, floating) {
 				t.Errorf("doctor after %s and an address: %+v", tc.name, found)
 			}
-			if err := n.Check(pod, list, lab.TCP(443, 443)); err != nil {
+			if err := n.Check(pod, list, lab.TCP(443, 443), lab.UDP(443, 443)); err != nil {
 				t.Errorf("CHECK: %v", err)
 			}
 			if _, err := cli(n, "restore"); err != nil {

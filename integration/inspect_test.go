@@ -242,6 +242,10 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 			p.Delete()
 			return func() { gone(t, n) }
 		}},
+		{"a link may carry Services", "virtual-link", doctor.Warning, "link vips carries 4 single addresses", func() func() {
+			carry(n, "vips", "10.97.0.1", "10.97.0.2", "fd00:97::1", "fd00:97::2")
+			return func() { n.Run("ip", "link", "del", "vips") }
+		}},
 		{"a NodePort came later", "shadowed", doctor.Problem, "NodePort", func() func() {
 			line := "KUBE-NODEPORTS -p tcp -m comment --comment later/svc --dport 8080 -j KUBE-EXT-CDGGSHYLG3RE2FKL"
 			n.Iptables("", "-t nat -A "+line)

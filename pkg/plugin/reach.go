@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -85,3 +86,41 @@ func (s *Session) at(name string, a hostport.Attachment, m hostport.Mapping) add
 
 // renew makes every backend follow the node, be there nothing else to change.
 func (s *Session) renew() { s.Drop() }
+
+// leave forgets the UDP flows to addresses of infrastructure that mappings were at before:
+// those that are in use would lead to the pods for ever.
+func (s *Session) leave() {
+	for i := range s.backends {
+		for _, f := range hostport.Families() {
+			x, ok := s.have[i].(reacher)
+			if !ok {
+				continue
+			}
+			if at := s.taken(x, f); len(at) > 0 {
+				s.warnOf(s.Node.DropUDP(f, leading(s.have[i].Claims(), f, at)), CodeApply)
+			}
+		}
+	}
+}
+
+// taken are the addresses of infrastructure at which mappings are.
+func (s *Session) taken(x reacher, f hostport.Family) addrset.Set {
+	var out []addrset.Set
+	within, spares := x.Reach(f)
+	for _, l := range s.On.Local {
+		if l.Infrastructure != "" && hostport.FamilyOf(l.Prefix.Addr()) == f && !(spares && l.Infrastructure == hostport.IPVSLink) {
+			out = append(out, addrset.Of(l.Prefix))
+		}
+	}
+	return addrset.Union(out...).And(within)
+}
+
+// leading are the UDP flows to those destinations that lead to pods.
+func leading(claims []hostport.Claim, f hostport.Family, to addrset.Set) (out []host.Stale) {
+	for _, c := range claims {
+		if c.Mapping.Family == f && c.Mapping.Proto == hostport.UDP && c.Mapping.Wildcard() && c.Target.IsValid() {
+			out = append(out, host.Stale{Mapping: c.Mapping, Dst: to, Pod: c.Target.Addr(), Gone: true})
+		}
+	}
+	return out
+}

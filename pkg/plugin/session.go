@@ -125,6 +125,7 @@ func (s *Session) Apply(last func() error) error {
 			return errors.Join(err, s.undo(len(s.backends)))
 		}
 	}
+	s.leave()
 	s.have = slices.Clone(s.want)
 	return nil
 }

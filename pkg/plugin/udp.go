@@ -31,7 +31,7 @@ func (s *Session) stale(a hostport.Attachment, f hostport.Family, gone bool, fou
 		}
 		x := host.Stale{Mapping: m, Dst: a.Destinations(s.On.Local, m), Pod: pod.Addr(), Gone: gone}
 		if !gone {
-			x.Others = othersAt(found, m)
+			x.Dst, x.Others = x.Dst.And(s.within()[f]), othersAt(found, m)
 			for _, f := range a.Flows {
 				x.Connected = append(x.Connected, f.Peer)
 			}
