@@ -85,6 +85,9 @@ func (a *Addressing) read(also hostport.Links) error {
 	}
 	others := map[netip.Addr]string{}
 	for _, x := range addrs {
+		if x.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == unix.IFA_F_TENTATIVE { // its route comes in a second
+			a.Local = append(a.Local, hostport.Local{Prefix: netip.PrefixFrom(prefix(x.IPNet).Addr(), 128), Infrastructure: infra[x.LinkIndex]})
+		}
 		if link := infra[x.LinkIndex]; link == "" {
 			a.addNetwork(prefix(x.IPNet))
 		} else {
