@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -102,5 +104,31 @@ func TestTakenByNobody(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Rules of nftables are printed as nft prints them, with the command that removes them.
+func TestNativeRulesAreReadable(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	for rule, says := range map[string]string{
+		"tcp dport 8080 dnat ip to 172.17.0.2:80":                `"tcp dport 8080 dnat ip to 172.17.0.2:80"`,
+		"ip daddr 192.0.2.1 tcp dport { 80, 8080 } redirect":     `"ip daddr 192.0.2.1 tcp dport { 80, 8080 } redirect"`,
+		"meta l4proto tcp ip daddr 192.0.2.1 redirect to :15001": "it takes all ports that come to it of 192.0.2.1",
+	} {
+		n.Feed("table inet t {\n chain c {\n type nat hook prerouting priority -110;\n "+rule+"\n }\n}\n", "nft", "-f", "-")
+		pod := n.NewPod("refused")
+		_, err := n.Add(pod, list, lab.TCP(8080, 80))
+		removal := regexp.MustCompile(`nft delete rule inet t c handle \d+`).FindString(fmt.Sprint(err))
+		if !strings.Contains(fmt.Sprint(err), says) || removal == "" {
+			t.Fatalf("%s: ADD says %v", rule, err)
+		}
+		n.Run("sh", "-ec", removal)
+		n.MustAdd(pod, list, lab.TCP(8080, 80))
+		if err := n.Del(pod, list, lab.TCP(8080, 80)); err != nil {
+			t.Fatal(err)
+		}
+		n.Run("nft", "delete", "table", "inet", "t")
 	}
 }

@@ -33,6 +33,9 @@ type Finding struct {
 	Part bool
 	// Target is where it leads, as far as that is known.
 	Target netip.AddrPort
+	// Proxy is set for a listener that only keeps the port for a container, whose rule takes
+	// the packets.
+	Proxy bool
 	// Key is that of the attachment of portguard that has it, "" if it is none's; Life says
 	// whether its owner lives.
 	Key  hostport.Key

@@ -67,7 +67,7 @@ func (q query) judge(path walk.Path, s site) {
 // natRule says whose a rule is that is nothing else. Those that portmap left behind for a
 // container that is gone are taken over.
 func (q query) natRule(f *Finding, path walk.Path) {
-	who, has, remedy := taker(path)
+	who, has, remedy := q.taker(path)
 	f.Kind, f.Who = finding.NATRule, who+", "+leads(path)
 	f.Target, _ = netip.ParseAddrPort(path.Last().To)
 	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); %s", q.m, has, leads(path), f.Where, remedy)
@@ -92,7 +92,7 @@ func leads(path walk.Path) string {
 
 // taker names whose rule it is, by the chains the known tools use, says it in a
 // sentence, and what to do about it.
-func taker(path walk.Path) (who, has, remedy string) {
+func (q query) taker(path walk.Path) (who, has, remedy string) {
 	remedy = "stop that container or choose another hostPort"
 	if o := portmapOwner(path); o.ContainerID != "" {
 		return "portmap for " + o.Short(), "portmap has it for " + o.Short(), remedy
@@ -100,16 +100,16 @@ func taker(path walk.Path) (who, has, remedy string) {
 	for _, h := range path.Hops {
 		switch {
 		case h.Table.Name == "docker-bridges", h.Chain == "DOCKER":
-			return "docker", "docker publishes it", remedy
+			return "docker", "docker publishes it", fmt.Sprintf("docker ps --filter publish=%d names the container; stop it or choose another hostPort", q.m.HostPort)
 		case h.Table.Name == "netavark":
-			return "podman", "podman publishes it", remedy
+			return "podman", "podman publishes it", fmt.Sprintf("podman ps --filter publish=%d names the container; stop it or choose another hostPort", q.m.HostPort)
 		case h.Chain == "CNI-HOSTPORT-DNAT":
 			return "portmap", "portmap has it for a container", remedy
 		case OfCRIO(h.Chain):
 			return "CRI-O", "CRI-O maps it", remedy
 		}
 	}
-	return "a NAT rule", "a NAT rule has it", finding.NATRule.Remedy()
+	return "a NAT rule", "a NAT rule has it", q.ruleRemedy(path)
 }
 
 // OfCRIO reports whether a chain is that of CRI-O's own hostPorts.

@@ -111,6 +111,10 @@ func nodePort(path walk.Path) (string, bool) {
 			return serviceName(h.Comment), true
 		case ofKubeProxy(h) && slices.Contains(h.Sets, "service-nodeports"):
 			return serviceOfChain(path, i+1), true
+		case inNat(h) && strings.HasPrefix(h.Chain, "OVN-KUBE-NODEPORT"):
+			return unnamed + " (of OVN-Kubernetes)", true
+		case inNat(h) && slices.ContainsFunc(h.IPSets, func(set string) bool { return strings.HasPrefix(set, "ANTREA-NODEPORT") }):
+			return unnamed + " (of Antrea)", true
 		}
 	}
 	return "", false

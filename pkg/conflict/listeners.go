@@ -42,15 +42,12 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 			r.add(f)
 			continue
 		}
-		remedy := f.Kind.Remedy()
-		if l.Holder.Link != "" {
-			remedy = "give that link another port or choose another hostPort"
-		}
 		what := l.String()
 		if l.Device != "" && !m.Wildcard() && l.Addr.IsUnspecified() {
 			what = fmt.Sprintf("%s, which receives what comes in by %s for any address of the node", l, l.Device)
 		}
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, what, remedy)
+		f.Proxy = ofDocker(l)
+		f.Message = fmt.Sprintf("hostPort %s is taken: %s; %s", m, what, listenerRemedy(l, m))
 		r.add(f)
 	}
 }

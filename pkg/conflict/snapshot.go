@@ -39,8 +39,8 @@ type Snapshot struct {
 	From From
 	// Place is where the mapping would stand.
 	Place Place
-	// Print, if set, prints a rule of iptables as its tool would, "" if it cannot. It is
-	// asked for those that are reported.
+	// Print, if set, prints a rule as its tool would, "" if it cannot. It is asked for those
+	// that are reported.
 	Print func(Rule) string
 	// Owns, if set, tells our own chains; an empty table asks for any.
 	Owns func(t nft.Table, chain string) bool
@@ -79,9 +79,9 @@ func (p Place) priority() int32 {
 	return PrioNftables
 }
 
-// A Rule is one rule of iptables, by its place.
+// A Rule is one rule, by its place.
 type Rule struct {
-	// Flavour is "nft" or "legacy".
+	// Flavour is "nft" or "legacy" for one of iptables; any other is in table Native.
 	Flavour      string
 	Family       hostport.Family
 	Table, Chain string
@@ -89,6 +89,7 @@ type Rule struct {
 	// nf_tables not all may have been read: there Handle tells the rule.
 	Index  int
 	Handle uint64
+	Native nft.Table
 }
 
 // From tells where packets come from; the zero value is anywhere.
@@ -151,6 +152,6 @@ func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 			return r, err
 		}
 	}
-	sort.SliceStable(r.Conflicts, func(i, j int) bool { return r.Conflicts[i].Kind < r.Conflicts[j].Kind })
+	sort.SliceStable(r.Conflicts, func(i, j int) bool { return telling(r.Conflicts[i]) < telling(r.Conflicts[j]) })
 	return r, nil
 }

@@ -48,15 +48,31 @@ func (q query) what(t nft.Table, chain string) string {
 	}
 }
 
+// removal is the command that removes a rule, "" for one of iptables: its text is what
+// iptables -D takes.
+func (q query) removal(path walk.Path) string {
+	h := path.Last()
+	if q.flavour(h.Table) != "" {
+		return ""
+	}
+	return fmt.Sprintf("nft delete rule %s %s handle %d", h.Table, h.Chain, h.Handle)
+}
+
 // where says where to find a rule: the way to it, and the rule itself as its tool prints
 // it, or else by its number and its expressions.
 func (q query) where(path walk.Path) string {
 	h, text := path.Last(), ""
 	fl := q.flavour(h.Table)
-	if fl != "" && q.s.Print != nil {
-		text = q.s.Print(Rule{Flavour: fl, Family: q.m.Family, Table: h.Table.Name, Chain: h.Chain, Index: h.Index, Handle: h.Handle})
+	if q.s.Print != nil {
+		r := Rule{Flavour: fl, Family: q.m.Family, Table: h.Table.Name, Chain: h.Chain, Index: h.Index, Handle: h.Handle}
+		if fl == "" {
+			r.Native = h.Table
+		}
+		text = q.s.Print(r)
 	}
 	switch {
+	case text != "" && fl == "":
+		return fmt.Sprintf("nftables %s %s: %q", h.Table, chains(path), text)
 	case text != "":
 		return fmt.Sprintf("iptables-%s %s %s %s: %q", fl, q.m.Family, h.Table.Name, chains(path), text)
 	case fl == "legacy":

@@ -52,7 +52,7 @@ func TestWhere(t *testing.T) {
 			t.Errorf("(-want +got)\n%s", d)
 		}
 	}
-	want := []Rule{{"nft", v4, "nat", "DOCKER", 0, 1}, {"legacy", v4, "nat", "DOCKER", 0, 1}}
+	want := []Rule{{"nft", v4, "nat", "DOCKER", 0, 1, nft.Table{}}, {"legacy", v4, "nat", "DOCKER", 0, 1, nft.Table{}}}
 	if d := cmp.Diff(want, asked); d != "" {
 		t.Errorf("rules that were printed (-want +got)\n%s", d)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
 	"github.com/portguard/portguard/pkg/listener"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/rules"
 )
 
@@ -73,11 +74,14 @@ func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mappi
 	return snap, err
 }
 
-// printer prints rules of iptables as its tools would. Those are started only for what is
-// reported; without them a rule is shown as the kernel has it.
+// printer prints rules as their tools would. Those are started only for what is reported;
+// without them a rule is shown as the kernel has it.
 func (n *Node) printer(wait time.Duration) func(conflict.Rule) string {
-	p := n.tools(wait).Printer()
+	p, native := n.tools(wait).Printer(), nftconn.NewPrinter()
 	return func(r conflict.Rule) string {
+		if r.Flavour == "" {
+			return native.Rule(r.Native, r.Chain, r.Handle)
+		}
 		if r.Flavour == string(iptables.NFT) {
 			return p.RuleByHandle(r.Family, r.Table, r.Chain, r.Handle)
 		}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflict
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// by is a listener of a process.
+func by(l hostport.Listener, pid int, comm string) hostport.Listener {
+	l.Holder.PID, l.Holder.Comm = pid, comm
+	return l
+}
+
+// The remedy is that of the claim: its first finding says what it is and what to do.
+func TestRemedyFits(t *testing.T) {
+	docker := []string{"PREROUTING -m addrtype --dst-type LOCAL -j DOCKER", "DOCKER ! -i docker0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80"}
+	for _, tt := range []struct {
+		name string
+		s    Snapshot
+		want []string
+	}{
+		{"a process", node().with(listens(hostport.TCP, "0.0.0.0", 80)), []string{"; stop it or choose another hostPort"}},
+		{"a link", node().with(kernels(hostport.TCP, "0.0.0.0", 80, "vxlan flannel.1")), []string{"the kernel's own vxlan flannel.1", "give that link another port"}},
+		{"a socket unit", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 1, "systemd")), []string{"systemctl list-sockets | grep 80"}},
+		{"one address", node().with(listens(hostport.TCP, "192.0.2.1", 80)), []string{"give the pod a hostIP of another one, or the network excludeCIDRs with 192.0.2.1/32"}},
+		{"docker's daemon", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 7, "dockerd")), []string{"docker ps --filter publish=80"}},
+		{"podman's monitor", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 7, "conmon")), []string{"podman ps --filter publish=80"}},
+		{"docker's rule before its proxy", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 7, "docker-proxy")).rules(t, v4, true, docker...),
+			[]string{"docker publishes it (DNAT to 172.17.0.2:80", "docker ps --filter publish=80 names the container"}},
+		{"all ports", node().rules(t, v4, true, "PREROUTING -p tcp -j REDIRECT --to-ports 15001"), []string{"it takes all ports that come to it: let it leave this one out"}},
+		{"all ports of an address", node().rules(t, v4, true, "PREROUTING -d 192.0.2.1/32 -p tcp -j REDIRECT --to-ports 15001"), []string{"it takes all ports that come to it of 192.0.2.1"}},
+		{"OVN-Kubernetes", node().rules(t, v4, true, "PREROUTING -j OVN-KUBE-NODEPORT", "OVN-KUBE-NODEPORT -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 80 -j DNAT --to-destination 10.96.3.7:80"),
+			[]string{"it is a NodePort of Service with an unknown name (of OVN-Kubernetes)", "change the Service's nodePort"}},
+	} {
+		r, err := Find(attach(mapTo(v4, "")), tt.s)
+		if err != nil || len(r.Conflicts) == 0 {
+			t.Errorf("%s: %v, %+v", tt.name, err, r)
+			continue
+		}
+		for _, want := range tt.want {
+			if got := r.Conflicts[0].Message; !strings.Contains(got, want) {
+				t.Errorf("%s: got %q, want %q", tt.name, got, want)
+			}
+		}
+	}
+}
