@@ -45,6 +45,9 @@ type State interface {
 	Without(keys ...hostport.Key) State
 	// Missing lists, one line each, what With(a) would add or change here.
 	Missing(a hostport.Attachment) []string
+	// Whole reports whether Missing lists nothing. Each change asks that of every
+	// attachment, so it is to be cheap, and may overlook what somebody changed within a rule.
+	Whole(a hostport.Attachment) bool
 	// Recover rebuilds as much of an attachment as the kernel tells, without its
 	// record. It is not ok if nothing of it is there.
 	Recover(key hostport.Key) (a hostport.Attachment, ok bool)

@@ -28,5 +28,8 @@ func (n Nothing) Without(...hostport.Key) State { return n }
 // Missing returns none.
 func (Nothing) Missing(hostport.Attachment) []string { return nil }
 
+// Whole is always so.
+func (Nothing) Whole(hostport.Attachment) bool { return true }
+
 // Recover finds nothing.
 func (Nothing) Recover(hostport.Key) (a hostport.Attachment, ok bool) { return a, false }

@@ -133,6 +133,16 @@ func NewFinder(s Snapshot) *Finder {
 	return d
 }
 
+// Among is the same Finder beside other claims.
+func (d *Finder) Among(claims []hostport.Claim) *Finder {
+	c := *d
+	c.s.Claims, c.claims = claims, map[uint16][]hostport.Claim{}
+	for _, x := range claims {
+		c.claims[x.Mapping.HostPort] = append(c.claims[x.Mapping.HostPort], x)
+	}
+	return &c
+}
+
 // Find is NewFinder for one attachment.
 func Find(a hostport.Attachment, s Snapshot) (Report, error) { return NewFinder(s).Find(a) }
 

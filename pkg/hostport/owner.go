@@ -78,9 +78,12 @@ func (o Owner) Tag() string {
 // so a quote in it would end it for whoever loads what was printed, and a terminal obeys
 // control characters.
 func Escape(name string) string {
+	if strings.IndexFunc(name, odd) < 0 {
+		return name
+	}
 	var b strings.Builder
 	for i := range len(name) {
-		if c := name[i]; c <= ' ' || c > '~' || strings.IndexByte(`"'\%`, c) >= 0 {
+		if c := name[i]; odd(rune(c)) {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
 			b.WriteByte(c)
@@ -88,6 +91,9 @@ func Escape(name string) string {
 	}
 	return b.String()
 }
+
+// odd reports whether Escape writes a character in another way.
+func odd(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"'\%`, c) }
 
 // Unescape is the inverse of Escape.
 func Unescape(s string) string {

@@ -124,7 +124,7 @@ func (i *Inspector) read(c *netconf.Config) (*view, error) {
 		if rec == nil {
 			continue
 		}
-		if lost := slices.DeleteFunc(s.Missing(a, rec.Backend), func(line string) bool { return slices.Contains(works, line) }); len(lost) > 0 {
+		if lost := slices.DeleteFunc(s.Lost(rec), func(line string) bool { return slices.Contains(works, line) }); len(lost) > 0 {
 			v.lost[key] = lost
 		}
 	}

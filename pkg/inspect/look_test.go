@@ -84,6 +84,8 @@ func (h held) Claims() (out []hostport.Claim) {
 	return out
 }
 
+func (h held) Whole(a hostport.Attachment) bool { return len(h.Missing(a)) == 0 }
+
 func (h held) Missing(a hostport.Attachment) []string {
 	if _, ok := h[a.Owner.Key()]; ok {
 		return nil

@@ -115,7 +115,10 @@ func Quote(s string) string {
 	if s != "" && !strings.ContainsAny(s, " \t\n\"") {
 		return s
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`, "\n", " ").Replace(s) + `"`
+	for _, c := range [][2]string{{`\`, `\\`}, {`"`, `\"`}, {`'`, `\'`}, {"\n", " "}} {
+		s = strings.ReplaceAll(s, c[0], c[1])
+	}
+	return `"` + s + `"`
 }
 
 // Join writes arguments as one rule.

@@ -153,16 +153,15 @@ func (s *Session) install(req *netconf.Request, rec state.Record, report conflic
 	if known, ok := s.Recover(key); ok { // a guard that is there knows it better
 		rec.Attachment.LocalnetWas = known.LocalnetWas
 	}
-	moved := s.move(rec.Backend)
-	var heirs []state.Record
-	if len(report.TakeOver) > 0 || s.Record(key) != nil { // something may be free now
-		heirs = s.inherit(key)
-	}
+	s.dropped = append(append(s.dropped, key), report.TakeOver...) // their records tell what was
 	s.warn(req.Warnings...)
-	if err := s.commit(rec, report.TakeOver, moved, func() error { return s.deliver(req) }); err != nil {
+	s.warnOfStrays(rec.Backend)
+	err := s.withOthers(func() error {
+		return s.commit(rec, report.TakeOver, func() error { return s.deliver(req) })
+	})
+	if err != nil {
 		return err
 	}
-	s.keep(heirs)
 	s.dropUDP(a, false, report.Warnings)
 	return nil
 }
@@ -179,13 +178,7 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 		return nil, choice, err
 	}
 	p.Node.Begin(s.On, req.Attachment.Mappings)
-	own := func() (out []hostport.Attachment) { // not those of others: there may be many
-		if rec := s.Record(req.Attachment.Owner.Key()); rec != nil {
-			out = append(out, rec.Attachment)
-		}
-		return out
-	}
-	return s, choice, s.Load(BackendOptions{Into: choice.Backend, CacheDir: req.CacheDir, Records: own})
+	return s, choice, s.Load(BackendOptions{Into: choice.Backend, CacheDir: req.CacheDir, Records: s.Recorded})
 }
 
 // decide refuses the request for its conflicts. With conflictPolicy "warn" they are

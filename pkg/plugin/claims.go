@@ -41,21 +41,14 @@ func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 }
 
 // lost are those of the mappings in records that overlap some of ms and have no rules:
-// somebody flushed them, perhaps those of one map only. Only records that name one of the
-// ports are decoded: there may be many.
+// somebody flushed them, perhaps those of one map only.
 func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []hostport.Claim) {
-	if s.restores {
-		return nil
-	}
-	ports, has := map[uint16]bool{}, map[hostport.Key][]hostport.Mapping{}
-	for _, m := range ms {
-		ports[m.HostPort] = true
-	}
+	has := map[hostport.Key][]hostport.Mapping{}
 	for _, c := range claims {
 		has[c.Key] = append(has[c.Key], c.Mapping)
 	}
 	for _, key := range s.Store.Keys() {
-		if slices.Contains(s.dropped, key) || !s.Store.Names(key, ports) {
+		if s.pending[key] || slices.Contains(s.dropped, key) {
 			continue
 		}
 		if rec := s.Record(key); rec != nil {

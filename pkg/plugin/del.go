@@ -37,7 +37,7 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 		return nil
 	}
 	if err == nil {
-		s.loadWarned(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
+		s.loadWarned(netconf.DefaultCacheDir)
 		// Perhaps it was added when the conflist named portmap.
 		err = s.Remove([]hostport.Key{owner.Key()}, portmap.Keys(owner)...)
 	}
@@ -55,8 +55,15 @@ func (p *Plugin) lockToRemove(store *state.Store, timeout time.Duration) (unlock
 	return unlock, err
 }
 
-// loadWarned is LoadSome, and warns of what could not be read.
-func (s *Session) loadWarned(o BackendOptions) {
+// loadWarned is LoadSome for a change of what there is. It warns of what could not be read.
+func (s *Session) loadWarned(cacheDir string) {
+	o := BackendOptions{CacheDir: cacheDir, Records: s.Recorded}
+	for _, key := range s.Store.Keys() { // what is put right belongs there
+		if rec := s.Record(key); rec != nil {
+			o.Into = s.home(rec).Backend
+			break
+		}
+	}
 	for _, err := range s.LoadSome(o) {
 		s.warnOf(err, CodeUnreadable)
 	}
@@ -87,18 +94,9 @@ func (s *Session) remove(keys, foreign []hostport.Key) error {
 		return false
 	})
 	s.Drop(slices.Concat(keys, foreign)...)
-	alone := slices.Clone(s.want)
-	heirs := s.inherit()
-	err := s.Apply(nil)
-	if err != nil && len(heirs) > 0 { // a DEL must not fail for others
-		s.warnOf(err, CodeApply)
-		s.want, heirs = alone, nil
-		err = s.Apply(nil)
-	}
-	if err != nil {
+	if err := s.withOthers(func() error { return s.Apply(nil) }); err != nil {
 		return err
 	}
-	s.keep(heirs)
 	for _, key := range keys {
 		s.dropUDP(gone[key], true, nil)
 		s.warnOf(s.Store.Delete(key), CodeApply) // the rules are gone, and so will be the namespace

@@ -68,6 +68,8 @@ func (m memState) Missing(a hostport.Attachment) []string {
 	return nil
 }
 
+func (m memState) Whole(a hostport.Attachment) bool { return len(m.Missing(a)) == 0 }
+
 func (m memState) Recover(key hostport.Key) (hostport.Attachment, bool) {
 	a, ok := m.has[key]
 	return a, ok
@@ -81,6 +83,8 @@ type memBackend struct {
 	unloaded error
 	// failed, if set, is called when fail was returned.
 	failed func()
+	// hates is the key of an attachment that cannot be put there.
+	hates hostport.Key
 	// undone, if set, is asked at each change.
 	undone func() error
 	log    *[]string
@@ -109,6 +113,9 @@ func (b *memBackend) Apply(have, want backend.State) error {
 			b.failed()
 		}
 		return err
+	}
+	if _, wanted := w.has[b.hates]; wanted {
+		return errBroken
 	}
 	if b.undone != nil {
 		if err := b.undone(); err != nil {

@@ -33,7 +33,7 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	s.loadWarned(BackendOptions{CacheDir: netconf.DefaultCacheDir, Records: s.Recorded})
+	s.loadWarned(netconf.DefaultCacheDir)
 	var stale []hostport.Key
 	all, _ := s.Attachments() // of records that cannot be read it has the rules
 	for key, a := range all {

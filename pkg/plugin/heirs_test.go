@@ -260,4 +260,7 @@ func (s *script) heirs() {
 	}
 	s.warned()
 	s.node.snap.Listeners = nil
+	if err := s.Del(s.args(second, "")); err != nil {
+		s.t.Fatal(err)
+	}
 }

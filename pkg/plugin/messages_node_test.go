@@ -112,8 +112,12 @@ func (s *script) backends() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	x.move(place.IptablesNFT)
+	x.warnOfStrays(place.IptablesNFT)
 	s.node.facts.IPVS = false
+	clear(s.in(place.NFTables).now.has)
+	if err := s.store.Delete(s.pod("pod0").key()); err != nil {
+		s.t.Fatal(err)
+	}
 	s.t.Setenv("PORTGUARD_DEBUG", "1")
 	s.debug("backend %s: %s", place.NFTables, "the configuration names it")
 	s.warned()

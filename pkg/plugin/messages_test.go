@@ -53,6 +53,7 @@ func TestMessages(t *testing.T) {
 	s.backends()
 	s.localhosts()
 	s.heirs()
+	s.healing()
 	s.changesFail()
 	s.checks()
 	s.others()

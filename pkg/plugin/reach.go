@@ -15,10 +15,7 @@ import (
 func (s *Session) excluded(self hostport.Attachment) hostport.Links {
 	out := slices.Clone(self.ExcludeInterfaces)
 	for _, key := range s.Store.Keys() {
-		if key == self.Owner.Key() || !s.Store.Mentions(key, "excludeInterfaces") {
-			continue
-		}
-		if rec := s.Record(key); rec != nil {
+		if rec := s.Record(key); rec != nil && key != self.Owner.Key() {
 			out = append(out, rec.Attachment.ExcludeInterfaces...)
 		}
 	}

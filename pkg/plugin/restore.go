@@ -3,12 +3,13 @@
 package plugin
 
 import (
+	"errors"
 	"slices"
 	"sort"
 
+	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
-	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -38,35 +39,57 @@ func (p *Plugin) Restore(c *netconf.Config) ([]Restored, error) {
 		return nil, err
 	}
 	s.PodLogs = c.PodLogsDir
-	s.restores = true
 	recs, out := s.living()
 	if len(recs) == 0 {
 		return out, nil
 	}
-	s.loadWarned(BackendOptions{Into: s.belongs(recs[0]), CacheDir: c.CacheDir, Records: s.Recorded})
-	s.renew()
-	var changed []state.Record
-	for _, rec := range recs {
-		r, next, err := s.putBack(rec)
-		if err != nil {
-			return nil, err
+	s.loadWarned(c.CacheDir)
+	var repairs []*repair
+	err = retry(func() (err error) {
+		if repairs, err = s.repair(); errors.As(err, new(raced)) {
+			s.LoadSome(s.options)
 		}
-		if out = append(out, r); r.Put {
-			changed = append(changed, next)
-		}
-	}
-	heirs := s.inherit()
-	for _, next := range heirs {
-		out = slices.DeleteFunc(out, func(r Restored) bool { return r.Owner == next.Attachment.Owner })
-		out = append(out, Restored{Owner: next.Attachment.Owner, Put: true})
-	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
-	if err := s.Apply(nil); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	s.save(changed)
-	s.keep(heirs)
+	s.keep(repairs)
+	for _, rec := range recs {
+		out = append(out, Restored{Owner: rec.Attachment.Owner})
+	}
+	for _, r := range repairs {
+		if i := slices.IndexFunc(out, func(o Restored) bool { return o.Owner == r.Owner }); i >= 0 {
+			out[i] = r.Restored
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Owner.String() < out[j].Owner.String() })
 	return out, nil
+}
+
+// repair puts all right that can be. When that fails it does so for one after the other:
+// what fails for one is not lost for all.
+func (s *Session) repair() ([]*repair, error) {
+	s.renew()
+	repairs, err := s.heal(true)
+	if err == nil {
+		err = s.Apply(nil)
+	}
+	if err == nil || repairs == nil || errors.As(err, new(raced)) || errors.Is(err, backend.ErrNotUndone) {
+		return repairs, err
+	}
+	for _, r := range repairs {
+		if !r.Put {
+			continue
+		}
+		s.want = slices.Clone(s.have)
+		s.renew()
+		s.Put(r.now, r.next.Backend, r.dead...)
+		if err := s.Apply(nil); err != nil {
+			r.Put, r.Refused = false, told(err, CodeApply)
+		}
+	}
+	return repairs, nil
 }
 
 // living are the records of attachments whose network namespace is there, in a fixed
@@ -93,49 +116,6 @@ func (s *Session) living() (out []*state.Record, unsure []Restored) {
 		}
 	}
 	return out, unsure
-}
-
-// putBack makes an attachment have what it lacks, where it belongs by now, unless
-// somebody else has it. What another interface of its container has by now stays there.
-func (s *Session) putBack(rec *state.Record) (r Restored, next state.Record, err error) {
-	next = *rec
-	a := &next.Attachment
-	r, next.Backend = Restored{Owner: a.Owner}, s.belongs(rec)
-	if err := s.relink(&next); err != nil {
-		return r, next, err
-	}
-	if next.Backend == rec.Backend && s.unread[next.Backend] == nil && len(s.Missing(*a, next.Backend)) == 0 {
-		return r, next, nil
-	}
-	if err := s.unread.Or(); err != nil { // what cannot be read is not free
-		r.Refused = err.Error()
-		return r, next, nil
-	}
-	kept, left := leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), a.Owner.Key(), next.Backend)
-	a.Mappings, next.Left = kept, slices.Concat(rec.Left, left)
-	report, err := s.Find(*a, place.Order(next.Backend))
-	if err != nil {
-		return r, next, err
-	}
-	if len(report.Conflicts) > 0 {
-		r.Refused = report.Conflicts[0].Message
-		return r, next, nil
-	}
-	r.Put, a.Flows = true, report.Flows
-	s.Put(*a, next.Backend, report.TakeOver...)
-	if known, ok := s.Recover(a.Owner.Key()); ok { // portguard may switch on what was on before
-		a.LocalnetWas = known.LocalnetWas
-	}
-	return r, next, nil
-}
-
-// belongs is where an attachment should be by now: where it is, if the node cannot have it
-// anywhere.
-func (s *Session) belongs(rec *state.Record) string {
-	if choice, err := place.Of(wish(rec), s.Facts); err == nil {
-		return choice.Backend
-	}
-	return rec.Backend
 }
 
 // Result is what became of it in a word.

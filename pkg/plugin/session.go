@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/portguard/portguard/pkg/backend"
@@ -44,20 +45,26 @@ type Session struct {
 	dropped []hostport.Key
 	sight   *state.Sight
 	boot    string
-	// restores is set while records are put back: what has no rules is no claim then.
-	restores bool
+	// pending are records that are about to be put back: what they lack is no claim then.
+	pending map[hostport.Key]bool
+	// homes are where attachments belong, as far as it was asked.
+	homes map[place.Wish]place.Choice
 }
 
 // Begin looks at the node's addresses, which decide where attachments belong. What the
 // record of self excludes does not count, if there is one.
 func (p *Plugin) Begin(store *state.Store, wait time.Duration, self hostport.Attachment) (*Session, error) {
-	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, names: map[int]string{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
+	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, names: map[int]string{}, homes: map[place.Wish]place.Choice{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
 	var err error
 	if s.On, err = p.Node.Addresses(s.excluded(self)); err != nil {
 		return nil, err
 	}
-	s.Facts, err = p.Node.Facts(s.On)
-	return s, err
+	if s.Facts, err = p.Node.Facts(s.On); err != nil {
+		return nil, err
+	}
+	// They are asked for many attachments.
+	s.Facts.NFTables, s.Facts.Iptables = sync.OnceValues(s.Facts.NFTables), sync.OnceValues(s.Facts.Iptables)
+	return s, nil
 }
 
 // Choose says where an attachment belongs.
@@ -103,10 +110,13 @@ func (s *Session) Drop(keys ...hostport.Key) {
 
 // Missing lists what an attachment in the backend where lacks.
 func (s *Session) Missing(a hostport.Attachment, where string) []string {
-	var out []string
-	for i, b := range s.backends {
+	return missing(s.backends, s.have, a, where)
+}
+
+func missing(bs []backend.Backend, states []backend.State, a hostport.Attachment, where string) (out []string) {
+	for i, b := range bs {
 		if place.Has(b.Name(), where) {
-			out = append(out, s.have[i].Missing(a)...)
+			out = append(out, states[i].Missing(a)...)
 		}
 	}
 	return out

@@ -46,7 +46,7 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 	if err != nil {
 		return nil, err
 	}
-	s.loadWarned(BackendOptions{CacheDir: cacheDir, Records: s.Recorded})
+	s.loadWarned(cacheDir)
 	swept, keys, foreign := s.leftovers()
 	if dry {
 		return swept, nil

@@ -207,7 +207,7 @@ func TestRacesAreRunAgain(t *testing.T) {
 	mine.failed = func() { delete(mine.now.has, other.key()) }
 	b.mustAdd(web, 80, `,"excludeCIDRs":["192.0.2.0/30"]`)
 	b.wantIn(web, "localnet", place.NFTables)
-	b.wantIn(other, "localnet")
+	b.wantIn(other, "localnet", place.NFTables)
 	if n := len(mine.now.has[web.key()].Excludes); n != 1 {
 		t.Errorf("%d excludes", n)
 	}

@@ -3,14 +3,12 @@
 package state
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -114,27 +112,6 @@ func (s *Store) Load(key string) (*Record, error) {
 		return nil, fmt.Errorf("could not read the record %s: %w; restart its pod", s.file(key), err)
 	}
 	return &r, nil
-}
-
-// Names reports whether the record for key has one of those hostPorts, without decoding it.
-func (s *Store) Names(key string, ports map[uint16]bool) bool {
-	rest, _ := readRegular(s.file(key))
-	for ok := true; ok; {
-		_, rest, ok = bytes.Cut(rest, []byte(`"hostPort":`))
-		number := strings.TrimLeft(string(rest[:min(len(rest), len(" 65535,"))]), " ")
-		end := strings.IndexFunc(number, func(r rune) bool { return r < '0' || r > '9' })
-		n, err := strconv.ParseUint(number[:max(0, end)], 10, 16)
-		if err == nil && ports[uint16(n)] {
-			return true
-		}
-	}
-	return false
-}
-
-// Mentions reports whether the record for key has a word in it, without decoding it.
-func (s *Store) Mentions(key, word string) bool {
-	b, _ := readRegular(s.file(key))
-	return bytes.Contains(b, []byte(`"`+word+`"`))
 }
 
 // decode reads a record of this version or of version 1, which had the flavour of iptables

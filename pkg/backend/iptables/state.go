@@ -107,6 +107,13 @@ func (s *State) Missing(a hostport.Attachment) []string {
 	return out
 }
 
+// Whole compares the rules of the attachment in number and targets.
+func (s *State) Whole(a hostport.Attachment) bool {
+	return !slices.ContainsFunc(s.parts, func(p part) bool {
+		return p.native != nil && len(a.Of(p.family)) > 0 || !p.layout.Whole(a, p.sets)
+	})
+}
+
 // Misplaced lists jumps of ours that are lost or in the wrong place.
 func (s *State) Misplaced() []string {
 	var out []string

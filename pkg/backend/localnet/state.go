@@ -152,6 +152,9 @@ func (s State) Missing(a hostport.Attachment) []string {
 	return lost
 }
 
+// Whole implements backend.State.
+func (s State) Whole(a hostport.Attachment) bool { return len(s.Missing(a)) == 0 }
+
 // Misplaced lists, in words, what of the guards is not as it must be.
 func (s State) Misplaced() []string {
 	var out []string

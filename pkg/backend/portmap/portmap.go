@@ -175,6 +175,9 @@ func (s *State) Without(keys ...hostport.Key) backend.State {
 // Missing is empty: nobody needs anything here.
 func (s *State) Missing(hostport.Attachment) []string { return nil }
 
+// Whole is always so.
+func (s *State) Whole(hostport.Attachment) bool { return true }
+
 // Recover tells the container, and what of its mappings the rules tell.
 func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	for _, e := range s.all {

@@ -39,6 +39,47 @@ func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
 	return lost
 }
 
+// Whole reports whether Check finds nothing. Of the attachment's own rules it compares the
+// number and the targets: to decode them for each attachment takes too long where there are
+// many.
+func (l *Layout) Whole(a hostport.Attachment, sets []Set) bool {
+	like := func(h, w *rule) bool { return h.target() == w.target() }
+	for name, want := range ownChains(a, l.Family) {
+		if !slices.EqualFunc(l.chains[name], want, like) {
+			return false
+		}
+	}
+	key := a.Owner.Key()
+	for chain, want := range map[string][]*rule{hostports: entries(a, l.Family), masq: masqJumps(a, l.Family)} {
+		if len(want) > 0 && (!l.sharedWhole(chain, sets) || !slices.EqualFunc(l.shared(chain).of[key], want, like)) {
+			return false
+		}
+	}
+	return true
+}
+
+// sharedWhole reports whether a shared chain has what all attachments need in it, the jumps
+// to it, and nothing of a stranger.
+func (l *Layout) sharedWhole(chain string, sets []Set) bool {
+	whole, known := l.wholes[chain]
+	if known {
+		return whole
+	}
+	var want []*rule
+	if chain == hostports {
+		want = serviceRules(sets)
+	}
+	whole = slices.EqualFunc(l.shared(chain).rest, want, (*rule).same)
+	for _, b := range l.bases() {
+		if b.chain == chain && whole {
+			p, _ := l.checkBase(b)
+			whole = p == ""
+		}
+	}
+	l.wholes[chain] = whole
+	return whole
+}
+
 // Misplaced returns one line for each jump of ours that is lost, and for each in the
 // wrong place, with which the mappings work.
 func (l *Layout) Misplaced() (lost, moved []string) {
@@ -60,11 +101,11 @@ func (l *Layout) Misplaced() (lost, moved []string) {
 // checkBase says what is wrong with our jumps in a base chain, and whether they are there.
 func (l *Layout) checkBase(b base) (problem string, there bool) {
 	for _, w := range b.ways {
-		place := b.place(l.jumps[b.name], w)
+		place, ok := b.place(l.jumps[b.name], w)
 		switch {
-		case place < 0:
+		case !ok:
 			return fmt.Sprintf("the jump from %s to %s is missing", b.name, b.chain), false
-		case !b.misplaced(l.foreign[b.name], place, w):
+		case place < 0, !b.misplaced(l.foreign[b.name], place, w):
 		case b.first:
 			problem = fmt.Sprintf("the jump from %s to %s stands behind a rule that ends the walk", b.name, b.chain)
 		default:
@@ -74,22 +115,22 @@ func (l *Layout) checkBase(b base) (problem string, there bool) {
 	return problem, true
 }
 
-// place is where the first jump of w stands, -1 if there is none. One from a network
-// that holds w's source does too.
-func (b base) place(js []jump, w way) int {
+// place is where the first jump of w stands, -1 if that is where it will be put. One from a
+// network that holds w's source does too.
+func (b base) place(js []jump, w way) (index int, ok bool) {
 	for _, j := range js {
 		if j.text == b.rule(w) {
-			return j.index
+			return j.index, true
 		}
 		o, _ := iptsave.Rule{Text: j.text}.Spec().Option("-s")
 		p, _ := netip.ParsePrefix(o.Value())
 		wider := !p.IsValid() || p.Bits() <= w.source.Bits() && p.Contains(w.source.Addr())
 		text := iptsave.Canonical(j.text)
 		if text == iptsave.Canonical(b.rule(w)) || wider && text == iptsave.Canonical(b.rule(way{p, w.match})) {
-			return j.index
+			return j.index, true
 		}
 	}
-	return -1
+	return 0, false
 }
 
 // checkOwn wants the whole content of an attachment's chain.

@@ -23,6 +23,8 @@ type Layout struct {
 	foreign map[string][]iptsave.Spec
 	// split are shared chains by whom their rules lead to.
 	split map[string]*shared
+	// wholes are shared chains that are whole, or are not, as far as it was asked.
+	wholes map[string]bool
 }
 
 func sameRules(a, b []*rule) bool { return slices.EqualFunc(a, b, (*rule).same) }
@@ -35,7 +37,7 @@ type jump struct {
 }
 
 func empty(f hostport.Family) *Layout {
-	return &Layout{Family: f, chains: map[string][]*rule{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}, split: map[string]*shared{}}
+	return &Layout{Family: f, chains: map[string][]*rule{}, jumps: map[string][]jump{}, foreign: map[string][]iptsave.Spec{}, split: map[string]*shared{}, wholes: map[string]bool{}}
 }
 
 // FromRules finds what is ours among rules of table nat, by chain: all of the chains
@@ -63,7 +65,7 @@ func FromSave(nat *iptsave.Table, f hostport.Family) *Layout {
 			for _, w := range iptsave.Split(r.Text) {
 				words = append(words, w.String())
 			}
-			rules[i] = newRule(words...)
+			rules[i] = &rule{args: words}
 		}
 		if c.Policy != "" || IsOurs("nat", c.Name) {
 			l.read(c.Name, rules)

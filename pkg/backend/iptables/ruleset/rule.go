@@ -28,8 +28,16 @@ type rule struct {
 	canonical string
 }
 
-// newRule is a rule that nobody has counted yet.
-func newRule(args ...string) *rule { return &rule{args: args, text: iptsave.Join(args...)} }
+// newRule is a rule of ours that nobody has counted yet. Behind its target stands no "-j".
+func newRule(args ...string) *rule {
+	r := &rule{args: args}
+	for i := len(args) - 2; i >= 0 && !r.led; i-- {
+		if args[i] == "-j" {
+			r.to, r.led = args[i+1], true
+		}
+	}
+	return r
+}
 
 func (r *rule) decoded() iptsave.Spec {
 	switch {
@@ -56,6 +64,9 @@ func (r *rule) decoded() iptsave.Spec {
 
 // exact reports whether String is all of the rule.
 func (r *rule) exact() bool {
+	if r.from == nil {
+		return true
+	}
 	r.decoded()
 	return !r.inexact
 }
@@ -63,7 +74,11 @@ func (r *rule) exact() bool {
 // String is the text that iptables-save prints. An inexact rule begins with "? ", so it
 // equals no real one.
 func (r *rule) String() string {
-	if r.text == "" {
+	switch {
+	case r.text != "":
+	case r.from == nil:
+		r.text = iptsave.Join(r.args...)
+	default:
 		r.text = r.decoded().Text()
 		if r.inexact {
 			r.text = "? " + r.text

@@ -54,6 +54,22 @@ func (s *State) Missing(a hostport.Attachment) []string {
 	return lost
 }
 
+// Whole implements backend.State. Conditions are compared by Missing.
+func (s *State) Whole(a hostport.Attachment) bool {
+	if !s.Table.There || s.Table.Stranger != nil || len(s.Table.Broken) > 0 {
+		return false
+	}
+	if _, some := conditions(a); some {
+		return len(s.Missing(a)) == 0
+	}
+	whole := true
+	each(a, func(e nfttable.Element) {
+		have, ok := s.Table.Same(e)
+		whole = whole && ok && have == e
+	})
+	return whole
+}
+
 func all(nfttable.Element) bool { return true }
 
 // familyOf is that of a shared part whose name ends with it.

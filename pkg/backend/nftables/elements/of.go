@@ -13,16 +13,24 @@ import (
 
 // Of are the elements that an attachment has in the table of the mappings, with those
 // that it shares.
-func Of(a hostport.Attachment) []nfttable.Element {
-	var out []nfttable.Element
+func Of(a hostport.Attachment) (out []nfttable.Element) {
 	seen := map[nfttable.Element]bool{}
+	each(a, func(e nfttable.Element) {
+		if !seen[e] {
+			seen[e] = true
+			out = append(out, e)
+		}
+	})
+	return out
+}
+
+// each calls f with the elements of an attachment, with some more than once.
+func each(a hostport.Attachment, f func(nfttable.Element)) {
+	tag := a.Owner.Tag()
 	add := func(list ...nfttable.Element) {
 		for _, e := range list {
-			e.Comment = cmp.Or(e.Comment, a.Owner.Tag())
-			if !seen[e] {
-				seen[e] = true
-				out = append(out, e)
-			}
+			e.Comment = cmp.Or(e.Comment, tag)
+			f(e)
 		}
 	}
 	chain, _ := conditions(a)
@@ -42,7 +50,6 @@ func Of(a hostport.Attachment) []nfttable.Element {
 			}
 		}
 	}
-	return out
 }
 
 // mapped are the elements that lead to the pod.
