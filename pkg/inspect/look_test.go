@@ -40,7 +40,9 @@ func (*node) Gone(uint64) bool                                   { return true }
 func (*node) BootID() string                                     { return "boot" }
 func (*node) Sight() *state.Sight                                { return state.See("/proc") }
 func (*node) Addresses(hostport.Links) (*host.Addressing, error) { return &host.Addressing{}, nil }
-func (*node) Facts(*host.Addressing) (place.Facts, error)        { return place.Facts{}, nil }
+func (*node) Facts(*host.Addressing) (place.Facts, error) {
+	return place.Facts{NFTables: func() (lacks, err error) { return nil, nil }}, nil
+}
 func (n *node) Backends(plugin.BackendOptions) []backend.Backend { return []backend.Backend{n} }
 
 func (*node) Look(_ time.Duration, _ string, _ *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
