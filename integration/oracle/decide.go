@@ -5,12 +5,14 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/rules"
 )
 
@@ -18,9 +20,11 @@ import (
 type Answer struct {
 	Mapping hostport.Mapping
 	Taken   bool
-	// Warned means that a rule that stays open was reported.
+	// Warned means that there is a warning.
 	Warned bool
 	Says   string
+	// Carves are addresses that the mapping leaves to those who listen there.
+	Carves []hostport.Carve
 }
 
 // mappings are those the decision is asked for.
@@ -51,7 +55,7 @@ func (w *World) Decide(t lab.T) []Answer {
 	var err error
 	w.Node.Do(func() {
 		var s conflict.Snapshot
-		if s, err = snapshot(); err != nil {
+		if s, err = w.snapshot(); err != nil {
 			return
 		}
 		finder := conflict.NewFinder(s)
@@ -70,13 +74,16 @@ func (w *World) Decide(t lab.T) []Answer {
 	return out
 }
 
-func snapshot() (conflict.Snapshot, error) {
+func (w *World) snapshot() (conflict.Snapshot, error) {
 	s := conflict.Snapshot{Sets: host.Sets{}}
 	on, err := host.Addresses(nil)
 	if err != nil {
 		return s, err
 	}
 	s.Local = on.Local
+	if s.Listeners, err = w.listeners(); err != nil {
+		return s, err
+	}
 	holders, err := rules.New(rules.Options{Proc: "/proc", Local: on.Local, Mappings: mappings()}).Holders()
 	for _, h := range holders {
 		s.Rulesets = append(s.Rulesets, h.Ruleset)
@@ -84,8 +91,19 @@ func snapshot() (conflict.Snapshot, error) {
 	return s, err
 }
 
+// listeners are those of a seed, without the server of all seeds.
+func (w *World) listeners() ([]hostport.Listener, error) {
+	if len(w.sockets) == 0 {
+		return nil, nil
+	}
+	r := listener.New("")
+	r.Patience = 0 // nobody asks whose they are
+	all, err := r.Read(mappings())
+	return slices.DeleteFunc(all, func(l hostport.Listener) bool { return w.server != nil && l.Proto == hostport.TCP }), err
+}
+
 func answer(m hostport.Mapping, r conflict.Report) Answer {
-	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0}
+	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves}
 	var lines []string
 	for _, f := range append(r.Conflicts, r.Warnings...) {
 		lines = append(lines, f.Message)
@@ -95,7 +113,11 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 }
 
 // covers reports whether the packet belongs to the mapping.
-func covers(m hostport.Mapping, p Probe) bool {
+func (a Answer) covers(p Probe) bool {
+	m := a.Mapping
+	if slices.Contains(a.Carves, hostport.Carve{Addr: p.Dst, Proto: m.Proto, Port: m.HostPort}) {
+		return false
+	}
 	if hostport.FamilyOf(p.Dst) != m.Family || p.UDP != (m.Proto == hostport.UDP) {
 		return false
 	}
@@ -108,14 +130,14 @@ func covers(m hostport.Mapping, p Probe) bool {
 // A Verdict compares one answer with the kernel's.
 type Verdict struct {
 	Answer
-	// Hit is a packet that the kernel translated, if any.
+	// Hit is a packet that the kernel translated or that a socket got, if any.
 	Hit *Probe
 	// Arrives is set if some packet got through untouched to where a mapping would be.
 	Arrives bool
 }
 
-// FalseFree means that the kernel translates and we said nothing.
-func (v Verdict) FalseFree() bool { return v.Hit != nil && !v.Taken && !v.Warned }
+// FalseFree means that somebody has packets and we did not refuse: a warning does not count.
+func (v Verdict) FalseFree() bool { return v.Hit != nil && !v.Taken }
 
 // FalseTaken means that we refused, and the kernel translates no packet at all, and a
 // mapping would work.
@@ -124,7 +146,7 @@ func (v Verdict) FalseTaken() bool { return v.Hit == nil && v.Taken && v.Arrives
 // String says what differs.
 func (v Verdict) String() string {
 	if v.FalseFree() {
-		return fmt.Sprintf("false free: %s %s, but the kernel translates %s", v.Mapping.Family, v.Mapping, *v.Hit)
+		return fmt.Sprintf("false free: %s %s, but somebody has %s; %s", v.Mapping.Family, v.Mapping, *v.Hit, v.Says)
 	}
 	return fmt.Sprintf("false taken: %s %s: %s", v.Mapping.Family, v.Mapping, v.Says)
 }
@@ -135,12 +157,12 @@ func Compare(answers []Answer, sent []Probe) []Verdict {
 	for _, a := range answers {
 		v := Verdict{Answer: a}
 		for i, p := range sent {
-			if !covers(a.Mapping, p) {
+			if !a.covers(p) {
 				continue
 			}
 			// To a loopback address only the node itself gets.
 			v.Arrives = v.Arrives || p.Seen && (!p.FromNode || a.Mapping.HostIP.IsLoopback())
-			if v.Hit == nil && p.Translated() {
+			if v.Hit == nil && (p.Translated() || p.Received) {
 				v.Hit = &sent[i]
 			}
 		}

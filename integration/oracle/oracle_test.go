@@ -57,6 +57,8 @@ func (w *World) unload(sets []Set) {
 func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, routed int, wrong []string, refused *Set) {
 	t.Helper()
 	w.renew(t, sets)
+	w.wait(t, Sockets(seed))
+	defer w.hush()
 	defer w.unload(sets)
 	if refused, out := w.load(sets); refused != nil {
 		if refused.Table != nil {
@@ -67,29 +69,30 @@ func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, 
 	answers := w.Decide(t)
 	sent := w.Send(t, hostport.IPv4, hostport.IPv6)
 	verdicts = Compare(answers, sent)
-	if m, ok := accepted(answers, seed); ok {
-		routed, wrong = w.Place(t, m, sent)
+	if a, ok := accepted(answers, seed); ok {
+		routed, wrong = w.Place(t, a, sent)
 	}
 	return verdicts, routed, wrong, nil
 }
 
 // accepted picks one of the mappings that portguard would place.
-func accepted(answers []Answer, seed uint64) (m hostport.Mapping, ok bool) {
-	var free []hostport.Mapping
+func accepted(answers []Answer, seed uint64) (a Answer, ok bool) {
+	var free []Answer
 	for _, a := range answers {
 		if !a.Taken && !a.Warned {
-			free = append(free, a.Mapping)
+			free = append(free, a)
 		}
 	}
 	if len(free) == 0 {
-		return m, false
+		return a, false
 	}
 	return free[seed%uint64(len(free))], true
 }
 
 // TestOracle compares SEEDS (300) random rule sets from FIRST on with the
 // kernel. A false free fails at once; false taken may be at most 0.5 %. With
-// NATIVE=0 there are rules of iptables only, none of nftables' own.
+// NATIVE=0 there are rules of iptables only, none of nftables' own; STOP=1 ends with the
+// first seed that fails.
 func TestOracle(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("needs root")
@@ -99,7 +102,7 @@ func TestOracle(t *testing.T) {
 	native := os.Getenv("NATIVE") != "0"
 	free, taken, answers, hits, refused, tables := 0, 0, 0, 0, uint64(0), uint64(0)
 	placed, placedWrong := 0, 0
-	for seed := first; seed < first+seeds; seed++ {
+	for seed := first; seed < first+seeds && (!t.Failed() || os.Getenv("STOP") != "1"); seed++ {
 		sets := Generate(seed, native)
 		verdicts, routed, wrong, no := w.run(t, sets, seed)
 		for _, what := range wrong {
@@ -178,5 +181,9 @@ func (w *World) explain(t *testing.T, sets []Set, v Verdict, seed uint64) string
 			}
 		}
 	}
-	return scripts(sets)
+	text := scripts(sets)
+	for _, s := range Sockets(seed) {
+		text += s.String() + "\n"
+	}
+	return text
 }

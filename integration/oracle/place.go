@@ -23,24 +23,27 @@ func pod(f hostport.Family) netip.AddrPort {
 }
 
 // Place installs an accepted mapping in portguard's table of nftables, sends all
-// probes of its family again, takes the table away, and returns how many went to the pod, and what
+// probes of its family again, asks for the node's own connections, takes the table away, and returns how many went to the pod, and what
 // went wrong: a packet of the mapping that does not, or another one that does.
-func (w *World) Place(t lab.T, m hostport.Mapping, before []Probe) (routed int, wrong []string) {
+func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong []string) {
 	t.Helper()
+	m, own := answer.Mapping, w.own()
 	to := pod(m.Family)
 	m.ContainerPort = to.Port()
 	a := hostport.Attachment{Owner: hostport.Owner{Network: "oracle", ContainerID: "pod", IfName: "eth0"},
 		Pods: []netip.Prefix{netip.PrefixFrom(to.Addr(), to.Addr().BitLen())}, Mappings: []hostport.Mapping{m},
-		SNAT: true, Localhost: true, Link: "eth0"}
+		SNAT: true, Localhost: true, Link: "eth0", Carves: answer.Carves}
 	if err := w.change(func(s backend.State) backend.State { return s.With(a) }); err != nil {
 		t.Fatalf("place %s: %v", m, err)
 	}
+	cut := w.cut(own)
 	after := w.Send(t, m.Family)
 	if err := w.change(func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
 		t.Fatalf("remove %s: %v", m, err)
 	}
 	before = slices.DeleteFunc(slices.Clone(before), func(p Probe) bool { return hostport.FamilyOf(p.Dst) != m.Family })
-	return misrouted(m, to, before, after)
+	routed, wrong = misrouted(answer, to, before, after)
+	return routed, append(cut, wrong...)
 }
 
 // change changes what portguard's table has.
@@ -56,19 +59,20 @@ func (w *World) change(to func(backend.State) backend.State) (err error) {
 }
 
 // misrouted compares what became of the probes with what should. Those that were
-// dropped before are dropped by a rule; what comes from loopback may have no way
+// dropped before are dropped by a rule, and rules behind the mapping may write into what
+// goes to the pod; what comes from loopback may have no way
 // to the pod.
-func misrouted(m hostport.Mapping, pod netip.AddrPort, before, after []Probe) (routed int, wrong []string) {
+func misrouted(a Answer, pod netip.AddrPort, before, after []Probe) (routed int, wrong []string) {
 	for i, p := range after {
 		mine := p.Seen && p.To == pod
 		if mine {
 			routed++
 		}
 		switch {
-		case covers(m, p) && before[i].Seen && !mine && (p.Seen || !p.Src.IsLoopback()):
-			wrong = append(wrong, fmt.Sprintf("%s was accepted, but %s goes to %s (seen %t)", m, p, p.To, p.Seen))
-		case !covers(m, p) && mine:
-			wrong = append(wrong, fmt.Sprintf("%s takes %s", m, p))
+		case a.covers(p) && before[i].Seen && !mine && p.To.Port() != rewritten && (p.Seen || !p.Src.IsLoopback()):
+			wrong = append(wrong, fmt.Sprintf("%s was accepted, but %s goes to %s (seen %t)", a.Mapping, p, p.To, p.Seen))
+		case !a.covers(p) && mine:
+			wrong = append(wrong, fmt.Sprintf("%s takes %s", a.Mapping, p))
 		}
 	}
 	return routed, wrong

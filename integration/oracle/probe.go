@@ -29,6 +29,8 @@ type Probe struct {
 	// Seen is set if conntrack knows the connection, To is where it leads then.
 	Seen bool
 	To   netip.AddrPort
+	// Received is set if a socket has got it.
+	Received bool
 }
 
 // Translated reports whether the kernel sent it elsewhere.
@@ -90,6 +92,9 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 			}
 		}
 	}
+	if _, err := w.flows.read(); err != nil { // of the sockets
+		t.Fatalf("conntrack: %v", err)
+	}
 	w.Client.Do(func() { send(false) })
 	w.Node.Do(func() { send(true) })
 	if err != nil {
@@ -105,6 +110,7 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 		t.Fatalf("conntrack: %v", err)
 	}
 	follow(all, to)
+	w.receive(t, all)
 	if w.rewrites {
 		w.rewritten(all)
 	}

@@ -4,6 +4,7 @@ package oracle
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 
@@ -87,7 +88,10 @@ type World struct {
 	lengths  bool
 	lastPort int
 	flows    *flows
-	scope    *scope
+	// sockets are those that wait on the port, or server does for TCP.
+	sockets []*Socket
+	server  io.Closer
+	scope   *scope
 }
 
 // A scope is a test within the test, so that a world can end before it.
@@ -157,8 +161,7 @@ func (w *World) build(t lab.T) {
 	}
 	w.Node.Feed(marker, "nft", "-f", "-")
 	w.Node.Feed(strings.Join(IPSets(), "\n")+"\n", "ipset", "restore")
-	// Connections are answered, so that later packets of them meet the rules too.
-	for _, port := range []int{port, redirected, portToo} {
+	for _, port := range []int{redirected, portToo} {
 		w.Node.ServeTCP("tcp", fmt.Sprintf(":%d", port), "redirected")
 	}
 	var err error
