@@ -140,9 +140,13 @@ func (d *native) partialMatch() string {
 	if d.table.Family == "inet" && strings.HasPrefix(f.expr, "@nh") {
 		family = "meta nfproto " + map[bool]string{false: "ipv4 ", true: "ipv6 "}[d.v6]
 	}
+	eq := d.eq()
+	if len(f.values) == 1 { // all packets have it
+		eq = ""
+	}
 	switch d.IntN(6) {
 	case 0:
-		return family + f.expr + " " + d.eq() + "{ " + strings.Join(f.values, ", ") + " }"
+		return family + f.expr + " " + eq + "{ " + strings.Join(f.values, ", ") + " }"
 	case 1, 2:
 		if d.proto == "tcp" || d.proto == "udp" {
 			return family + d.partialConcat(f)
@@ -150,7 +154,7 @@ func (d *native) partialMatch() string {
 	case 3:
 		return family + fmt.Sprintf("%s vmap { %s : %s }", f.expr, d.pick(f.values...), d.pick("continue", "return", "accept"))
 	}
-	return family + f.expr + " " + d.eq() + d.pick(f.values...)
+	return family + f.expr + " " + eq + d.pick(f.values...)
 }
 
 // partialConcat puts the field before the port, behind it, or behind an address.

@@ -125,9 +125,9 @@ func never(data []byte) bool {
 	return len(data) == 4 && binary.NativeEndian.Uint32(data) == broadcast
 }
 
-// elsewhere reports whether no address of the node has a routing type at any link. At
-// another one than its own an address of IPv4 is UNICAST (__inet_dev_addr_type); what IPv6
-// says depends on the routes.
+// elsewhere reports whether no address of the node has a routing type at any link, nor has a
+// source. At another one than its own an address of IPv4 is UNICAST (__inet_dev_addr_type);
+// what IPv6 says depends on the routes.
 func elsewhere(data []byte) bool {
 	const broadcast, multicast = 3, 5
 	n := binary.NativeEndian.Uint32(append(data[:len(data):len(data)], 0, 0, 0, 0))

@@ -183,7 +183,7 @@ func (x *run) fib(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 1)) // RTN_UNICAST
 	case result == resultType && flags == bySrc:
 		th.regs.load(dreg, ofSrcType, 0, 4)
-	case result == resultType && flags&^(byIn|byOut) == byDst:
+	case result == resultType && (flags&^(byIn|byOut) == byDst || flags&^(byIn|byOut) == bySrc):
 		th.regs.load(dreg, ofLinkType, 0, 4)
 	}
 	return x.stay(th)

@@ -94,6 +94,7 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"a destination of another type", and(fib(3, daddr), is(native(3)...)), No, No},
 		{"a local destination on the interface", and(fib(3, daddr|iif), is(native(2)...)), Some, Some},
 		{"a multicast destination on the interface", and(fib(3, daddr|iif), is(native(5)...)), No, No},
+		{"a broadcast source on the interface", and(fib(3, saddr|iif), is(native(3)...)), No, No},
 		{"no broadcast destination on the interface", and(fib(3, daddr|iif), isNot(native(3)...)), Yes, Yes},
 		{"a local source", and(fib(3, saddr), is(native(2)...)), Some, Some},
 		{"a local source that is no local address", and(fib(3, saddr), is(native(2)...), load(1, 12, 4), is(10, 0, 0, 1)), No, No},

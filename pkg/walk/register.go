@@ -35,7 +35,7 @@ const (
 	ofMark
 	ofCtMark
 	ofSrcType  // the routing type of the source
-	ofLinkType // that of the destination at one link
+	ofLinkType // that of the destination, or of the source, at one link
 	ofNextHdr  // IPv6's next header: the protocol, or an extension header
 	ofPorts    // the source port, which is open, and the destination port
 	unclear    // not understood
