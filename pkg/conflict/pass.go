@@ -42,7 +42,7 @@ func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Spac
 			continue
 		}
 		for _, c := range group {
-			if c.Type == "nat" {
+			if c.Type == "nat" || c.again {
 				continue
 			}
 			next, stop, err := q.filter(c, p, left)

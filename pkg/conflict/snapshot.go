@@ -71,14 +71,6 @@ type Place struct {
 	Flavour string
 }
 
-// priority is that of the base chain.
-func (p Place) priority() int32 {
-	if p.Flavour != "" {
-		return PrioIptables
-	}
-	return PrioNftables
-}
-
 // A Rule is one rule, by its place.
 type Rule struct {
 	// Flavour is "nft" or "legacy" for one of iptables; any other is in table Native.

@@ -3,7 +3,6 @@
 package conflict
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -36,12 +35,6 @@ type loss struct {
 	at    Point
 	// shuts is set if by some link no packet gets on.
 	shuts bool
-}
-
-// A hooked is a base chain, with the rules that it is among.
-type hooked struct {
-	*ruleset
-	nft.Chain
 }
 
 // hooksOf is a hook for one family.
@@ -91,7 +84,7 @@ func (q query) pass(p walk.Packet, left walk.Space) (walk.Space, error) {
 			w.left, w.looped = w.left.Looped(), true
 		}
 		for _, group := range q.groups(h) {
-			if h == p.Hook && !w.past && group[0].Priority >= q.s.Place.priority() {
+			if h == p.Hook && !w.past && group[0].turn.compare(q.s.Place.turn()) >= 0 {
 				w.arrive(p)
 			}
 			if err := w.through(group); err != nil {
@@ -110,32 +103,6 @@ func (q query) pass(p walk.Packet, left walk.Space) (walk.Space, error) {
 		w.routed(p)
 	}
 	return onward.Or(w.left), nil
-}
-
-// groups are the base chains of a hook in the order of their priorities. Those of one
-// priority are a group: of those nobody can tell which is first.
-func (q query) groups(h walk.Hook) (out [][]hooked) {
-	key := hooksOf{q.m.Family, h}
-	if known, ok := q.chains[key]; ok {
-		return known
-	}
-	defer func() { q.chains[key] = out }()
-	var all []hooked
-	for _, rs := range q.rulesets {
-		for _, c := range rs.Chains {
-			if at(c) == h && Carries(c.Table, q.m.Family) && !q.owns(c.Table, c.Name) {
-				all = append(all, hooked{rs, c})
-			}
-		}
-	}
-	slices.SortStableFunc(all, func(a, b hooked) int { return cmp.Compare(a.Priority, b.Priority) })
-	for i, c := range all {
-		if i == 0 || all[i-1].Priority != c.Priority {
-			out = append(out, nil)
-		}
-		out[len(out)-1] = append(out[len(out)-1], c)
-	}
-	return out
 }
 
 // at is the hook of a base chain, "" if no packet that IP sees passes it. The hook of
@@ -163,6 +130,9 @@ func (w *way) through(group []hooked) error {
 		}
 		if res.Changed {
 			differ, next = append(differ, c), res.Next
+		}
+		if res.Changed && c.unsure {
+			next = next.Or(start)
 		}
 	}
 	if len(differ) > 1 {
@@ -232,7 +202,7 @@ func (c hooked) takes(path walk.Path) bool {
 func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 	here := q.here(c.Chain)
 	s := site{at: w.point(c), base: q.baseOf(c.Chain), passes: res.Passed, first: w.past && !here,
-		behind: here || q.s.Place.Flavour == "" || c.Priority < q.s.Place.priority(), level: !here && c.Priority == q.s.Place.priority()}
+		behind: here || q.s.Place.Flavour == "" || c.turn.compare(q.s.Place.turn()) < 0, level: !here && c.turn == q.s.Place.turn()}
 	for _, path := range res.NAT {
 		w.taken = w.taken || path.Match != walk.Unknown
 		q.judge(path, s)

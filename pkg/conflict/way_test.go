@@ -78,6 +78,10 @@ func wayCases(t testing.TB) []findCase {
 		{"a mark that is set later is not", any4, hooks(pre("nat", -100, also(marked("ct", 0x64), []nft.Expr{redirect})), pre("filter", -90, also(dportIs(80), set("ct", 0x64)))), "", ""},
 		{"nor is a mark of the connection before conntrack", any4, hooks(pre("filter", -300, also(dportIs(80), set("ct", 1))), pre("nat", -90, also(marked("ct", 1), []nft.Expr{redirect}))), "", ""},
 		{"a mark of the connection is carried", any4, hooks(pre("filter", -140, also(dportIs(80), set("ct", 1))), pre("nat", -90, also(marked("ct", 1), []nft.Expr{redirect}))), "refuse 103", ""},
+		{"chains of type nat come before what is set behind -100, whatever their priority", any4, hooks(pre("filter", -99, also(dportIs(80), set("meta", 0x64))), pre("nat", 0, also(marked("meta", 0), dportIs(80), []nft.Expr{redirect}))), "refuse 103", ""},
+		{"and behind what is set before", any4, hooks(pre("filter", -101, also(dportIs(80), set("meta", 0x64))), pre("nat", -150, also(marked("meta", 0x64), []nft.Expr{redirect}))), "refuse 103", ""},
+		{"a chain at -100 may come before them", any4, hooks(pre("filter", -100, also(dportIs(80), set("meta", 0x64))), pre("nat", -150, also(marked("meta", 0x64), []nft.Expr{redirect}))), "refuse 103", ""},
+		{"or behind them", any4, hooks(pre("filter", -100, also(dportIs(80), set("meta", 0x64))), pre("nat", 0, also(marked("meta", 0), dportIs(80), []nft.Expr{redirect}))), "refuse 103", ""},
 		{"a rule behind portguard's that is not understood refuses", any4, hooks(pre("nat", -90, also([]nft.Expr{unknownMatch()}, []nft.Expr{redirect}))), "refuse 104", "comes after its own"},
 		{"before portguard's it warns", any4, hooks(pre("nat", -100, also([]nft.Expr{unknownMatch()}, []nft.Expr{redirect}))), "warn 108", "a rule without a port"},
 

@@ -106,6 +106,8 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofIn, 0, 16)
 	case key == metaOifName && x.p.Hook == Output && !x.p.Absent:
 		th.regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
+	case key == metaOif && x.p.Hook == Output && !x.p.Absent:
+		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, loopbackIndex))
 	case key == metaIifName, key == metaOifName && x.p.Hook != Output:
 		th.regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
 	case key == metaIif && x.p.Hook != Output:

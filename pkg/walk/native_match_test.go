@@ -89,6 +89,7 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"the destination of the reply", and(ctDirected(ctDstIP, 1), is(192, 0, 2, 9)), Some, Some},
 		{"the status of a new one", and(ct(2), is(native(32)...)), No, No},
 
+		{"not by the link with index 1, which is lo", and(meta(metaOif), isNot(native(1)...)), Yes, No},
 		{"a local destination", and(fib(3, daddr), is(native(2)...)), Yes, Yes},
 		{"no local destination", and(fib(3, daddr), isNot(native(2)...)), No, No},
 		{"a destination of another type", and(fib(3, daddr), is(native(3)...)), No, No},
