@@ -32,6 +32,7 @@ func env(t *testing.T, name string, def uint64) uint64 {
 func (w *World) load(sets []Set) (refused *Set, out string) {
 	text := scripts(sets)
 	w.rewrites = strings.Contains(text, "set 9997")
+	w.counts = strings.Contains(text, "statistic")
 	w.lengths = slices.ContainsFunc([]string{"length", "u32", "connbytes", "ct original bytes", "nexthdr"}, func(s string) bool { return strings.Contains(text, s) })
 	for i, s := range sets {
 		if s.Flavour == "legacy" {
@@ -69,7 +70,7 @@ func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, 
 	answers := w.Decide(t)
 	sent := w.Send(t, hostport.IPv4, hostport.IPv6)
 	verdicts = Compare(answers, sent)
-	if a, ok := accepted(answers, seed); ok {
+	if a, ok := accepted(answers, seed); ok && os.Getenv("PLACE") != "0" {
 		routed, wrong = w.Place(t, a, sent)
 	}
 	return verdicts, routed, wrong, nil
@@ -91,8 +92,8 @@ func accepted(answers []Answer, seed uint64) (a Answer, ok bool) {
 
 // TestOracle compares SEEDS (300) random rule sets from FIRST on with the
 // kernel. A false free fails at once; false taken may be at most 0.5 %. With
-// NATIVE=0 there are rules of iptables only, none of nftables' own; STOP=1 ends with the
-// first seed that fails.
+// NATIVE=0 there are rules of iptables only, none of nftables' own; PLACE=0 places no mapping;
+// STOP=1 ends with the first seed that fails.
 func TestOracle(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("needs root")
@@ -143,7 +144,7 @@ func TestOracle(t *testing.T) {
 	if refused*4 > seeds || tables*10 > seeds {
 		t.Errorf("%d of %d sets could not be loaded, %d of them nft", refused, seeds, tables)
 	}
-	if hits == 0 || placed == 0 || taken*200 > answers {
+	if hits == 0 || placed == 0 && os.Getenv("PLACE") != "0" || taken*200 > answers {
 		t.Errorf("%d of %d answers are false taken, %d hits, %d placed", taken, answers, hits, placed)
 	}
 }

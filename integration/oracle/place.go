@@ -42,6 +42,9 @@ func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong
 		t.Fatalf("remove %s: %v", m, err)
 	}
 	before = slices.DeleteFunc(slices.Clone(before), func(p Probe) bool { return hostport.FamilyOf(p.Dst) != m.Family })
+	if w.counts { // other packets are dropped now
+		after, before = seen(after, before)
+	}
 	routed, wrong = misrouted(answer, to, before, after)
 	return routed, append(cut, wrong...)
 }
@@ -76,4 +79,14 @@ func misrouted(a Answer, pod netip.AddrPort, before, after []Probe) (routed int,
 		}
 	}
 	return routed, wrong
+}
+
+// seen are the probes that got through both times.
+func seen(after, before []Probe) (a, b []Probe) {
+	for i := range after {
+		if after[i].Seen && before[i].Seen {
+			a, b = append(a, after[i]), append(b, before[i])
+		}
+	}
+	return a, b
 }

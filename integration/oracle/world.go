@@ -85,7 +85,9 @@ type World struct {
 	// rewrites is set if rules that are loaded write into packets.
 	rewrites bool
 	// lengths is set if they ask for the length of packets, or for headers before the last.
-	lengths  bool
+	lengths bool
+	// counts is set if they count packets, so that the same ones do not meet them again.
+	counts   bool
 	lastPort int
 	flows    *flows
 	// sockets are those that wait on the port, or server does for TCP.
