@@ -4,12 +4,12 @@ package integration
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/inventory"
 )
 
 // fixture reads rules that a real kube-proxy v1.36 made.
@@ -163,63 +163,85 @@ COMMIT
 	})
 }
 
-// kube-proxy that turns out to be in ipvs mode after a pod was added: the next ADD,
-// or restore, brings its mappings to where Services are safe.
+// kube-proxy that turns to ipvs mode after a pod was added, and back: doctor says so, and the
+// next call of anybody brings its mappings to where Services are safe, or to where they were.
 func TestIPVSComesLater(t *testing.T) {
-	for name, later := range map[string]bool{"the next ADD": true, "restore": false} {
-		t.Run(name, func(t *testing.T) { ipvsComesLater(t, newNode(t, "", "nft"), later) })
+	for _, flavour := range []string{"nft", "legacy"} {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			ipvsComesLater(t, newNode(t, "", flavour))
+		})
 	}
 }
 
-func ipvsComesLater(t *testing.T, n *lab.Node, byADD bool) {
-	pod, later := n.NewPod("web"), n.NewPod("later")
+func ipvsComesLater(t *testing.T, n *lab.Node) {
+	pod, other, third := n.NewPod("web"), n.NewPod("other"), n.NewPod("third")
 	pod.Serve(443, "pod")
 	list := n.Network("net", "46", nil)
 	confDir(t, n, list)
+	before := n.Rules()
 	n.MustAdd(pod, list, lab.TCP(443, 443))
-	n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
-	n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
-	for _, v := range []string{"", "6"} {
-		family := map[string]string{"": "inet", "6": "inet6"}[v]
-		n.Run("ipset", "create", "KUBE-"+strings.TrimPrefix(v+"-", "-")+"IPVS-IPS", "hash:ip", "family", family)
-	}
-	n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.1")
-	n.ServeTCP("tcp4", "10.96.0.1:443", "service")
-	want(t, "the ClusterIP before (is there anything to mend?)", n.Who("tcp4", "10.96.0.1:443"), "pod")
-	if got := ask(t, n, "10.96.0.1:443/tcp").Localhost[0].Gets; got != "pod default/web (hostPort)" {
-		t.Errorf("explain says %q has the ClusterIP", got)
-	}
-	if found, fit := diagnosis(t, n); fit || !strings.Contains(found["order"].Message, "ipvs mode") {
-		t.Errorf("doctor: %+v", found)
-	}
-	if byADD {
-		n.MustAdd(later, list, lab.TCP(444, 443))
-	} else if out, err := cli(n, "restore"); err != nil || out != "restored pod default/web\n" {
-		t.Errorf("restore: %v %q", err, out)
-	}
-	if found, fit := diagnosis(t, n); !fit {
-		t.Errorf("doctor afterwards: %+v", found)
-	}
-	want(t, "the ClusterIP", n.Who("tcp4", "10.96.0.1:443"), "service")
-	want(t, "the hostPort", n.Client.Who("tcp4", lab.NodeV4+":443"), "pod")
-	want(t, "the hostPort, IPv6", n.Client.Who("tcp6", net.JoinHostPort(lab.NodeV6, "443")), "pod")
-	want(t, "the hostPort through localhost", n.Who("tcp4", "127.0.0.1:443"), "pod")
-	if strings.Contains(n.Rules(), "table inet portguard {") {
-		t.Error("the table of nftables is still there")
-	}
-	for p, port := range map[*lab.Pod]int{pod: 443, later: 444} {
-		if p == later && !byADD {
-			continue
+	n.MustAdd(other, list)
+	from := askers(n, other)
+	calls := callsOfAnybody(n, list, third, pod)
+	for i, tc := range append(calls, calls[0]) {
+		comes := i%2 == 0
+		if comes {
+			turnToIPVS(n)
+			whoHas(t, "before "+tc.name+" (is there anything to mend?)", from, "443", "pod", serviceV4)
+			if got := ask(t, n, serviceV4+":443/tcp").Localhost[0].Gets; got != "pod default/web (hostPort)" {
+				t.Errorf("explain says %q has the ClusterIP", got)
+			}
+			if found, fit := diagnosis(t, n); fit || !strings.Contains(found["order"].Message, "ipvs mode") {
+				t.Errorf("doctor before %s: %+v", tc.name, found)
+			}
+		} else {
+			turnFromIPVS(n)
 		}
-		if err := n.Check(p, list, lab.TCP(port, 443)); err != nil {
-			t.Errorf("CHECK: %v", err)
+		if err := tc.call(); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
 		}
+		if found, fit := diagnosis(t, n); !fit {
+			t.Errorf("doctor after %s: %+v", tc.name, found)
+		}
+		if comes {
+			service := n.ServeTCP("tcp4", serviceV4+":443", "service")
+			whoHas(t, "after "+tc.name, from, "443", "service", serviceV4)
+			n.Run("ip", "addr", "add", "10.96.0.2/32", "dev", "kube-ipvs0")
+			n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.2")
+			whoHas(t, "after "+tc.name, from, "443", "", "10.96.0.2")
+			service.Close()
+		}
+		whoHas(t, "after "+tc.name, from, "443", "pod", lab.NodeV4, lab.NodeV6)
+		want(t, "localhost after "+tc.name, n.Who("tcp4", "127.0.0.1:443"), "pod")
+		where := map[bool]string{true: "iptables-" + n.Flavour, false: "nftables"}[comes]
+		for port, e := range listed(t, n) {
+			if e.Backend != where || e.State != inventory.OK {
+				t.Errorf("after %s %s is %q in %s, want %s", tc.name, port, e.State, e.Backend, where)
+			}
+		}
+		if err := n.Check(pod, list, lab.TCP(443, 443)); err != nil {
+			t.Errorf("CHECK after %s: %v", tc.name, err)
+		}
+	}
+	for _, p := range []*lab.Pod{pod, other, third} {
 		if err := n.Del(p, list); err != nil {
 			t.Error(err)
 		}
 	}
-	if strings.Contains(n.Rules(), "portguard") {
-		t.Errorf("rules left:\n%s", n.Rules())
-	}
+	unchanged(t, n, before)
 	want(t, "route_localnet", n.ReadSysctl("net/ipv4/conf/cni0/route_localnet"), "0")
 }
+
+// turnToIPVS gives the node the shape of kube-proxy's ipvs mode.
+func turnToIPVS(n *lab.Node) {
+	carry(n, "kube-ipvs0", serviceV4)
+	n.Run("ipset", "-exist", "create", "KUBE-IPVS-IPS", "hash:ip", "family", "inet")
+	n.Run("ipset", "-exist", "create", "KUBE-6-IPVS-IPS", "hash:ip", "family", "inet6")
+	n.Run("ipset", "flush", "KUBE-IPVS-IPS")
+	n.Run("ipset", "add", "KUBE-IPVS-IPS", serviceV4)
+}
+
+// turnFromIPVS takes it away. The sets stay, since rules name them: kube-proxy does not wait
+// for those of others either.
+func turnFromIPVS(n *lab.Node) { n.Run("ip", "link", "del", "kube-ipvs0") }
