@@ -195,6 +195,9 @@ func ipvsComesLater(t *testing.T, n *lab.Node) {
 			if found, fit := diagnosis(t, n); fit || !strings.Contains(found["order"].Message, "ipvs mode") {
 				t.Errorf("doctor before %s: %+v", tc.name, found)
 			}
+			if err := n.Check(pod, list, lab.TCP(443, 443)); err == nil || !strings.Contains(err.Error(), "belong in iptables-"+n.Flavour) {
+				t.Errorf("CHECK before %s: %v", tc.name, err)
+			}
 		} else {
 			turnFromIPVS(n)
 		}

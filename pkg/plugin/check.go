@@ -57,6 +57,9 @@ func (s *Session) check(req *netconf.Request) ([]string, error) {
 		return nil, err
 	}
 	lost := s.Missing(a, where)
+	if rec := s.Record(a.Owner.Key()); rec != nil {
+		lost = s.Lost(rec)
+	}
 	if !sameMappings(slices.Concat(a.Mappings, left), req.Attachment.Mappings) {
 		lost = append(lost, "the configuration asks for other ports than ADD installed")
 	}
