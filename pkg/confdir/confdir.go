@@ -66,6 +66,15 @@ func load(path string) (plugins []plugin, err error) {
 	if err != nil {
 		return nil, err
 	}
+	plugins, err = parse(b, filepath.Ext(path) == ".conflist")
+	if err == nil {
+		plugins = withDelegates(plugins, filepath.Dir(path))
+	}
+	return plugins, err
+}
+
+// parse reads the text of a list, or of a single configuration.
+func parse(b []byte, isList bool) (plugins []plugin, err error) {
 	var list struct {
 		Name    string            `json:"name"`
 		Plugins []json.RawMessage `json:"plugins"`
@@ -73,7 +82,7 @@ func load(path string) (plugins []plugin, err error) {
 	if err := json.Unmarshal(b, &list); err != nil {
 		return nil, err
 	}
-	if filepath.Ext(path) != ".conflist" {
+	if !isList {
 		list.Plugins = []json.RawMessage{b}
 	}
 	for i, raw := range list.Plugins {

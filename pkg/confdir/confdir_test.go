@@ -51,6 +51,30 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// Multus calls its delegates for every pod, or the list that it names; a capability that it
+// does not declare is not told to them.
+func TestMultus(t *testing.T) {
+	const multus = `{"cniVersion":"1.0.0","name":"multus","type":"multus",%s}`
+	const capable = `"capabilities":{"portMappings":true},`
+	for conf, want := range map[string]string{
+		capable + `"delegates":[` + list + `]`:                             "[multus bridge portguard] true",
+		`"delegates":[` + list + `]`:                                       "[multus bridge portguard] false",
+		capable + `"delegates":[` + single + `]`:                           "[multus bridge] false",
+		capable + `"clusterNetwork":"/host/etc/cni/net.d/20-net.conflist"`: "[multus bridge portguard] true",
+		capable + `"clusterNetwork":"net"`:                                 "[multus bridge portguard] true",
+		capable + `"clusterNetwork":"other"`:                               "[multus] false",
+	} {
+		d := dir(t, map[string]string{"00-multus.conf": fmt.Sprintf(multus, conf), "20-net.conflist": list})
+		lists, err := Read(d)
+		if err != nil || len(lists) != 2 {
+			t.Fatal(err, lists)
+		}
+		if got := fmt.Sprint(lists[0].Types, " ", lists[0].Capable); got != want {
+			t.Errorf("%s: got %s, want %s", conf, got, want)
+		}
+	}
+}
+
 // What libcni loads is loaded, and nothing else.
 func TestLoadIsLibcnis(t *testing.T) {
 	for name, text := range map[string]string{
