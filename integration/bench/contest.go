@@ -11,8 +11,9 @@ import (
 
 // What plugins are called with.
 const (
-	add = "ADD"
-	del = "DEL"
+	add   = "ADD"
+	check = "CHECK"
+	del   = "DEL"
 )
 
 // A contest is a series of ADDs and DELs of one attachment at one seat.

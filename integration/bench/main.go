@@ -25,7 +25,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{{"verbs", verbs}, {"mappings", mappings}, {"held", held}, {"noports", noPorts}, {"burst", burst},
-		{"flows", flows}, {"bulk", bulk}, {"size", size}}
+		{"flows", flows}, {"bulk", bulk}, {"growth", growth}, {"size", size}}
 }
 
 func main() {

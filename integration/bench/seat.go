@@ -51,6 +51,8 @@ type seat struct {
 	// own is the pod whose ADD is measured; first and last are the outermost of
 	// those that hold ports.
 	own, first, last attachment
+	// open has sockets open, if it is set.
+	open *loader
 }
 
 // An attachment is a pod's, with its addresses and the ports it asks for.
@@ -82,6 +84,9 @@ func (s *seat) asks(ports ...lab.Port) attachment {
 
 // close removes the node; its pods go with the rest.
 func (s *seat) close() {
+	if s.open != nil {
+		s.open.stop()
+	}
 	s.node.Delete()
 	s.node.Client.Delete()
 }
@@ -118,7 +123,7 @@ func (b *bench) unwired(i int, ports ...lab.Port) attachment {
 // command is a call of the plugin.
 func (s *seat) command(verb string, a attachment) process.Command {
 	conf := map[string]any{"cniVersion": "1.0.0", "name": "net", "type": s.binary, "capabilities": map[string]bool{"portMappings": true},
-		"dataDir": filepath.Join(s.b.state, s.node.Name), "claimWait": "0s",
+		"dataDir": filepath.Join(s.b.state, s.node.Name), "claimWait": "0s", "lockTimeout": "1m", // a busy machine measures too
 		"prevResult": map[string]any{"cniVersion": "1.0.0",
 			"interfaces": []any{map[string]any{"name": "eth0", "sandbox": a.pod.Path}},
 			"ips": []any{map[string]any{"address": a.v4 + "/16", "interface": 0},
@@ -139,8 +144,8 @@ func (s *seat) command(verb string, a attachment) process.Command {
 	return process.Command{Path: filepath.Join(s.b.bin, s.binary), Input: string(input), Env: env.Environ()}
 }
 
-// try calls the plugin and returns the milliseconds that took.
-func (s *seat) try(verb string, a attachment) (float64, error) {
+// try calls the plugin.
+func (s *seat) try(verb string, a attachment) (process.Result, error) {
 	c := s.command(verb, a)
 	var r process.Result
 	var err error
@@ -148,16 +153,21 @@ func (s *seat) try(verb string, a attachment) (float64, error) {
 	if err == nil && r.Code != 0 {
 		err = fmt.Errorf("%s: %s of %s on %s: exit status %d: %s", s.name, verb, a.pod.ID, s.node.Name, r.Code, r.Output)
 	}
-	return float64(r.Took.Microseconds()) / 1000, err
+	return r, err
 }
 
-// call is try that must succeed.
-func (s *seat) call(verb string, a attachment) float64 {
-	ms, err := s.try(verb, a)
+// run is try that must succeed.
+func (s *seat) run(verb string, a attachment) process.Result {
+	r, err := s.try(verb, a)
 	if err != nil {
 		s.b.Fatalf("%v", err)
 	}
-	return ms
+	return r
+}
+
+// call is run, and returns the milliseconds that took.
+func (s *seat) call(verb string, a attachment) float64 {
+	return float64(s.run(verb, a).Took.Microseconds()) / 1000
 }
 
 // trace calls the plugin under the eyes of ptrace.

@@ -111,7 +111,8 @@ func (s Set) Only(is4 bool) Set {
 
 // Contains reports whether a is in the set.
 func (s Set) Contains(a netip.Addr) bool {
-	return slices.ContainsFunc(s, func(sp Span) bool { return !a.Less(sp.Lo) && !sp.Hi.Less(a) })
+	i, ok := slices.BinarySearchFunc(s, a, func(sp Span, a netip.Addr) int { return sp.Lo.Compare(a) })
+	return ok || i > 0 && !s[i-1].Hi.Less(a) && s[i-1].Lo.BitLen() == a.BitLen()
 }
 
 // String writes spans as "a" or "a-b".

@@ -73,6 +73,16 @@ type Report struct {
 	Flows []hostport.Flow
 	// TakeOver are the keys of dead owners whose rules must go.
 	TakeOver []string
+	// said are the places of findings in their lists, carved are the Carves.
+	said   map[saying][]int
+	carved map[hostport.Carve]bool
+}
+
+// A saying is what findings have in common that may be one.
+type saying struct {
+	finding.Severity
+	finding.Kind
+	hostport.Mapping
 }
 
 // add puts a finding where the table of findings has it. What takes nothing from the
@@ -87,27 +97,45 @@ func (r *Report) add(f Finding) {
 	}
 	switch severity {
 	case finding.Refuse:
-		join(&r.Conflicts, f)
+		r.join(&r.Conflicts, severity, f)
 	case finding.Warn:
-		join(&r.Warnings, f)
+		r.join(&r.Warnings, severity, f)
 	case finding.Note:
-		join(&r.Beside, f)
+		r.join(&r.Beside, severity, f)
 	}
+}
+
+// carve adds an address and port that wildcard mappings must leave alone.
+func (r *Report) carve(c hostport.Carve) {
+	if r.carved[c] {
+		return
+	}
+	if r.carved == nil {
+		r.carved = map[hostport.Carve]bool{}
+	}
+	r.carved[c] = true
+	r.Carves = append(r.Carves, c)
 }
 
 // join joins what was said already of the mapping: a rule is found from outside and
 // from the node. It makes the message one plain line, because others have chosen the
 // names and comments in it.
-func join(list *[]Finding, f Finding) {
+func (r *Report) join(list *[]Finding, severity finding.Severity, f Finding) {
 	f.Message = hostport.Line(f.Message)
-	i := slices.IndexFunc(*list, func(o Finding) bool {
-		return o.Mapping == f.Mapping && o.Kind == f.Kind && (o.Message == f.Message || o.Who == f.Who && sameRule(o.Where, f.Where))
+	key := saying{severity, f.Kind, f.Mapping}
+	i := slices.IndexFunc(r.said[key], func(i int) bool {
+		o := (*list)[i]
+		return o.Message == f.Message || o.Who == f.Who && sameRule(o.Where, f.Where)
 	})
 	if i < 0 {
+		if r.said == nil {
+			r.said = map[saying][]int{}
+		}
+		r.said[key] = append(r.said[key], len(*list))
 		*list = append(*list, f)
 		return
 	}
-	o := &(*list)[i]
+	o := &(*list)[r.said[key][i]]
 	o.Dst = o.Dst.Or(f.Dst)
 	for _, p := range f.At {
 		if !slices.Contains(o.At, p) {
@@ -143,8 +171,10 @@ func (r Report) All() []Finding { return slices.Concat(r.Conflicts, r.Warnings, 
 // the way of a mapping in both families.
 func Messages(found []Finding) []string {
 	var out []string
+	seen := map[string]bool{}
 	for _, f := range found {
-		if !slices.Contains(out, f.Message) {
+		if !seen[f.Message] {
+			seen[f.Message] = true
 			out = append(out, f.Message)
 		}
 	}

@@ -107,9 +107,6 @@ func spared(r *Report, a hostport.Attachment, s Snapshot, l hostport.Listener) b
 	if !l.Addr.IsLoopback() && !l.Addr.IsLinkLocalUnicast() {
 		return false
 	}
-	c := hostport.Carve{Addr: l.Addr, Proto: l.Proto, Port: l.Port}
-	if !slices.Contains(r.Carves, c) {
-		r.Carves = append(r.Carves, c)
-	}
+	r.carve(hostport.Carve{Addr: l.Addr, Proto: l.Proto, Port: l.Port})
 	return true
 }

@@ -69,7 +69,9 @@ func endless(t *testing.T) (out []error) {
 	filter := node().dump(t, v4, true, "*filter\n"+table([]string{"INPUT -j KUBE-EXTERNAL-SERVICES", "KUBE-EXTERNAL-SERVICES -j KUBE-EXTERNAL-SERVICES"})+"COMMIT\n")
 	src := &table4{chains: map[string][]nft.Rule{"pre": {{Exprs: []nft.Expr{verdict(nft.Jump, "pre")}}}}}
 	native := node().native(src, base(nft.IPv4, "t", "pre", "nat", nft.Prerouting))
-	for _, s := range []Snapshot{loop, many, filter, native} {
+	late := many
+	late.Late = func() bool { return true }
+	for _, s := range []Snapshot{loop, many, late, filter, native} {
 		_, err := Find(attach(mapTo(v4, "")), s)
 		out = append(out, err)
 	}

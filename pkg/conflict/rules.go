@@ -5,7 +5,6 @@ package conflict
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -36,6 +35,8 @@ type query struct {
 	r *Report
 	a hostport.Attachment
 	m hostport.Mapping
+	// dst are the local addresses that m covers.
+	dst addrset.Set
 }
 
 // find follows packets from outside and the node's own, and asks kube-proxy's other
@@ -88,7 +89,7 @@ func (q query) walker(t nft.Table) *walk.Walker {
 	key := fmt.Sprint(t, q.m.Family)
 	if q.walkers[key] == nil {
 		skip := func(chain string) bool { return q.owns(t, chain) }
-		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets})
+		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets, Late: q.s.Late})
 	}
 	return q.walkers[key]
 }
@@ -97,7 +98,7 @@ func (q query) walker(t nft.Table) *walk.Walker {
 // followed says where they are.
 func (q query) walk(t nft.Table, chain string, p walk.Packet, left walk.Space) (walk.Result, error) {
 	res, err := q.walker(t).WalkOn(chain, p, left)
-	if errors.Is(err, walk.ErrTooComplex) {
+	if errors.Is(err, walk.ErrTooComplex) || errors.Is(err, walk.ErrTooLong) {
 		err = fmt.Errorf("%s: %w", q.what(t, chain), err)
 	}
 	return res, err
@@ -132,17 +133,16 @@ func (q query) hidden(p walk.Packet, where string, dst addrset.Set, at Point, so
 // packets is the set to follow: to the local addresses that m covers. Our rules in
 // prerouting leave 127.0.0.0/8 out, so there it is not asked about.
 func (q query) packets(h walk.Hook) (walk.Packet, bool) {
-	a, m, from := q.a, q.m, q.s.From
-	a.Carves = q.r.Carves
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: a.Destinations(q.s.Local, m), Local: q.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), NotIn: from.NotIn}
+	m, from := q.m, q.s.From
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: q.dst, Local: q.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), NotIn: from.NotIn}
 	if from.Hook != "" && from.Hook != h {
 		return p, false
 	}
 	if !m.Wildcard() {
-		p.Absent = !slices.ContainsFunc(q.s.Local, func(l hostport.Local) bool { return l.Prefix.Contains(m.HostIP) })
+		p.Absent = !q.local[m.Family].Contains(m.HostIP)
 	}
 	if h == walk.Prerouting && m.Family == hostport.IPv4 {
-		p.Dst = p.Dst.And(addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true))
+		p.Dst = p.Dst.And(q.notLoopback)
 	}
 	return p, len(p.Dst) > 0
 }

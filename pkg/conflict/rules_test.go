@@ -130,3 +130,19 @@ func TestFindFailsClosed(t *testing.T) {
 		t.Errorf("table filter: error is %v, want ErrTooComplex", err)
 	}
 }
+
+// Thousands of ports, each with a rule that may take it and a link-local listener:
+// each finding and each carve is there once.
+func TestFindManyPorts(t *testing.T) {
+	s := node().rules(t, v4, true, "PREROUTING -p tcp -j FROB", "OUTPUT -p tcp -j FROB")
+	var ms []hostport.Mapping
+	for i := range 2000 {
+		port := uint16(i + 1)
+		ms = append(ms, mapPort(v4, "", tcp, port))
+		s.Listeners = append(s.Listeners, hostport.Listener{Proto: tcp, Addr: netip.MustParseAddr("169.254.7.7"), Port: port})
+	}
+	r, err := Find(attach(ms...), s)
+	if found := len(r.Conflicts) + len(r.Warnings); err != nil || found != 4000 || len(r.Carves) != 2000 || len(Messages(append(r.Conflicts, r.Warnings...))) != 4000 {
+		t.Errorf("%d findings, %d carves, %v", found, len(r.Carves), err)
+	}
+}

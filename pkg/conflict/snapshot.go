@@ -42,6 +42,8 @@ type Snapshot struct {
 	// Print, if set, prints a rule as its tool would, "" if it cannot. It is asked for those
 	// that are reported.
 	Print func(Rule) string
+	// Late, if set, tells that nobody can wait any longer for the decision.
+	Late func() bool
 	// Owns, if set, tells our own chains; an empty table asks for any.
 	Owns func(t nft.Table, chain string) bool
 }
@@ -99,19 +101,26 @@ type Finder struct {
 	s        Snapshot
 	rulesets []*ruleset
 	local    map[hostport.Family]addrset.Set
-	// claims are those of each port, chains the base chains of each hook: a pod may have
-	// thousands of ports.
-	claims map[uint16][]hostport.Claim
-	chains map[hooksOf][][]hooked
+	// notLoopback is all of IPv4 but 127.0.0.0/8.
+	notLoopback addrset.Set
+	// claims and listeners are those of each port, chains the base chains of each hook: a
+	// pod may have thousands of ports.
+	claims    map[uint16][]hostport.Claim
+	listeners map[uint16][]hostport.Listener
+	chains    map[hooksOf][][]hooked
 	// servers are the virtual servers of each port, 0 for those of all ports and by mark.
 	servers map[uint16][]hostport.VirtualServer
 }
 
 // NewFinder prepares the walk.
 func NewFinder(s Snapshot) *Finder {
-	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, chains: map[hooksOf][][]hooked{}, servers: map[uint16][]hostport.VirtualServer{}}
+	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, listeners: map[uint16][]hostport.Listener{},
+		chains: map[hooksOf][][]hooked{}, servers: map[uint16][]hostport.VirtualServer{}, notLoopback: addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true)}
 	for _, c := range s.Claims {
 		d.claims[c.Mapping.HostPort] = append(d.claims[c.Mapping.HostPort], c)
+	}
+	for _, l := range s.Listeners {
+		d.listeners[l.Port] = append(d.listeners[l.Port], l)
 	}
 	for _, v := range s.Servers {
 		d.servers[v.Port] = append(d.servers[v.Port], v)
@@ -141,16 +150,24 @@ func Find(a hostport.Attachment, s Snapshot) (Report, error) { return NewFinder(
 // Find decides for every mapping of a.
 func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 	r := Report{Flows: hostport.Meeting(d.s.Flows, a.Mappings)}
+	scope, carves := map[hostport.Family]addrset.Set{}, map[uint16][]hostport.Carve{}
 	for _, m := range a.Mappings {
 		s := d.s
-		s.Claims = d.claims[m.HostPort]
+		s.Claims, s.Listeners = d.claims[m.HostPort], d.listeners[m.HostPort]
 		findNotOwn(&r, s, m)
 		findListeners(&r, a, s, m)
 		findClaims(&r, a, s, m)
 		findPrograms(&r, a, s, m)
 	}
+	for _, f := range hostport.Families() {
+		scope[f] = a.Scope(d.s.Local, f)
+	}
+	for _, c := range r.Carves {
+		carves[c.Port] = append(carves[c.Port], c)
+	}
 	for _, m := range a.Mappings {
-		if err := d.find(query{Finder: d, r: &r, a: a, m: m}); err != nil {
+		q := query{Finder: d, r: &r, a: a, m: m, dst: m.In(scope[m.Family], carves[m.HostPort])}
+		if err := d.find(q); err != nil {
 			return r, err
 		}
 	}

@@ -83,13 +83,13 @@ func (a *Addressing) read(also hostport.Links) error {
 	if err != nil {
 		return err
 	}
-	others := map[netip.Addr]string{}
+	seen, others := map[netip.Prefix]bool{}, map[netip.Addr]string{}
 	for _, x := range addrs {
 		if x.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == unix.IFA_F_TENTATIVE { // its route comes in a second
 			a.Local = append(a.Local, hostport.Local{Prefix: netip.PrefixFrom(prefix(x.IPNet).Addr(), 128), Infrastructure: infra[x.LinkIndex]})
 		}
 		if link := infra[x.LinkIndex]; link == "" {
-			a.addNetwork(prefix(x.IPNet))
+			a.addNetwork(prefix(x.IPNet), seen)
 		} else {
 			others[prefix(x.IPNet).Addr()] = link
 		}
@@ -115,11 +115,13 @@ func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
 	}
 }
 
-func (a *Addressing) addNetwork(p netip.Prefix) {
+// addNetwork adds what is no network that was seen.
+func (a *Addressing) addNetwork(p netip.Prefix, seen map[netip.Prefix]bool) {
 	if !p.IsValid() || p.Addr().IsLoopback() || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
 		return
 	}
-	if p = p.Masked(); !slices.Contains(a.Networks, p) {
+	if p = p.Masked(); !seen[p] {
+		seen[p] = true
 		a.Networks = append(a.Networks, p)
 	}
 }

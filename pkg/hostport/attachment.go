@@ -35,9 +35,12 @@ func (m Mapping) String() string {
 
 // SameKey reports whether m and o ask for the same packets, whatever they do
 // with them.
-func (m Mapping) SameKey(o Mapping) bool {
-	m.ContainerPort = o.ContainerPort
-	return m == o
+func (m Mapping) SameKey(o Mapping) bool { return m.Traffic() == o.Traffic() }
+
+// Traffic is m without where it leads.
+func (m Mapping) Traffic() Mapping {
+	m.ContainerPort = 0
+	return m
 }
 
 // Overlaps reports whether some packet could belong to both m and o. A wildcard
@@ -177,11 +180,16 @@ func (a Attachment) Scope(local []Local, f Family) addrset.Set {
 
 // Destinations are the addresses at which a maps m.
 func (a Attachment) Destinations(local []Local, m Mapping) addrset.Set {
+	return m.In(a.Scope(local, m.Family), a.Carves)
+}
+
+// In is Destinations where the scope of m's attachment is known, and its carves.
+func (m Mapping) In(scope addrset.Set, carves []Carve) addrset.Set {
 	if !m.Wildcard() {
 		return addrset.Between(m.HostIP, m.HostIP)
 	}
-	out := a.Scope(local, m.Family)
-	for _, c := range a.Carves {
+	out := scope
+	for _, c := range carves {
 		if c.Proto == m.Proto && c.Port == m.HostPort && FamilyOf(c.Addr) == m.Family {
 			out = out.And(addrset.Between(c.Addr, c.Addr).Not(m.Family == IPv4))
 		}

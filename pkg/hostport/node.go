@@ -5,7 +5,6 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
 )
@@ -143,18 +142,30 @@ type Claim struct {
 // the addresses local: those, the hostIPs, and all link-local ones of IPv6, which come
 // and go with the links of pods.
 func Concerns(local []Local, ms []Mapping) func(netip.Addr) bool {
-	return func(a netip.Addr) bool {
-		return a.Is6() && a.IsLinkLocalUnicast() ||
-			slices.ContainsFunc(local, func(l Local) bool { return l.Prefix.Contains(a) }) ||
-			slices.ContainsFunc(ms, func(m Mapping) bool { return m.HostIP == a })
+	var all []addrset.Set
+	for _, l := range local {
+		all = append(all, addrset.Of(l.Prefix))
 	}
+	own, hosts := addrset.Union(all...), map[netip.Addr]bool{}
+	for _, m := range ms {
+		hosts[m.HostIP] = true
+	}
+	return func(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() || own.Contains(a) || hosts[a] }
 }
 
 // Asked tells the hostPorts of ms.
 func Asked(ms []Mapping) func(port uint16) bool {
-	return func(port uint16) bool {
-		return slices.ContainsFunc(ms, func(m Mapping) bool { return m.HostPort == port })
+	at := ByPort(ms)
+	return func(port uint16) bool { return len(at[port]) > 0 }
+}
+
+// ByPort are mappings by their hostPorts: a pod may have thousands.
+func ByPort(ms []Mapping) map[uint16][]Mapping {
+	out := make(map[uint16][]Mapping, len(ms))
+	for _, m := range ms {
+		out[m.HostPort] = append(out[m.HostPort], m)
 	}
+	return out
 }
 
 // A Member of an ipset is addresses, perhaps with a port, others, or a link; in a list it is

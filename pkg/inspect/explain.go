@@ -32,7 +32,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	}
 	a := c.Template
 	a.Mappings = i.asked(q)
-	a.Networks = s.On.Networks
+	a.Networks = hostport.Cover(s.On.Networks)
 	var ans explain.Answer
 	var protected []conflict.Finding
 	order := place.Order(choice.Backend)

@@ -50,18 +50,18 @@ const fewPorts = 8
 func (r *Reader) Read(mappings []hostport.Mapping) ([]hostport.Listener, error) {
 	wanted := map[hostport.Proto][]uint16{}
 	for _, m := range mappings {
-		if !slices.Contains(wanted[m.Proto], m.HostPort) {
-			wanted[m.Proto] = append(wanted[m.Proto], m.HostPort)
-		}
+		wanted[m.Proto] = append(wanted[m.Proto], m.HostPort)
 	}
 	var out []hostport.Listener
 	for proto, ports := range wanted {
+		slices.Sort(ports)
+		ports = slices.Compact(ports) // both families ask for a port
 		ls, err := r.protocol(proto, ports)
 		if err != nil {
 			return nil, fmt.Errorf("could not read the %s sockets of the node: %w", proto, err)
 		}
 		for _, l := range ls {
-			if slices.Contains(ports, l.Port) {
+			if _, asked := slices.BinarySearch(ports, l.Port); asked {
 				out = append(out, l)
 			}
 		}

@@ -87,7 +87,7 @@ func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where 
 		return req.Attachment, "", nil, err
 	}
 	a = req.Attachment
-	a.Networks = s.On.Networks
+	a.Networks = hostport.Cover(s.On.Networks)
 	if where = s.holder(key); where == "" {
 		choice, err := place.Of(place.Wish{Backend: req.Backend, Syntax: req.Syntax}, s.Facts)
 		if err != nil {
@@ -111,13 +111,9 @@ func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where 
 }
 
 func sameMappings(a, b []hostport.Mapping) bool {
-	if len(a) != len(b) {
-		return false
+	in := make(map[hostport.Mapping]bool, len(b))
+	for _, m := range b {
+		in[m] = true
 	}
-	for _, m := range a {
-		if !slices.Contains(b, m) {
-			return false
-		}
-	}
-	return true
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(m hostport.Mapping) bool { return !in[m] })
 }

@@ -5,6 +5,7 @@ package plugin
 import (
 	"slices"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/place"
 )
@@ -23,29 +24,32 @@ func (s *Session) Claims() []hostport.Claim {
 // tells the namespace.
 func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	var out []hostport.Claim
-	at := map[uint16][]hostport.Mapping{}
-	for _, m := range ms {
-		at[m.HostPort] = append(at[m.HostPort], m)
-	}
-	all := s.Claims()
-	for _, c := range append(all, s.lost(ms, all)...) {
+	at, all := hostport.ByPort(ms), s.Claims()
+	known := scopes{}
+	for _, c := range append(all, s.lost(at, all)...) {
 		if !slices.ContainsFunc(at[c.Mapping.HostPort], c.Mapping.Overlaps) {
 			continue
 		}
 		if !c.Foreign {
-			s.complete(&c)
+			s.complete(&c, known)
 		}
 		out = append(out, c)
 	}
 	return out
 }
 
-// lost are those of the mappings in records that overlap some of ms and have no rules:
-// somebody flushed them, perhaps those of one map only.
-func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []hostport.Claim) {
-	has := map[hostport.Key][]hostport.Mapping{}
+// lost are those of the mappings in records that overlap some of those at a port and have no
+// rules: somebody flushed them, perhaps those of one map only.
+func (s *Session) lost(at map[uint16][]hostport.Mapping, claims []hostport.Claim) (out []hostport.Claim) {
+	type mappingOf struct {
+		hostport.Key
+		hostport.Mapping
+	}
+	has := map[mappingOf]bool{}
 	for _, c := range claims {
-		has[c.Key] = append(has[c.Key], c.Mapping)
+		if len(at[c.Mapping.HostPort]) > 0 {
+			has[mappingOf{c.Key, c.Mapping.Traffic()}] = true
+		}
 	}
 	for _, key := range s.Store.Keys() {
 		if s.pending[key] || slices.Contains(s.dropped, key) {
@@ -53,7 +57,7 @@ func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []ho
 		}
 		if rec := s.Record(key); rec != nil {
 			for _, m := range rec.Attachment.Mappings {
-				if slices.ContainsFunc(ms, m.Overlaps) && !slices.ContainsFunc(has[key], m.SameKey) {
+				if slices.ContainsFunc(at[m.HostPort], m.Overlaps) && !has[mappingOf{key, m.Traffic()}] {
 					out = append(out, rec.Claim(m))
 				}
 			}
@@ -62,19 +66,54 @@ func (s *Session) lost(ms []hostport.Mapping, claims []hostport.Claim) (out []ho
 	return out
 }
 
-func (s *Session) complete(c *hostport.Claim) {
-	var a hostport.Attachment
-	rec := s.Record(c.Key)
-	if rec != nil {
-		a = rec.Attachment
-		c.Owner, c.Part = a.Owner, a.Restricted(c.Mapping.Family)
-	} else {
-		a, _ = s.Recover(c.Key)
+// scopes are the addresses at which wildcard mappings are in place: those of an attachment
+// and a family are the same, whatever the port.
+type scopes map[scoped]scope
+
+type scoped struct {
+	hostport.Key
+	hostport.Family
+	backend string
+}
+
+type scope struct {
+	a      hostport.Attachment
+	known  bool // by a record
+	addrs  addrset.Set
+	within addrset.Set
+	life   hostport.Life
+	unsure string
+}
+
+func (s *Session) complete(c *hostport.Claim, known scopes) {
+	key := scoped{c.Key, c.Mapping.Family, c.Backend}
+	of, seen := known[key]
+	if !seen {
+		of = s.scope(c)
+		known[key] = of
+	}
+	if of.known {
+		c.Owner, c.Part = of.a.Owner, of.a.Restricted(c.Mapping.Family)
 	}
 	if c.Key != "" {
-		c.Life, c.Unsure = s.Life(c.Owner, rec)
+		c.Life, c.Unsure = of.life, of.unsure
 	}
-	c.Dst = s.at(c.Backend, a, c.Mapping)
+	c.Dst = c.Mapping.In(of.addrs, of.a.Carves).And(of.within)
+}
+
+// scope is what all claims of an attachment and a family have in common.
+func (s *Session) scope(c *hostport.Claim) (of scope) {
+	rec, owner := s.Record(c.Key), c.Owner
+	if of.known = rec != nil; of.known {
+		of.a, owner = rec.Attachment, rec.Attachment.Owner
+	} else {
+		of.a, _ = s.Recover(c.Key)
+	}
+	if c.Key != "" {
+		of.life, of.unsure = s.Life(owner, rec)
+	}
+	of.addrs, of.within = s.scopeIn(c.Backend, of.a, c.Mapping.Family)
+	return of
 }
 
 // Recover rebuilds an attachment from what the kernel tells of it.
@@ -102,8 +141,9 @@ func join(a *hostport.Attachment, part hostport.Attachment) {
 		a.Link, a.Localhost = part.Link, part.Localhost
 	}
 	a.LocalnetWas = a.LocalnetWas || part.LocalnetWas // only the guard knows
+	known := hostport.ByPort(a.Mappings)
 	for _, m := range part.Mappings {
-		if !slices.Contains(a.Mappings, m) {
+		if !slices.Contains(known[m.HostPort], m) {
 			a.Mappings = append(a.Mappings, m)
 		}
 	}

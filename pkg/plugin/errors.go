@@ -95,6 +95,8 @@ func next(err error, code uint) string {
 		errors.Is(err, iptables.ErrNoTool), errors.Is(err, iptsave.ErrIncompatible), errors.Is(err, nfttable.ErrVersion),
 		errors.Is(err, walk.ErrTooComplex), errors.Is(err, place.ErrTwoProxies):
 		return ""
+	case errors.Is(err, walk.ErrTooLong):
+		return `; remove rules, or set a longer "lockTimeout"`
 	case passes(err):
 		return "; try again"
 	case errors.Is(err, nftconn.ErrNoTool):

@@ -65,10 +65,16 @@ func ofContainer(id string, claims []hostport.Claim) []hostport.Claim {
 // another live one keeps. A wildcard may stand beside another's single address
 // only in the same backend; in two, the first would take everything.
 func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.Key, backend string) (kept, left []hostport.Mapping) {
+	at := map[uint16][]hostport.Claim{}
+	for _, c := range claims {
+		if c.Key != key && c.Life != hostport.Dead && !c.Foreign {
+			at[c.Mapping.HostPort] = append(at[c.Mapping.HostPort], c)
+		}
+	}
 	for _, m := range ms {
-		owned := slices.ContainsFunc(claims, func(c hostport.Claim) bool {
+		owned := slices.ContainsFunc(at[m.HostPort], func(c hostport.Claim) bool {
 			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
-			return c.Key != key && c.Life != hostport.Dead && !c.Foreign && c.Mapping.Overlaps(m) && !beside
+			return c.Mapping.Overlaps(m) && !beside
 		})
 		if owned {
 			left = append(left, m)

@@ -20,6 +20,7 @@ import (
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/rules"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 func web() hostport.Attachment {
@@ -123,6 +124,7 @@ func (s *script) backends() {
 	s.warned()
 	s.t.Setenv("PORTGUARD_DEBUG", "")
 	s.err(rules.ErrChanging, CodeUnreadable)
+	s.err(walk.ErrTooLong, CodeUnreadable)
 }
 
 // kernel lacks what ErrNoKernel says, or does not answer.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
@@ -18,11 +19,13 @@ type Plugin struct {
 	Node Node
 	// Stdout takes the result, Stderr warnings, which the runtime logs.
 	Stdout, Stderr io.Writer
+	// Now is the time.
+	Now func() time.Time
 }
 
 // New returns the plugin for a node.
 func New(n Node, stdout, stderr io.Writer) *Plugin {
-	return &Plugin{Node: n, Stdout: stdout, Stderr: stderr}
+	return &Plugin{Node: n, Stdout: stdout, Stderr: stderr, Now: time.Now}
 }
 
 // Funcs are the verbs for skel.

@@ -69,16 +69,17 @@ type reacher interface {
 	Reach(f hostport.Family) (within addrset.Set, sparesServices bool)
 }
 
-// at are the destinations at which a backend has a mapping of an attachment.
-func (s *Session) at(name string, a hostport.Attachment, m hostport.Mapping) addrset.Set {
-	r := s.reachOf(name, m.Family)
+// scopeIn are the addresses that wildcard mappings of an attachment match in a backend, and
+// within which all of its mappings are there.
+func (s *Session) scopeIn(name string, a hostport.Attachment, f hostport.Family) (scope, within addrset.Set) {
+	r := s.reachOf(name, f)
 	local := slices.Clone(s.On.Local)
 	for i := range local {
 		if !r.sparesServices || local[i].Infrastructure != hostport.IPVSLink {
 			local[i].Infrastructure = ""
 		}
 	}
-	return a.Destinations(local, m).And(r.within)
+	return a.Scope(local, f), r.within
 }
 
 // renew makes every backend follow the node, be there nothing else to change.

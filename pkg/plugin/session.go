@@ -24,7 +24,8 @@ type Session struct {
 	Store *state.Store
 	On    *host.Addressing
 	Facts place.Facts
-	// Wait bounds what others may make us wait for.
+	// Wait bounds what others may make us wait for, and for how long a decision may make
+	// others wait.
 	Wait time.Duration
 	// PodLogs is the kubelet's podLogsDir, which tells the names of pods.
 	PodLogs string
@@ -203,11 +204,13 @@ func (s *Session) Owns(t nft.Table, chain string) bool {
 }
 
 // Look calls f with what the node is like, for mappings that would stand in that order
-// among others' rules.
+// among others' rules. What takes so long that others, who wait for the lock, give up, ends.
 func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(conflict.Snapshot) error) error {
 	claims := s.Claimants(ms)
 	return s.Node.Look(s.Wait, s.PodLogs, s.On, ms, func(snap conflict.Snapshot) error {
+		began := s.Now()
 		snap.Claims, snap.Place, snap.Owns = claims, order, s.Owns
+		snap.Late = func() bool { return s.Now().Sub(began) > s.Wait }
 		return f(snap)
 	})
 }

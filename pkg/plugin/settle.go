@@ -23,7 +23,7 @@ func (s *Session) settle(req *netconf.Request) error {
 	if err := s.settleLocalhost(req); err != nil {
 		return err
 	}
-	a.Networks = s.On.Networks
+	a.Networks = hostport.Cover(s.On.Networks)
 	if a.Link == "" {
 		return nil
 	}

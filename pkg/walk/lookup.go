@@ -81,6 +81,9 @@ func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint
 // openLookup is one whose key hangs on what the packet set leaves open: then
 // every element it may fall on is tried, unless they are too many to list.
 func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
+	if err := x.r.late(x.r.chain); err != nil { // a set may be large, and asked for each of many addresses
+		return nil, err
+	}
 	open := openness(slots)
 	elems, whole, err := x.r.src.Elements(set)
 	if err != nil {

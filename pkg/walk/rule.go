@@ -183,7 +183,10 @@ func (x *run) maybe(th thread, open Tri) []thread {
 func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
-	hop.Table, hop.Chain, hop.Handle, hop.Index, hop.Text = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index, describe(x.r.rule)
+	hop.Table, hop.Chain, hop.Handle, hop.Index = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index
+	if k != returns { // of which nothing is told
+		hop.Text = describe(x.r.rule)
+	}
 	hop.Match, hop.Target = th.open, target
 	if hop.Comment = th.comment; hop.Comment == "" {
 		hop.Comment = x.r.rule.Comment

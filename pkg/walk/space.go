@@ -50,12 +50,46 @@ func (s Space) key() string {
 	return string(k)
 }
 
-// bounded keeps a Space small. In the hull nothing is known of marks.
-func (s Space) bounded(is4 bool) Space {
-	if len(s) <= maxBoxes {
+// same reports whether two boxes allow the same packets.
+func (b *box) same(o *box) bool {
+	return b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.answered == o.answered && b.doubtful == o.doubtful &&
+		b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except) && slices.Equal(b.dst, o.dst) && slices.Equal(b.src, o.src)
+}
+
+// distinct has each box once: packets that a rule may have met go on twice. Of too many all
+// become one anyhow.
+func (s Space) distinct() Space {
+	if len(s) > 4*maxBoxes {
 		return s
 	}
 	var out Space
+	for i := range s {
+		again := false
+		for j := range i {
+			again = again || s[i].same(&s[j])
+		}
+		switch {
+		case again && out == nil:
+			out = slices.Clone(s[:i])
+		case !again && out != nil:
+			out = append(out, s[i])
+		}
+	}
+	if out == nil {
+		return s
+	}
+	return out
+}
+
+// bounded keeps a Space small. In the hull nothing is known of marks.
+func (s Space) bounded(is4 bool) Space {
+	if s = s.distinct(); len(s) <= maxBoxes {
+		return s
+	}
+	return s.hull(is4)
+}
+
+func (s Space) hull(is4 bool) (out Space) {
 	for i := range 4 {
 		hull := box{src: addrset.All(is4), untracked: i&1 > 0, answered: i&2 > 0}
 		of := slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.untracked != hull.untracked || b.answered != hull.answered })
@@ -73,8 +107,7 @@ func (s Space) Later(start Space) (out Space) {
 	for _, b := range s.Tracked() {
 		for _, answered := range []bool{true, false} {
 			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful}
-			same := func(o box) bool { return (Space{o}).key() == (Space{b}).key() }
-			if !slices.ContainsFunc(out, same) && (answered || b.ctMark != start[0].ctMark) {
+			if answered || b.ctMark != start[0].ctMark {
 				out = append(out, b)
 			}
 		}
@@ -95,7 +128,9 @@ func (s Space) WithAnyMark() Space {
 }
 
 // Same reports whether both are made of the same packets in the same way.
-func (s Space) Same(o Space) bool { return s.key() == o.key() }
+func (s Space) Same(o Space) bool {
+	return slices.EqualFunc(s, o, func(a, b box) bool { return a.same(&b) })
+}
 
 // Tracked are the packets that have a connection.
 func (s Space) Tracked() Space {

@@ -13,6 +13,9 @@ import (
 // ErrTooComplex means that the rules branch more than any sane set does.
 var ErrTooComplex = errors.New("the rules are too complex to follow")
 
+// ErrTooLong means that Options.Late said so.
+var ErrTooLong = errors.New("the rules take too long to follow")
+
 // maxSteps bounds one walk: 20,000 rules are one hundredth of it.
 const maxSteps = 2_000_000
 
@@ -30,6 +33,8 @@ type Walker struct {
 	is4   bool
 	Options
 	cache map[string][]rule
+	// asked is how many rules were asked in all walks.
+	asked int
 	// run is used for one rule after the other: there may be many.
 	run run
 }
@@ -40,6 +45,8 @@ type Options struct {
 	Skip func(chain string) bool
 	// Sets are the node's ipsets; nil leaves matches on them open.
 	Sets Sets
+	// Late, if set, tells that nobody can wait any longer.
+	Late func() bool
 }
 
 // New returns a Walker for a table and packets of family f. What the walk comes across
@@ -80,25 +87,20 @@ type trip struct {
 	r     Result
 	place bool
 	steps int
-	// quiet are chains that do nothing with some packets but to let them go on: what
-	// comes out, by the chain and what came in.
-	quiet map[string]passage
+	// known are the chains that were walked, by the chain and what came in.
+	known map[string]*passage
+	// skipped is how often what a chain says was not said again.
+	skipped int
 }
 
 // Walk follows p from its start through the named chain.
 func (w *Walker) Walk(chain string, p Packet) (Result, error) { return w.WalkOn(chain, p, p.Start()) }
 
-// A passage is what comes out of a chain, and whether it differs from what came in.
-type passage struct {
-	rest    Space
-	changed bool
-}
-
 // WalkOn follows those of p that are left through the named chain, which usually is a base
 // chain. Place, the point behind which nothing that ends the walk matters, is the first
 // jump to our chains, or the end.
 func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
-	t := &trip{Walker: w, p: p, quiet: map[string]passage{}}
+	t := &trip{Walker: w, p: p, known: map[string]*passage{}}
 	rest, changed, err := t.chain(chain, left, nil, Yes)
 	t.r.Passed = rest.Dst()
 	if !t.place {
@@ -107,28 +109,6 @@ func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
 	t.r.Next, t.r.Changed = append(rest[:len(rest):len(rest)], t.r.Accepted...).bounded(w.is4), changed
 	return t.r, err
 }
-
-// chain sends the packets of s through a chain and returns those that leave it
-// at its end, and whether they differ from s.
-func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, changed bool, err error) {
-	if len(path) > maxDepth {
-		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep; remove jumps", ErrTooComplex, name, maxDepth)
-	}
-	if len(path) == 0 {
-		return t.through(name, s, path, so)
-	}
-	key, told := name+"\x00"+s.key(), t.told()
-	if p, ok := t.quiet[key]; ok {
-		return p.rest, p.changed, nil
-	}
-	if rest, changed, err = t.through(name, s, path, so); err == nil && t.told() == told {
-		t.quiet[key] = passage{rest, changed}
-	}
-	return rest, changed, err
-}
-
-// told counts what was found so far.
-func (t *trip) told() int { return len(t.r.NAT) + len(t.r.End) + len(t.r.Untracked) }
 
 // through is chain without a memory.
 func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, changed bool, err error) {
@@ -141,6 +121,11 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 		ru := &rules[i]
 		if t.steps++; t.steps > maxSteps || t.told() > maxPaths {
 			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)
+		}
+		if t.asked++; t.asked%patience == 0 {
+			if err := t.late(name); err != nil {
+				return nil, false, err
+			}
 		}
 		if len(path) == 0 && !t.place && ru.ours() {
 			t.place, t.r.Reached, t.r.Before = true, s.Dst(), len(t.r.End)
@@ -160,7 +145,9 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 				next = append(next, o.in...)
 				continue
 			case left:
-				returned = append(returned, after...)
+				if returned = append(returned, after...); len(returned) > 2*maxBoxes {
+					returned = returned.hull(t.is4) // now, for there may be thousands
+				}
 			case stays:
 				next = append(next, after...)
 			case nothing:
@@ -211,6 +198,9 @@ func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
 
 // follow sends the packets of an outcome where they go.
 func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err error) {
+	if o.kind == returns {
+		return o.in, left, nil
+	}
 	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst(), Doubtful: o.doubtful}
 	switch o.kind {
 	case translates:
@@ -229,9 +219,7 @@ func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err e
 		full.Match = Unknown
 		t.r.NAT = append(t.r.NAT, full)
 		return nil, same, nil
-	case returns:
-		return o.in, left, nil
-	case jumps, keepsOn: // the latter is no outcome
+	case jumps, keepsOn, returns: // the latter are no outcome, or gone
 	}
 	after, changed, err := t.chain(o.chain, o.in, full.Hops, full.Match)
 	switch {

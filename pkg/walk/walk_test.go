@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,19 +82,12 @@ func TestWalk(t *testing.T) {
 }
 
 func TestWalkGivesUp(t *testing.T) {
-	wide := []string{"PREROUTING -j C0"}
-	for i := range 3 {
-		for range 250 {
-			wide = append(wide, fmt.Sprintf("C%d -s 10.0.0.0/8 -j C%d", i, i+1))
-		}
-	}
 	for _, tt := range []struct {
 		name  string
 		rules []string
 	}{
 		{"a chain that jumps to itself", []string{"PREROUTING -j X", "X -j X"}},
 		{"two chains that jump to each other", []string{"PREROUTING -j X", "X -s 10.0.0.0/8 -j Y", "Y -g X"}},
-		{"rules that branch without end", append(wide, "C3 -m statistic --mode random --probability 0.5 -j ACCEPT")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := walker(t, Options{}, tt.rules...).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
@@ -100,6 +95,59 @@ func TestWalkGivesUp(t *testing.T) {
 				t.Errorf("error is %v, want ErrTooComplex", err)
 			}
 		})
+	}
+}
+
+// branching are eight levels of width jumps each, that lead on with another mark each: width
+// to the power of eight different sets of packets get to the end.
+func branching(width int) []string {
+	rules := []string{"PREROUTING -j C0"}
+	for i := range 8 {
+		for j := range width {
+			rules = append(rules, fmt.Sprintf("C%d -m statistic --mode random --probability 0.5 -j C%dM%d", i, i, j),
+				fmt.Sprintf("C%dM%d -j MARK --set-xmark 0x%x/0x%x", i, j, j<<(3*i), 7<<(3*i)), fmt.Sprintf("C%dM%d -g C%d", i, j, i+1))
+		}
+	}
+	return append(rules, "C8 -m statistic --mode random --probability 0.5 -j ACCEPT")
+}
+
+// Who waits is told what took so long.
+func TestWalkTooLong(t *testing.T) {
+	asked := 0
+	late := func() bool { asked++; return asked > 100 }
+	w := walker(t, Options{Late: late}, branching(8)...)
+	_, err := w.Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if !errors.Is(err, ErrTooLong) || !strings.Contains(err.Error(), "they were asked 6464 times so far (rules: ") {
+		t.Errorf("error is %v", err)
+	}
+	if w.asked > 101*patience {
+		t.Errorf("%d rules were asked", w.asked)
+	}
+}
+
+// What chains do is found by some of the ways that lead there, however many there are, and
+// by one of each kind: for certain, and by the port.
+func TestWalkSaysItOnce(t *testing.T) {
+	rules := []string{"PREROUTING -j C0"}
+	for i := range 8 {
+		for range 8 {
+			rules = append(rules, fmt.Sprintf("C%d -m statistic --mode random --probability 0.5 -j C%d", i, i+1))
+		}
+	}
+	rules = append(rules, "C8 -j LEAF", "LEAF -m statistic --mode random --probability 0.5 -j ACCEPT", "LEAF -j FROB",
+		"PREROUTING -j LEAF", "PREROUTING -p tcp -m tcp --dport 80 -j LEAF")
+	w := walker(t, Options{}, rules...)
+	r, err := w.Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := 8 * 8 * maxSaid * 2; w.asked > most {
+		t.Errorf("%d rules were asked of %d", w.asked, w.rulesRead())
+	}
+	certain := slices.ContainsFunc(r.End, func(p Path) bool { return p.Match == Some && len(p.Hops) == 2 })
+	named := slices.ContainsFunc(r.NAT, func(p Path) bool { return p.NamesPort() && len(p.Hops) == 2 })
+	if n := len(r.NAT) + len(r.End); n > 100 || !certain || !named {
+		t.Errorf("%d paths, the direct one among them %t, that with the port %t", n, certain, named)
 	}
 }
 

@@ -10,11 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// run opens the connections, says so, and waits for the end of in.
+// run opens the sockets, says so, and waits for the end of in.
 func (h *Hold) run(in io.Reader, out io.Writer) error {
 	if err := enter(h.Namespace); err != nil {
 		return err
 	}
+	for i := range h.Listeners {
+		if _, err := (Cell{Client: h.Namespace, Server: h.Namespace, To: "0.0.0.0:0", Port: h.Port + uint16(i)}).listen(); err != nil {
+			return err
+		}
+	}
+	if h.Connections > 0 {
+		if err := h.connect(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(out, "ready")
+	_, err := io.Copy(io.Discard, in)
+	return err
+}
+
+// connect opens the connections.
+func (h *Hold) connect() error {
 	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), h.Port)
 	c := Cell{Client: h.Namespace, Server: h.Namespace, To: to.String(), Port: h.Port}
 	l, err := c.listen()
@@ -33,8 +50,5 @@ func (h *Hold) run(in io.Reader, out io.Writer) error {
 			return fmt.Errorf("accept on %s: %w", to, err)
 		}
 	}
-	unix.Close(l) // nobody listens: only the connections stay
-	fmt.Fprintln(out, "ready")
-	_, err = io.Copy(io.Discard, in)
-	return err
+	return unix.Close(l) // nobody listens: only the connections stay
 }

@@ -51,11 +51,13 @@ type Bulk struct {
 }
 
 // Hold asks for connections over loopback to a port, with both ends in the
-// namespace, until the standard input ends.
+// namespace, and for sockets that listen on 0.0.0.0 at the port and those behind it,
+// until the standard input ends.
 type Hold struct {
 	Namespace   string
 	Port        uint16
 	Connections int
+	Listeners   int
 }
 
 // A Figures has the figures of each round for each cell: the median duration of

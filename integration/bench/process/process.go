@@ -28,6 +28,8 @@ type Result struct {
 	Output string
 	Code   int
 	Took   time.Duration
+	// CPU is what the program computed, and the programs that it started and waited for.
+	CPU time.Duration
 }
 
 // Run runs it and takes the time from before the fork to after the wait.
@@ -43,13 +45,15 @@ func (c Command) Run() (Result, error) {
 		return Result{}, err
 	}
 	var status syscall.WaitStatus
-	_, err = wait(pid, &status, 0)
+	var used syscall.Rusage
+	_, err = wait(pid, &status, 0, &used)
 	took := time.Since(start)
 	if err != nil {
 		return Result{}, fmt.Errorf("wait for %s: %w", c.Path, err)
 	}
 	out, err := f.output()
-	return Result{out, status.ExitStatus(), took}, err
+	cpu := time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	return Result{Output: out, Code: status.ExitStatus(), Took: took, CPU: cpu}, err
 }
 
 func (c Command) start(f files, sys *syscall.SysProcAttr) (int, error) {
@@ -61,9 +65,9 @@ func (c Command) start(f files, sys *syscall.SysProcAttr) (int, error) {
 	return pid, nil
 }
 
-func wait(pid int, status *syscall.WaitStatus, options int) (int, error) {
+func wait(pid int, status *syscall.WaitStatus, options int, used *syscall.Rusage) (int, error) {
 	for {
-		got, err := syscall.Wait4(pid, status, options, nil)
+		got, err := syscall.Wait4(pid, status, options, used)
 		if !errors.Is(err, syscall.EINTR) {
 			return got, err
 		}

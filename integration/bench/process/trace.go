@@ -54,7 +54,7 @@ const options = syscall.PTRACE_O_TRACEFORK | syscall.PTRACE_O_TRACEVFORK | sysca
 // all that is measured here, the others.
 func (t *tracer) run() error {
 	var status syscall.WaitStatus
-	if _, err := wait(t.main, &status, 0); err != nil {
+	if _, err := wait(t.main, &status, 0, nil); err != nil {
 		return err
 	}
 	if err := syscall.PtraceSetOptions(t.main, options); err != nil {
@@ -73,7 +73,7 @@ func (t *tracer) run() error {
 		}
 		var err error
 		// Of this thread only: others wait for processes of their own.
-		if pid, err = wait(-1, &status, syscall.WALL|syscall.WNOTHREAD); err != nil {
+		if pid, err = wait(-1, &status, syscall.WALL|syscall.WNOTHREAD, nil); err != nil {
 			return err
 		}
 	}

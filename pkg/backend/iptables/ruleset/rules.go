@@ -56,9 +56,11 @@ func portRules(a hostport.Attachment, f hostport.Family, conditions []string, ch
 	var out []*rule
 	for _, proto := range []hostport.Proto{hostport.TCP, hostport.UDP, hostport.SCTP} {
 		var ports []string
+		seen := map[uint16]bool{}
 		for _, m := range a.Of(f) {
-			if port := strconv.Itoa(int(m.HostPort)); m.Proto == proto && !slices.Contains(ports, port) {
-				ports = append(ports, port)
+			if m.Proto == proto && !seen[m.HostPort] {
+				seen[m.HostPort] = true
+				ports = append(ports, strconv.Itoa(int(m.HostPort)))
 			}
 		}
 		for chunk := range slices.Chunk(ports, maxMultiport) {

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import "fmt"
+
+// A passage is what comes out of a chain, and whether it differs from what came in. Quiet is
+// set if the chain does nothing with the packets but to let them go on; otherwise said is how
+// often that was said of packets that got there for certain, or not, and by a rule that names
+// the port, or not.
+type passage struct {
+	rest    Space
+	changed bool
+	quiet   bool
+	said    map[kindOfWay]int
+}
+
+// A kindOfWay is what matters of the way to a chain, besides the packets.
+type kindOfWay struct {
+	so        Tri
+	namesPort bool
+}
+
+// maxSaid is by how many ways of one kind what a chain does is found. What it does with the
+// same packets is the same by all of them, and there may be more ways than anybody can walk:
+// eight to the power of eight by eight chains with eight jumps each.
+const maxSaid = 16
+
+// chain sends the packets of s through a chain and returns those that leave it
+// at its end, and whether they differ from s.
+func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, changed bool, err error) {
+	if len(path) > maxDepth {
+		return nil, false, fmt.Errorf("%w: chain %s is nested %d deep; remove jumps", ErrTooComplex, name, maxDepth)
+	}
+	if len(path) == 0 {
+		return t.through(name, s, path, so)
+	}
+	key, way := name+"\x00"+s.key(), kindOfWay{so, Path{Hops: path}.NamesPort()}
+	p, walked := t.known[key]
+	switch {
+	case !walked:
+		if p = (&passage{said: map[kindOfWay]int{}}); len(t.known) < maxPaths {
+			t.known[key] = p
+		}
+	case p.quiet:
+		return p.rest, p.changed, nil
+	case p.said[way] >= maxSaid:
+		t.skipped++
+		return p.rest, p.changed, nil
+	}
+	told, skipped := t.told(), t.skipped
+	p.rest, p.changed, err = t.through(name, s, path, so)
+	p.quiet = err == nil && t.told() == told && t.skipped == skipped
+	p.said[way]++
+	return p.rest, p.changed, err
+}
+
+// late is the error of who cannot wait any longer, and says what took so long.
+func (w *Walker) late(chain string) error {
+	if w.Late == nil || !w.Late() {
+		return nil
+	}
+	return fmt.Errorf("%w: they were asked %d times so far (rules: %d, chains: %d), last in chain %s", ErrTooLong, w.asked, w.rulesRead(), len(w.cache), chain)
+}
+
+// rulesRead is how many rules were read.
+func (w *Walker) rulesRead() (n int) {
+	for _, rs := range w.cache {
+		n += len(rs)
+	}
+	return n
+}
+
+// patience is after how many rules it is asked whether it is late.
+const patience = 64
+
+// told counts what was found so far.
+func (t *trip) told() int { return len(t.r.NAT) + len(t.r.End) + len(t.r.Untracked) }
