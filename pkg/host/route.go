@@ -11,26 +11,33 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/walk"
 	"github.com/portguard/portguard/pkg/way"
 )
 
 // A Router asks the kernel for routes as packets find them: with the rules for routing, the
-// rp_filter and the forwarding of the link by which they come in.
+// rp_filter and the forwarding of the link by which they come in. It asks once for each: the
+// ports of a pod have them in common.
 type Router struct {
 	links map[int]string
 	by    map[string]int
+	legs  map[way.Route]way.Leg
 }
 
 // NewRouter returns one that knows nothing yet.
-func NewRouter() *Router { return &Router{links: map[int]string{}, by: map[string]int{}} }
+func NewRouter() *Router {
+	return &Router{links: map[int]string{}, by: map[string]int{}, legs: map[way.Route]way.Leg{}}
+}
 
 // Route implements way.Router.
 func (r *Router) Route(q way.Route) (way.Leg, error) {
+	if leg, known := r.legs[q]; known {
+		return leg, nil
+	}
 	leg, err := r.route(q)
 	if err != nil {
 		return leg, fmt.Errorf("could not ask for the route from %s to %s: %w", q.Src, q.Dst, err)
 	}
+	r.legs[q] = leg
 	return leg, nil
 }
 
@@ -125,10 +132,4 @@ func (r *Router) name(index int) (string, error) {
 	name, err := Links{}.Name(index)
 	r.links[index] = name
 	return name, err
-}
-
-// Link is a link by its name.
-func (r *Router) Link(name string) (walk.Link, error) {
-	i, err := r.index(name)
-	return walk.Link{Name: name, Index: i}, err
 }
