@@ -46,6 +46,8 @@ func TestGenerateReaches(t *testing.T) {
 		"meta mark set ct mark", "ct mark set meta mark", "ct mark set 0x1", "meta mark vmap { 0x1 : ", "notrack\n", "dport set 9997", "daddr set 203.0.113.9", "daddr set 2001:db8:9::9",
 		"ct mark & 0x1 == 0x1", "ct mark != 1", "ct status assured", "ct status != confirmed", "numgen random mod 2 map { 0 : 203.0.113.9 }", "jhash ip saddr mod 2 map { 0 : 203.0.113.9, 1 :",
 		"@nh,144,16 0x0201", "@nh,128,8 != 0x", "@nh,128,16 { 0xc000", "@nh,96,16", "@nh,128,24", "@nh,256,64", "@nh,200,32", "@th,16,8 0x1f", "@th,24,8", " . tcp dport { 0x", " vmap { 0x",
+		"meta mark set meta mark xor 0x3", "ct mark set ct mark or 0x2", "ct mark 0x1 udp dport set 9997", "mod 2 vmap { 0 : return, 1 : accept }", "iif != lo dnat", "jump x2", "meta mark set th dport map {", "ct mark set ip daddr map {",
+		"@th,16,16 set 9997", "ip dscp set cs2", "ip saddr set", " . @th,16,8 {", "meta length 0-90", "ct original bytes > 90",
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
 	}
 	for _, p := range priorities() {
@@ -71,7 +73,7 @@ func TestGenerateTables(t *testing.T) {
 	for _, s := range []string{
 		"*raw\n", "*mangle\n", "CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
 		"-m connmark ! --mark", "! --ctstatus ASSURED", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
-		"--match-set ADDR4 src", "! --match-set NET4 dst", "--match-set LIST4", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
+		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--match-set LIST4", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
 	} {
 		if !strings.Contains(all.String(), s) {
 			t.Errorf("2,000 seeds and no %q", s)

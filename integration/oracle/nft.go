@@ -103,6 +103,9 @@ func (g *gen) native(n int) Set {
 	if d.IntN(2) == 0 {
 		d.beside(&s)
 	}
+	if d.IntN(4) == 0 {
+		d.motif(&s)
+	}
 	t.Dormant = d.IntN(12) == 0
 	return s
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Motifs are rules that are drawn together, because rules that are drawn one by one hardly
+// ever meet: what one does is asked for by another.
+
+// motif adds one to a table, before its other rules.
+func (d *native) motif(s *Set) {
+	others := s.Rules
+	s.Rules = nil
+	defer func() { s.Rules = append(s.Rules, others...) }()
+	d.v6, d.proto = d.gen.v6, d.pick("tcp", "udp")
+	base, hook := d.table.Bases[0].Name, d.table.Bases[0].Hook
+	add := func(chain string, parts ...string) {
+		s.Rules = append(s.Rules, Rule{Chain: chain, Text: strings.Join(parts, " ")})
+	}
+	filter := func(name string, priority int) string {
+		d.table.Bases = append(d.table.Bases, Base{Name: name, Type: "filter", Hook: hook, Priority: priority, Policy: "accept"})
+		return name
+	}
+	which := "meta l4proto " + d.proto
+	switch d.IntN(6) {
+	case 0: // a mark that is set, changed, and asked for
+		f := filter("x0", -140)
+		add(f, which, "meta mark set", d.pick("0x1", "0x2", "0x3"))
+		for range 1 + d.IntN(2) {
+			add(f, which, "meta mark set meta mark", d.pick("or 0x1", "or 0x2", "and 0x1", "and 0xfffffffe", "xor 0x1", "xor 0x3", "and 0xfffffffe xor 0x1"))
+		}
+		add(base, which, d.pick("meta mark", "meta mark !=", "meta mark & 0x1 =="), d.pick("0x0", "0x1"), d.dnat())
+	case 1: // the same with the connection's
+		f := filter("x0", -140)
+		add(f, which, d.pick("meta", "ct"), "mark set 0x1")
+		add(f, which, d.pick("ct mark set meta mark", "meta mark set ct mark", "ct mark set ct mark or 0x2", "ct mark set meta mark xor 0x1"))
+		add(base, which, d.pick("ct mark", "meta mark"), d.pick("", "!= "), d.pick("0x0", "0x1", "0x2", "0x3"), d.dnat())
+	case 2: // later packets are written into
+		add(filter("x0", d.pickInt(-150, -140, 0)), which, "ct mark 0x1", d.rewrite())
+		add(filter("x1", d.pickInt(-140, -90, 10)), which, "ct mark set", d.pick("0x1", "0x1", "0x2"))
+	case 3: // some of the packets leave by a number that is drawn
+		elems := d.numbers()
+		add(base, which, d.pick("numgen random", "numgen inc", "jhash "+d.nfAddr()+" saddr"), "mod 2 vmap {", elems, "}")
+		add(base, which, d.dnat())
+	case 4:
+		add(base, which, d.pick("iif lo", "iif != lo", "iif != lo", "oif != lo", "iifname != \"lo\""), d.dnat())
+	case 5: // one chain for different packets
+		s.Chains = append(s.Chains, "x2")
+		f, other := d.addrField(d.pick("daddr", "daddr", "saddr")), d.pick("", "meta mark set 0x1 ")
+		add(base, which, f.expr, f.values[1], other+"jump x2")
+		add(base, which, f.expr, f.values[0], "jump x2")
+		add(base, which, "jump x2")
+		add("x2", which, f.expr, d.eq()+f.values[0], d.pick("", "meta mark 0x1 "), d.dnat())
+	}
+}
+
+// numbers are one or both elements of a map of numbers below 2.
+func (d *native) numbers() string {
+	verdict := d.pick("return", "accept")
+	out := fmt.Sprintf("%d : %s", d.IntN(2), verdict)
+	if d.IntN(2) == 0 {
+		out = "0 : " + verdict + ", 1 : " + d.pick("return", "accept")
+	}
+	return out
+}
+
+func (g *gen) pickInt(list ...int) int { return list[g.IntN(len(list))] }
