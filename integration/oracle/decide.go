@@ -25,6 +25,8 @@ type Answer struct {
 	Says   string
 	// Carves are addresses that the mapping leaves to those who listen there.
 	Carves []hostport.Carve
+	// Flows are those of the node's own that it leaves alone.
+	Flows []hostport.Flow
 }
 
 // mappings are those the decision is asked for.
@@ -81,7 +83,7 @@ func (w *World) snapshot() (conflict.Snapshot, error) {
 		return s, err
 	}
 	s.Local = on.Local
-	if s.Listeners, err = w.listeners(); err != nil {
+	if err := w.listeners(&s); err != nil {
 		return s, err
 	}
 	holders, err := rules.New(rules.Options{Proc: "/proc", Local: on.Local, Mappings: mappings()}).Holders()
@@ -91,19 +93,23 @@ func (w *World) snapshot() (conflict.Snapshot, error) {
 	return s, err
 }
 
-// listeners are those of a seed, without the server of all seeds.
-func (w *World) listeners() ([]hostport.Listener, error) {
+// listeners adds the sockets of a seed, without the server of all seeds.
+func (w *World) listeners(s *conflict.Snapshot) (err error) {
 	if len(w.sockets) == 0 {
-		return nil, nil
+		return nil
 	}
 	r := listener.New("")
 	r.Patience = 0 // nobody asks whose they are
-	all, err := r.Read(mappings())
-	return slices.DeleteFunc(all, func(l hostport.Listener) bool { return w.server != nil && l.Proto == hostport.TCP }), err
+	if s.Flows, err = r.Flows(mappings()); err != nil {
+		return err
+	}
+	s.Listeners, err = r.Read(mappings())
+	s.Listeners = slices.DeleteFunc(s.Listeners, func(l hostport.Listener) bool { return w.server != nil && l.Proto == hostport.TCP })
+	return err
 }
 
 func answer(m hostport.Mapping, r conflict.Report) Answer {
-	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves}
+	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves, Flows: r.Flows}
 	var lines []string
 	for _, f := range append(r.Conflicts, r.Warnings...) {
 		lines = append(lines, f.Message)

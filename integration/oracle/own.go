@@ -80,7 +80,7 @@ func (w *World) cut(own []*Socket) (out []string) {
 		switch {
 		case !s.hears():
 			out = append(out, "it takes the packets of "+s.String())
-		case !s.UDP && w.forgets() && !s.hears(): // nothing protects UDP then
+		case w.forgets() && !s.hears():
 			out = append(out, "without conntrack it takes the packets of "+s.String())
 		}
 	}

@@ -32,7 +32,7 @@ func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong
 	m.ContainerPort = to.Port()
 	a := hostport.Attachment{Owner: hostport.Owner{Network: "oracle", ContainerID: "pod", IfName: "eth0"},
 		Pods: []netip.Prefix{netip.PrefixFrom(to.Addr(), to.Addr().BitLen())}, Mappings: []hostport.Mapping{m},
-		SNAT: true, Localhost: true, Link: "eth0", Carves: answer.Carves}
+		SNAT: true, Localhost: true, Link: "eth0", Carves: answer.Carves, Flows: answer.Flows}
 	if err := w.change(func(s backend.State) backend.State { return s.With(a) }); err != nil {
 		t.Fatalf("place %s: %v", m, err)
 	}
