@@ -139,6 +139,9 @@ func (g *gen) set(flavour string) Set {
 		}
 	}
 	g.besideTables(&s)
+	if g.IntN(5) == 0 {
+		g.tableMotif(&s)
+	}
 	return s
 }
 
