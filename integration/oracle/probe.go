@@ -225,8 +225,12 @@ func (w *World) send(p *Probe) error {
 		return fmt.Errorf("bind %s: %w", p.Src, err)
 	}
 	err = unix.Connect(fd, sockaddr(p.Dst, port))
-	if p.UDP && err == nil {
-		_, err = unix.Write(fd, make([]byte, 32))
+	// Two datagrams: the second meets what the first one left to its connection. An answer
+	// that the first got is the result of a try that sends nothing.
+	for sent, tries := 0, 0; p.UDP && sent < 2 && tries < 4; tries++ {
+		if _, err = unix.Write(fd, make([]byte, 32)); err == nil {
+			sent++
+		}
 	}
 	switch err {
 	case nil, unix.EINPROGRESS, unix.ECONNREFUSED, unix.EPERM, unix.EAGAIN, unix.EINVAL, unix.ENETUNREACH:
