@@ -23,6 +23,8 @@ ARCHES ?= amd64 arm64 arm ppc64le riscv64 s390x
 DISTDIR ?= dist
 # Where the container runtime looks for plugins.
 BINDIR ?= /opt/cni/bin
+# Where systemd looks for the units of packages.
+UNITDIR ?= /usr/lib/systemd/system
 
 # Users have no sbin on their PATH, and sudo has no Go.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
@@ -32,7 +34,7 @@ ifeq ($(TMPDIR),)
 $(error there is no folder for temporary files)
 endif
 
-.PHONY: build install dist dist-check deps promtool demo test unit integration check-all oracle faults podman bench fuzz \
+.PHONY: build install install-units dist dist-check deps promtool demo test unit integration check-all oracle faults podman bench fuzz \
 	golden lint vuln debian-test clean help root go-version
 
 # The plugin, static, in bin/.
@@ -45,6 +47,12 @@ install: build
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 755 bin/portguard $(DESTDIR)$(BINDIR)/.portguard.new
 	mv -f $(DESTDIR)$(BINDIR)/.portguard.new $(DESTDIR)$(BINDIR)/portguard
+
+# The systemd units, with BINDIR in them, into DESTDIR and UNITDIR; enabling them is left to you.
+install-units:
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/opt/cni/bin/|$(BINDIR)/|' systemd/portguard-restore.service >$(DESTDIR)$(UNITDIR)/portguard-restore.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/portguard-restore.service
 
 # A tarball for each of ARCHES, and SHA256SUMS, in dist/; VERSION is from git.
 dist: go-version

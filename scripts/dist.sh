@@ -26,15 +26,16 @@ export GOAMD64=v1 GOARM64=v8.0 GOARM=7 GOPPC64=power8 GORISCV64=rva20u64
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-mkdir "$stage/out" "$stage/conflist"
+mkdir "$stage/out" "$stage/conflist" "$stage/systemd"
 install -m 644 LICENSE README.md CHANGELOG.md "$stage"
 install -m 644 conflist/* "$stage/conflist"
+install -m 644 systemd/* "$stage/systemd"
 
 for arch in $ARCHES; do
 	name=portguard-linux-$arch-$VERSION
 	GOARCH=$arch ${GO:-go} build -trimpath -ldflags "-s -w" -o "$stage/portguard" ./plugins/meta/portguard
 	tar -C "$stage" --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
-		-cf "$stage/out/$name.tar" portguard LICENSE README.md CHANGELOG.md conflist
+		-cf "$stage/out/$name.tar" portguard LICENSE README.md CHANGELOG.md conflist systemd
 	gzip -9n <"$stage/out/$name.tar" >"$stage/out/$name.tgz"
 	rm "$stage/out/$name.tar"
 done

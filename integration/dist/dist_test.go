@@ -157,10 +157,13 @@ func unpack(t *testing.T, tgz []byte) []byte {
 		}
 		names = append(names, h.Name)
 	}
-	want := []string{"portguard", "LICENSE", "README.md", "CHANGELOG.md", "conflist/"}
-	files, _ := filepath.Glob("../../conflist/*")
-	for _, f := range files {
-		want = append(want, "conflist/"+filepath.Base(f))
+	want := []string{"portguard", "LICENSE", "README.md", "CHANGELOG.md"}
+	for _, dir := range []string{"conflist/", "systemd/"} {
+		want = append(want, dir)
+		files, _ := filepath.Glob("../../" + dir + "*")
+		for _, f := range files {
+			want = append(want, dir+filepath.Base(f))
+		}
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Errorf("contents (-want +got):\n%s", d)
@@ -230,5 +233,11 @@ func install(t *testing.T, dir string) {
 	sh(t, dir, "make -s build install DESTDIR="+dest, environ(), nil)
 	if got := sh(t, dest, "find . ! -type d -printf '%p %m\n'", environ(), nil); got != "./opt/cni/bin/portguard 755\n" {
 		t.Errorf("installed: %q", got)
+	}
+	units := t.TempDir()
+	sh(t, dir, "make -s install-units BINDIR=/usr/libexec/cni DESTDIR="+units, environ(), nil)
+	const unit = "./usr/lib/systemd/system/portguard-restore.service"
+	if got := sh(t, units, "find . ! -type d -printf '%p %m\n'; grep -c '=-*/usr/libexec/cni/portguard restore' "+unit, environ(), nil); got != unit+" 644\n2\n" {
+		t.Errorf("installed units: %q", got)
 	}
 }

@@ -31,48 +31,68 @@ func (p *Plugin) Check(args *skel.CmdArgs) error {
 	if err == nil {
 		err = s.Load(BackendOptions{CacheDir: req.CacheDir})
 	}
-	var lost []string
+	var faults []fault
 	if err == nil {
-		lost, err = s.check(req)
+		faults, err = s.check(req)
 	}
 	if err != nil {
 		return cniError(err, CodeUnreadable)
 	}
-	if len(lost) == 0 {
+	if len(faults) == 0 {
 		return nil
 	}
-	return notAsInstalled(req.Attachment.Owner, lost)
+	return notAsInstalled(req.Attachment.Owner, faults)
 }
 
-// notAsInstalled is the error of a CHECK that found something lost.
-func notAsInstalled(o hostport.Owner, lost []string) error {
-	return newError(CodeNotAsInstalled, fmt.Sprintf("hostPorts of %s are not as installed: %s; run \"portguard restore\" on the node or restart the pod", o, lost[0]), lost[1:]...)
+// A fault is what CHECK found, and what helps.
+type fault struct{ what, remedy string }
+
+const (
+	// restorable is what has a record, which restore needs.
+	restorable = `run "portguard restore" on the node or restart the pod`
+	// renewable is what only another ADD makes right.
+	renewable = "restart the pod"
+)
+
+// notAsInstalled is the error of a CHECK that found faults. A remedy is not said twice.
+func notAsInstalled(o hostport.Owner, faults []fault) error {
+	var said []string
+	for i, f := range faults {
+		if f.remedy != "" && (i == 0 || f.remedy != faults[0].remedy) {
+			f.what += "; " + f.remedy
+		}
+		said = append(said, f.what)
+	}
+	return newError(CodeNotAsInstalled, fmt.Sprintf("hostPorts of %s are not as installed: %s", o, said[0]), said[1:]...)
 }
 
 // check lists what is lost, and the rules that keep packets from the mappings. A NodePort
 // or a listener that came later is not among them: nothing of ours is lost then.
-func (s *Session) check(req *netconf.Request) ([]string, error) {
+func (s *Session) check(req *netconf.Request) (faults []fault, err error) {
 	a, where, left, err := s.installed(req)
 	if err != nil {
 		return nil, err
 	}
-	lost := s.Missing(a, where)
+	lost, remedy := s.Missing(a, where), renewable
 	if rec := s.Record(a.Owner.Key()); rec != nil {
-		lost = s.Lost(rec)
+		lost, remedy = s.Lost(rec), restorable
+	}
+	for _, l := range lost {
+		faults = append(faults, fault{l, remedy})
 	}
 	if !sameMappings(slices.Concat(a.Mappings, left), req.Attachment.Mappings) {
-		lost = append(lost, "the configuration asks for other ports than ADD installed")
+		faults = append(faults, fault{"the configuration asks for other ports than ADD installed", renewable})
 	}
 	if !slices.Equal(a.Pods, req.Attachment.Pods) {
-		lost = append(lost, fmt.Sprintf("the pod has the addresses %v, and ADD mapped to %v", req.Attachment.Pods, a.Pods))
+		faults = append(faults, fault{fmt.Sprintf("the pod has the addresses %v, and ADD mapped to %v", req.Attachment.Pods, a.Pods), renewable})
 	}
 	r, err := s.Find(a, place.Order(where))
 	for _, f := range r.Conflicts {
 		if f.Kind == finding.Hidden {
-			lost = append(lost, f.Message)
+			faults = append(faults, fault{what: f.Message}) // which says what helps
 		}
 	}
-	return lost, err
+	return faults, err
 }
 
 // installed is the attachment as ADD made it, where it is, and what it left to others:

@@ -206,9 +206,11 @@ func (s *script) changesFail() {
 func (s *script) checks() {
 	s.Section("CHECK; what else it can find lost is in the files of the backends")
 	a := web()
-	for _, l := range []string{"the configuration asks for other ports than ADD installed", fmt.Sprintf("the pod has the addresses %v, and ADD mapped to %v", a.Pods, []netip.Prefix{netip.MustParsePrefix("192.0.2.8/24")})} {
-		s.err(notAsInstalled(a.Owner, []string{l}), CodeNotAsInstalled)
+	for _, f := range []fault{{"the configuration asks for other ports than ADD installed", renewable},
+		{fmt.Sprintf("the pod has the addresses %v, and ADD mapped to %v", a.Pods, []netip.Prefix{netip.MustParsePrefix("192.0.2.8/24")}), renewable},
+		{what: "hostPort 80/tcp would not work: a rule ends the walk before it: ...; remove that rule or restrict it"}} {
+		s.err(notAsInstalled(a.Owner, []fault{f}), CodeNotAsInstalled)
 	}
-	err := notAsInstalled(a.Owner, []string{"one", "another"})
+	err := notAsInstalled(a.Owner, []fault{{"one", restorable}, {"another", restorable}, {"a third", renewable}})
 	s.Add("110", err.Error())
 }

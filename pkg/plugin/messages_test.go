@@ -125,7 +125,7 @@ func TestNothingRawGetsOut(t *testing.T) {
 	const evil = "a\x1b[2J\x1b]0;x\a\nb\u202e"
 	for _, err := range []error{
 		cniError(errors.New(evil), CodeApply), newError(1, evil, evil, evil), badNetns(errors.New(evil)),
-		refusal([]conflict.Finding{{Message: evil}, {Message: evil + "x"}}), notAsInstalled(hostport.Owner{PodName: evil}, []string{evil, evil}),
+		refusal([]conflict.Finding{{Message: evil}, {Message: evil + "x"}}), notAsInstalled(hostport.Owner{PodName: evil}, []fault{{evil, evil}, {what: evil}}),
 	} {
 		if hostport.Plain(err.Error()) != err.Error() {
 			t.Errorf("%q", err)

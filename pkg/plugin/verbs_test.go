@@ -405,23 +405,24 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := s.check(b.request(web, 80, "")); err != nil || len(lost) > 0 {
-		t.Errorf("lost %v, %v", lost, err)
+	says := func(when string, port int, what, remedy string) {
+		t.Helper()
+		faults, err := s.check(b.request(web, port, ""))
+		if err != nil || len(faults) != 1 || !strings.HasPrefix(faults[0].what, what) || faults[0].remedy != remedy {
+			t.Errorf("%s: %q, %v", when, faults, err)
+		}
 	}
-	if lost, _ := s.check(b.request(web, 81, "")); len(lost) != 1 || !strings.Contains(lost[0], "other ports") {
-		t.Errorf("with other ports: %v", lost)
+	if faults, err := s.check(b.request(web, 80, "")); err != nil || len(faults) > 0 {
+		t.Errorf("%q, %v", faults, err)
 	}
+	says("with other ports", 81, "the configuration asks for other ports", renewable)
 	delete(b.in(place.NFTables).now.has, web.key())
-	if lost, _ := s.check(b.request(web, 80, "")); len(lost) != 1 || !strings.HasPrefix(lost[0], "nftables lacks") {
-		t.Errorf("without its rules: %v", lost)
-	}
+	says("without its rules", 80, "nftables lacks", restorable)
 	if err := b.store.Delete(web.key()); err != nil {
 		t.Fatal(err)
 	}
 	delete(s.records, web.key())
-	if lost, _ := s.check(b.request(web, 80, "")); len(lost) == 0 {
-		t.Error("without a record and rules nothing is lost")
-	}
+	says("without a record and rules", 80, "nftables lacks", renewable)
 }
 
 // GC removes what the runtime does not know, of this network only.
