@@ -21,11 +21,14 @@ func TestListBesideADDs(t *testing.T) {
 		stop := make(chan struct{})
 		for i := range pods {
 			pod := n.NewPod(fmt.Sprint("web", i))
-			link := direct(n, pod, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80}]`, 8000+i), `,"localhost":false`)
+			if i == 0 {
+				link(n, pod)
+			}
+			conf := direct(n, pod, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80}]`, 8000+i), `,"localhost":false`)
 			work.Go(func() {
 				for {
 					for _, verb := range []string{"ADD", "DEL"} {
-						if out, _, err := n.Call(verb, pod, link); err != nil {
+						if out, _, err := n.Call(verb, pod, conf); err != nil {
 							t.Errorf("%s: %v %s", verb, err, out)
 						}
 					}

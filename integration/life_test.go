@@ -31,6 +31,7 @@ func link(n *lab.Node, p *lab.Pod) {
 	n.Run("ip", "link", "add", "pod0", "type", "veth", "peer", "name", "eth0", "netns", p.Name)
 	n.Run("ip", "link", "set", "pod0", "up")
 	n.Run("ip", "route", "add", "10.88.0.77/32", "dev", "pod0")
+	n.Run("ip", "route", "add", "fd00:88::77/128", "dev", "pod0")
 }
 
 // DEL removes everything whatever it is told, and whatever is left.

@@ -106,7 +106,7 @@ func TestManyAtOnce(t *testing.T) {
 		errs := make(chan string, 2*k)
 		run := func(verb string, i int) {
 			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("many%d", i)}
-			conf := direct(n, p, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80},{"hostPort":7777,"containerPort":80,"hostIP":"192.0.2.%d"}]`, 2000+i, 100+i), `,"lockTimeout":"60s"`)
+			conf := direct(n, p, fmt.Sprintf(`[{"hostPort":%d,"containerPort":80},{"hostPort":7777,"containerPort":80,"hostIP":"192.0.2.%d"}]`, 2000+i, 100+i), `,"lockTimeout":"10m"`)
 			out, _, err := n.Call(verb, p, conf)
 			if err != nil {
 				errs <- fmt.Sprintf("%s %d: %v %s", verb, i, err, out)
@@ -124,7 +124,7 @@ func TestManyAtOnce(t *testing.T) {
 					if e != "" {
 						t.Error(e)
 					}
-				case <-time.After(time.Minute):
+				case <-time.After(10 * time.Minute):
 					t.Fatal("stuck")
 				}
 			}
@@ -152,7 +152,7 @@ func TestOnePortManyPods(t *testing.T) {
 		for i := range k {
 			p := &lab.Pod{Netns: n.Client, ID: fmt.Sprintf("one%d", i), Args: fmt.Sprintf("K8S_POD_NAMESPACE=default;K8S_POD_NAME=one%d", i)}
 			go func() {
-				out, _, err := n.Call("ADD", p, direct(n, p, `[{"hostPort":80,"containerPort":80}]`, `,"lockTimeout":"60s"`))
+				out, _, err := n.Call("ADD", p, direct(n, p, `[{"hostPort":80,"containerPort":80}]`, `,"lockTimeout":"10m"`))
 				switch {
 				case err == nil:
 					answers <- "got it"

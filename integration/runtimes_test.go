@@ -289,6 +289,7 @@ func TestKilledBetweenInterfaces(t *testing.T) {
 	for _, backend := range []string{"nftables", "iptables"} {
 		n := newNode(t, backend, "nft")
 		p := n.NewPod("web")
+		link(n, p)
 		confDir(t, n, n.Network("net", "4", nil))
 		conf := direct(n, p, `[{"hostPort":8080,"containerPort":80}]`, "")
 		second := strings.ReplaceAll(conf, `"eth0"`, `"net1"`)
