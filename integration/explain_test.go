@@ -18,6 +18,7 @@ import (
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/explain"
+	"github.com/portguard/portguard/pkg/inventory"
 )
 
 // confDir writes the conflist where the command line looks for it.
@@ -68,6 +69,7 @@ func TestExplainIsTrue(t *testing.T) {
 			"six":     {lab.TCP(8084, 80).On(lab.NodeV6)},
 			"backend": nil,
 			"dead":    {lab.TCP(8089, 80)},
+			"link":    {lab.TCP(8093, 80), lab.TCP(8094, 80)},
 		} {
 			pods[name] = n.NewPod(name)
 			if name != "dead" { // a socket would keep its namespace alive
@@ -85,22 +87,31 @@ func TestExplainIsTrue(t *testing.T) {
 		n.Feed("table ip mine { chain p { type nat hook prerouting priority -110;\n tcp dport 8082 dnat to "+pods["backend"].V4+":80\n }\n }", "nft", "-f", "-")
 		n.Run("ip", "link", "add", "docker0", "type", "bridge")
 		n.Foreign("", "PREROUTING", "! -i docker0 -p tcp --dport 8091 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		// Both came later, and there is no docker9.
+		n.Foreign("", "PREROUTING", "! -i docker9 -p tcp --dport 8093 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		n.Foreign("", "PREROUTING", "-i docker9 -p tcp --dport 8094 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		for _, half := range []string{"-m statistic --mode random --probability 0.5 ", ""} { // two endpoints
 			n.Foreign("", "PREROUTING", "-p tcp --dport 8092 "+half+"-j DNAT --to-destination "+pods["backend"].V4+":80")
 		}
 		pods["dead"].Delete()
 		held, state := n.Rules(), files(t, n.Dir+"/state")
-		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 8091, 8092, 9000, 30080, 30082, 7777} {
+		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 8091, 8092, 8093, 8094, 9000, 30080, 30082, 7777} {
 			a := ask(t, n, fmt.Sprintf("%d/tcp", port))
 			sides(t, n, pods["six"], a)
 			t.Logf("%d: %s", port, strings.Join(a.Decision.Refusals, " | "))
 		}
-		for _, port := range []string{"8091/tcp", "8092/tcp", "30080/tcp"} {
+		for _, port := range []string{"8091/tcp", "8092/tcp", "8093/tcp", "8094/tcp", "30080/tcp"} {
 			for _, o := range ask(t, n, port).Outside {
 				if len(o.Unless) > 0 {
 					t.Errorf("%s: all packets from outside are taken, and explain says %+v", port, o)
 				}
 			}
+		}
+		if e := listed(t, n)["0.0.0.0 8094/tcp"]; e.State != inventory.OK {
+			t.Errorf("a rule for a link that is not there: list says %+v", e)
+		}
+		if e := listed(t, n)["0.0.0.0 8093/tcp"]; e.State != inventory.Shadowed || n.Native() != strings.Contains(e.Reason, "takes its traffic") {
+			t.Errorf("a rule for all links but one that is not there: list says %+v", e)
 		}
 		unchanged(t, n, held)
 		if now := files(t, n.Dir+"/state"); !slices.Equal(now, state) {

@@ -5,11 +5,13 @@ package conflict
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/portmap"
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -61,7 +63,22 @@ func (q query) judge(path walk.Path, s site) {
 	default:
 		q.natRule(&f, path)
 	}
+	f.Message += unlisted(path)
 	q.r.add(f)
+}
+
+// unlisted says which sets were not listed, so that nobody knows whether the rule takes
+// anything at all.
+func unlisted(path walk.Path) string {
+	var names []string
+	for _, h := range path.Hops {
+		names = append(names, h.Unlisted...)
+	}
+	if len(names) == 0 || path.Match == walk.Yes {
+		return ""
+	}
+	slices.Sort(names)
+	return fmt.Sprintf(" (portguard does not know what is in set %s: it lists none of more than %d elements)", strings.Join(slices.Compact(names), ", "), nft.MaxListed)
 }
 
 // natRule says whose a rule is that is nothing else. Those that portmap left behind for a

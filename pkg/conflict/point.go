@@ -31,13 +31,16 @@ type Point struct {
 	Hook     walk.Hook
 	Stage    Stage
 	Priority int32
+	// After is set if that is behind the jump to portguard's rules in the same base chain.
+	After bool
 }
 
 // Compare orders the points of one hook.
 func (p Point) Compare(o Point) int {
-	return cmp.Or(cmp.Compare(p.Stage, o.Stage), cmp.Compare(p.Priority, o.Priority))
+	after := map[bool]int{true: 1}
+	return cmp.Or(cmp.Compare(p.Stage, o.Stage), cmp.Compare(p.Priority, o.Priority), cmp.Compare(after[p.After], after[o.After]))
 }
 
 func both(s Stage, priority int32) []Point {
-	return []Point{{walk.Prerouting, s, priority}, {walk.Output, s, priority}}
+	return []Point{{Hook: walk.Prerouting, Stage: s, Priority: priority}, {Hook: walk.Output, Stage: s, Priority: priority}}
 }

@@ -68,7 +68,7 @@ func union(ps []netip.Prefix) addrset.Set {
 // leads says what a rule means for the mapping.
 func (w *way) leads(r hostport.RouteRule, dst addrset.Set, match walk.Tri) {
 	f := Finding{Kind: finding.PolicyRoute, Mapping: w.m, Who: "policy routing", Where: fmt.Sprintf("ip rule %q", r.Text),
-		At: []Point{{w.p.Hook, Translation, math.MinInt32}}, Dst: dst, Part: match != walk.Yes || r.Vague}
+		At: []Point{{Hook: w.p.Hook, Stage: Translation, Priority: math.MinInt32}}, Dst: dst, Part: match != walk.Yes || r.Vague}
 	if f.Conditional = match == walk.Unknown || r.Vague; f.Conditional && w.told(f) {
 		return
 	}

@@ -134,7 +134,7 @@ func (q query) hidden(p walk.Packet, where string, dst addrset.Set, at Point, so
 // prerouting leave 127.0.0.0/8 out, so there it is not asked about.
 func (q query) packets(h walk.Hook) (walk.Packet, bool) {
 	m, from := q.m, q.s.From
-	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: q.dst, Local: q.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), NotIn: from.NotIn}
+	p := walk.Packet{Hook: h, Proto: m.Proto, Port: m.HostPort, Dst: q.dst, Local: q.local[m.Family], Src: from.Src.Only(m.Family == hostport.IPv4), Links: from.Links}
 	if from.Hook != "" && from.Hook != h {
 		return p, false
 	}

@@ -92,8 +92,9 @@ type From struct {
 	Hook walk.Hook
 	// Src are their sources, of both families; none of a family are any.
 	Src addrset.Set
-	// NotIn are links that they do not come by.
-	NotIn []string
+	// Links, if not nil, are those that they may come by. Otherwise that may be one that is
+	// not there yet.
+	Links []walk.Link
 }
 
 // A Finder decides for any number of attachments on one snapshot.

@@ -203,10 +203,12 @@ func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 	here := q.here(c.Chain)
 	s := site{at: w.point(c), base: q.baseOf(c.Chain), passes: res.Passed, first: w.past && !here,
 		behind: here || q.s.Place.Flavour == "" || c.turn.compare(q.s.Place.turn()) < 0, level: !here && c.turn == q.s.Place.turn()}
-	for _, path := range res.NAT {
+	for i, path := range res.NAT {
 		w.taken = w.taken || path.Match != walk.Unknown
+		s.at.After = i >= res.NATBefore
 		q.judge(path, s)
 	}
+	s.at.After = false
 	// An ACCEPT in one table does not keep other tables from translating, so
 	// only the table in which ours would stand counts.
 	if here && len(res.NAT) == 0 {
@@ -226,13 +228,13 @@ func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 func (w *way) point(c hooked) Point {
 	switch {
 	case w.p.Hook == walk.Ingress:
-		return Point{walk.Prerouting, Translation, math.MinInt32}
+		return Point{Hook: walk.Prerouting, Stage: Translation, Priority: math.MinInt32}
 	case w.looped:
-		return Point{walk.Output, Rejection, c.Priority}
+		return Point{Hook: walk.Output, Stage: Rejection, Priority: c.Priority}
 	case w.p.Hook == walk.Input:
-		return Point{walk.Prerouting, Rejection, c.Priority}
+		return Point{Hook: walk.Prerouting, Stage: Rejection, Priority: c.Priority}
 	}
-	return Point{w.p.Hook, Translation, c.Priority}
+	return Point{Hook: w.p.Hook, Stage: Translation, Priority: c.Priority}
 }
 
 // arrive gets to the place of the mapping. Packets that were dropped, or that conntrack does

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // Complete repeats a dump that was interrupted by a change. What stays incomplete
@@ -243,18 +244,17 @@ func attribute[K, V any](find func(K) (netlink.Link, error), key K, of func(*net
 	return of(l.Attrs()), nil
 }
 
-// Bridges are the links that pods and containers are on; nothing comes from
-// outside by them.
-func Bridges() ([]string, error) {
+// All are all links, and the names of those that pods and containers are on: bridges.
+func (Links) All() (all []walk.Link, bridges []string, err error) {
 	links, err := Complete(netlink.LinkList)
 	if err != nil {
-		return nil, fmt.Errorf("could not read the links of the node: %w", err)
+		return nil, nil, fmt.Errorf("could not read the links of the node: %w", err)
 	}
-	var out []string
 	for _, l := range links {
-		if l.Type() == "bridge" {
-			out = append(out, l.Attrs().Name)
+		a := l.Attrs()
+		if all = append(all, walk.Link{Name: a.Name, Index: a.Index, Group: int(a.Group)}); l.Type() == "bridge" {
+			bridges = append(bridges, a.Name)
 		}
 	}
-	return out, nil
+	return all, bridges, nil
 }

@@ -26,9 +26,6 @@ const (
 	setMemberLink  = 23 // IPSET_ATTR_IFACE
 )
 
-// maxMembers bounds what is listed of a set.
-const maxMembers = 4096
-
 // SetMembers lists the members of a set, if they are not too many. What the set makes of
 // addresses before it looks for them is not told: then it is not whole.
 func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err error) {
@@ -52,7 +49,7 @@ func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err 
 		whole = whole && err1 == nil && err2 == nil && !mask && !bits
 		err := nft.EachAttr(list, func(_ uint16, member []byte) error {
 			m, ok := decodeMember(member)
-			members, whole = append(members, m), whole && ok && len(members) < maxMembers
+			members, whole = append(members, m), whole && ok && len(members) <= nft.MaxListed
 			return nil
 		})
 		if whole = whole && err == nil; !whole {

@@ -19,6 +19,7 @@ import (
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 	"github.com/portguard/portguard/pkg/way"
 )
 
@@ -27,8 +28,8 @@ type Node interface {
 	plugin.Node
 	// Families are those the kernel has.
 	Families() []hostport.Family
-	// Bridges are the links that pods and containers are on.
-	Bridges() ([]string, error)
+	// Links are all links, and the names of those that pods and containers are on.
+	Links() (all []walk.Link, bridges []string, err error)
 	Forwarding(f hostport.Family) (bool, error)
 	EphemeralPorts() (from, to uint16, err error)
 	ReservedPorts() ([][2]uint16, error)

@@ -77,7 +77,7 @@ func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict 
 }
 
 // contested finds, for each live attachment that is in place, what an ADD of it would be
-// refused for now.
+// refused for now. What is for a link that is not there takes nothing.
 func (v *view) contested(sv *survey) (map[hostport.Key][]conflict.Finding, error) {
 	out := map[hostport.Key][]conflict.Finding{}
 	finders := map[conflict.Place]*conflict.Finder{}
@@ -88,6 +88,7 @@ func (v *view) contested(sv *survey) (map[hostport.Key][]conflict.Finding, error
 		v.progress("asking who else has the ports of %s", a.Owner)
 		snap := sv.snap
 		snap.Claims = nil // the kernel has one owner for each key
+		snap.From = conflict.From{Links: sv.links}
 		snap.Place = place.Order(v.where(key))
 		if finders[snap.Place] == nil {
 			finders[snap.Place] = conflict.NewFinder(snap)

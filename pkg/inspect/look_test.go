@@ -24,6 +24,7 @@ import (
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 	"github.com/portguard/portguard/pkg/way"
 )
 
@@ -54,7 +55,7 @@ func (*node) Onward(_ time.Duration, _ *host.Addressing, f func(conflict.Snapsho
 }
 
 func (*node) LinkTo(netip.Addr) (string, error)                        { return "", nil }
-func (*node) Bridges() ([]string, error)                               { return nil, nil }
+func (*node) Links() ([]walk.Link, []string, error)                    { return nil, nil, nil }
 func (*node) Families() []hostport.Family                              { return nil }
 func (*node) Router() way.Router                                       { return nil }
 func (*node) Entries(*host.Addressing, []string) ([]way.Source, error) { return nil, nil }

@@ -21,6 +21,8 @@ type survey struct {
 	model way.Model
 	// outside and pods are those who send packets.
 	outside, pods []way.Source
+	// links are all that there are.
+	links []walk.Link
 	// own are the addresses of the node that others can send to, loopback those that only the
 	// node itself can.
 	own, loopback []netip.Addr
@@ -77,20 +79,22 @@ func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
 			sv.pods = append(sv.pods, way.Source{Side: way.Pod, Link: walk.Link{Name: link, Index: index}, Addr: pod.Addr()})
 		}
 	}
-	bridges, err := i.Node.Bridges()
+	all, bridges, err := i.Node.Links()
 	if err != nil {
 		return nil, err
 	}
+	sv.links = all
 	if sv.outside, err = i.Node.Entries(s.On, links); err != nil {
 		return nil, err
 	}
-	leads := func(bridge string) bool {
-		return slices.ContainsFunc(sv.outside, func(src way.Source) bool { return src.Link.Name == bridge })
+	// Nothing comes from outside by a bridge that leads nowhere.
+	aside := func(l walk.Link) bool {
+		return slices.Contains(bridges, l.Name) && !slices.ContainsFunc(sv.outside, func(src way.Source) bool { return src.Link.Name == l.Name })
 	}
 	sv.from = map[way.Side]conflict.From{
-		way.Outside: {Hook: walk.Prerouting, Src: without(s.On, nets), NotIn: slices.DeleteFunc(bridges, leads)},
+		way.Outside: {Hook: walk.Prerouting, Src: without(s.On, nets), Links: slices.DeleteFunc(slices.Clone(sv.links), aside)},
 		way.Self:    {Hook: walk.Output},
-		way.Pod:     {Hook: walk.Prerouting, Src: nets},
+		way.Pod:     {Hook: walk.Prerouting, Src: nets, Links: sv.links},
 	}
 	return sv, nil
 }

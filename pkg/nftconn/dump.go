@@ -13,12 +13,9 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// The kernel fills one buffer a read, some hundreds of elements, and goes on
-// with the dump only when it is asked for more.
-const (
-	fewReads  = 4
-	manyReads = 100_000
-)
+// manyReads bounds a dump: the kernel fills one buffer a read, some hundreds of elements, and
+// goes on only when it is asked for more.
+const manyReads = 100_000
 
 // maxTries is how often an interrupted dump is asked for again before it is an
 // error.
@@ -91,15 +88,12 @@ func (c *Conn) hear(req []byte, keep func(m []byte) bool) (told [][]byte, err er
 
 // once is hear without another try.
 func (c *Conn) once(req []byte, keep func(m []byte) bool) (told [][]byte, err error) {
-	whole, err := c.talk(req, manyReads, func(m []byte) error {
+	err = c.talk(req, func(m []byte) error {
 		if keep(m) {
 			told = append(told, bytes.Clone(m))
 		}
 		return nil
 	})
-	if err == nil && !whole {
-		err = errEndless
-	}
 	return told, err
 }
 
@@ -117,11 +111,11 @@ func again(f func() error) (err error) {
 	return err
 }
 
-// talk sends a request that ends with an acknowledgement or as a dump, and reads at
-// most limit times. An interrupted dump is EINTR.
-func (c *Conn) talk(req []byte, limit int, f func(m []byte) error) (whole bool, err error) {
+// talk sends a request that ends with an acknowledgement or as a dump, and reads until then,
+// or until f returns an error. An interrupted dump is EINTR.
+func (c *Conn) talk(req []byte, f func(m []byte) error) error {
 	if err := c.open(); err != nil {
-		return false, err
+		return err
 	}
 	answered := false
 	defer func() {
@@ -130,12 +124,12 @@ func (c *Conn) talk(req []byte, limit int, f func(m []byte) error) (whole bool, 
 		}
 	}()
 	if err := unix.Sendto(c.fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return false, err
+		return err
 	}
 	if c.buf == nil {
 		c.buf = make([]byte, 1<<15) // the kernel fills no more
 	}
-	for range limit {
+	for range manyReads {
 		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_TRUNC) // n is the whole length
 		if errors.Is(err, unix.EINTR) {
 			continue // a signal, not the dump
@@ -144,14 +138,14 @@ func (c *Conn) talk(req []byte, limit int, f func(m []byte) error) (whole bool, 
 			err = nft.ErrCutOff
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 		if done, err := messages(c.buf[:n], f); done || err != nil {
 			answered = done
-			return done, err
+			return err
 		}
 	}
-	return false, nil
+	return errEndless
 }
 
 // messages goes through what one read brought. Done is set at the end of the dump.

@@ -4,7 +4,9 @@ package nftconn
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -12,41 +14,40 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// Elements lists a set. A long named set, more than a few reads of the socket bring, is
-// not listed to its end: whole is false. Anonymous sets are as long as somebody wrote
-// them into a rule.
+// errLong means that a set has more elements than were asked for.
+var errLong = errors.New("the set is too long")
+
+// Elements lists a set. A named one of more than nft.MaxListed elements is not listed: whole
+// is false. Anonymous sets are as long as somebody wrote them into a rule.
 func (r *Reader) Elements(s nft.Set) (elems []nft.Element, whole bool, err error) {
-	limit := fewReads
+	limit := nft.MaxListed
 	if s.Flags&nft.SetAnonymous != 0 {
-		limit = manyReads
+		limit = math.MaxInt
 	}
-	return r.elements(s, limit)
+	elems, err = r.elements(s, limit)
+	if errors.Is(err, errLong) {
+		return nil, false, nil
+	}
+	return elems, err == nil, err
 }
 
 // AllElements lists a set, however long it is.
-func (r *Reader) AllElements(s nft.Set) ([]nft.Element, error) {
-	elems, whole, err := r.elements(s, manyReads)
-	if err == nil && !whole {
-		err = fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, errEndless)
-	}
-	return elems, err
-}
+func (r *Reader) AllElements(s nft.Set) ([]nft.Element, error) { return r.elements(s, math.MaxInt) }
 
-func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, whole bool, err error) {
+func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, err error) {
 	req := nft.Request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.Table.Family, inSet(s))
 	err = again(func() error {
 		elems = nil
-		whole, err = r.conn.talk(req, limit, func(m []byte) error {
+		return r.conn.talk(req, func(m []byte) error {
 			es, err := nft.DecodeElements(bytes.Clone(m))
-			elems = append(elems, es...)
+			if elems = append(elems, es...); len(elems) > limit {
+				return errLong
+			}
 			return err
 		})
-		return err
 	})
-	question := fmt.Sprintf("elements %s %s %d", s.Table, s.Name, limit)
-	if r.heard(question, slices.Clone(elems), err); err != nil {
-		return nil, false, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
+	if r.heard(fmt.Sprintf("elements %s %s %d", s.Table, s.Name, limit), slices.Clone(elems), err); err != nil {
+		return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
 	}
-	r.heard(question+" whole", whole, nil)
-	return elems, whole, nil
+	return elems, nil
 }

@@ -42,7 +42,7 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = host.LinkTo(pod)
 		note(err)
-		_, err = host.Bridges()
+		_, _, err = host.Links{}.All()
 		note(err)
 		_, err = host.Entries(&host.Addressing{}, nil)
 		note(err)

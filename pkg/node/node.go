@@ -19,6 +19,7 @@ import (
 	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/rules"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // A Node is this machine, in the network namespace of the calling thread.
@@ -85,8 +86,8 @@ func (n *Node) LinkName(index int) (string, error) { return host.Links{}.Name(in
 // DropUDP forgets UDP flows of a family.
 func (n *Node) DropUDP(f hostport.Family, stale []host.Stale) error { return host.DropUDP(f, stale) }
 
-// Bridges are the links that pods and containers are on.
-func (n *Node) Bridges() ([]string, error) { return host.Bridges() }
+// Links are all links, and the names of those that pods and containers are on.
+func (n *Node) Links() (all []walk.Link, bridges []string, err error) { return host.Links{}.All() }
 
 // Forwarding reports whether the node forwards packets of family f.
 func (n *Node) Forwarding(f hostport.Family) (bool, error) { return host.Forwarding(f) }

@@ -16,29 +16,35 @@ import (
 // A candidate is an element that a key may fall on.
 type candidate struct {
 	elem nft.Element
-	// src are the sources with which it does, nil if the key holds no source.
-	src addrset.Set
-	// open means that it hangs on more than the source.
+	// when are conditions of which one holds then.
+	when []conds
+	// open means that it hangs on more.
 	open bool
+	// in are the packets for which one of them holds.
+	in []box
 }
 
 // candidates are the elements of a set that a key which is not all known may
-// fall on.
-func candidates(set nft.Set, elems []nft.Element, th single, slots []slot, p Packet) []candidate {
-	var out []candidate
-	for _, e := range intervals(set, elems) {
+// fall on, in the form that intervals has. The last one is that for all other keys.
+func candidates(elems []nft.Element, th single, slots []slot, p Packet) (out []candidate) {
+	var rest []candidate
+	for _, e := range elems {
 		if e.CatchAll() {
-			out = append(out, candidate{elem: e, open: true})
+			rest = append(rest, candidate{elem: e, open: true, when: []conds{{}}, in: []box{th.b}})
 			continue
 		}
-		if c, ok := th.candidate(e, slots, p); ok {
+		c, ok := th.candidate(e, slots, p)
+		if !ok {
+			continue
+		}
+		if c.in, _ = splitAny(c.when, th.b, p.Family()); len(c.in) > 0 {
 			out = append(out, c)
 		}
 	}
-	return out
+	return append(out, rest...)
 }
 
-// intervals gives every element a KeyEnd. Sets of intervals without
+// intervals sorts elements and gives every element a KeyEnd. Sets of intervals without
 // concatenation mark the end by an element of its own.
 func intervals(set nft.Set, elems []nft.Element) []nft.Element {
 	elems = slices.Clone(elems)
@@ -90,7 +96,7 @@ func before(key []byte) []byte {
 // candidate compares the fields of a key with those of an element. Fields begin
 // at a register; those of an address have several.
 func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, ok bool) {
-	c.elem, c.open = e, e.Stateful
+	c.elem, c.open, c.when = e, e.Stateful, []conds{{}}
 	for i := 0; i < len(slots); {
 		n := 1
 		for i+n < len(slots) && slots[i+n].of == slots[i].of && slots[i+n].of != known && int(slots[i+n].off) == int(slots[i].off)+n*4 {
@@ -98,51 +104,68 @@ func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, o
 		}
 		lo, hi := part(e.Key, i, n), part(e.KeyEnd, i, n)
 		if len(lo) == 0 || len(lo) != len(hi) {
-			return c, true // not what was expected: it may be anything
+			c.open = true // not what was expected: it may be anything
+			return c, true
 		}
-		f, field := slots[i], slots[i:i+n]
+		field := slots[i : i+n]
 		b, certain := s.key(field, len(lo))
-		switch {
-		case certain && !inside(b, lo, hi):
+		if certain && !inside(b, lo, hi) {
 			return c, false
-		case certain:
-		case f.of == ofSrc && f.off == 0 && n*32 == s.b.dst[0].Lo.BitLen() && whole(field):
-			from, ok1 := netip.AddrFromSlice(lo)
-			to, ok2 := netip.AddrFromSlice(hi)
-			c.open = c.open || !ok1 || !ok2
-			c.from(addrset.Between(from, to))
-		case f.of == ofSrc && bytes.Equal(lo, hi):
-			some, ok := s.part(field, lo)
-			if ok && len(some.addrs) == 0 {
+		}
+		if !certain {
+			either, exact := s.field(field, lo, hi, p)
+			if c.open = c.open || !exact; len(either) == 0 {
 				return c, false
 			}
-			if c.open = c.open || !ok; ok {
-				c.from(some.addrs)
-			}
-		case f.of == ofSrcType && bytes.Equal(lo, hi):
-			if never(lo) {
-				return c, false
-			}
-			of, known := typeCond(cmpEQ, lo, p)
-			if c.open = c.open || !known || of.loose; known {
-				c.from(of.addrs)
-			}
-		default:
-			c.open = true
+			c.and(either)
 		}
 		i += n
 	}
 	return c, true
 }
 
-// from restricts the candidate to some sources.
-func (c *candidate) from(src addrset.Set) {
-	if c.src != nil {
-		src = c.src.And(src)
+// field are the conditions of which one holds if a field of a key is between two values. It
+// is not exact if none needs to hold the other way round.
+func (s single) field(slots []slot, lo, hi []byte, p Packet) (either []conds, exact bool) {
+	same := bytes.Equal(lo, hi)
+	switch of := slots[0].of; {
+	case of == ofSrc && slots[0].off == 0 && len(slots)*32 == s.b.dst[0].Lo.BitLen() && whole(slots):
+		from, ok1 := netip.AddrFromSlice(lo)
+		to, ok2 := netip.AddrFromSlice(hi)
+		if ok1 && ok2 {
+			return []conds{{{kind: onSrc, addrs: addrset.Between(from, to)}}}, true
+		}
+	case of == ofSrc && same:
+		some, ok := s.part(slots, lo)
+		switch {
+		case ok && len(some.addrs) == 0:
+			return nil, true
+		case ok:
+			return []conds{{some}}, true
+		}
+	case of == ofSrcType && same && never(lo):
+		return nil, true
+	case of == ofSrcType && same:
+		if some, ok := typeCond(cmpEQ, lo, p); ok {
+			return []conds{{some}}, !some.loose
+		}
+	case ofLink(of) && slots[0].off == 0 && plain(slots, len(lo)):
+		if names, ok := p.links(of, lo, hi); ok {
+			return byName(names), true
+		}
 	}
-	if c.src = src; src == nil {
-		c.src = addrset.Set{}
+	return []conds{{}}, false
+}
+
+// and adds conditions of which one must hold too.
+func (c *candidate) and(either []conds) {
+	var when []conds
+	for _, a := range c.when {
+		for _, b := range either {
+			when = append(when, append(a[:len(a):len(a)], b...))
+		}
 	}
+	c.when = when
 }
 
 // part returns the bytes of n registers from the i-th on.

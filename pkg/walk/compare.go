@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"strings"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -22,9 +22,6 @@ const (
 	cmpGTE = 5
 )
 
-// loopbackIndex is that of lo, the first link of every network namespace.
-const loopbackIndex = 1
-
 // A test is the answer of a comparison: Yes or No, or a condition on what the
 // walk keeps track of, or open.
 type test struct {
@@ -33,6 +30,21 @@ type test struct {
 	// anyOf, if there are some, must hold, or with not none of them may.
 	anyOf []conds
 	not   bool
+}
+
+// testOf is the test of one of several conditions, or of none of them.
+func testOf(anyOf []conds, not bool) test {
+	switch {
+	case len(anyOf) == 0:
+		return test{always: yesIf(not)}
+	case slices.ContainsFunc(anyOf, func(all conds) bool { return len(all) == 0 }): // it holds for all
+		return test{always: yesIf(!not)}
+	case len(anyOf) == 1 && len(anyOf[0]) == 1:
+		c := anyOf[0][0]
+		c.not = not
+		return test{cond: &c}
+	}
+	return test{anyOf: anyOf, not: not}
 }
 
 // compare answers "slots op data".
@@ -53,18 +65,9 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			}
 			return test{cond: &c}
 		}
-	case ofIn:
-		name := ifPattern(data)
-		switch {
-		case op != cmpEQ && op != cmpNEQ:
-		case strings.Contains(name, "/"): // no name has that; iptables-nft writes "! -i +" so
-			return test{always: yesIf(op == cmpNEQ)}
-		default:
-			return test{cond: &cond{kind: onIn, in: name, not: op == cmpNEQ}}
-		}
-	case ofInIndex:
-		if len(data) == 4 && binary.NativeEndian.Uint32(data) == loopbackIndex && whole(slots) && (op == cmpEQ || op == cmpNEQ) {
-			return test{cond: &cond{kind: onIn, in: "lo", not: op == cmpNEQ}}
+	case ofIn, ofInIndex, ofInGroup, ofInType:
+		if t, ok := linkTest(slots, op, data, p); ok {
+			return t
 		}
 	case ofMark, ofCtMark:
 		if c, ok := markCond(of, slots[0], op, data); ok {

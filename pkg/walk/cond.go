@@ -165,3 +165,17 @@ func (cs conds) split(b box, f hostport.Family) (in, out []box) {
 	}
 	return []box{b}, out
 }
+
+// splitAny are the packets of a box for which one of several conditions holds, and the others.
+func splitAny(anyOf []conds, b box, f hostport.Family) (in, rest []box) {
+	rest = []box{b}
+	for _, all := range anyOf {
+		var next []box
+		for _, b := range rest {
+			met, not := all.split(b, f)
+			in, next = append(in, met...), append(next, not...)
+		}
+		rest = next
+	}
+	return in, rest
+}

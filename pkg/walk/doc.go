@@ -4,7 +4,7 @@
 // three-valued answer for every match. It is pure.
 //
 // The set is: one protocol, some destination addresses and one port, any source unless
-// Packet.Src or NotIn narrows it, any source port, connection state NEW. The rules are
+// Packet.Src, In or Links narrow it, any source port, connection state NEW. The rules are
 // those of nf_tables, expression by expression. Rules of iptables-nft are nothing else,
 // and those of iptables-legacy come in the same form.
 //

@@ -77,8 +77,10 @@ const (
 	metaOif      = 5
 	metaIifName  = 6
 	metaOifName  = 7
+	metaIifType  = 8
 	metaNfproto  = 15
 	metaL4proto  = 16
+	metaIifGroup = 21
 )
 
 func (x *run) meta(th thread, a nft.Attrs) []thread {
@@ -112,6 +114,13 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
 	case key == metaIif && x.p.Hook != Output:
 		th.regs.load(dreg, ofInIndex, 0, 4)
+	case (key == metaIifGroup || key == metaIifType) && x.p.Hook == Output: // nothing to load ends the rule
+		x.misses(th)
+		return nil
+	case key == metaIifGroup && x.p.Hook != Postrouting:
+		th.regs.load(dreg, ofInGroup, 0, 4)
+	case key == metaIifType && x.p.Hook != Postrouting:
+		th.regs.load(dreg, ofInType, 0, 2)
 	case key == metaIif && x.p.Hook == Output, key == metaOif && x.p.Hook != Output:
 		th.regs.store(dreg, make([]byte, 4)) // no such interface: index 0
 	default:

@@ -38,19 +38,10 @@ func (x *run) matchSet(o iptsave.Option) (test, error) {
 		return test{always: Unknown}, nil
 	}
 	has, open, err := x.holds(name, typ, strings.Split(o.Values[1], ","))
-	switch {
-	case err != nil || open != No:
+	if err != nil || open != No {
 		return test{always: open}, err
-	case len(has) == 0:
-		return test{always: yesIf(o.Not)}, nil
-	case slices.ContainsFunc(has, func(m conds) bool { return len(m) == 0 }): // no address matters
-		return test{always: yesIf(!o.Not)}, nil
-	case len(has) == 1 && len(has[0]) == 1:
-		c := has[0][0]
-		c.not = o.Not
-		return test{cond: &c}, nil
 	}
-	return test{anyOf: has, not: o.Not}, nil
+	return testOf(has, o.Not), nil
 }
 
 // holds is what packets must be to be in a set with the protocol and the port: one of the
@@ -89,11 +80,11 @@ func (x *run) holds(name, typ string, dims []string) (has []conds, open Tri, err
 
 // inList is holds for a list of sets.
 func (x *run) inList(name string, dims []string) (has []conds, open Tri, err error) {
-	sets, whole, err := x.r.Sets.SetMembers(name)
-	if err != nil || !whole {
+	sets, err := x.ipsetMembers(name)
+	if err != nil || !sets.whole {
 		return nil, Some, err
 	}
-	for _, m := range sets {
+	for _, m := range sets.elems {
 		typ, err := x.r.Sets.SetType(m.Set)
 		if err != nil || typ == "" || typ == "list:set" {
 			return nil, Unknown, err
@@ -109,28 +100,19 @@ func (x *run) inList(name string, dims []string) (has []conds, open Tri, err err
 
 // listed is holds for a set that is listed. Members that differ in one address only are joined.
 func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, err error) {
-	list, whole, err := x.r.Sets.SetMembers(name)
-	if err != nil || !whole {
+	list, err := x.ipsetMembers(name)
+	if err != nil || !list.whole {
 		return nil, Some, err
 	}
-	var sets []addrset.Set
-	for _, m := range list {
+	for _, m := range list.elems {
 		if m.Except {
 			return nil, Some, nil
 		}
-		of := member(m, parts, dims, x.r.is4)
-		switch {
-		case slices.Contains(parts, "port") && (m.Proto != x.p.Proto || m.Port != x.p.Port):
-		case len(of) == 1:
-			sets = append(sets, of[0].addrs)
-		default:
-			has = append(has, of)
+		if !slices.Contains(parts, "port") || m.Proto == x.p.Proto && m.Port == x.p.Port {
+			has = append(has, member(m, parts, dims, x.r.is4))
 		}
 	}
-	if members := addrset.Union(sets...); len(members) > 0 {
-		has = append(has, conds{{kind: kindOf(dims[0]), addrs: members}})
-	}
-	if len(has) > maxSingles {
+	if has = merged(has); len(has) > maxSingles {
 		return nil, Some, nil
 	}
 	return has, No, nil

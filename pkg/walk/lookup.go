@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -85,65 +86,106 @@ func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMa
 		return nil, err
 	}
 	open := openness(slots)
-	elems, whole, err := x.r.src.Elements(set)
+	list, err := x.elements(set)
 	if err != nil {
 		return nil, err
 	}
-	if !whole {
+	if !list.whole {
 		if isMap && set.Verdicts {
 			x.anything(th.thread, "vmap @"+set.Name)
 		}
 		th.regs.load(dreg, ofAnything, 0, 16)
 		return x.maybe(th.thread, open), nil
 	}
-	found := candidates(set, elems, th, slots, x.p)
+	found := candidates(list.elems, th, slots, x.p)
 	if !isMap {
 		return x.members(th.thread, found, open, inverted), nil
 	}
-	if !covers(set, found, slots) {
-		x.misses(th.thread)
-	}
-	var out []thread
+	return x.mapped(th.thread, set, found, slots, dreg), nil
+}
+
+// mapped goes on with a thread whose key may fall on several elements of a map.
+func (x *run) mapped(th thread, set nft.Set, found []candidate, slots []slot, dreg uint32) (out []thread) {
+	whole := covers(set, found, slots)
+	rest, certain := []box{th.b}, true
 	for _, c := range found {
-		t := th.thread
-		t.open = weaker(t.open, open) // an element's own limit is covered by misses
-		if c.src != nil {
-			if t.b.src = t.b.src.And(c.src); len(t.b.src) == 0 {
+		t := th
+		if t.comment = c.elem.Comment; c.elem.CatchAll() {
+			c.in, c.open, whole = rest, !certain, whole || !stateful(found)
+		}
+		if c.open {
+			t.open = weaker(t.open, openness(slots)) // an element's own limit is covered by misses
+		} else if len(rest) <= maxSingles {
+			rest = without(rest, c.when, x.p.Family())
+		}
+		certain = certain && !c.open
+		for _, t.b = range c.in {
+			if set.Verdicts {
+				out = append(out, x.verdict(t, c.elem.Verdict)...)
 				continue
 			}
+			t.regs.store(dreg, c.elem.Data)
+			out = append(out, t)
 		}
-		t.comment = c.elem.Comment
-		if set.Verdicts {
-			out = append(out, x.verdict(t, c.elem.Verdict)...)
-			continue
-		}
-		t.regs.store(dreg, c.elem.Data)
-		out = append(out, t)
 	}
-	return out, nil
+	if whole {
+		return out
+	}
+	for _, th.b = range rest {
+		x.misses(th)
+	}
+	return out
+}
+
+// without are the packets of boxes for which none of several conditions holds.
+func without(boxes []box, anyOf []conds, f hostport.Family) (out []box) {
+	for _, b := range boxes {
+		_, rest := splitAny(anyOf, b, f)
+		out = append(out, rest...)
+	}
+	return out
 }
 
 // covers reports whether there is an element for each of the values that slots may have.
 func covers(set nft.Set, found []candidate, slots []slot) bool {
 	n := slots[0].values
-	stateful := slices.ContainsFunc(found, func(c candidate) bool { return c.elem.Stateful })
-	return len(slots) == 1 && n > 0 && set.Flags&nft.SetInterval == 0 && !stateful && uint32(len(found)) == n
+	return len(slots) == 1 && n > 0 && set.Flags&nft.SetInterval == 0 && !stateful(found) && uint32(len(found)) == n
+}
+
+// stateful reports whether some element has a limit or a quota, which may end the rule.
+func stateful(found []candidate) bool {
+	return slices.ContainsFunc(found, func(c candidate) bool { return c.elem.Stateful })
 }
 
 // members goes on with a thread that is, or is not, in a set of candidates.
 func (x *run) members(th thread, found []candidate, open Tri, inverted bool) []thread {
-	sets, exact := make([]addrset.Set, len(found)), true
-	for i, c := range found {
-		exact = exact && c.src != nil && !c.open
-		sets[i] = c.src
+	var anyOf []conds
+	exact := true
+	for _, c := range found {
+		anyOf, exact = append(anyOf, c.when...), exact && !c.open
 	}
-	switch {
-	case len(found) == 0:
-		return x.apply(th, test{always: yesIf(inverted)})
-	case exact:
-		return x.apply(th, test{cond: &cond{kind: onSrc, addrs: addrset.Union(sets...), not: inverted}})
+	if anyOf = merged(anyOf); !exact || len(anyOf) > maxSingles {
+		return x.maybe(th, open)
 	}
-	return x.maybe(th, open)
+	return x.apply(th, testOf(anyOf, inverted))
+}
+
+// merged makes one of conditions on the source alone, or on the destination.
+func merged(anyOf []conds) (out []conds) {
+	sets := map[condKind][]addrset.Set{}
+	for _, all := range anyOf {
+		if c := all[:min(len(all), 1)]; len(all) == 1 && (c[0].kind == onSrc || c[0].kind == onDst) && !c[0].not {
+			sets[c[0].kind] = append(sets[c[0].kind], c[0].addrs)
+			continue
+		}
+		out = append(out, all)
+	}
+	for _, kind := range []condKind{onDst, onSrc} {
+		if addrs := addrset.Union(sets[kind]...); len(addrs) > 0 {
+			out = append(out, conds{{kind: kind, addrs: addrs}})
+		}
+	}
+	return out
 }
 
 // A single is a thread with one destination, if its key needs one.

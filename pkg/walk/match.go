@@ -120,16 +120,7 @@ func (x *run) apply(th thread, t test) []thread {
 
 // anyOf splits a thread by several conditions.
 func (x *run) anyOf(th thread, t test) (out []thread) {
-	var in []box
-	rest := []box{th.b}
-	for _, all := range t.anyOf {
-		var next []box
-		for _, b := range rest {
-			met, not := all.split(b, x.p.Family())
-			in, next = append(in, met...), append(next, not...)
-		}
-		rest = next
-	}
+	in, rest := splitAny(t.anyOf, th.b, x.p.Family())
 	if t.not {
 		in, rest = rest, in
 	}

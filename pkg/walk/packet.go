@@ -25,10 +25,11 @@ const (
 	Postrouting Hook = "POSTROUTING"
 )
 
-// A Link is one of the node's, by its name and its number. The zero Link is not known.
+// A Link is one of the node's, by its name and its number, and the group that it is in. The
+// zero Link is not known.
 type Link struct {
-	Name  string
-	Index int
+	Name         string
+	Index, Group int
 }
 
 // A Packet is the set of packets to follow.
@@ -46,9 +47,10 @@ type Packet struct {
 	Answer bool
 	// Src are the sources, none for any.
 	Src addrset.Set
-	// In is the link that the packets come by, NotIn are some that they do not.
+	// In is the link that the packets come by. Links, if not nil, are those that they may come
+	// by; otherwise that may be one that is not there yet.
 	In    Link
-	NotIn []string
+	Links []Link
 	// Local are all addresses of the node, nil if they are not known.
 	Local addrset.Set
 	// Absent means that Dst is not an address of the node now (a floating
@@ -92,7 +94,7 @@ func (p Packet) Start() Space {
 	case Prerouting:
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
-		b.in.except = append([]string{"lo"}, p.NotIn...)
+		b.in = ifaces{except: []string{"lo"}, links: p.Links}
 		b.src = b.src.And(senders(p.Family(), true))
 	case Output:
 		b.in.only = "\x00" // no interface: -i never matches in OUTPUT

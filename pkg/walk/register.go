@@ -32,6 +32,8 @@ const (
 	ofSrc
 	ofIn
 	ofInIndex
+	ofInGroup
+	ofInType
 	ofMark
 	ofCtMark
 	ofSrcType  // the routing type of the source

@@ -32,6 +32,8 @@ type Hop struct {
 	// Sets are the sets of nf_tables in which the rule looks something up, IPSets the
 	// ipsets. One of which the name is not known is "".
 	Sets, IPSets []string
+	// Unlisted are those among them that are too long to be listed.
+	Unlisted []string
 }
 
 // A Path is the way from the base chain to a verdict. Match is the weakest
@@ -63,8 +65,10 @@ func (p Path) NamesPort() bool {
 
 // A Result is what may happen to the packets in one base chain.
 type Result struct {
-	// NAT are the rules that translate some of them, or may.
-	NAT []Path
+	// NAT are the rules that translate some of them, or may. The first NATBefore of them are
+	// before Place.
+	NAT       []Path
+	NATBefore int
 	// End are the rules that end the walk for some of them, or may (ACCEPT,
 	// DROP). The first Before of them are before Place.
 	End    []Path

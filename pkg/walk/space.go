@@ -45,7 +45,7 @@ func (s Space) key() string {
 				k = append(append(k, sp.Lo.AsSlice()...), sp.Hi.AsSlice()...)
 			}
 		}
-		k = fmt.Appendf(k, "%q %q %v %v %v %v %v\n", b.in.only, b.in.except, b.mark, b.ctMark, b.untracked, b.answered, b.doubtful)
+		k = fmt.Appendf(k, "%q %q %d %v %v %v %v %v\n", b.in.only, b.in.except, len(b.in.links), b.mark, b.ctMark, b.untracked, b.answered, b.doubtful)
 	}
 	return string(k)
 }
@@ -163,6 +163,12 @@ func (s Space) Shut() bool {
 	for _, b := range s {
 		names = append(append(names, b.in.only), b.in.except...)
 	}
+	if len(s) > 0 && s[0].in.links != nil {
+		names = names[:0]
+		for _, l := range s[0].in.links {
+			names = append(names, l.Name)
+		}
+	}
 	return slices.ContainsFunc(names, func(name string) bool {
 		return name != "lo" && !slices.ContainsFunc(s, func(b box) bool { return b.in.has(name) })
 	})
@@ -182,6 +188,8 @@ func (s Space) Dst() addrset.Set {
 type ifaces struct {
 	only   string
 	except []string
+	// links, if not nil, are all that there are.
+	links []Link
 }
 
 func nameMatches(pattern, name string) bool {
@@ -209,6 +217,9 @@ func (f ifaces) with(pattern string, not bool) (ifaces, bool) {
 		case !nameMatches(pattern, f.only):
 			return f, false
 		}
+	}
+	if f.links != nil {
+		return f, slices.ContainsFunc(f.links, func(l Link) bool { return f.has(l.Name) })
 	}
 	// Some name is left unless an exception covers all that only allows. A
 	// pattern matches another as if that were a name: "eth+" covers "eth1+".

@@ -35,6 +35,9 @@ type Walker struct {
 	cache map[string][]rule
 	// asked is how many rules were asked in all walks.
 	asked int
+	// listed are sets, and members ipsets, by name.
+	listed  map[string]listing[nft.Element]
+	members map[string]listing[hostport.Member]
 	// run is used for one rule after the other: there may be many.
 	run run
 }
@@ -52,7 +55,7 @@ type Options struct {
 // New returns a Walker for a table and packets of family f. What the walk comes across
 // is read from src.
 func New(src Source, t nft.Table, f hostport.Family, o Options) *Walker {
-	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}}
+	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}, members: map[string]listing[hostport.Member]{}}
 }
 
 func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain) }
@@ -104,7 +107,7 @@ func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
 	rest, changed, err := t.chain(chain, left, nil, Yes)
 	t.r.Passed = rest.Dst()
 	if !t.place {
-		t.r.Reached, t.r.Before = t.r.Passed, len(t.r.End)
+		t.r.Reached, t.r.Before, t.r.NATBefore = t.r.Passed, len(t.r.End), len(t.r.NAT)
 	}
 	t.r.Next, t.r.Changed = append(rest[:len(rest):len(rest)], t.r.Accepted...).bounded(w.is4), changed
 	return t.r, err
@@ -128,7 +131,7 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 			}
 		}
 		if len(path) == 0 && !t.place && ru.ours() {
-			t.place, t.r.Reached, t.r.Before = true, s.Dst(), len(t.r.End)
+			t.place, t.r.Reached, t.r.Before, t.r.NATBefore = true, s.Dst(), len(t.r.End), len(t.r.NAT)
 		}
 		outs, next, altered, err := ru.eval(t.p, s)
 		if err != nil {

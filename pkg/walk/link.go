@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// What of lo is the same in every network namespace: it is the first link, and the only one
+// of its type (ARPHRD_LOOPBACK).
+const (
+	loopbackIndex = 1
+	loopbackType  = 772
+)
+
+// ofLink reports whether something belongs to the link that packets come by.
+func ofLink(of source) bool {
+	return of == ofIn || of == ofInIndex || of == ofInGroup || of == ofInType
+}
+
+// links are the links of which something is between two values, by name or pattern. It is not
+// ok if that cannot be told.
+func (p Packet) links(of source, lo, hi []byte) (names []string, ok bool) {
+	if of == ofIn {
+		return namesBetween(lo, hi)
+	}
+	if !bytes.Equal(lo, hi) || len(lo) != map[source]int{ofInIndex: 4, ofInGroup: 4, ofInType: 2}[of] {
+		return nil, false
+	}
+	n := int(binary.NativeEndian.Uint32(append(lo[:len(lo):len(lo)], 0, 0)))
+	switch {
+	case of == ofInType:
+		return []string{"lo"}, n == loopbackType
+	case of == ofInIndex && n == loopbackIndex:
+		return []string{"lo"}, true
+	case p.Links == nil: // others may come
+		return nil, false
+	}
+	for _, l := range p.Links {
+		if of == ofInIndex && l.Index == n || of == ofInGroup && l.Group == n {
+			names = append(names, l.Name)
+		}
+	}
+	return names, true
+}
+
+// namesBetween reads the names from one to another: a single one, or all that begin so.
+func namesBetween(lo, hi []byte) (names []string, ok bool) {
+	begin := ifPattern(lo)
+	switch {
+	case strings.Contains(begin, "/"): // no name has that; iptables-nft writes "! -i +" so
+		return nil, bytes.Equal(lo, hi)
+	case bytes.Equal(lo, hi):
+		return []string{begin}, true
+	}
+	n := len(strings.TrimSuffix(begin, "+"))
+	if len(lo) != len(hi) || !bytes.Equal(lo[:n], hi[:n]) || slices.ContainsFunc(hi[n:], func(b byte) bool { return b != 255 }) {
+		return nil, false
+	}
+	return []string{begin[:n] + "+"}, true
+}
+
+// linkTest answers a comparison of something of the link that packets come by.
+func linkTest(slots []slot, op uint32, data []byte, p Packet) (test, bool) {
+	if op != cmpEQ && op != cmpNEQ || !plain(slots, len(data)) {
+		return test{}, false
+	}
+	names, ok := p.links(slots[0].of, data, data)
+	if !ok {
+		return test{}, false
+	}
+	return testOf(byName(names), op == cmpNEQ), true
+}
+
+// byName are the conditions that a packet comes by one of some links.
+func byName(names []string) (out []conds) {
+	for _, name := range names {
+		out = append(out, conds{{kind: onIn, in: name}})
+	}
+	return out
+}
+
+// plain reports whether the first n bytes of a value were loaded without a mask or a flip.
+func plain(slots []slot, n int) bool {
+	for i := range n {
+		if s := slots[i/4]; s.mask[i%4] != 255 || s.data[i%4] != 0 {
+			return false
+		}
+	}
+	return true
+}
