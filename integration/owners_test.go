@@ -107,31 +107,108 @@ func TestPolicyRouting(t *testing.T) {
 	}
 }
 
-// A listener that is bound to a link has what comes in by it, for any address of the node:
-// only 127.0.0.1 is not reached that way.
+// A listener that is bound to a link has what comes in by it, for any address of the node. A
+// mapping of an address elsewhere leaves it that, and takes the rest.
 func TestBoundToDevice(t *testing.T) {
 	t.Parallel()
-	n := lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", nil)
-	guest := lab.NewNetns(t, "guest")
-	n.Run("ip", "link", "add", "virbr0", "type", "veth", "peer", "name", "eth0", "netns", guest.Name)
-	n.Run("ip", "addr", "add", "192.168.122.1/24", "dev", "virbr0")
-	n.Run("ip", "link", "set", "virbr0", "up")
-	guest.Run("ip", "addr", "add", "192.168.122.2/24", "dev", "eth0")
-	guest.Run("ip", "link", "set", "eth0", "up")
-	guest.Run("ip", "route", "add", "default", "via", "192.168.122.1")
-	n.ServeOn("virbr0", "0.0.0.0:8053", "dnsmasq")
-	still := func() {
-		t.Helper()
-		want(t, "the guest at the link's address", guest.Who("tcp4", "192.168.122.1:8053"), "dnsmasq")
-		want(t, "the guest at another one", guest.Who("tcp4", lab.NodeV4+":8053"), "dnsmasq")
-	}
-	still()
-	refused(t, n, list, 100, []string{"listens on 0.0.0.0%virbr0:8053;"}, lab.TCP(8053, 80))
-	refused(t, n, list, 100, []string{"listens on 0.0.0.0%virbr0:8053, which receives what comes in by virbr0 for any address of the node"}, lab.TCP(8053, 80).On(lab.NodeV4))
-	pod := n.NewPod("web")
-	pod.Serve(80, "web")
-	n.MustAdd(pod, list, lab.TCP(8053, 80).On("127.0.0.1"))
-	want(t, "the node itself", n.Who("tcp4", "127.0.0.1:8053"), "web")
-	still()
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
+		list := n.Network("net", "46", nil)
+		confDir(t, n, list)
+		guest := lab.NewNetns(t, "guest")
+		n.Run("ip", "link", "add", "virbr0", "type", "veth", "peer", "name", "eth0", "netns", guest.Name)
+		for _, x := range []struct {
+			ns   *lab.Netns
+			link string
+			last string
+		}{{n.Netns, "virbr0", "1"}, {guest, "eth0", "2"}} {
+			x.ns.Run("ip", "addr", "add", "192.168.122."+x.last+"/24", "dev", x.link)
+			x.ns.Run("ip", "addr", "add", "2001:db8:122::"+x.last+"/64", "dev", x.link, "nodad")
+			x.ns.Run("ip", "link", "set", x.link, "up")
+		}
+		guest.Run("ip", "route", "add", "default", "via", "192.168.122.1")
+		guest.Run("ip", "route", "add", "default", "via", "2001:db8:122::1")
+		pod := n.NewPod("web")
+		var ports []lab.Port
+		n.ServeOn("virbr0", "tcp4", "0.0.0.0:8053", "dnsmasq")
+		n.ServeOn("virbr0", "tcp6", "[::]:8054", "dnsmasq")
+		// One of all addresses would answer from that of virbr0.
+		n.ServeOn("virbr0", "udp4", lab.NodeV4+":8053", "dnsmasq")
+		n.ServeOn("virbr0", "udp6", "["+lab.NodeV6+"]:8054", "dnsmasq")
+		pod.Serve(80, "web")
+		for _, port := range []func(int, int) lab.Port{lab.TCP, lab.UDP} {
+			ports = append(ports, port(8053, 80).On(lab.NodeV4), port(8054, 80).On(lab.NodeV6), port(8054, 80).On(lab.NodeV4))
+		}
+		nodes := map[string]string{"4": lab.NodeV4 + ":8053", "6": "[" + lab.NodeV6 + "]:8054"}
+		still := func() {
+			t.Helper()
+			want(t, "the guest at the link's address", guest.Who("tcp4", "192.168.122.1:8053"), "dnsmasq")
+			want(t, "the guest at the link's other address", guest.Who("tcp6", "[2001:db8:122::1]:8054"), "dnsmasq")
+			for _, network := range []string{"tcp", "udp"} {
+				for f, addr := range nodes {
+					want(t, "the guest at "+addr+" "+network, guest.Who(network+f, addr), "dnsmasq")
+				}
+			}
+		}
+		others := func(who string) {
+			t.Helper()
+			for _, network := range []string{"tcp", "udp"} {
+				for f, addr := range nodes {
+					want(t, "a client at "+addr+" "+network, n.Client.Who(network+f, addr), who)
+					want(t, "the node itself at "+addr+" "+network, n.Who(network+f, addr), who)
+				}
+			}
+		}
+		still()
+		refused(t, n, list, 100, []string{"listens on 0.0.0.0%virbr0:8053;"}, lab.TCP(8053, 80))
+		refused(t, n, list, 100, []string{"listens on 0.0.0.0%virbr0:8053, which receives what comes in by virbr0 for any address of the node"}, lab.TCP(8053, 80).On("192.168.122.1"))
+		refused(t, n, list, 100, []string{"listens on [::%virbr0]:8054, which receives"}, lab.TCP(8054, 80).On("2001:db8:122::1"))
+		before := n.Rules()
+		n.MustAdd(pod, list, ports...)
+		still()
+		others("web")
+		checked := func() {
+			t.Helper()
+			if err := n.Check(pod, list, ports...); err != nil {
+				t.Errorf("CHECK: %v", err)
+			}
+			for where, e := range listed(t, n) {
+				want(t, where, string(e.State), "ok")
+			}
+		}
+		checked()
+		for _, ask := range []string{nodes["4"] + "/tcp", nodes["6"] + "/udp"} {
+			out, _ := cli(n, "explain", ask)
+			for _, says := range []string{") if it comes by virbr0", "to pod default/web (hostPort) if it comes by eth0"} {
+				if !strings.Contains(out, says) {
+					t.Errorf("explain says nothing of %q:\n%s", says, out)
+				}
+			}
+		}
+
+		// Rules that are lost come back as they were.
+		if n.Native() {
+			n.Run("nft", "delete", "table", "inet", "portguard")
+		} else {
+			for _, v := range []string{"", "6"} { // the bridge plugin's too
+				n.Run("sh", "-c", "ip"+v+"tables -t nat -F; ip"+v+"tables -t nat -X")
+			}
+		}
+		if out, err := cli(n, "restore"); err != nil {
+			t.Errorf("restore: %v\n%s", err, out)
+		}
+		still()
+		others("web")
+		checked()
+		if err := n.Del(pod, list, ports...); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+		if n.Native() {
+			unchanged(t, n, before)
+		} else if strings.Contains(n.Rules(), "PGD-") {
+			t.Errorf("rules are left:\n%s", n.Rules())
+		}
+		still()
+		others("")
+	})
 }

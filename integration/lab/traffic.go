@@ -33,24 +33,33 @@ func (n *Netns) ServeTCP(network, addr, name string) io.Closer {
 	return l
 }
 
-// ServeOn is ServeTCP for a listener that is bound to a link.
-func (n *Netns) ServeOn(link, addr, name string) io.Closer {
+// ServeOn is ServeTCP and ServeUDP for a socket that is bound to a link.
+func (n *Netns) ServeOn(link, network, addr, name string) {
 	n.T.Helper()
 	var l net.Listener
+	var c net.PacketConn
 	var err error
 	n.Do(func() {
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 			failed := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), link) })
 			return errors.Join(err, failed)
 		}}
-		l, err = lc.Listen(context.Background(), "tcp4", addr)
+		if strings.HasPrefix(network, "udp") {
+			c, err = lc.ListenPacket(context.Background(), network, addr)
+		} else {
+			l, err = lc.Listen(context.Background(), network, addr)
+		}
 	})
-	if err != nil {
-		n.T.Fatalf("%s: listen %s on %s: %v", n.Name, addr, link, err)
+	switch {
+	case err != nil:
+		n.T.Fatalf("%s: listen %s %s on %s: %v", n.Name, network, addr, link, err)
+	case c != nil:
+		n.T.Cleanup(func() { c.Close() })
+		go echo(c, name)
+	default:
+		n.T.Cleanup(func() { l.Close() })
+		go answer(l, name)
 	}
-	n.T.Cleanup(func() { l.Close() })
-	go answer(l, name)
-	return l
 }
 
 // answer is what ServeTCP does with connections.
@@ -76,18 +85,21 @@ func (n *Netns) ServeUDP(network, addr, name string) io.Closer {
 		n.T.Fatalf("%s: listen %s %s: %v", n.Name, network, addr, err)
 	}
 	n.T.Cleanup(func() { c.Close() })
-	go func() {
-		b := make([]byte, 1500)
-		for {
-			_, from, err := c.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			host, _, _ := net.SplitHostPort(from.String())
-			_, _ = c.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host), from)
-		}
-	}()
+	go echo(c, name)
 	return c
+}
+
+// echo is what ServeUDP does with datagrams.
+func echo(c net.PacketConn, name string) {
+	b := make([]byte, 1500)
+	for {
+		_, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		host, _, _ := net.SplitHostPort(from.String())
+		_, _ = c.WriteTo(fmt.Appendf(nil, "%s %s\n", name, host), from)
+	}
 }
 
 // Open connects a socket that stays open, as a client that keeps its port does.

@@ -27,6 +27,10 @@ type Finding struct {
 	At []Point
 	// Base names whose base chains those are, "" where that does not matter.
 	Base string
+	// By is the only link by which packets for it come in, "" for any; NotBy are those by
+	// which they do not.
+	By    string
+	NotBy []string
 	// Dst are the destinations the finding is about.
 	Dst addrset.Set
 	// Part is set if the claimant takes only some of the packets, or may.
@@ -67,7 +71,7 @@ type Report struct {
 	// Beside is what has the same port and takes nothing from the request: who
 	// listens on an address that the mapping leaves alone, and dead owners.
 	Beside []Finding
-	// Carves are addresses that wildcard mappings must leave alone.
+	// Carves are what the mappings must leave alone.
 	Carves []hostport.Carve
 	// Flows are what the mappings must leave to connected UDP sockets of the node.
 	Flows []hostport.Flow

@@ -57,7 +57,27 @@ func socketCases() []findCase {
 		l.Device = link
 		return l
 	}
+	// virbr0 has index 7, and 192.0.2.1 is on eth0, index 2.
+	bridged := func(ip string, link int, on ...int) Snapshot {
+		l := bound(ip, "virbr0")
+		l.Link = link
+		s := node().with(l)
+		s.Local = slices.DeleteFunc(slices.Clone(s.Local), func(l hostport.Local) bool { return l.Prefix.Addr() == only.Mappings[0].HostIP })
+		for _, x := range on {
+			s.Local = append(s.Local, hostport.Local{Prefix: netip.PrefixFrom(only.Mappings[0].HostIP, 32), Link: x})
+		}
+		return s
+	}
 	return []findCase{
+		{"one on a link that rules know leaves an address of another one", only, bridged("0.0.0.0", 7, 2), "carve 192.0.2.1:80/tcp", ""},
+		{"so does one of IPv6 and IPv4", only, bridged("::", 7, 2), "carve 192.0.2.1:80/tcp", ""},
+		{"and one of that address", only, bridged(nodeIP, 7, 2), "carve 192.0.2.1:80/tcp", ""},
+		{"not all addresses", any4, bridged("0.0.0.0", 7, 2), "refuse 100", "0.0.0.0%virbr0:80"},
+		{"nor its own", only, bridged("0.0.0.0", 7, 7), "refuse 100", "0.0.0.0%virbr0:80"},
+		{"nor one that is on both", only, bridged("0.0.0.0", 7, 2, 7), "refuse 100", ""},
+		{"in any order", only, bridged("0.0.0.0", 7, 7, 2), "refuse 100", ""},
+		{"nor one that is nowhere yet", only, bridged("0.0.0.0", 7), "refuse 100", ""},
+		{"one on a link that rules do not know leaves none", only, bridged("0.0.0.0", 0, 2), "refuse 100", ""},
 		{"an empty node has no conflict", attach(mapTo(v4, ""), mapTo(v6, "")), node(), "", ""},
 		{"a request for nothing has none", attach(), node().with(listens(tcp, "::", 80)), "", ""},
 		{"a wildcard listener refuses the wildcard", any4, node().with(listens(tcp, "0.0.0.0", 80)), "refuse 100",
@@ -279,5 +299,21 @@ func TestAwaited(t *testing.T) {
 		if diff := cmp.Diff(tt.want, r.Awaited()); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got)\n%s", tt.name, err, diff)
 		}
+	}
+}
+
+// What comes in by the link of a listener is left to it, for the mapping of that address only.
+func TestCarveOfALink(t *testing.T) {
+	s := node().with(hostport.Listener{Proto: tcp, Addr: netip.IPv4Unspecified(), Port: 80, Device: "virbr0", Link: 7, Holder: hostport.Process{PID: 7, Comm: "dnsmasq"}})
+	for i := range s.Local {
+		s.Local[i].Link = 2
+	}
+	r, err := Find(attach(mapTo(v4, nodeIP), mapTo(v4, other), mapPort(v4, nodeIP, udp, 80)), s)
+	want := []hostport.Carve{{Addr: netip.MustParseAddr(nodeIP), Proto: tcp, Port: 80, Link: "virbr0"}, {Addr: netip.MustParseAddr(other), Proto: tcp, Port: 80, Link: "virbr0"}}
+	if err != nil || len(r.Conflicts)+len(r.Warnings) > 0 || !slices.Equal(r.Carves, want) {
+		t.Errorf("%v, %+v", err, r)
+	}
+	if len(r.Beside) != 2 || r.Beside[0].By != "virbr0" || !strings.Contains(r.Beside[0].Message, "leaves this alone: dnsmasq (pid 7) listens on 0.0.0.0%virbr0:80, and receives what comes in by virbr0") {
+		t.Errorf("beside: %+v", r.Beside)
 	}
 }

@@ -16,7 +16,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Proto != m.Proto || l.Port != m.HostPort || !l.Covers(m.Family) || l.Holder.HoldsFor(a.Owner.ContainerID, a.Target(m)) {
 			continue
 		}
-		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: l.Where(), At: both(Socket, 0), Dst: listensAt(s, l, m.Family)}
+		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: l.Where(), At: both(Socket, 0), By: l.Device, Dst: listensAt(s, l, m.Family)}
 		if !m.Wildcard() && !l.Meets(m.HostIP) {
 			continue
 		}
@@ -32,6 +32,11 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		}
 		if owner, ok := heldFor(s, l, m); ok {
 			f.Spared, f.Message = true, fmt.Sprintf("hostPort %s: %s, and holds the port for %s", m, l, owner)
+			r.add(f)
+			continue
+		}
+		if passed(r, s, l, m) {
+			f.Spared, f.Message = true, fmt.Sprintf("hostPort %s leaves this alone: %s, and receives what comes in by %s", m, l, l.Device)
 			r.add(f)
 			continue
 		}
@@ -109,4 +114,26 @@ func spared(r *Report, a hostport.Attachment, s Snapshot, l hostport.Listener) b
 	}
 	r.carve(hostport.Carve{Addr: l.Addr, Proto: l.Proto, Port: l.Port})
 	return true
+}
+
+// passed reports whether a mapping with a hostIP leaves l its traffic: what comes in by the
+// link that it is bound to is carved out. The address must be on other links only. The node
+// reaches those of IPv6 of the link itself by that link too (ipv6_rcv), and of its own packets
+// the rules do not know the link.
+func passed(r *Report, s Snapshot, l hostport.Listener, m hostport.Mapping) bool {
+	if m.Wildcard() || l.Link == 0 {
+		return false
+	}
+	elsewhere := false
+	for _, x := range s.Local {
+		if x.Prefix.Contains(m.HostIP) {
+			if elsewhere = x.Link != 0 && x.Link != l.Link; !elsewhere {
+				return false
+			}
+		}
+	}
+	if elsewhere {
+		r.carve(hostport.Carve{Addr: m.HostIP, Proto: l.Proto, Port: l.Port, Link: l.Device})
+	}
+	return elsewhere
 }

@@ -84,11 +84,12 @@ func (a *Addressing) read(also hostport.Links) error {
 	if err != nil {
 		return err
 	}
-	seen, others := map[netip.Prefix]bool{}, map[netip.Addr]string{}
+	seen, others, on := map[netip.Prefix]bool{}, map[netip.Addr]string{}, map[netip.Addr]int{}
 	for _, x := range addrs {
 		if x.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == unix.IFA_F_TENTATIVE { // its route comes in a second
-			a.Local = append(a.Local, hostport.Local{Prefix: netip.PrefixFrom(prefix(x.IPNet).Addr(), 128), Infrastructure: infra[x.LinkIndex]})
+			a.Local = append(a.Local, hostport.Local{Prefix: netip.PrefixFrom(prefix(x.IPNet).Addr(), 128), Infrastructure: infra[x.LinkIndex], Link: x.LinkIndex})
 		}
+		on[prefix(x.IPNet).Addr()] = x.LinkIndex
 		if link := infra[x.LinkIndex]; link == "" {
 			a.addNetwork(prefix(x.IPNet), seen)
 		} else {
@@ -99,9 +100,15 @@ func (a *Addressing) read(also hostport.Links) error {
 		if link := others[l.Prefix.Addr()]; link != "" && l.Prefix.IsSingleIP() {
 			a.Local[i].Infrastructure = link
 		}
+		if link := on[l.Prefix.Addr()]; link != 0 && l.Prefix.IsSingleIP() && l.Link == loopbackIndex {
+			a.Local[i].Link = link
+		}
 	}
 	return nil
 }
+
+// loopbackIndex is that of lo in each network namespace (LOOPBACK_IFINDEX).
+const loopbackIndex = 1
 
 func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
 	p := prefix(r.Dst)
@@ -110,7 +117,7 @@ func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
 	}
 	switch r.Type {
 	case unix.RTN_LOCAL:
-		a.Local = append(a.Local, hostport.Local{Prefix: p, Infrastructure: infra[r.LinkIndex]})
+		a.Local = append(a.Local, hostport.Local{Prefix: p, Infrastructure: infra[r.LinkIndex], Link: r.LinkIndex})
 	case unix.RTN_BROADCAST:
 		a.Broadcasts = append(a.Broadcasts, p.Addr())
 	}

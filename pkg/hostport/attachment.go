@@ -50,12 +50,19 @@ func (m Mapping) Overlaps(o Mapping) bool {
 		(m.Wildcard() || o.Wildcard() || m.HostIP == o.HostIP)
 }
 
-// A Carve is one local address and port that a wildcard mapping leaves alone,
-// because somebody on the node already listens there (127.0.0.53:53).
+// A Carve is one local address and port that a mapping leaves alone, because somebody on
+// the node already listens there: a wildcard mapping without Link (127.0.0.53:53), the
+// mapping with that hostIP for what comes in by Link (0.0.0.0%virbr0:53).
 type Carve struct {
 	Addr  netip.Addr `json:"addr"`
 	Proto Proto      `json:"protocol"`
 	Port  uint16     `json:"port"`
+	Link  string     `json:"link,omitempty"`
+}
+
+// Leaves reports whether a mapping leaves c alone.
+func (c Carve) Leaves(m Mapping) bool {
+	return c.Proto == m.Proto && c.Port == m.HostPort && FamilyOf(c.Addr) == m.Family && (c.Link == "" && m.Wildcard() || c.Link != "" && m.HostIP == c.Addr)
 }
 
 // A Flow is what a connected UDP socket of the node receives, and from whom.
@@ -92,7 +99,7 @@ type Attachment struct {
 	// a family.
 	Pods     []netip.Prefix `json:"pods"`
 	Mappings []Mapping      `json:"mappings"`
-	// Carves and Excludes are never matched by a wildcard mapping.
+	// Excludes, and Carves without a link, are never matched by a wildcard mapping.
 	Carves   []Carve        `json:"carves,omitempty"`
 	Excludes []netip.Prefix `json:"excludes,omitempty"`
 	// ExcludeInterfaces are links whose addresses are not the node's own. They count for
@@ -149,6 +156,16 @@ func (a Attachment) Conditions(f Family) []string {
 	return a.ConditionsV6
 }
 
+// PassedBy are the links by which packets to m's address come in that a leaves alone.
+func (a Attachment) PassedBy(m Mapping) (links []string) {
+	for _, c := range a.Carves {
+		if c.Link != "" && c.Leaves(m) {
+			links = append(links, c.Link)
+		}
+	}
+	return links
+}
+
 // Restricted reports whether a's mappings of family f take only some of the packets to
 // their ports.
 func (a Attachment) Restricted(f Family) bool { return len(a.Conditions(f)) > 0 }
@@ -190,7 +207,7 @@ func (m Mapping) In(scope addrset.Set, carves []Carve) addrset.Set {
 	}
 	out := scope
 	for _, c := range carves {
-		if c.Proto == m.Proto && c.Port == m.HostPort && FamilyOf(c.Addr) == m.Family {
+		if c.Leaves(m) {
 			out = out.And(addrset.Between(c.Addr, c.Addr).Not(m.Family == IPv4))
 		}
 	}

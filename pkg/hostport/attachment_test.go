@@ -109,7 +109,7 @@ func TestAttachmentByFamily(t *testing.T) {
 		Pods:         []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24"), netip.MustParsePrefix("fd00::2/64")},
 		Mappings:     []Mapping{v6, v4},
 		ConditionsV4: []string{"4"}, ConditionsV6: []string{"6"},
-		Carves: []Carve{{addr("127.0.0.1"), UDP, 53}},
+		Carves: []Carve{{Addr: addr("127.0.0.1"), Proto: UDP, Port: 53}},
 	}
 	opt := cmpopts.EquateComparable(netip.Addr{})
 	if diff := cmp.Diff([]Mapping{v4}, a.Of(IPv4), opt); diff != "" {
@@ -128,7 +128,7 @@ func TestAttachmentByFamily(t *testing.T) {
 		t.Errorf("conditions (-want +got)\n%s", diff)
 	}
 	local := []Local{{Prefix: netip.MustParsePrefix("192.0.2.0/30")}}
-	a.Carves = []Carve{{addr("192.0.2.1"), UDP, 53}}
+	a.Carves = []Carve{{Addr: addr("192.0.2.1"), Proto: UDP, Port: 53}}
 	maps := func(p Proto, port uint16, ip string) bool {
 		return a.Destinations(local, mapping(4, "", p, port, 1)).Contains(addr(ip))
 	}

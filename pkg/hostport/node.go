@@ -16,6 +16,8 @@ type Local struct {
 	// Infrastructure is set for links that carry addresses of Services or of a
 	// node-local cache rather than the node's own, and names the link.
 	Infrastructure string
+	// Link is the index of the link that it is on.
+	Link int
 }
 
 // A Listener is a socket that receives what nobody has a connection for: TCP in
@@ -31,6 +33,9 @@ type Listener struct {
 	// Device is the link that the socket is bound to, "" for none: it receives what comes in
 	// by that link only, for whatever address of the node.
 	Device string
+	// Link is the index of Device if rules see what the socket receives come in by that link,
+	// and by its name, otherwise 0.
+	Link   int
 	UID    uint32
 	Inode  uint32
 	Holder Process
@@ -128,6 +133,8 @@ type Claim struct {
 	Part bool
 	// Target is where it leads, as far as the rules tell.
 	Target netip.AddrPort
+	// NotBy are the links by which packets come in that it leaves alone.
+	NotBy []string
 	// Packets is how many packets met the rule: the first of each connection. It
 	// is -1 where nobody counts.
 	Packets int64

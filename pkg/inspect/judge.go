@@ -57,6 +57,7 @@ func (v *view) judge() ([]verdict, error) {
 
 // of is the verdict on one mapping.
 func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict {
+	ways = slices.DeleteFunc(slices.Clone(ways), func(w way.Way) bool { return slices.Contains(c.NotBy, w.Source.Link.Name) })
 	v := verdict{ways: ways}
 	for _, w := range ways {
 		if w.Taker != nil && w.Taker.Key != c.Key {
@@ -67,7 +68,7 @@ func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict 
 	shut := way.Shut(ways) != nil // and what hides the mapping is what closes them
 	i := slices.IndexFunc(contested, func(f conflict.Finding) bool {
 		// A BPF program is asked after the mapping, and for what is not known.
-		aside := f.Kind == finding.SocketProgram || shut && f.Kind == finding.Hidden
+		aside := f.Kind == finding.SocketProgram || shut && f.Kind == finding.Hidden || slices.Contains(c.NotBy, f.By)
 		return f.Mapping.SameKey(c.Mapping) && !aside
 	})
 	if i >= 0 {
@@ -98,6 +99,11 @@ func (v *view) contested(sv *survey) (map[hostport.Key][]conflict.Finding, error
 			return nil, err
 		}
 		out[key] = r.Conflicts
+		for _, f := range r.Beside { // a later ADD would leave its link alone; this one may not
+			if f.Kind == finding.Listener && f.By != "" && !f.Mapping.Wildcard() {
+				out[key] = append(out[key], f)
+			}
+		}
 	}
 	return out, nil
 }

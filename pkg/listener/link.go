@@ -3,30 +3,65 @@
 package listener
 
 import (
-	"cmp"
+	"net"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/iptsave"
 )
 
-// nameDevices replaces the numbers of the links that sockets are bound to by their names. One
-// that is gone keeps its number.
+// nameDevices replaces the numbers of the links that sockets are bound to by their names, and
+// says which of them rules can match. One that is gone keeps its number.
 func (r *Reader) nameDevices(ls []hostport.Listener) {
-	var names map[string]string
+	var known map[string]netlink.Link
 	for i, l := range ls {
 		if l.Device == "" || r.links == nil {
 			continue
 		}
-		if names == nil {
-			names = map[string]string{}
+		if known == nil {
+			known = map[string]netlink.Link{}
 			links, _ := r.links() // the socket counts as bound, with a name or without
 			for _, x := range links {
-				names[deviceNumber(uint32(x.Attrs().Index))] = x.Attrs().Name
+				known[deviceNumber(uint32(x.Attrs().Index))] = x
 			}
 		}
-		ls[i].Device = cmp.Or(names[l.Device], l.Device)
+		if x, ok := known[l.Device]; ok {
+			ls[i].Device = x.Attrs().Name
+			if seenAs(x, known) {
+				ls[i].Link = x.Attrs().Index
+			}
+		}
 	}
+}
+
+// seenAs reports whether in prerouting packets have come in by the same link as for a socket
+// that is bound to it. It is another one:
+//   - for a VRF, its ports and ipvlan, which change it in between (l3mdev_ip_rcv);
+//   - for links on top of a bridge or its ports: the bridge asks the rules before it hands
+//     the packets over, if it asks them (br_netfilter, br_nf_pre_routing).
+//
+// By lo the node's own packets come in, which are translated in output. The other ports of
+// masters receive nothing.
+func seenAs(l netlink.Link, known map[string]netlink.Link) bool {
+	const deepest = 8 // as MAX_NEST_DEV; of a pair of veth each is the other's parent
+	a := l.Attrs()
+	if a.Flags&net.FlagLoopback != 0 || a.MasterIndex != 0 || l.Type() == "vrf" || l.Type() == "ipvlan" || !iptsave.Nameable(a.Name) {
+		return false
+	}
+	for range deepest {
+		if a.ParentIndex == 0 || a.NetNsID >= 0 { // none, or in another namespace
+			return true
+		}
+		below, ok := known[deviceNumber(uint32(a.ParentIndex))]
+		if !ok || below.Type() == "bridge" || below.Attrs().MasterIndex != 0 {
+			return false
+		}
+		if a = below.Attrs(); a.ParentIndex == l.Attrs().Index {
+			return true
+		}
+	}
+	return false
 }
 
 // nameLinks fills in the tunnels whose sockets the kernel holds itself, as far as it tells

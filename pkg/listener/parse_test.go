@@ -4,6 +4,7 @@ package listener
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -165,6 +166,30 @@ func onDevice(name string) hostport.Listener {
 	l := sock(hostport.TCP, "0.0.0.0", 443, 1000, 4711)
 	l.Device = name
 	return l
+}
+
+// Of some links rules see what comes in as come in by another one.
+func TestLinksOfSockets(t *testing.T) {
+	at := func(name string, index, master, parent int) netlink.LinkAttrs {
+		return netlink.LinkAttrs{Name: name, Index: index, MasterIndex: master, ParentIndex: parent, NetNsID: -1}
+	}
+	far := at("far", 20, 0, 2)
+	far.NetNsID = 0
+	lo := at("lo", 1, 0, 0)
+	lo.Flags = net.FlagLoopback
+	links := []netlink.Link{&netlink.Device{LinkAttrs: lo}, &netlink.Bridge{LinkAttrs: at("br0", 2, 0, 0)}, &netlink.Device{LinkAttrs: at("eth0", 3, 0, 0)},
+		&netlink.Device{LinkAttrs: at("port", 4, 2, 0)}, &netlink.Vlan{LinkAttrs: at("br0.7", 5, 0, 2)}, &netlink.Vlan{LinkAttrs: at("eth0.7", 6, 0, 3)},
+		&netlink.Vrf{LinkAttrs: at("red", 7, 0, 0)}, &netlink.Device{LinkAttrs: at("ofred", 8, 7, 0)}, &netlink.IPVlan{LinkAttrs: at("ipvl", 9, 0, 3)},
+		&netlink.Macvlan{LinkAttrs: at("onport", 10, 0, 4)}, &netlink.Macvlan{LinkAttrs: at("deep", 11, 0, 5)}, &netlink.Veth{LinkAttrs: at("one", 12, 0, 13)},
+		&netlink.Veth{LinkAttrs: at("two", 13, 0, 12)}, &netlink.Veth{LinkAttrs: far}, &netlink.Dummy{LinkAttrs: at("odd+", 15, 0, 0)}, &netlink.Macvlan{LinkAttrs: at("lost", 16, 0, 99)}}
+	r := &Reader{links: func() ([]netlink.Link, error) { return links, nil }}
+	want := map[string]bool{"br0": true, "eth0": true, "eth0.7": true, "one": true, "two": true, "far": true}
+	for _, l := range links {
+		ls := []hostport.Listener{onDevice(deviceNumber(uint32(l.Attrs().Index)))}
+		if r.nameDevices(ls); ls[0].Device != l.Attrs().Name || (ls[0].Link == l.Attrs().Index) != want[ls[0].Device] || !want[ls[0].Device] && ls[0].Link != 0 {
+			t.Errorf("%s: got %+v", l.Attrs().Name, ls[0])
+		}
+	}
 }
 
 // The number becomes a name, and stays one where the link is gone.

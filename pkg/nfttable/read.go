@@ -95,7 +95,7 @@ func (t *Table) list(src Source, s Set) error {
 	for _, r := range elems {
 		e := fromRaw(s.Name, r)
 		t.elements[e.place()] = e
-		if _, known := t.chains[e.Goto]; !known && e.Goto != "" { // somebody emptied it
+		if _, known := t.chains[e.Goto]; !known && e.Goto != "" && !t.Spec.has(e.Goto) { // somebody emptied it
 			t.chains[e.Goto] = Conditions{Name: e.Goto}
 		}
 		if r.Counted {

@@ -93,6 +93,11 @@ func (s Spec) Set(name string) Set {
 	return Set{}
 }
 
+// has reports whether a chain is of the skeleton.
+func (s Spec) has(chain string) bool {
+	return slices.ContainsFunc(s.Chains, func(c Chain) bool { return c.Name == chain })
+}
+
 // Map reports whether s is a map.
 func (s Set) Map() bool { return s.Verdicts || len(s.Value) > 0 }
 

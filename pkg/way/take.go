@@ -23,13 +23,16 @@ func (w *Way) take(found []conflict.Finding) (at conflict.Point) {
 		if p < 0 || f.Mapping.Family != hostport.FamilyOf(w.To) || !f.Dst.Contains(w.To) {
 			continue
 		}
+		comes, sure := w.Source.comes(f)
 		switch {
+		case !comes:
+			continue
 		case f.Kind == finding.Hidden:
 			ended = &found[i]
 			continue
 		case ended != nil && f.Kind == finding.Claimed && slices.Contains(ended.At, f.At[p]):
 			continue // an ACCEPT ends the walk of its own table
-		case f.Part, f.Kind == finding.Undecodable, f.Kind == finding.CatchAll, level(f, found[i+1:], w.To):
+		case !sure, f.Part, f.Kind == finding.Undecodable, f.Kind == finding.CatchAll, level(f, found[i+1:], w.To):
 			w.Unless = append(w.Unless, f)
 			continue
 		}
@@ -37,6 +40,19 @@ func (w *Way) take(found []conflict.Finding) (at conflict.Point) {
 		return f.At[p]
 	}
 	return conflict.Point{}
+}
+
+// comes reports whether packets come in by a link of which a claimant has them, and whether
+// that is sure: what the node sends to itself comes by lo, or, of IPv6, as by the link that has
+// the address.
+func (s Source) comes(f conflict.Finding) (comes, sure bool) {
+	switch own := s.Side == Self; {
+	case own && f.By != "" && f.By != "lo":
+		return f.Mapping.Family == hostport.IPv6, false
+	case own, s.Link.Name == "":
+		return true, own || f.By == ""
+	}
+	return (f.By == "" || f.By == s.Link.Name) && !slices.Contains(f.NotBy, s.Link.Name), true
 }
 
 // level reports whether a mapping of those that come after a claimant may be asked before it.

@@ -243,3 +243,36 @@ func TestLevel(t *testing.T) {
 		}
 	}
 }
+
+// What comes in by a link that a mapping leaves alone is the listener's there, and what the
+// node sends to itself does not come in by it.
+func TestByLink(t *testing.T) {
+	web, dns := claimed(), listener()
+	web.NotBy, dns.Who, dns.By = []string{"virbr0"}, "dnsmasq (pid 7)", "virbr0"
+	virbr0 := walk.Link{Name: "virbr0", Index: 7}
+	for _, tt := range []struct {
+		name  string
+		from  Source
+		found []conflict.Finding
+		takes string
+	}{
+		{"by eth0", Source{Link: eth0, Addr: client}, []conflict.Finding{web, dns}, web.Who},
+		{"by its link", Source{Link: virbr0, Addr: client}, []conflict.Finding{web, dns}, dns.Who},
+		{"of the node", Source{Side: Self}, []conflict.Finding{web, dns}, web.Who},
+		{"by eth0 without the mapping", Source{Link: eth0, Addr: client}, []conflict.Finding{dns}, ""},
+		{"of the node without it", Source{Side: Self}, []conflict.Finding{dns}, ""},
+	} {
+		m := model(t, "", nil)
+		ways, err := m.Ways(Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 8080)}, []netip.Addr{node}, []Source{tt.from}, tt.found)
+		if err != nil || len(ways) != 1 {
+			t.Fatal(err)
+		}
+		got := ""
+		if ways[0].Taker != nil {
+			got = ways[0].Taker.Who
+		}
+		if got != tt.takes || len(ways[0].Unless) > 0 {
+			t.Errorf("%s: %q takes it, want %q, unless %v", tt.name, got, tt.takes, ways[0].Unless)
+		}
+	}
+}

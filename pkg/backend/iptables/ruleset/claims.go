@@ -16,13 +16,17 @@ import (
 func (l *Layout) Claims() []hostport.Claim {
 	var out []hostport.Claim
 	for _, name := range l.named(isDNAT) {
+		var passed hostport.Attachment // as far as carves are concerned
 		for _, r := range l.chains[name] {
 			s := r.decoded()
 			m, to, ok := s.Mapping(l.Family)
 			if !ok {
+				if _, link := s.Option("-i"); link {
+					recoverSpared(&passed, s)
+				}
 				continue
 			}
-			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, Packets: r.packets()}
+			c := hostport.Claim{Key: keyOf(name), Mapping: m, Target: to, NotBy: passed.PassedBy(m), Packets: r.packets()}
 			c.Owner, _ = hostport.ParseComment(s.Comment())
 			_, c.Part = l.chains[condPrefix+c.Key]
 			out = append(out, c)
@@ -117,7 +121,8 @@ func recoverSpared(a *hostport.Attachment, s iptsave.Spec) {
 	case err != nil:
 	case ported:
 		if port, p, ok := s.Port(); ok {
-			if c := (hostport.Carve{Addr: n.Addr(), Proto: p, Port: port}); !slices.Contains(a.Carves, c) {
+			link, _ := s.Option("-i")
+			if c := (hostport.Carve{Addr: n.Addr(), Proto: p, Port: port, Link: link.Value()}); !slices.Contains(a.Carves, c) {
 				a.Carves = append(a.Carves, c)
 			}
 		}

@@ -95,7 +95,20 @@ func dnatRules(a hostport.Attachment, f hostport.Family) []*rule {
 	if len(wildcard) > 0 {
 		wildcard = append(spareRules(a, f), wildcard...)
 	}
-	return slices.Concat(flowRules(a, f), specific, wildcard)
+	return slices.Concat(flowRules(a, f), linkRules(a, f), specific, wildcard)
+}
+
+// linkRules return before all mappings what comes in by links and is left to listeners there.
+// In OUTPUT no packet has come in.
+func linkRules(a hostport.Attachment, f hostport.Family) []*rule {
+	var out []*rule
+	for _, m := range a.Of(f) {
+		for _, link := range a.PassedBy(m) {
+			out = append(out, newRule("-d", host(m.HostIP), "-i", link, "-p", m.Proto.String(), "-m", m.Proto.String(), "--dport", strconv.Itoa(int(m.HostPort)),
+				"-m", "comment", "--comment", a.Owner.Comment(), "-j", "RETURN"))
+		}
+	}
+	return out
 }
 
 // flowRules return before all mappings what connected UDP sockets of the node receive.
@@ -130,7 +143,7 @@ func spareRules(a hostport.Attachment, f hostport.Family) []*rule {
 		}
 	}
 	for _, c := range a.Carves {
-		if hostport.FamilyOf(c.Addr) == f {
+		if hostport.FamilyOf(c.Addr) == f && c.Link == "" {
 			spare("-d", host(c.Addr), "-p", c.Proto.String(), "-m", c.Proto.String(), "--dport", strconv.Itoa(int(c.Port)))
 		}
 	}

@@ -14,10 +14,10 @@ import (
 // known.
 func (s *State) Claims() []hostport.Claim {
 	var out []hostport.Claim
-	seen := owners{}
+	seen, passed := owners{}, s.passed()
 	for _, e := range s.Table.Elements(func(e nfttable.Element) bool {
-		// localhost is a part of a wildcard mapping.
-		return e.Set != setLocalhost && s.Table.Spec.Set(e.Set).Map()
+		// localhost is a part of a wildcard mapping, and what leads to bylink one of another.
+		return e.Set != setLocalhost && !byLink(e) && s.Table.Spec.Set(e.Set).Map()
 	}) {
 		m, to, ok := mapping(s.Table.Spec, e)
 		if !ok {
@@ -25,9 +25,41 @@ func (s *State) Claims() []hostport.Claim {
 		}
 		by := seen.of(e)
 		out = append(out, hostport.Claim{Owner: by.Owner, Key: by.key, Backend: Name, Where: "nftables table " + s.Table.Spec.Table.String(), Priority: Priority,
-			Mapping: m, Part: e.Goto != "", Target: to, Packets: s.counted(e)})
+			Mapping: m, Part: e.Goto != "", Target: to, NotBy: passed[carved{m.HostIP, m.Proto, m.HostPort}], Packets: s.counted(e)})
 	}
 	return out
+}
+
+// byLink reports whether an element leads to one of the chains bylink4 and bylink6.
+func byLink(e nfttable.Element) bool { return strings.HasPrefix(e.Goto, "bylink") }
+
+// carved is what a mapping of one address leaves out of links.
+type carved struct {
+	at    netip.Addr
+	proto hostport.Proto
+	port  uint16
+}
+
+// passed are the links by which what comes in is left to others.
+func (s *State) passed() map[carved][]string {
+	out := map[carved][]string{}
+	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return strings.HasPrefix(e.Set, "bylink") }) {
+		if c, ok := s.carve(e); ok {
+			at := carved{c.Addr, c.Proto, c.Port}
+			out[at] = append(out[at], c.Link)
+		}
+	}
+	return out
+}
+
+// carve reads an element of the sets bylink4 and bylink6.
+func (s *State) carve(e nfttable.Element) (c hostport.Carve, ok bool) {
+	parts, ok := s.Table.Spec.Set(e.Set).Parts(e.From)
+	if ok {
+		c = hostport.Carve{Link: nfttable.LinkOf(parts[0]), Proto: hostport.Proto(parts[2][0]), Port: nfttable.PortOf(parts[3])}
+		c.Addr, _ = netip.AddrFromSlice(parts[1])
+	}
+	return c, ok
 }
 
 // counted is how many packets found e, those to 127.0.0.1 among them.

@@ -42,6 +42,9 @@ func conditions(a hostport.Attachment) (c nfttable.Conditions, ok bool) {
 func conditionsOf(a hostport.Attachment, fam hostport.Family, pod netip.Addr) []string {
 	word := map[hostport.Family]string{hostport.IPv4: "ip", hostport.IPv6: "ip6"}[fam]
 	var specific, wildcard []string
+	if links := slices.ContainsFunc(a.Of(fam), func(m hostport.Mapping) bool { return len(a.PassedBy(m)) > 0 }); links {
+		specific = append(specific, fmt.Sprintf("iifname . %s daddr . meta l4proto . th dport @%s return", word, info(fam).name("bylink")))
+	}
 	for _, m := range a.Of(fam) {
 		tail := fmt.Sprintf("%s dport %d %s dnat %s to %s", m.Proto, m.HostPort, strings.Join(a.Conditions(fam), " "), word,
 			netip.AddrPortFrom(pod, m.ContainerPort))

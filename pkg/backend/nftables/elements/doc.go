@@ -8,7 +8,8 @@
 //		map ports4        { inet_proto . inet_service : ipv4_addr . inet_service }              wildcard mappings
 //		map addresses4    { ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }  mappings with a hostIP
 //		map localhost     { inet_proto . inet_service : ipv4_addr . inet_service }              127.0.0.1 of wildcards
-//		map conditions4   { ipv4_addr . inet_proto . inet_service : verdict }                   those with conditions
+//		map conditions4   { ipv4_addr . inet_proto . inet_service : verdict }                   those with conditions, and with links
+//		set bylink4       { link, address, protocol, hostPort }       what comes in by a link and is a listener's there
 //		set spared4       { inet_proto . inet_service . ipv4_addr }   what a wildcard leaves alone
 //		set masquerade4   { pod, protocol, hostPort }
 //		set neighbours4   { original destination, source, pod }       whose connections are masqueraded
@@ -16,6 +17,7 @@
 //		... and the same for IPv6
 //		chain prerouting, output        at -95, behind every dstnat
 //		chain hostports4, hostports6, loopback4
+//		chain bylink4, bylink6          mappings that leave out links
 //		chain postrouting, masquerading at 90, before every srcnat
 //		chain if-KEY-DIGEST             one for each attachment with conditions
 //	}

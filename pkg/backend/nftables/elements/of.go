@@ -45,6 +45,7 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 			add(mapped(a, f, m, pod.Addr(), chain.Name)...)
 			add(linked(a, m, pod.Addr())...)
 			add(connected(a, f, m)...)
+			add(passed(a, f, m)...)
 			if m.Wildcard() {
 				add(left(a, f, m)...)
 			}
@@ -56,18 +57,24 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Addr, chain string) []nfttable.Element {
 	value := nfttable.Join(nfttable.AddrKey(pod), nfttable.PortKey(m.ContainerPort))
 	port := portOf(m)
+	hosts := netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())
+	if m.Wildcard() {
+		hosts = netip.PrefixFrom(f.family.Wildcard(), 0)
+	}
+	from, to := nfttable.Ends(hosts)
+	led := nfttable.Element{Set: f.name("conditions"), Goto: chain, From: nfttable.Join(from, port), To: nfttable.Join(to, port)}
 	switch {
 	case len(a.Conditions(f.family)) > 0:
-		hosts := netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())
-		if m.Wildcard() {
-			hosts = netip.PrefixFrom(f.family.Wildcard(), 0)
-		} else if wildcardToo(a, m) {
+		if !m.Wildcard() && wildcardToo(a, m) {
 			return nil // its rule stands in the same chain
 		}
-		from, to := nfttable.Ends(hosts)
-		return []nfttable.Element{{Set: f.name("conditions"), Goto: chain, From: nfttable.Join(from, port), To: nfttable.Join(to, port)}}
+		return []nfttable.Element{led}
 	case !m.Wildcard():
-		return []nfttable.Element{{Set: f.name("addresses"), From: nfttable.Join(nfttable.AddrKey(m.HostIP), port), Value: value}}
+		out := []nfttable.Element{{Set: f.name("addresses"), From: nfttable.Join(from, port), Value: value}}
+		if led.Goto = f.name("bylink"); len(a.PassedBy(m)) > 0 {
+			out = append(out, led)
+		}
+		return out
 	}
 	out := []nfttable.Element{{Set: f.name("ports"), From: string(port), Value: value}}
 	if f.family == hostport.IPv4 && mapsLocalhost(a) && !slices.Contains(a.Carves, localhostCarve(m)) {
@@ -110,6 +117,15 @@ func connected(a hostport.Attachment, f familyInfo, m hostport.Mapping) []nfttab
 	return out
 }
 
+// passed are the elements for what comes in by links and is left to listeners there.
+func passed(a hostport.Attachment, f familyInfo, m hostport.Mapping) []nfttable.Element {
+	var out []nfttable.Element
+	for _, link := range a.PassedBy(m) {
+		out = append(out, nfttable.Element{Set: f.name("bylink"), From: nfttable.Join(nfttable.LinkKey(link), nfttable.AddrKey(m.HostIP), portOf(m))})
+	}
+	return out
+}
+
 // portOf is the protocol and the hostPort of m as parts of a key.
 func portOf(m hostport.Mapping) []byte {
 	return append(nfttable.ProtoKey(m.Proto), nfttable.PortKey(m.HostPort)...)
@@ -141,7 +157,7 @@ func spared(a hostport.Attachment, f familyInfo, m hostport.Mapping) []netip.Pre
 		}
 	}
 	for _, c := range a.Carves {
-		if hostport.FamilyOf(c.Addr) == f.family && c.Proto == m.Proto && c.Port == m.HostPort {
+		if c.Leaves(m) {
 			all = append(all, netip.PrefixFrom(c.Addr, c.Addr.BitLen()))
 		}
 	}

@@ -48,7 +48,11 @@ func (s *State) recover(a *hostport.Attachment, e nfttable.Element) {
 	case e.Set == setLinks:
 		a.Localhost, a.Link = true, nfttable.LinkOf(parts[0])
 		addPod(a, parts[2])
-	case e.Set == setLocalhost:
+	case strings.HasPrefix(e.Set, "bylink"):
+		if c, ok := s.carve(e); ok {
+			a.Carves = append(a.Carves, c)
+		}
+	case e.Set == setLocalhost, byLink(e):
 	default:
 		m, to, ok := mapping(s.Table.Spec, e)
 		if !ok {

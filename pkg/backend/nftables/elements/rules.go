@@ -95,6 +95,17 @@ func (f familyInfo) specific() []nft.Expr {
 	return append(f.dstAndPort(), fromMap(f.name("addresses"), reg(0)), f.dnat())
 }
 
+// byLink are the mappings of one address with listeners that are bound to links: what comes
+// in by those is left to them. Only what is for such a mapping is led here, by the map of
+// conditions, so that nobody else pays for it.
+func (f familyInfo) byLink() [][]nft.Expr {
+	return [][]nft.Expr{
+		rule(f.only(), one(meta(unix.NFT_META_IIFNAME, 0), payload(unix.NFT_PAYLOAD_NETWORK_HEADER, f.dst, f.addrLen(), 4)), protoAndPort(4+f.words),
+			one(inSet(f.name("bylink")), verdict(nft.Return, ""))),
+		f.specific(),
+	}
+}
+
 // postrouting leads to masquerading only what has been translated.
 func postrouting() [][]nft.Expr {
 	return [][]nft.Expr{rule(translated(), one(verdict(nft.Jump, "masquerading")))}

@@ -68,7 +68,7 @@ func Spec() nfttable.Spec {
 		nfttable.Set{Name: setLocalhost, Key: []nfttable.Type{nfttable.Proto, nfttable.Service}, Value: []nfttable.Type{nfttable.Addr4, nfttable.Service}},
 		nfttable.Set{Name: setLinks, Key: []nfttable.Type{nfttable.IfName, nfttable.Addr4, nfttable.Addr4, nfttable.Proto, nfttable.Service}})
 	for _, f := range hostport.Families() {
-		s.Chains = append(s.Chains, plain(info(f).name("hostports"), info(f).hostports()))
+		s.Chains = append(s.Chains, plain(info(f).name("bylink"), info(f).byLink()), plain(info(f).name("hostports"), info(f).hostports()))
 	}
 	s.Chains = append(s.Chains, plain("loopback4", loopback()), plain("masquerading", masquerading()),
 		nfttable.Chain{Chain: nft.Chain{Table: Table(), Name: "established"}, Rules: established(), Lesser: unknown()},
@@ -87,6 +87,7 @@ func (f familyInfo) sets() []nfttable.Set {
 		{Name: f.name("addresses"), Key: addressAndPort, Value: to},
 		{Name: f.name("conditions"), Key: addressAndPort, Verdicts: true, Intervals: true},
 		{Name: f.name("spared"), Key: append(port[:2:2], f.addr), Intervals: true},
+		{Name: f.name("bylink"), Key: append([]nfttable.Type{nfttable.IfName}, addressAndPort...)},
 		{Name: f.name("connected"), Key: []nfttable.Type{f.addr, nfttable.Service, f.addr, nfttable.Service}},
 		{Name: f.name("masquerade"), Key: addressAndPort},
 		{Name: f.name("neighbours"), Key: []nfttable.Type{f.addr, f.addr, f.addr}, Intervals: true},
