@@ -214,9 +214,9 @@ func TestOwnConnectedUDP(t *testing.T) {
 			}
 		}
 		works("after ADD")
-		any, one := n.ServeUDP("udp4", "0.0.0.0:8055", "a listener"), n.ServeUDP("udp4", lab.NodeV4+":8056", "a listener") // as runtimes keep open for containers
+		every, one := n.ServeUDP("udp4", "0.0.0.0:8055", "a listener"), n.ServeUDP("udp4", lab.NodeV4+":8056", "a listener") // as runtimes keep open for containers
 		works("while somebody has the port too")
-		any.Close()
+		every.Close()
 		one.Close()
 		n.Run("nft", "flush", "ruleset")
 		if n.Flavour == "legacy" {

@@ -121,7 +121,10 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 // covers reports whether the packet belongs to the mapping.
 func (a Answer) covers(p Probe) bool {
 	m := a.Mapping
-	if slices.Contains(a.Carves, hostport.Carve{Addr: p.Dst, Proto: m.Proto, Port: m.HostPort}) {
+	left := func(c hostport.Carve) bool {
+		return c.Addr == p.Dst && c.Leaves(m) && (c.Link == "" || !p.FromNode && c.Link == p.Link)
+	}
+	if slices.ContainsFunc(a.Carves, left) {
 		return false
 	}
 	if hostport.FamilyOf(p.Dst) != m.Family || p.UDP != (m.Proto == hostport.UDP) {

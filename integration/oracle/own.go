@@ -62,11 +62,13 @@ func (s *Socket) hears() bool {
 	return n == 1 && err == nil
 }
 
-// own are the node's own connections that work, also when conntrack has forgotten them.
+// own are the node's own connections that work, also when conntrack has forgotten them. They
+// are asked twice: TCP keeps back what follows a packet that was not acknowledged, as where a
+// rule drops the answer.
 func (w *World) own() (out []*Socket) {
 	w.Node.Do(func() { _ = forget() })
 	for _, s := range w.sockets {
-		if s.Peer.IsValid() && s.hears() {
+		if s.Peer.IsValid() && s.hears() && s.hears() {
 			out = append(out, s)
 		}
 	}

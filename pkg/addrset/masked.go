@@ -43,7 +43,9 @@ func next(a netip.Addr, mask, value []byte) (netip.Addr, bool) {
 		at++
 	}
 	if at < len(b)*8 && bit(b, at) { // it is 1 and must be 0: a bit before it has to grow
-		for at--; at >= 0 && (bit(mask, at) || bit(b, at)); at-- {
+		at--
+		for at >= 0 && (bit(mask, at) || bit(b, at)) {
+			at--
 		}
 		if at < 0 {
 			return a, false

@@ -61,7 +61,8 @@ func nearest(of []netip.Prefix) []netip.Prefix {
 // common is the smallest network that holds both.
 func common(p, q netip.Prefix) netip.Prefix {
 	bits := min(p.Bits(), q.Bits())
-	for ; bits > 0 && !netip.PrefixFrom(p.Addr(), bits).Masked().Contains(q.Addr()); bits-- {
+	for bits > 0 && !netip.PrefixFrom(p.Addr(), bits).Masked().Contains(q.Addr()) {
+		bits--
 	}
 	return netip.PrefixFrom(p.Addr(), bits).Masked()
 }

@@ -32,7 +32,7 @@ func TestFlowsOfTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	peer := l.LocalAddr().(*net.UDPAddr).AddrPort()
 	for _, network := range []string{"udp4", "udp"} { // of the second the kernel may have an IPv6 socket
 		c, err := net.Dial(network, peer.String())
@@ -53,7 +53,7 @@ func TestFlowsOfTheKernel(t *testing.T) {
 				t.Errorf("%s: %v, %v", m, got, err)
 			}
 		}
-		c.Close()
+		_ = c.Close()
 	}
 }
 

@@ -28,6 +28,7 @@ func unprovoked() map[string]string {
 		"the kernel lacks what the backend needs":      "backend.ErrUnavailable, a mark: what has it says it in words of its own",
 		"the list of the kernel does not end":          "needs a hundred thousand reads",
 		"no answer from the kernel: %w":                "needs a kernel that is silent for a minute",
+		"the set is too long":                          "Reader.Elements makes it a set that is not listed",
 		"take the lock":                                "flock(2) on an open file fails only without kernel memory",
 		"portmap for %s":                               "Finding.Who, for the tables of the command line",
 	}

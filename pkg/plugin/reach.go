@@ -106,7 +106,7 @@ func (s *Session) taken(x reacher, f hostport.Family) addrset.Set {
 	var out []addrset.Set
 	within, spares := x.Reach(f)
 	for _, l := range s.On.Local {
-		if l.Infrastructure != "" && hostport.FamilyOf(l.Prefix.Addr()) == f && !(spares && l.Infrastructure == hostport.IPVSLink) {
+		if l.Infrastructure != "" && hostport.FamilyOf(l.Prefix.Addr()) == f && (!spares || l.Infrastructure != hostport.IPVSLink) {
 			out = append(out, addrset.Of(l.Prefix))
 		}
 	}

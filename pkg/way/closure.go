@@ -56,14 +56,14 @@ func stopped(t *trip, s *conflict.Stop) *Closure {
 func faulty(t *trip, f Fault, in string) *Closure {
 	c := &Closure{Back: t.p.Answer}
 	v4 := hostport.FamilyOf(t.w.To) == hostport.IPv4
-	switch {
-	case f == LinkUnforwarded:
+	switch f {
+	case LinkUnforwarded:
 		c.Check, c.What = CheckForward, fmt.Sprintf("%s does not forward: net.ipv4.conf.%[1]s.forwarding is 0", in)
 		c.Remedy = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.forwarding=1", in)
-	case f == Unforwarded:
+	case Unforwarded:
 		name := map[bool]string{true: "net.ipv4.ip_forward", false: "net.ipv6.conf.all.forwarding"}[v4]
 		c.Check, c.What, c.Remedy = CheckForward, "the node does not forward: "+name+" is 0", "sysctl -w "+name+"=1"
-	case f == ReversePath:
+	case ReversePath:
 		c.Check, c.What = CheckReverse, fmt.Sprintf("rp_filter of %s is strict, and the way back to %s is not by %[1]s", in, t.w.Source.Addr)
 		c.Remedy = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2 (the greater of all and the link's counts), or repair the routes", in)
 	default:
