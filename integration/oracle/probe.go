@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,7 +118,9 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 	return all
 }
 
-// rewritten completes the probes with what rules have written into them, behind conntrack.
+// rewritten completes the probes with what rules have written into them, behind conntrack. To
+// an answer to its own address, which a client pretended to have, the node itself answers with
+// the client's port: that is no packet of a client.
 func (w *World) rewritten(all []Probe) {
 	out := w.Node.Run("nft", "-j", "list", "set", "inet", "oraclemark", "moved")
 	var list struct {
@@ -144,7 +147,8 @@ func (w *World) rewritten(all []Probe) {
 	w.Node.Run("nft", "flush", "set", "inet", "oraclemark", "moved")
 	for i, p := range all {
 		proto := map[bool]string{false: "tcp", true: "udp"}[p.UDP]
-		if moved[fmt.Sprint(proto, float64(p.srcPort))] {
+		pretended := !p.FromNode && (p.Src.IsLoopback() || slices.Contains(nodeAddrs(p.Src.Is4()), p.Src))
+		if moved[fmt.Sprint(proto, float64(p.srcPort))] && !pretended {
 			all[i].Seen, all[i].To = true, netip.AddrPortFrom(p.Dst, rewritten)
 		}
 	}
