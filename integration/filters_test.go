@@ -145,7 +145,7 @@ func problems(found map[string]doctor.Finding) (n int) {
 func TestLaterClaims(t *testing.T) {
 	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", lab.Conf{"reserve": "off"}) // listeners come later
+	list := n.Network("net", "4", nil)
 	confDir(t, n, list)
 	web := n.NewPod("web")
 	web.Serve(80, "web")

@@ -28,8 +28,6 @@ var pure = []string{
 	"pkg/backend/iptables/ruleset",
 	"pkg/backend/localnet",
 	"pkg/backend/nftables/elements",
-	"pkg/backend/reservation/holds",
-	"pkg/backend/reservation/program",
 	"pkg/conflict",
 	"pkg/doctor",
 	"pkg/explain",

@@ -134,9 +134,6 @@ func (s *session) answer(a explain.Answer) {
 	for _, r := range remedies(a) {
 		fmt.Fprintln(s.out, "  remedy: "+plain(r))
 	}
-	for _, r := range a.RefusedBinds {
-		fmt.Fprintln(s.out, plain(r.String()+"."))
-	}
 	if a.Decision.Allowed {
 		fmt.Fprintf(s.out, "A new hostPort %s would be allowed.\n", a.Question)
 	} else {

@@ -70,8 +70,6 @@ type Facts struct {
 	// are asked before table local.
 	Programs hostport.Programs
 	Policy   []hostport.RouteRule
-	// RefusedBinds are those of the last hour.
-	RefusedBinds []inventory.Refusal
 }
 
 // A Conflist is a file that a runtime may load.
@@ -113,7 +111,7 @@ func Diagnose(f Facts) []Finding {
 	}
 	for _, check := range []func(Facts, adder){
 		conflists, backend, flavours, implementers, stateDir, order, level, notOwn, mappings, forwarding, ways, protected, ephemeral,
-		programs, policy, reservation, unread,
+		programs, policy, unread,
 	} {
 		check(f, add)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/way"
 )
 
@@ -43,10 +42,8 @@ type Answer struct {
 	Pod       []Outcome `json:"pod"`
 	// Foreign is set if the address of the question is none of the node's: then its
 	// packets are not for a hostPort here, whatever is mapped, until it is.
-	Foreign bool `json:"foreign,omitempty"`
-	// RefusedBinds are those of others to the port while a mapping has it.
-	RefusedBinds []inventory.Refusal `json:"refusedBinds,omitempty"`
-	Decision     Decision            `json:"decision"`
+	Foreign  bool     `json:"foreign,omitempty"`
+	Decision Decision `json:"decision"`
 }
 
 // A Claimant is somebody who has a claim on the port.

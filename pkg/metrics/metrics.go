@@ -81,16 +81,6 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	mappings := gauge("mappings", "HostPorts on the node, one for each family.", "backend", "by", "state")
 	owners := gauge("dead_owners", "Pods that are gone and have mappings still.")
 	shadowed := gauge("shadowed_mappings", "HostPorts on which somebody else has a claim since they were made.")
-	binds := gauge("refused_binds_total", "Binds of others to hostPorts that were refused while the pod had the port.", "port", "protocol")
-	binds.typ = "counter"
-	for _, r := range l.RefusedBinds {
-		binds.counts[values{strconv.Itoa(int(r.Port)), r.Protocol.String()}] = r.Count
-	}
-	reservation := gauge("reservation", "1 if binds of others to hostPorts are refused, otherwise 0.")
-	reservation.counts[values{}] = 0
-	if l.Reservation.On {
-		reservation.counts[values{}] = 1
-	}
 	unreadable := gauge("unreadable", "Things on the node that could not be read.")
 	for kind, n := range c.Conflicts {
 		conflicts.counts[values{kind}] = n
@@ -116,7 +106,7 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	owners.counts[values{}] = uint64(len(dead))
 	shadowed.counts[values{}] = taken
 	unreadable.counts[values{}] = uint64(len(l.Notes))
-	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, binds, reservation, shadowed, unreadable}
+	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, shadowed, unreadable}
 	return slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
 }
 
