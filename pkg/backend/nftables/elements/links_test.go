@@ -31,7 +31,7 @@ func TestLinksAreRead(t *testing.T) {
 		}
 		links[c.Mapping.String()] = c.NotBy
 	}
-	want := map[string][]string{"192.0.2.1:80/tcp": {"virbr0", "virbr1"}, "[2001:db8:2::1]:53/udp": {`a"b`}, "198.51.100.1:80/tcp": nil}
+	want := map[string][]string{"192.0.2.1:80/tcp": {"virbr0", "virbr1"}, "[2001:db8:2::1]:53/udp": {"eth0.7"}, "198.51.100.1:80/tcp": nil}
 	if d := cmp.Diff(want, links); d != "" {
 		t.Errorf("links (-want +got)\n%s", d)
 	}

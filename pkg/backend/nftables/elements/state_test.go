@@ -77,12 +77,12 @@ func shapes() map[string]hostport.Attachment {
 		"conditions": web("web", ports(on(v4, "", tcp, 80, 80), on(v4, "192.0.2.1", tcp, 80, 81), on(v6, "2001:db8:2::1", tcp, 80, 80)),
 			func(a *hostport.Attachment) {
 				a.ConditionsV4, a.ConditionsV6 = []string{"ip", "saddr", "{ 192.0.2.2, 192.0.2.3 }"}, []string{"ip6 saddr 2001:db8:2::/64"}
-				a.Carves = []hostport.Carve{{Addr: localhost(), Proto: tcp, Port: 80}, {Addr: addr("192.0.2.1"), Proto: tcp, Port: 80, Link: `a" accept`}}
+				a.Carves = []hostport.Carve{{Addr: localhost(), Proto: tcp, Port: 80}, {Addr: addr("192.0.2.1"), Proto: tcp, Port: 80, Link: "virbr0"}}
 			}),
 		"links": web("web", ports(on(v4, "192.0.2.1", tcp, 80, 8080), on(v6, "2001:db8:2::1", udp, 53, 53), on(v4, "198.51.100.1", tcp, 80, 82)), func(a *hostport.Attachment) {
 			a.Localhost = false
 			a.Carves = []hostport.Carve{{Addr: addr("192.0.2.1"), Proto: tcp, Port: 80, Link: "virbr0"}, {Addr: addr("192.0.2.1"), Proto: tcp, Port: 80, Link: "virbr1"},
-				{Addr: addr("2001:db8:2::1"), Proto: udp, Port: 53, Link: `a"b`}, {Addr: addr("192.0.2.1"), Proto: udp, Port: 80, Link: "virbr0"}}
+				{Addr: addr("2001:db8:2::1"), Proto: udp, Port: 53, Link: "eth0.7"}, {Addr: addr("192.0.2.1"), Proto: udp, Port: 80, Link: "virbr0"}}
 		}),
 		"only-v6": web("web", ports(on(v6, "", tcp, 8080, 80)), func(a *hostport.Attachment) { a.Pods = a.Pods[1:]; a.Localhost = false }),
 	}
