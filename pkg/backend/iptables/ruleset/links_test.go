@@ -15,9 +15,9 @@ import (
 func TestLinks(t *testing.T) {
 	at := netip.MustParseAddr("192.0.2.1")
 	m := hostport.Mapping{Family: v4, HostIP: at, Proto: hostport.UDP, HostPort: 53, ContainerPort: 5353}
-	any := hostport.Mapping{Family: v4, Proto: hostport.UDP, HostPort: 53, ContainerPort: 5353}
+	wild := hostport.Mapping{Family: v4, Proto: hostport.UDP, HostPort: 53, ContainerPort: 5353}
 	a := dualStack()
-	a.Mappings, a.Flows = []hostport.Mapping{m, any}, nil
+	a.Mappings, a.Flows = []hostport.Mapping{m, wild}, nil
 	a.Carves = []hostport.Carve{{Addr: at, Proto: hostport.UDP, Port: 53, Link: "virbr0"}, {Addr: at, Proto: hostport.TCP, Port: 53, Link: "virbr0"}}
 	k := newFake()
 	k.put(t, v4, a, nil)
