@@ -118,36 +118,39 @@ func at(c nft.Chain) walk.Hook {
 		nft.Forward: walk.Forward, nft.Postrouting: walk.Postrouting}[c.Hook]
 }
 
-// through sends the packets through a group. Each of its chains may be the first, and
-// those that change what the others see are asked in either order.
+// through sends the packets through a group. Each of its chains may be the first, so if one
+// changes what the others see, all are asked in either order.
 func (w *way) through(group []hooked) error {
-	var differ []hooked
-	start, next := w.left, w.left
+	start, next, changed := w.left, w.left, false
 	for _, c := range group {
 		res, err := w.ask(c, start)
 		if err != nil {
 			return err
 		}
 		if res.Changed {
-			differ, next = append(differ, c), res.Next
+			changed, next = true, res.Next
 		}
 		if res.Changed && c.unsure {
 			next = next.Or(start)
 		}
 	}
-	if len(differ) > 1 {
+	if changed && len(group) > 1 {
 		next = nil
+		either := slices.Clone(group)
 		for range 2 {
 			left := start
-			for _, c := range differ {
+			for _, c := range either {
 				res, err := w.ask(c, left)
 				if err != nil {
 					return err
 				}
+				if c.unsure {
+					res.Next = res.Next.Or(left)
+				}
 				left = res.Next
 			}
 			next = next.Or(left)
-			slices.Reverse(differ)
+			slices.Reverse(either)
 		}
 	}
 	w.left = next

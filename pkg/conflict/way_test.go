@@ -91,6 +91,8 @@ func wayCases(t testing.TB) []findCase {
 		{"of another port it does not", any4, hooks(pre("filter", 0, also(dportIs(81), rewrite(2, 2, 2)))), "", ""},
 		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1)), in(rewrite(2, 0, 2))), "", ""},
 
+		{"of two chains of one priority either may be first", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))),
+			hookedAt{"other", "filter", nft.Prerouting, -150, [][]nft.Expr{also(dportIs(80), set("ct", 1))}}, later(set("ct", 2))), "refuse 103", "rewrite"},
 		{"later packets have the mark that the first one gets", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), later(set("ct", 1))), "refuse 103", "rewrite"},
 		{"packets of another mark have not", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), later(set("ct", 2))), "", ""},
 		{"a mark may be set by way of others", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))), later(also(marked("ct", 2), set("ct", 1)), also(marked("ct", 0), set("ct", 2)))), "refuse 103", ""},
