@@ -71,13 +71,8 @@ COMMIT
 // tool whose rules they are.
 func TestFiltersOfTools(t *testing.T) {
 	t.Parallel()
-	n := lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", nil)
-	confDir(t, n, list)
+	n, web := serving(t, lab.TCP(8080, 80))
 	n.Run("ip", "link", "add", "docker0", "type", "bridge")
-	web := n.NewPod("web")
-	web.Serve(80, "web")
-	n.MustAdd(web, list, lab.TCP(8080, 80))
 	n.ServeTCP("tcp4", ":9000", "host")
 	for _, tt := range []struct {
 		name, file string
@@ -144,12 +139,7 @@ func problems(found map[string]doctor.Finding) (n int) {
 // otherwise.
 func TestLaterClaims(t *testing.T) {
 	t.Parallel()
-	n := lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", nil)
-	confDir(t, n, list)
-	web := n.NewPod("web")
-	web.Serve(80, "web")
-	n.MustAdd(web, list, lab.TCP(8081, 80), lab.TCP(8088, 80).On("192.0.2.99"))
+	n, _ := serving(t, lab.TCP(8081, 80), lab.TCP(8088, 80).On("192.0.2.99"))
 	shop := container(t, n)
 	shop.ServeTCP("tcp4", ":80", "shop")
 	state := func(says string, who string) {
@@ -201,12 +191,7 @@ func container(t *testing.T, n *lab.Node) *lab.Netns {
 // front of the node takes no answers from there.
 func TestAnswersByAnotherLink(t *testing.T) {
 	t.Parallel()
-	n := lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", nil)
-	confDir(t, n, list)
-	web := n.NewPod("web")
-	web.Serve(80, "web")
-	n.MustAdd(web, list, lab.TCP(8080, 80))
+	n, _ := serving(t, lab.TCP(8080, 80))
 	n.Run("sh", "-ec", `ip link add eth1 type veth peer name eth1 netns `+n.Client.Name+`
 		sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth1.rp_filter=2 net.ipv4.conf.eth0.rp_filter=2
 		ip addr add 198.51.100.1/24 dev eth1; ip link set eth1 up; ip route add default via `+lab.ClientV4+`

@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -105,32 +104,10 @@ func TestKubeProxyIPVS(t *testing.T) {
 		if n.Native() {
 			n.Backend = "auto" // which has to see that nftables will not do
 		}
-		n.Run("ip", "link", "add", "kube-ipvs0", "type", "bridge")
+		n.IPVS(0)
 		n.Run("ip", "addr", "add", "10.96.0.1/32", "dev", "kube-ipvs0")
-		for _, f := range []struct{ cmd, prefix, family string }{{"", "KUBE-", "inet"}, {"6", "KUBE-6-", "inet6"}} {
-			name := func(s string) string { s = f.prefix + s; return s[:min(31, len(s))] }
-			for _, proto := range []string{"TCP", "UDP", "LOCAL-TCP", "LOCAL-UDP"} {
-				n.Run("ipset", "create", name("NODE-PORT-"+proto), "bitmap:port", "range", "0-65535")
-			}
-			n.Run("ipset", "create", name("NODE-PORT-SCTP-HASH"), "hash:ip,port", "family", f.family)
-			n.Run("ipset", "create", name("CLUSTER-IP"), "hash:ip,port", "family", f.family)
-			n.Run("ipset", "create", name("IPVS-IPS"), "hash:ip", "family", f.family)
-			n.Run("ipset", "add", name("NODE-PORT-TCP"), "30080")
-			n.Feed(fmt.Sprintf(`*nat
-:KUBE-SERVICES - [0:0]
-:KUBE-NODE-PORT - [0:0]
-:KUBE-MARK-MASQ - [0:0]
--I PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--I OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
--A KUBE-SERVICES -m set --match-set %[1]s dst,dst -j KUBE-MARK-MASQ
--A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
--A KUBE-SERVICES -m set --match-set %[1]s dst,dst -j ACCEPT
--A KUBE-NODE-PORT -p tcp -m set --match-set %[2]s dst -j KUBE-MARK-MASQ
--A KUBE-NODE-PORT -p sctp -m set --match-set %[3]s dst,dst -j KUBE-MARK-MASQ
-COMMIT
-`, name("CLUSTER-IP"), name("NODE-PORT-TCP"), name("NODE-PORT-SCTP-HASH")), "ip"+f.cmd+"tables-restore", "--noflush")
-		}
+		n.Run("ipset", "add", "KUBE-NODE-PORT-TCP", "30080")
+		n.Run("ipset", "add", "KUBE-6-NODE-PORT-TCP", "30080")
 		n.Run("ipset", "add", "KUBE-NODE-PORT-SCTP-HASH", lab.NodeV4+",sctp:30081")
 		n.Run("ipset", "add", "KUBE-IPVS-IPS", "10.96.0.1")
 		for _, tc := range []struct {

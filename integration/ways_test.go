@@ -53,6 +53,18 @@ func counted(t *testing.T, n *lab.Node, e inventory.Entry) {
 	}
 }
 
+// serving makes a node with a pod that serves by the hostPorts.
+func serving(t *testing.T, ports ...lab.Port) (n *lab.Node, web *lab.Pod) {
+	t.Helper()
+	n = lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	confDir(t, n, list)
+	web = n.NewPod("web")
+	web.Serve(80, "web")
+	n.MustAdd(web, list, ports...)
+	return n, web
+}
+
 // An ending is what closes, or does not close, the way from outside to hostPort 8080 of a pod.
 type ending struct {
 	name string
@@ -68,13 +80,8 @@ type ending struct {
 // remedy helps. What does not end it is no finding.
 func TestWayIsTrue(t *testing.T) {
 	t.Parallel()
-	n := lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", nil)
-	confDir(t, n, list)
+	n, web := serving(t, lab.TCP(8080, 80))
 	n.Run("ip", "link", "add", "docker0", "type", "bridge")
-	web := n.NewPod("web")
-	web.Serve(80, "web")
-	n.MustAdd(web, list, lab.TCP(8080, 80))
 	for _, e := range []ending{
 		{"nothing", "true", "true", "", "", false},
 		{"a policy", "iptables -P FORWARD DROP", "iptables -F FORWARD; iptables -P FORWARD ACCEPT", way.CheckFilter, "policy of iptables-nft IPv4 filter FORWARD", true},

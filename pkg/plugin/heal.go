@@ -116,8 +116,8 @@ func (s *Session) tell(repairs []*repair) {
 
 // heal makes living attachments have what they should, in what is wanted: what they lack,
 // where they belong by now, and what they left to others where nobody has it any more. What
-// somebody else has by now stays with them. Those that were dropped or replaced get nothing. Exact asks Missing of
-// all.
+// somebody else has by now stays with them. Those that were dropped or replaced get
+// nothing. Exact asks Missing of all.
 func (s *Session) heal(exact bool) (all []*repair, err error) {
 	needy := s.needy(exact)
 	if len(needy) == 0 {
