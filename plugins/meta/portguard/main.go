@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The Go runtime would read /proc/self/mountinfo at every start to find a limit of
-// CPUs; on a node with hundreds of pods that is long, and one CPU is enough.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Command portguard is a chained CNI plugin that maps hostPorts to pods after
 // it has made sure that nobody else receives their traffic.
 package main
