@@ -87,13 +87,13 @@ func TestFiltersOfTools(t *testing.T) {
 		{"ufw", "ufw.iptables", "", "", "ufw route allow in on eth0 out on cni0 to any port 80 proto tcp", "", false},
 		{"ufw after its remedy", "ufw-open.iptables", "", "", "", "", true},
 		{"docker", "docker-published.iptables", "", "", "", "", true},
-		{"docker that has switched forwarding on", "docker-published.iptables", "", "iptables -P FORWARD DROP", "iptables -I DOCKER-USER", "iptables -I DOCKER-USER -m conntrack --ctstate DNAT -j ACCEPT", false},
+		{"docker that has switched forwarding on", "docker-published.iptables", "", "iptables -P FORWARD DROP", "iptables-nft -I DOCKER-USER", "iptables-nft -I DOCKER-USER -m conntrack --ctstate DNAT -j ACCEPT", false},
 		{"libvirt", "libvirt.iptables", "", "", "", "", true},
 		{"firewalld", "firewalld.nft", "", "", "", "", true},
 		{"firewalld with its iptables backend", "firewalld-iptables.iptables", "", "", "", "", true},
 		{"firewalld with StrictForwardPorts", "firewalld.nft", "ct status dnat accept", "", "--new-policy=hostports", "", false},
 		{"and after its remedy", "firewalld-policy.nft", "ct status dnat accept", "", "", "", true},
-		{"firewalld, and FORWARD drops", "firewalld.nft", "", "iptables -P FORWARD DROP", "iptables -I FORWARD", "iptables -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT", false},
+		{"firewalld, and FORWARD drops", "firewalld.nft", "", "iptables -P FORWARD DROP", "iptables-nft -I FORWARD", "iptables-nft -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT", false},
 		{"firewalld in panic mode", "firewalld-panic.nft", "", "", "firewall-cmd --panic-off", "nft delete table inet firewalld_policy_drop; nft add table inet firewalld_policy_drop", false},
 		{"kube-router", "kube-router.iptables", "", "", "NetworkPolicy", "", false},
 	} {
@@ -142,8 +142,11 @@ func TestLaterClaims(t *testing.T) {
 	n, _ := serving(t, lab.TCP(8081, 80), lab.TCP(8088, 80).On("192.0.2.99"))
 	shop := container(t, n)
 	shop.ServeTCP("tcp4", ":80", "shop")
-	state := func(says string, who string) {
+	state := func(says, who, remedy string) {
 		t.Helper()
+		if found, _ := diagnosis(t, n); !strings.Contains(found["shadowed"].Remedy, remedy) {
+			t.Errorf("doctor says %+v, want %q", found["shadowed"], remedy)
+		}
 		want(t, "from outside", n.Client.Who("tcp4", lab.NodeV4+":8081"), who)
 		if e := listed(t, n)["0.0.0.0 8081/tcp"]; e.State != inventory.Shadowed || !strings.Contains(e.Reason, says) {
 			t.Errorf("list says %s: %s, want %q", e.State, e.Reason, says)
@@ -153,11 +156,12 @@ func TestLaterClaims(t *testing.T) {
 		}
 	}
 	unload := load(n, "docker-published.iptables", filters(t, "docker-published.iptables", ""))
-	n.ServeTCP("tcp4", ":8081", "docker-proxy")
-	state("docker, DNAT to 172.17.0.2:80 takes its traffic", "shop")
+	proxy := n.ServeTCP("tcp4", ":8081", "docker-proxy")
+	state("docker, DNAT to 172.17.0.2:80 takes its traffic", "shop", "docker ps --filter publish=8081 names the container")
 	unload()
+	proxy.Close()
 	unload = load(n, "firewalld-forward.nft", filters(t, "firewalld-forward.nft", ""))
-	state("gets nothing: the mapping is asked first", "web")
+	state("gets nothing: the mapping is asked first", "web", "--remove-forward-port")
 	unload()
 
 	e := listed(t, n)["192.0.2.99 8088/tcp"]

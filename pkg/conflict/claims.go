@@ -21,7 +21,7 @@ func Protected(ms []hostport.Mapping, ports []hostport.Ports, network string) []
 			continue
 		}
 		f := Finding{Kind: finding.Protected, Mapping: m, Who: "protectedPorts of network " + network, Where: ports[i].String()}
-		f.Message = fmt.Sprintf("hostPort %s is protected by protectedPorts (%s) of network %s; %s", m, f.Where, network, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s is protected by protectedPorts (%s) of network %s", m, f.Where, network)
 		r.add(f)
 	}
 	return r.Conflicts

@@ -3,6 +3,7 @@
 package conflict
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,8 +17,9 @@ import (
 type Finding struct {
 	Kind    finding.Kind
 	Mapping hostport.Mapping
-	// Message is one line: what, where, who and what to do next.
-	Message string
+	// Message is one line: what, where, who and what to do next. Remedy is the last of these,
+	// "" where it is the kind's.
+	Message, Remedy string
 	// Who is the claimant in a few words: "nginx (pid 12)".
 	Who string
 	// Where is the claimant's rule with the chains that lead to it, "" if it has
@@ -60,6 +62,11 @@ func (f Finding) Level(o Finding) bool {
 // LevelWith is Level for a mapping that is in place.
 func (f Finding) LevelWith(c hostport.Claim) bool {
 	return f.Level(Finding{Base: c.Backend, At: both(Translation, c.Priority)})
+}
+
+// say is what the finding says, and what to do about it.
+func (f *Finding) say(remedy, format string, args ...any) {
+	f.Message, f.Remedy = fmt.Sprintf(format, args...)+"; "+remedy, hostport.Line(remedy)
 }
 
 // A Report is the decision.

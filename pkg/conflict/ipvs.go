@@ -4,7 +4,6 @@ package conflict
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/walk"
@@ -39,7 +38,7 @@ func (q query) findIPVS() error {
 			return errNoSetName
 		case h.Match == walk.Yes, h.Match == walk.Some:
 			f := Finding{Kind: finding.NodePort, Mapping: q.m, Who: "a Service's NodePort", Where: "kube-proxy's ipset " + h.IPSets[0], At: both(Translation, PrioIptables), Dst: p.Dst}
-			f.Message = fmt.Sprintf("hostPort %s is taken: it is a NodePort of a Service (in kube-proxy's ipset %s); %s", q.m, h.IPSets[0], f.Kind.Remedy())
+			f.say(f.Kind.Remedy(), "hostPort %s is taken: it is a NodePort of a Service (in kube-proxy's ipset %s)", q.m, h.IPSets[0])
 			q.r.add(f)
 			return nil
 		}

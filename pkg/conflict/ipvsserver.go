@@ -3,7 +3,6 @@
 package conflict
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -94,14 +93,14 @@ func (q query) server(v hostport.VirtualServer, dst addrset.Set, match walk.Tri,
 	switch {
 	case balanced:
 		f.Kind, f.At = finding.ServiceIP, both(Translation, PrioIptables)
-		f.Message = fmt.Sprintf("hostPort %s: a Service has the same port on the node address %s (%s); there the Service wins; %s", q.m, dst, f.Who, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s: a Service has the same port on the node address %s (%s); there the Service wins", q.m, dst, f.Who)
 	case match == walk.Unknown && q.told(f):
 		return
 	case match == walk.Unknown:
 		f.Conditional = true
-		f.Message = fmt.Sprintf("hostPort %s: %s has packets with that mark, and whether any of its packets get it is not known; %s", q.m, f.Who, remedy)
+		f.say(remedy, "hostPort %s: %s has packets with that mark, and whether any of its packets get it is not known", q.m, f.Who)
 	default:
-		f.Message = fmt.Sprintf("hostPort %s is taken: %s has it; %s", q.m, f.Who, remedy)
+		f.say(remedy, "hostPort %s is taken: %s has it", q.m, f.Who)
 	}
 	q.r.add(f)
 }

@@ -44,22 +44,22 @@ func (q query) judge(path walk.Path, s site) {
 	switch {
 	case path.Match == walk.Unknown && path.NamesPort():
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
-		f.Message = fmt.Sprintf("hostPort %s may be taken: portguard cannot decode a rule that names it: %s; %s", q.m, f.Where, f.Kind.Remedy())
+		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: portguard cannot decode a rule that names it: %s", q.m, f.Where)
 	case path.Match == walk.Unknown && s.first && !path.Doubtful:
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
-		f.Message = fmt.Sprintf("hostPort %s may be taken: a rule that portguard cannot decide comes after its own, which would get the traffic first: %s; %s", q.m, f.Where, f.Kind.Remedy())
+		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: a rule that portguard cannot decide comes after its own, which would get the traffic first: %s", q.m, f.Where)
 	case path.Match == walk.Unknown:
 		f.Kind, f.Who = finding.CatchAll, "a rule without a port"
-		f.Message = fmt.Sprintf("hostPort %s: a rule without a port may take some of its traffic: %s; %s", q.m, f.Where, f.Kind.Remedy())
+		f.say("restrict that rule if it should not, or "+strings.Replace(q.removing(path), "that rule", "it", 1), "hostPort %s: a rule without a port may take some of its traffic: %s", q.m, f.Where)
 	case isIP && s.behind:
 		f.Kind, f.Who = finding.ServiceIP, "Service "+ip
-		f.Message = fmt.Sprintf("hostPort %s: Service %s has the same port on the node address %s; there the Service wins; %s", q.m, ip, path.Dst, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s: Service %s has the same port on the node address %s; there the Service wins", q.m, ip, path.Dst)
 	case isIP && s.level:
 		f.Kind, f.Who = finding.NATRule, "Service "+ip
-		f.Message = fmt.Sprintf("hostPort %s is taken: Service %s has the same port on the node address %s, and nobody can tell which of the two would be asked first; %s", q.m, ip, path.Dst, leave)
+		f.say(leave, "hostPort %s is taken: Service %s has the same port on the node address %s, and nobody can tell which of the two would be asked first", q.m, ip, path.Dst)
 	case isPort:
 		f.Kind, f.Who = finding.NodePort, "Service "+port+" (NodePort)"
-		f.Message = fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s; %s", q.m, port, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s is taken: it is a NodePort of Service %s", q.m, port)
 	default:
 		q.natRule(&f, path)
 	}
@@ -87,7 +87,7 @@ func (q query) natRule(f *Finding, path walk.Path) {
 	who, has, remedy := q.taker(path)
 	f.Kind, f.Who = finding.NATRule, who+", "+leads(path)
 	f.Target, _ = netip.ParseAddrPort(path.Last().To)
-	f.Message = fmt.Sprintf("hostPort %s is taken: %s (%s, %s); %s", q.m, has, leads(path), f.Where, remedy)
+	f.say(remedy, "hostPort %s is taken: %s (%s, %s)", q.m, has, leads(path), f.Where)
 	o, own := portmapOwner(path), q.a.Owner
 	if o.ContainerID != "" && o.ContainerID == own.ContainerID && o.Network != "" && o.Network != own.Network {
 		f.Conditional = true
@@ -118,8 +118,10 @@ func (q query) taker(path walk.Path) (who, has, remedy string) {
 		switch {
 		case h.Table.Name == "docker-bridges", h.Chain == "DOCKER":
 			return "docker", "docker publishes it", fmt.Sprintf("docker ps --filter publish=%d names the container; stop it or choose another hostPort", q.m.HostPort)
-		case h.Table.Name == "netavark":
+		case h.Table.Name == "netavark", h.Chain == "NETAVARK-HOSTPORT-DNAT":
 			return "podman", "podman publishes it", fmt.Sprintf("podman ps --filter publish=%d names the container; stop it or choose another hostPort", q.m.HostPort)
+		case h.Table.Name == "firewalld", h.Chain == "PREROUTING_ZONES":
+			return "firewalld", "firewalld forwards it", "firewall-cmd --list-all-zones shows the forward-port; take it out (--remove-forward-port) or choose another hostPort"
 		case h.Chain == "CNI-HOSTPORT-DNAT":
 			return "portmap", "portmap has it for a container", remedy
 		case OfCRIO(h.Chain):

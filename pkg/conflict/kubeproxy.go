@@ -4,7 +4,6 @@ package conflict
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -71,14 +70,14 @@ func (q query) rejected(res walk.Result) {
 			continue
 		}
 		f := Finding{Kind: finding.ServiceIP, Mapping: q.m, Who: "Service " + svc + " (without endpoints)", At: both(Rejection, 0), Dst: path.Dst}
-		f.Message = fmt.Sprintf("hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some; %s", q.m, svc, path.Dst, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s: Service %s has the node address %s as LoadBalancer or external IP and no endpoints now; it wins once it has some", q.m, svc, path.Dst)
 		q.r.add(f)
 	}
 }
 
 func (q query) rejectedPort(path walk.Path, svc string) {
 	f := Finding{Kind: finding.NodePort, Mapping: q.m, Who: "Service " + svc + " (NodePort without endpoints)", At: both(Rejection, 0), Dst: path.Dst}
-	f.Message = fmt.Sprintf("hostPort %s is taken: it is a NodePort of Service %s (without endpoints now); %s", q.m, svc, f.Kind.Remedy())
+	f.say(f.Kind.Remedy(), "hostPort %s is taken: it is a NodePort of Service %s (without endpoints now)", q.m, svc)
 	q.r.add(f)
 }
 

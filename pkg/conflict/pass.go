@@ -12,9 +12,9 @@ import (
 
 // A Stop is what ends the way of packets: a rule, or the policy of a base chain.
 type Stop struct {
-	// Where says it in words.
-	Where string
-	Table nft.Table
+	// Where says it in words, Removal is the command that removes the rule, "" for a policy.
+	Where, Removal string
+	Table          nft.Table
 	// Chain is the base chain, and Chains are those that lead to the rule, or for a policy
 	// those that the base chain jumps to.
 	Chain  string
@@ -76,7 +76,8 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 		return res.Next, stop, q.stopped(stop, c, res)
 	case p.Early && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
 		path := res.Untracked[len(res.Untracked)-1]
-		stop.Where, stop.Untracks, stop.Chains = q.where(path), true, names(path)
+		stop.Untracks = true
+		q.stoppedBy(stop, path)
 		return res.Next, stop, nil
 	}
 	return res.Next, nil, nil
@@ -87,7 +88,7 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 func (q query) stopped(stop *Stop, c hooked, res walk.Result) error {
 	for _, path := range res.End {
 		if path.Stops() && !path.Doubtful && path.Match != walk.Unknown {
-			stop.Where, stop.Chains = q.where(path), names(path)
+			q.stoppedBy(stop, path)
 		}
 	}
 	if len(res.Passed) == 0 && stop.Where != "" {
@@ -97,13 +98,17 @@ func (q query) stopped(stop *Stop, c hooked, res walk.Result) error {
 	if err != nil {
 		return err
 	}
-	stop.Policy, stop.Where, stop.Chains = true, "the policy of "+q.base(c), nil
+	stop.Policy, stop.Where, stop.Chains, stop.Removal = true, "the policy of "+q.base(c), nil, ""
 	for _, r := range rules {
 		if to := r.Target(); to != "" {
 			stop.Chains = append(stop.Chains, to)
 		}
 	}
 	return nil
+}
+
+func (q query) stoppedBy(stop *Stop, path walk.Path) {
+	stop.Where, stop.Removal, stop.Chains = q.where(path), q.removal(path), names(path)
 }
 
 // base names a base chain.

@@ -73,9 +73,9 @@ func (w *way) leads(r hostport.RouteRule, dst addrset.Set, match walk.Tri) {
 		return
 	}
 	if f.Conditional {
-		f.Message = fmt.Sprintf("hostPort %s: policy routing comes before table local and may lead some of its packets elsewhere: %s; %s", w.m, f.Where, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s: policy routing comes before table local and may lead some of its packets elsewhere: %s", w.m, f.Where)
 	} else {
-		f.Message = fmt.Sprintf("hostPort %s is taken: policy routing leads its packets elsewhere before it asks for addresses of the node: %s; %s", w.m, f.Where, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s is taken: policy routing leads its packets elsewhere before it asks for addresses of the node: %s", w.m, f.Where)
 	}
 	w.r.add(f)
 }

@@ -19,7 +19,7 @@ func findPrograms(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mappi
 	f := Finding{Kind: finding.SocketProgram, Mapping: m, Where: "attached to the network namespace of the node", At: both(Socket, prioProgram), Dst: a.Destinations(s.Local, m), Part: true}
 	for _, p := range s.Programs.Attached {
 		f.Who = p.String()
-		f.Message = fmt.Sprintf("hostPort %s may be taken: %s is %s and may give any port to a socket (bpftool prog show id %d); %s", m, p, f.Where, p.ID, f.Kind.Remedy())
+		f.say(f.Kind.Remedy(), "hostPort %s may be taken: %s is %s and may give any port to a socket (bpftool prog show id %d)", m, p, f.Where, p.ID)
 		r.add(f)
 	}
 	if s.Programs.Unknown != "" {

@@ -39,10 +39,7 @@ func ofDocker(l hostport.Listener) bool {
 
 // ruleRemedy is that for somebody's rule that takes the packets.
 func (q query) ruleRemedy(path walk.Path) string {
-	that := "remove that rule"
-	if cmd := q.removal(path); cmd != "" {
-		that = "remove it (" + cmd + ")"
-	}
+	that := q.removing(path)
 	if path.NamesPort() {
 		return that + " or choose another hostPort"
 	}

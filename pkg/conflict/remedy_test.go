@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/internal/xtrule"
 )
 
 // by is a listener of a process.
@@ -18,11 +19,20 @@ func by(l hostport.Listener, pid int, comm string) hostport.Listener {
 // The remedy is that of the claim: its first finding says what it is and what to do.
 func TestRemedyFits(t *testing.T) {
 	docker := []string{"PREROUTING -m addrtype --dst-type LOCAL -j DOCKER", "DOCKER ! -i docker0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80"}
+	// pkg/agent/route/route_linux.go of Antrea
+	antrea := node().rules(t, v4, true, "PREROUTING -j ANTREA-PREROUTING", `ANTREA-PREROUTING -m comment --comment "Antrea: DNAT external to NodePort packets" -m set --match-set ANTREA-NODEPORT-IP dst,dst -j DNAT --to-destination 169.254.0.252`)
+	antrea.Sets = fakeSets{rules: antrea.Rulesets[0].Source.(*xtrule.Tables), members: map[string][]string{"ANTREA-NODEPORT-IP": {"hash:ip,port", nodeIP + ",tcp:80"}}}
 	for _, tt := range []struct {
 		name string
 		s    Snapshot
 		want []string
 	}{
+		{"Antrea", antrea, []string{"it is a NodePort of Service with an unknown name (of Antrea)", "change the Service's nodePort"}},
+		{"IPVS", node().serves(server(hostport.TCP, nodeIP, 80)), []string{"IPVS virtual server 192.0.2.1:80/tcp has it", "ipvsadm -Ln shows it"}},
+		{"firewalld's iptables", node().rules(t, v4, true, "PREROUTING -j PREROUTING_ZONES", "PREROUTING_ZONES -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.88.0.9:80"),
+			[]string{"firewalld forwards it", "--remove-forward-port"}},
+		{"podman's rules of iptables", node().rules(t, v4, true, "PREROUTING -m addrtype --dst-type LOCAL -j NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-DNAT -p tcp -m tcp --dport 80 -j NETAVARK-DN-1D8721804F16F",
+			"NETAVARK-DN-1D8721804F16F -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.89.5.2:80"), []string{"podman publishes it", "podman ps --filter publish=80"}},
 		{"a process", node().with(listens(hostport.TCP, "0.0.0.0", 80)), []string{"; stop it or choose another hostPort"}},
 		{"a link", node().with(kernels(hostport.TCP, "0.0.0.0", 80, "vxlan flannel.1")), []string{"the kernel's own vxlan flannel.1", "give that link another port"}},
 		{"a socket unit", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 1, "systemd")), []string{"systemctl list-sockets | grep 80"}},
@@ -45,6 +55,9 @@ func TestRemedyFits(t *testing.T) {
 			if got := r.Conflicts[0].Message; !strings.Contains(got, want) {
 				t.Errorf("%s: got %q, want %q", tt.name, got, want)
 			}
+		}
+		if f := r.Conflicts[0]; f.Remedy == "" || !strings.HasSuffix(f.Message, "; "+f.Remedy) {
+			t.Errorf("%s: the remedy is %q, of %q", tt.name, f.Remedy, f.Message)
 		}
 	}
 }

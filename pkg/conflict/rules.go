@@ -113,19 +113,19 @@ func (q query) here(c nft.Chain) bool {
 func (q query) reached(p walk.Packet, res walk.Result, s site) {
 	certain := slices.DeleteFunc(res.End[:res.Before:res.Before], func(path walk.Path) bool { return path.Match == walk.Unknown })
 	if len(certain) > 0 {
-		q.hidden(p, q.where(certain[0]), certain[0].Dst, s.at, len(res.Reached) > 0)
+		q.hidden(p, loss{Path: certain[0], where: q.where(certain[0]), at: s.at, fix: q.narrowing(certain[0])}, certain[0].Dst, len(res.Reached) > 0)
 	}
 }
 
 // hidden reports that packets do not get to the mapping.
-func (q query) hidden(p walk.Packet, where string, dst addrset.Set, at Point, some bool) {
-	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: where, At: []Point{at}, Dst: dst}
+func (q query) hidden(p walk.Packet, l loss, dst addrset.Set, some bool) {
+	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: l.where, At: []Point{l.at}, Dst: dst}
 	// Only the node itself gets to a loopback address.
 	f.Conditional = some || p.Hook != walk.Prerouting && !q.m.HostIP.IsLoopback()
 	if f.Conditional {
-		f.Message = fmt.Sprintf("hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s; %s", q.m, f.Where, f.Kind.Remedy())
+		f.say(l.fix, "hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s", q.m, f.Where)
 	} else {
-		f.Message = fmt.Sprintf("hostPort %s would not work: a rule ends the walk before it: %s; %s", q.m, f.Where, f.Kind.Remedy())
+		f.say(l.fix, "hostPort %s would not work: a rule ends the walk before it: %s", q.m, f.Where)
 	}
 	q.r.add(f)
 }

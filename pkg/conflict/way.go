@@ -33,6 +33,8 @@ type loss struct {
 	walk.Path
 	where string
 	at    Point
+	// fix is what to do about it.
+	fix string
 	// shuts is set if by some link no packet gets on.
 	shuts bool
 }
@@ -181,7 +183,7 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	before := len(w.lost)
 	w.judgeAll(q, c, res)
 	if drops {
-		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c)})
+		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c), fix: q.narrowing(walk.Path{})})
 		res.Next, res.Changed = res.Accepted, true
 	}
 	if len(w.lost) > before && !left.Shut() && res.Next.Shut() {
@@ -222,7 +224,7 @@ func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 	}
 	for _, path := range append(res.Untracked, res.End...) {
 		if path.Match != walk.Unknown && (path.Last().Target == "notrack" || path.Stops()) {
-			w.lost = append(w.lost, loss{Path: path, where: q.where(path), at: s.at})
+			w.lost = append(w.lost, loss{Path: path, where: q.where(path), at: s.at, fix: q.narrowing(path)})
 		}
 	}
 }
@@ -249,12 +251,12 @@ func (w *way) arrive(p walk.Packet) {
 	}
 	if len(w.left.Tracked().Likely()) == 0 {
 		last := w.lost[len(w.lost)-1]
-		w.hidden(p, last.where, p.Dst, last.at, false)
+		w.hidden(p, last, p.Dst, false)
 		return
 	}
 	for _, l := range w.lost {
 		if l.shuts || l.NamesPort() {
-			w.hidden(p, l.where, l.Dst, l.at, true)
+			w.hidden(p, l, l.Dst, true)
 		}
 	}
 }

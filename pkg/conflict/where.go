@@ -48,28 +48,11 @@ func (q query) what(t nft.Table, chain string) string {
 	}
 }
 
-// removal is the command that removes a rule, "" for one of iptables: its text is what
-// iptables -D takes.
-func (q query) removal(path walk.Path) string {
-	h := path.Last()
-	if q.flavour(h.Table) != "" {
-		return ""
-	}
-	return fmt.Sprintf("nft delete rule %s %s handle %d", h.Table, h.Chain, h.Handle)
-}
-
 // where says where to find a rule: the way to it, and the rule itself as its tool prints
 // it, or else by its number and its expressions.
 func (q query) where(path walk.Path) string {
-	h, text := path.Last(), ""
-	fl := q.flavour(h.Table)
-	if q.s.Print != nil {
-		r := Rule{Flavour: fl, Family: q.m.Family, Table: h.Table.Name, Chain: h.Chain, Index: h.Index, Handle: h.Handle}
-		if fl == "" {
-			r.Native = h.Table
-		}
-		text = q.s.Print(r)
-	}
+	h := path.Last()
+	fl, text := q.flavour(h.Table), q.printed(h)
 	switch {
 	case text != "" && fl == "":
 		return fmt.Sprintf("nftables %s %s: %q", h.Table, chains(path), text)

@@ -4,6 +4,7 @@ package conflict
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,8 +42,8 @@ func TestWhere(t *testing.T) {
 	}{
 		{printed(s), "iptables-nft IPv4 nat PREROUTING > DOCKER: " + text},
 		{printed(legacy), "iptables-legacy IPv4 nat PREROUTING > DOCKER: " + text},
-		{silent(s), "nftables ip nat PREROUTING > DOCKER: handle 1: meta, cmp 0x06, match tcp, counter, target DNAT"},
-		{silent(legacy), "iptables-legacy IPv4 nat PREROUTING > DOCKER: rule 1: meta, cmp 0x06, match tcp, counter, target DNAT"},
+		{silent(s), "nftables ip nat PREROUTING > DOCKER: handle 1: [ meta load l4proto ] [ cmp eq 0x06 ] [ match tcp ] [ counter ] [ target DNAT ]"},
+		{silent(legacy), "iptables-legacy IPv4 nat PREROUTING > DOCKER: rule 1: [ meta load l4proto ] [ cmp eq 0x06 ] [ match tcp ] [ counter ] [ target DNAT ]"},
 	} {
 		r, err := Find(attach(mapTo(v4, "")), tt.s)
 		if err != nil || len(r.Conflicts) != 1 {
@@ -53,7 +54,7 @@ func TestWhere(t *testing.T) {
 		}
 	}
 	want := []Rule{{"nft", v4, "nat", "DOCKER", 0, 1, nft.Table{}}, {"legacy", v4, "nat", "DOCKER", 0, 1, nft.Table{}}}
-	if d := cmp.Diff(want, asked); d != "" {
+	if d := cmp.Diff(want, slices.Compact(asked)); d != "" {
 		t.Errorf("rules that were printed (-want +got)\n%s", d)
 	}
 }

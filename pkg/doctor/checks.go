@@ -123,6 +123,10 @@ func stateDir(f Facts, add adder) {
 	if f.StateLoose != "" {
 		add("state", Warning, "dataDir: "+f.StateLoose+": anybody could block ADDs or make up owners", "chown root and chmod 0700 the directory")
 	}
+	if f.StateDisk != "" {
+		add("state", Warning, fmt.Sprintf("dataDir is on a disk (%s): every ADD and DEL waits for it while the others wait for the lock, and records outlive a reboot", f.StateDisk),
+			"choose a directory in memory, as the default /run/cni/portguard is on most nodes; drain the node first, for the records of running pods do not move")
+	}
 	if f.StateErr != nil {
 		add("state", Problem, f.StateErr.Error(), "make the directory writable; every ADD of a pod with hostPorts fails until then")
 	}
@@ -149,7 +153,7 @@ func mappings(f Facts, add adder) {
 	for _, e := range f.List.HostPorts {
 		switch e.State {
 		case inventory.Shadowed:
-			add("shadowed", Problem, name(e)+": "+e.Reason, "stop the other one, or choose another hostPort")
+			add("shadowed", Problem, name(e)+": "+e.Reason, cmp.Or(e.Remedy, "stop the other one, or choose another hostPort"))
 		case inventory.Missing:
 			add("missing", Problem, name(e)+": "+e.Reason, "portguard restore")
 		case inventory.Dead:

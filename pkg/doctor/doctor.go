@@ -48,8 +48,10 @@ type Facts struct {
 	StateErr error
 	// StateLoose says who else may write there, "" if nobody.
 	StateLoose string
-	Proxies    Proxies
-	Addresses  Addresses
+	// StateDisk is the file system that the records are on, "" if that is in memory.
+	StateDisk string
+	Proxies   Proxies
+	Addresses Addresses
 	// Misplaced are the shared parts of portguard's rules that are lost or in the
 	// wrong place.
 	Misplaced []string

@@ -135,6 +135,7 @@ func TestDiagnose(t *testing.T) {
 		{"it is reserved", func(f *Facts) {
 			f.List, f.Reserved = has(entryOf(inventory.OK, "portguard", 40000, "0.0.0.0")), [][2]uint16{{39999, 40001}}
 		}, nil, true},
+		{"the records are on a disk", func(f *Facts) { f.StateDisk = "ext4" }, []string{"state warning"}, true},
 		{"something is unreadable", func(f *Facts) { f.List.Notes = []string{"no"} }, []string{"unreadable problem"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -76,7 +76,7 @@ func (v *view) foreign() (out []inventory.Entry, err error) {
 				return err
 			}
 			if len(r.Conflicts) > 0 {
-				e.State, e.Reason = inventory.Shadowed, shadow(r.Conflicts[0], false)
+				e.State, e.Reason, e.Remedy = inventory.Shadowed, shadow(r.Conflicts[0], false), remedy(r.Conflicts[0])
 			}
 			e.Owned(c.Life, c.Unsure)
 			out = append(out, e)
@@ -106,6 +106,9 @@ func (v *view) entry(c hostport.Claim, verdict verdict) inventory.Entry {
 	case shut != nil:
 		e.State, e.Reason = inventory.Closed, shut.String()
 	}
+	if verdict.other != nil {
+		e.Remedy = remedy(*verdict.other)
+	}
 	if lost := v.lacks(c.Key, c.Mapping); len(lost) > 0 {
 		e.State, e.Reason = inventory.Missing, lost[0]
 	}
@@ -115,6 +118,9 @@ func (v *view) entry(c hostport.Claim, verdict verdict) inventory.Entry {
 	e.Owned(v.life[c.Key], v.unsure[c.Key])
 	return e
 }
+
+// remedy is what to do about who has the port too.
+func remedy(f conflict.Finding) string { return cmp.Or(f.Remedy, f.Kind.Remedy()) }
 
 // shadow says who has the port too, and who gets the packets.
 func shadow(f conflict.Finding, takes bool) string {

@@ -72,6 +72,8 @@ type Entry struct {
 	State   State   `json:"state"`
 	// Reason says more about a state other than ok.
 	Reason string `json:"reason,omitempty"`
+	// Remedy is what to do about who has the port too.
+	Remedy string `json:"-"`
 	// Ways are those of packets from outside.
 	Ways []way.Way `json:"-"`
 }

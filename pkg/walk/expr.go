@@ -4,8 +4,6 @@ package walk
 
 import (
 	"encoding/binary"
-	"fmt"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -238,23 +236,4 @@ func (x *run) nat(th thread, e nft.Expr) []thread {
 	x.hop.To = natTarget(th, a, x.family())
 	x.out(th, translates, "dnat", "", false)
 	return nil
-}
-
-// describe names the expressions of a rule with their numbers.
-func describe(r nft.Rule) string {
-	var names []string
-	for _, e := range r.Exprs {
-		switch e.Name {
-		case "match", "target":
-			names = append(names, e.Name+" "+e.Attrs.Text(1))
-		case "lookup":
-			names = append(names, "lookup @"+e.Attrs.Text(1))
-		case "cmp":
-			data, _ := e.Attrs.Nested(3)
-			names = append(names, fmt.Sprintf("cmp 0x%x", nft.Value(data)))
-		default:
-			names = append(names, e.Name)
-		}
-	}
-	return strings.Join(names, ", ")
 }

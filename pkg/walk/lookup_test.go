@@ -144,7 +144,7 @@ func TestNativeMaps(t *testing.T) {
 	}
 	src := &ruleset{family: nft.IPv4, sets: sets, chains: map[string][]nft.Rule{"pre": rulesOf(and(dport(), lookMap("found", 1), dnat4()))}}
 	hop := src.walk(t, packet4(Prerouting)).NAT[0].Last()
-	want := Hop{Table: nft.Table{Family: nft.IPv4, Name: "t"}, Chain: "pre", Handle: 1, Text: "payload, lookup @found, nat", Comment: "from the map", Target: "dnat", To: "10.0.0.9",
+	want := Hop{Table: nft.Table{Family: nft.IPv4, Name: "t"}, Chain: "pre", Handle: 1, Text: "[ payload load 2b @ transport header + 2 ] [ lookup @found ] [ nat ]", Comment: "from the map", Target: "dnat", To: "10.0.0.9",
 		Match: Yes, NamesPort: true, Sets: []string{"found"}}
 	if diff := cmp.Diff(want, hop); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

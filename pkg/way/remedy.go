@@ -19,7 +19,7 @@ type tool struct {
 	tables, chains []string
 	// onward opens the way to a pod, inward that to a socket of the node; "" where it has no
 	// command for that.
-	onward, inward func(t *trip) string
+	onward, inward func(t *trip, s *conflict.Stop) string
 }
 
 // tools are those that are known. The first that has a hand in a chain is the one to ask:
@@ -47,11 +47,14 @@ func opening(t *trip, s *conflict.Stop) string {
 			open = tool.inward
 		}
 		if open != nil {
-			return "it is " + tool.name + "'s: " + open(t)
+			return "it is " + tool.name + "'s: " + open(t, s)
 		}
 	}
 	if t.p.Hook == walk.Prerouting || t.p.Hook == walk.Output || t.p.Hook == walk.Input {
-		return "remove that rule or restrict it"
+		if s.Removal == "" {
+			return "remove that rule or restrict it"
+		}
+		return "remove that rule or restrict it: " + s.Removal
 	}
 	return "accept what was translated before that: " + accepting(t, s)
 }
@@ -67,10 +70,7 @@ func (x tool) has(s *conflict.Stop) bool {
 // ctstate DNAT means too (net/netfilter/xt_conntrack.c).
 func accepting(t *trip, s *conflict.Stop) string {
 	if conflict.OfIptables(s.Table) || s.Legacy {
-		tool, table := iptables(t), ""
-		if s.Legacy {
-			tool += "-legacy"
-		}
+		tool, table := iptables(t, s), ""
 		if s.Table.Name != "filter" {
 			table = " -t " + s.Table.Name
 		}
@@ -79,42 +79,44 @@ func accepting(t *trip, s *conflict.Stop) string {
 	return fmt.Sprintf("nft insert rule %s %s ct status dnat accept", s.Table, s.Chain)
 }
 
-func iptables(t *trip) string {
-	if hostport.FamilyOf(t.w.To) == hostport.IPv6 {
-		return "ip6tables"
-	}
-	return "iptables"
+// iptables is the tool of the family and of the flavour that has the chain: plain iptables may
+// be the other one.
+func iptables(t *trip, s *conflict.Stop) string {
+	family := map[hostport.Family]string{hostport.IPv4: "iptables", hostport.IPv6: "ip6tables"}[hostport.FamilyOf(t.w.To)]
+	return family + map[bool]string{true: "-legacy", false: "-nft"}[s.Legacy]
 }
 
-func panicOff(*trip) string { return "firewall-cmd --panic-off" }
+func panicOff(*trip, *conflict.Stop) string { return "firewall-cmd --panic-off" }
 
 // firewalldOnward: what goes from one zone to another needs a policy.
-func firewalldOnward(t *trip) string {
+func firewalldOnward(t *trip, _ *conflict.Stop) string {
 	commands := []string{"--zone=trusted --add-interface=" + t.podLink(), "--new-policy=hostports",
 		"--policy=hostports --add-ingress-zone=ANY", "--policy=hostports --add-egress-zone=trusted", "--policy=hostports --set-target=ACCEPT"}
 	return "firewall-cmd --permanent " + strings.Join(commands, "; firewall-cmd --permanent ") + "; firewall-cmd --reload"
 }
 
-func firewalldInward(t *trip) string {
+func firewalldInward(t *trip, _ *conflict.Stop) string {
 	return fmt.Sprintf("firewall-cmd --permanent --add-port=%d/%s; firewall-cmd --reload", t.q.To.Port(), t.q.Proto)
 }
 
-func ufwOnward(t *trip) string {
+func ufwOnward(t *trip, _ *conflict.Stop) string {
 	return fmt.Sprintf("ufw route allow in on %s out on %s to any port %d proto %s", t.in.Name, t.podLink(), t.w.Taker.Target.Port(), t.q.Proto)
 }
 
-func ufwInward(t *trip) string { return fmt.Sprintf("ufw allow %d/%s", t.q.To.Port(), t.q.Proto) }
+func ufwInward(t *trip, _ *conflict.Stop) string {
+	return fmt.Sprintf("ufw allow %d/%s", t.q.To.Port(), t.q.Proto)
+}
 
-func policies(*trip) string {
+func policies(*trip, *conflict.Stop) string {
 	return "allow it in a NetworkPolicy that selects the pod: kubectl get networkpolicy -A"
 }
 
-func libvirt(t *trip) string {
+func libvirt(t *trip, _ *conflict.Stop) string {
 	return fmt.Sprintf("its networks take no connections from outside; virsh net-edit the one of %s, and make it <forward mode='open'/>", t.podLink())
 }
 
-func docker(t *trip) string {
-	return iptables(t) + " -I DOCKER-USER -m conntrack --ctstate DNAT -j ACCEPT"
+func docker(t *trip, s *conflict.Stop) string {
+	return iptables(t, s) + " -I DOCKER-USER -m conntrack --ctstate DNAT -j ACCEPT"
 }
 
 // podLink is the link to the pod, whichever way the packets go.

@@ -198,8 +198,8 @@ func TestDetour(t *testing.T) {
 // Each tool has its own remedy, and the tool is told by its chains.
 func TestRemedies(t *testing.T) {
 	for rule, want := range map[string]string{
-		"":                                 "iptables -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT",
-		":DOCKER-USER FORWARD DOCKER-USER": "iptables -I DOCKER-USER",
+		"":                                 "iptables-nft -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT",
+		":DOCKER-USER FORWARD DOCKER-USER": "iptables-nft -I DOCKER-USER",
 		":ufw-before-forward FORWARD ufw-before-forward": "ufw route allow in on eth0 out on cni0 to any port 80 proto tcp",
 		":KUBE-POD-FW-X FORWARD KUBE-POD-FW-X":           "NetworkPolicy",
 	} {
