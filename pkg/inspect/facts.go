@@ -29,7 +29,7 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	}
 	f.Backend, f.Why, f.BackendErr = choice.Backend, choice.Why, err
 	f.Protected, f.Network = c.Protected, c.Name
-	f.StateErr, f.StateLoose = v.Store.CouldWrite(), v.Store.Loose()
+	f.StateErr, f.StateLoose, f.StateDisk = v.Store.CouldWrite(), v.Store.Loose(), v.Store.Disk()
 	each(v, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
 	each(v, func(x interface{ Stranger() string }) { f.Stranger = cmp.Or(f.Stranger, x.Stranger()) })
 	if f.Proxies, err = i.Node.Proxies(v.On); err != nil {

@@ -62,6 +62,21 @@ func TestLoose(t *testing.T) {
 	}
 }
 
+// What is in memory is on no disk; of a directory that is not there yet its parent tells.
+func TestDisk(t *testing.T) {
+	need.Root(t)
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	for path, want := range map[string]string{dir: "", dir + "/run/portguard": "", "/proc/portguard": "file system 0x9fa0"} {
+		if got := Open(path).Disk(); got != want {
+			t.Errorf("%s is on %q, want %q", path, got, want)
+		}
+	}
+}
+
 // CouldWrite asks the file system, for the mark beside the directory too.
 func TestCouldWriteSays(t *testing.T) {
 	need.Root(t)

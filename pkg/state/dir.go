@@ -55,6 +55,31 @@ func (s *Store) Loose() string {
 	return ""
 }
 
+// Disk names the file system that the directory is on, or will be, "" if that is in memory.
+func (s *Store) Disk() string {
+	var st unix.Statfs_t
+	for dir := s.dir; unix.Statfs(dir, &st) != nil; dir = filepath.Dir(dir) {
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
+	switch int64(st.Type) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return ""
+	case unix.EXT4_SUPER_MAGIC:
+		return "ext4"
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs"
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlay"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	}
+	return fmt.Sprintf("file system 0x%x", st.Type)
+}
+
 // A DirError says what could not be done in the directory of records.
 type DirError struct {
 	Doing string
