@@ -133,6 +133,9 @@ func diagnosis(t *testing.T, n *lab.Node) (map[string]doctor.Finding, bool) {
 	}
 	found := map[string]doctor.Finding{}
 	for _, f := range d.Findings {
+		if f.Check == "state" && strings.Contains(f.Message, "on a disk") {
+			continue // the directories of tests are, but for those that inMemory has made
+		}
 		if f.Severity != doctor.Info && f.Remedy == "" {
 			t.Errorf("%s has no remedy: %s", f.Check, f.Message)
 		}

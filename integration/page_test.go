@@ -33,10 +33,9 @@ func newSituation(t *testing.T, used map[string]bool) *situation {
 	t.Helper()
 	s := &situation{t: t, n: newNode(t, "", "nft"), used: used}
 	s.n.Shadow("portguard", fmt.Sprintf(`exec %s/portguard "$@" --conf-dir %[2]s/net.d --data-dir %[2]s/state --cache-dir %[2]s/cache`, s.n.Bin, s.n.Dir))
-	for _, dir := range []string{"state", "cache"} {
-		if err := os.MkdirAll(s.n.Dir+"/"+dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
+	inMemory(t, s.n)
+	if err := os.MkdirAll(s.n.Dir+"/cache", 0o700); err != nil {
+		t.Fatal(err)
 	}
 	s.conflist(nil)
 	return s

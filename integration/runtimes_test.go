@@ -171,6 +171,21 @@ func keepOpen(t *testing.T, n *lab.Node, port int, argv ...string) *exec.Cmd {
 	return cmd
 }
 
+// reserve keeps a port open for a container as nerdctl does.
+func reserve(t *testing.T, n *lab.Node, p *lab.Pod, port int) {
+	t.Helper()
+	ns, id, _ := strings.Cut(p.ID, "-")
+	dir := filepath.Join("/run/nerdctl", ns, id)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(dir)) })
+	pid := keepOpen(t, n, port, "sleep", "infinity").Process.Pid
+	if err := os.WriteFile(filepath.Join(dir, "port-reserver.pid"), fmt.Append(nil, pid), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What a runtime keeps open for a container is not in the way of its mapping, whoever asks
 // and whenever. For everybody else the port is taken.
 func TestPortsKeptOpenByRuntimes(t *testing.T) {
@@ -182,18 +197,7 @@ func TestPortsKeptOpenByRuntimes(t *testing.T) {
 		{"podman", func(p *lab.Pod, port int) {
 			keepOpen(t, n, port, "conmon", "--api-version", "1", "-c", p.ID, "-u", p.ID)
 		}},
-		{"nerdctl", func(p *lab.Pod, port int) {
-			ns, id, _ := strings.Cut(p.ID, "-")
-			dir := filepath.Join("/run/nerdctl", ns, id)
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(dir)) })
-			pid := keepOpen(t, n, port, "sleep", "infinity").Process.Pid
-			if err := os.WriteFile(filepath.Join(dir, "port-reserver.pid"), fmt.Append(nil, pid), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}},
+		{"nerdctl", func(p *lab.Pod, port int) { reserve(t, n, p, port) }},
 		{"docker", func(_ *lab.Pod, port int) {
 			keepOpen(t, n, port, "docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", fmt.Sprint(port), "-container-ip", "10.88.0.2", "-container-port", "80")
 		}},
