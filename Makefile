@@ -21,6 +21,7 @@ SUITE ?= trixie
 # Tarballs: for what, and where.
 ARCHES ?= amd64 arm64 arm ppc64le riscv64 s390x
 DISTDIR ?= dist
+IMAGE_ARCHES ?= amd64 arm64
 # Where the container runtime looks for plugins.
 BINDIR ?= /opt/cni/bin
 # Where systemd looks for the units of packages.
@@ -34,7 +35,7 @@ ifeq ($(TMPDIR),)
 $(error there is no folder for temporary files)
 endif
 
-.PHONY: build install install-units dist dist-check deps promtool demo test unit integration check-all oracle faults podman bench fuzz \
+.PHONY: build install install-units dist dist-check image image-check policies-test deps promtool demo test unit integration check-all oracle faults podman bench fuzz \
 	golden lint vuln debian-test clean help root go-version
 
 # The plugin, static, in bin/.
@@ -61,6 +62,18 @@ dist: go-version
 # Builds the tarballs twice, in two places, and compares.
 dist-check: go-version deps
 	DIST_ARCHES="$(ARCHES)" $(GO) test -count=1 -timeout $(TIMEOUT) -v ./integration/dist
+
+# The image of deploy/ in dist/, without docker: an OCI layout of all IMAGE_ARCHES, and a docker archive of each.
+image: go-version
+	cd deploy && $(GO) run ./image -out "$(abspath $(DISTDIR))" -arches "$(IMAGE_ARCHES)" -version "$(VERSION)"
+
+# Builds the image twice and compares, and builds the overlays of deploy/.
+image-check: go-version
+	cd deploy && $(GO) vet ./... && $(GO) test -count=1 -timeout $(TIMEOUT) ./...
+
+# The templates of policies/gatekeeper, with gator. The first time it builds for minutes.
+policies-test: go-version
+	cd policies && $(GO) tool gator verify ./gatekeeper/...
 
 # System packages that the demo and the tests use; nothing to do if all are there.
 deps:
@@ -94,6 +107,8 @@ integration: root go-version deps promtool
 check-all: root
 	$(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory image-check
+	$(MAKE) --no-print-directory policies-test
 	$(MAKE) --no-print-directory fuzz
 	$(MAKE) --no-print-directory faults
 	$(MAKE) --no-print-directory podman

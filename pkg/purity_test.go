@@ -29,6 +29,7 @@ var pure = []string{
 	"pkg/backend/localnet",
 	"pkg/backend/nftables/elements",
 	"pkg/conflict",
+	"pkg/conflist",
 	"pkg/doctor",
 	"pkg/explain",
 	"pkg/finding",

@@ -41,7 +41,7 @@ func main() {
 	flags.StringSliceVar(&n.Protect, "protected-ports", nil, "ports that no pod gets, such as 22/tcp,10250/tcp")
 	flags.DurationVar(&n.Grace, "grace", 5*time.Second, "how long the runtime may go on with what it has read before")
 	every := flags.Duration("every", 2*time.Second, "how often to look")
-	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, "Flags:\n", flags.FlagUsages()) }
+	flags.Usage = func() { fmt.Fprintf(os.Stderr, "%sFlags:\n%s", usage, flags.FlagUsages()) }
 	err := flags.Parse(os.Args[1:])
 	switch {
 	case errors.Is(err, pflag.ErrHelp):

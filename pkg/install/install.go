@@ -192,10 +192,9 @@ func (n *Node) lock() (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// write puts a file in the place of another in one step, and on the disk. The name of what
-// is not yet whole begins with a dot and ends in what no runtime reads.
+// write puts a file in the place of another in one step, and on the disk.
 func write(path string, text []byte, mode os.FileMode) error {
-	fresh := filepath.Join(filepath.Dir(path), "."+strings.TrimPrefix(filepath.Base(path), ".")+".new")
+	fresh := unfinished(path)
 	_ = os.Remove(fresh) // of a run that was killed
 	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// Two builds are the same to the byte, and hold what the DaemonSet starts.
+func TestImage(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	var outs []string
+	for range 2 {
+		out := t.TempDir()
+		outs = append(outs, out)
+		b := build{source: "../..", version: "v1"}
+		if err := b.run("example/portguard", out, []string{"amd64", "arm64"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range files(t, outs[0]) {
+		x, err1 := os.ReadFile(filepath.Join(outs[0], f))
+		y, err2 := os.ReadFile(filepath.Join(outs[1], f))
+		if err := errors.Join(err1, err2); err != nil || !bytes.Equal(x, y) {
+			t.Errorf("%s differs: %v", f, err)
+		}
+	}
+	index, err := layout.ImageIndexFromPath(filepath.Join(outs[0], "portguard-image-v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil || len(m.Manifests) != 2 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	for i, machine := range []elf.Machine{elf.EM_X86_64, elf.EM_AARCH64} {
+		arch := []string{"amd64", "arm64"}[i]
+		img, err := index.Image(m.Manifests[i].Digest)
+		if err != nil || m.Manifests[i].Platform.String() != "linux/"+arch {
+			t.Fatalf("%s: %+v, %v", arch, m.Manifests[i], err)
+		}
+		holds(t, img, arch, machine)
+		archive, err := tarball.ImageFromPath(filepath.Join(outs[0], fmt.Sprintf("portguard-image-linux-%s-v1.tar", arch)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds(t, archive, arch, machine)
+	}
+}
+
+// holds fails unless an image is for that machine, as a whole.
+func holds(t *testing.T, img v1.Image, arch string, machine elf.Machine) {
+	t.Helper()
+	c, err := img.ConfigFile()
+	if err != nil || c.Architecture != arch || c.OS != "linux" || !slices.Equal(c.Config.Entrypoint, []string{"/portguard-install"}) || c.Created.Unix() != 1700000000 {
+		t.Errorf("%s: %+v, %v", arch, c, err)
+	}
+	layers, err := img.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%v, %v", layers, err)
+	}
+	content, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r := tar.NewReader(content); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s %o %d:%d %d", h.Name, h.Mode, h.Uid, h.Gid, h.ModTime.Unix()))
+		if !strings.HasPrefix(h.Name, "portguard") {
+			continue
+		}
+		program, _ := io.ReadAll(r)
+		e, err := elf.NewFile(bytes.NewReader(program))
+		if err != nil || e.Machine != machine || e.Section(".interp") != nil {
+			t.Errorf("%s of %s is not a static program for %v: %v", h.Name, arch, machine, err)
+		}
+	}
+	if want := []string{"portguard 755 0:0 0", "portguard-install 755 0:0 0", "LICENSE 644 0:0 0"}; !slices.Equal(got, want) {
+		t.Errorf("%s: %v; want %v", arch, got, want)
+	}
+}
+
+// files are all below a folder.
+func files(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			path, err = filepath.Rel(dir, path)
+			out = append(out, path)
+		}
+		return err
+	})
+	if err != nil || len(out) < 5 {
+		t.Fatalf("%v, %v", out, err)
+	}
+	return out
+}
