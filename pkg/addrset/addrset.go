@@ -17,10 +17,11 @@ type Span struct{ Lo, Hi netip.Addr }
 
 // All returns every address of IPv4 or IPv6.
 func All(is4 bool) Set {
+	first := netip.IPv6Unspecified()
 	if is4 {
-		return Of(netip.MustParsePrefix("0.0.0.0/0"))
+		first = netip.IPv4Unspecified()
 	}
-	return Of(netip.MustParsePrefix("::/0"))
+	return Of(netip.PrefixFrom(first, 0))
 }
 
 // Of returns the addresses of p.
@@ -36,9 +37,9 @@ func Between(lo, hi netip.Addr) Set {
 
 // last returns the highest address of p.
 func last(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 1 << (7 - i%8)
+	b := p.Addr().AsSlice()
+	for i := range b {
+		b[i] |= byte(0xff >> min(8, max(0, p.Bits()-8*i)))
 	}
 	a, _ := netip.AddrFromSlice(b)
 	return a
@@ -70,7 +71,7 @@ func (s Set) And(o Set) Set {
 // Not returns the other addresses of the family.
 func (s Set) Not(is4 bool) Set {
 	all := All(is4)[0]
-	var out Set
+	out := make(Set, 0, len(s)+1)
 	next := all.Lo
 	for _, sp := range s {
 		if next.Less(sp.Lo) {

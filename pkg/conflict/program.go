@@ -13,7 +13,7 @@ import (
 // which clients, is in its code and its maps, and the mapping would be asked before it. The
 // kernel asks for TCP and UDP only.
 func findPrograms(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping) {
-	if m.Proto == hostport.SCTP {
+	if m.Proto == hostport.SCTP || len(s.Programs.Attached) == 0 && s.Programs.Unknown == "" {
 		return
 	}
 	f := Finding{Kind: finding.SocketProgram, Mapping: m, Where: "attached to the network namespace of the node", At: both(Socket, prioProgram), Dst: a.Destinations(s.Local, m), Part: true}

@@ -124,12 +124,13 @@ func at(c nft.Chain) walk.Hook {
 // changes what the others see, all are asked in either order.
 func (w *way) through(group []hooked) error {
 	start, next, changed := w.left, w.left, false
-	for _, c := range group {
+	first := make([]walk.Result, len(group))
+	for i, c := range group {
 		res, err := w.ask(c, start)
 		if err != nil {
 			return err
 		}
-		if res.Changed {
+		if first[i] = res; res.Changed {
 			changed, next = true, res.Next
 		}
 		if res.Changed && c.unsure {
@@ -138,25 +139,40 @@ func (w *way) through(group []hooked) error {
 	}
 	if changed && len(group) > 1 {
 		next = nil
-		either := slices.Clone(group)
-		for range 2 {
-			left := start
-			for _, c := range either {
-				res, err := w.ask(c, left)
-				if err != nil {
-					return err
-				}
-				if c.unsure {
-					res.Next = res.Next.Or(left)
-				}
-				left = res.Next
+		for _, backward := range []bool{false, true} {
+			left, err := w.inTurn(group, start, first, backward)
+			if err != nil {
+				return err
 			}
 			next = next.Or(left)
-			slices.Reverse(either)
 		}
 	}
 	w.left = next
 	return nil
+}
+
+// inTurn sends packets through the chains of a group, one after the other. First is what
+// each does to them if it is the first.
+func (w *way) inTurn(group []hooked, start walk.Space, first []walk.Result, backward bool) (left walk.Space, err error) {
+	left = start
+	for i := range group {
+		if backward {
+			i = len(group) - 1 - i
+		}
+		res := first[i]
+		if !left.Same(start) {
+			if res, err = w.ask(group[i], left); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case group[i].unsure:
+			left = left.Or(res.Next)
+		case res.Changed:
+			left = res.Next
+		}
+	}
+	return left, nil
 }
 
 // ask sends packets through one base chain, and judges what it does.

@@ -123,6 +123,9 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 	if c.loose && not {
 		return b, true, true
 	}
+	if not && c.kind == onSrc && len(b.src) > maxSources {
+		return b, true, true
+	}
 	addrs := c.addrs
 	if not && (c.kind == onDst || c.kind == onSrc) {
 		addrs = addrs.Not(f == hostport.IPv4)
@@ -132,9 +135,6 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 		b.dst = b.dst.And(addrs)
 		return b, len(b.dst) > 0, true
 	case onSrc:
-		if not && len(b.src) > maxSources {
-			return b, true, true
-		}
 		b.src = b.src.And(addrs)
 		return b, len(b.src) > 0, true
 	case onIn:

@@ -112,18 +112,15 @@ func (p Packet) Start() Space {
 // hook (ip6_rcv_core), at routing (ip_route_input_slow: martian source), or gets no answer
 // (RFC 4291, 2.5.2). A socket of the node does not send from them.
 func senders(f hostport.Family, outside bool) addrset.Set {
-	never := []string{"0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"}
-	switch {
-	case f == hostport.IPv6 && outside:
-		never = []string{"::/127", "ff00::/8"}
-	case f == hostport.IPv6:
-		never = []string{"::/128", "ff00::/8"}
+	if f == hostport.IPv4 {
+		v4 := func(b ...byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }
+		return addrset.Set{{Lo: v4(1, 0, 0, 0), Hi: v4(223, 255, 255, 255)}, {Lo: v4(240, 0, 0, 0), Hi: v4(255, 255, 255, 254)}}
 	}
-	var sets []addrset.Set
-	for _, p := range never {
-		sets = append(sets, addrset.Of(netip.MustParsePrefix(p)))
+	first := netip.IPv6Loopback()
+	if outside {
+		first = first.Next()
 	}
-	return addrset.Union(sets...).Not(f == hostport.IPv4)
+	return addrset.Between(first, netip.AddrFrom16([16]byte{0: 0xff}).Prev())
 }
 
 // Looped are the packets of s after they went out by lo and came in again.

@@ -91,9 +91,13 @@ func (s Space) bounded(is4 bool) Space {
 
 func (s Space) hull(is4 bool) (out Space) {
 	for i := range 4 {
-		hull := box{src: addrset.All(is4), untracked: i&1 > 0, answered: i&2 > 0}
-		of := slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.untracked != hull.untracked || b.answered != hull.answered })
-		if hull.dst = of.Dst(); len(of) > 0 {
+		hull, all := box{src: addrset.All(is4), untracked: i&1 > 0, answered: i&2 > 0}, []addrset.Set(nil)
+		for _, b := range s {
+			if b.untracked == hull.untracked && b.answered == hull.answered {
+				all = append(all, b.dst)
+			}
+		}
+		if hull.dst = addrset.Union(all...); len(all) > 0 {
 			out = append(out, hull)
 		}
 	}
