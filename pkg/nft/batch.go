@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,12 +23,16 @@ type message struct {
 	typ, flags uint16
 	family     uint8
 	attrs      Attrs
-	what       string
+	// what it does, for an error.
+	what func() string
 }
 
 func (b *Batch) add(typ, flags uint16, t Table, a Attrs, format string, args ...any) {
-	b.msgs = append(b.msgs, message{typ, flags, t.Family, a, fmt.Sprintf(format, args...) + " of table " + t.String()})
+	b.msgs = append(b.msgs, message{typ, flags, t.Family, a, func() string { return fmt.Sprintf(format, args...) + " of table " + t.String() }})
 }
+
+// Grow makes room for n more messages.
+func (b *Batch) Grow(n int) { b.msgs = slices.Grow(b.msgs, n) }
 
 // Len is the number of messages.
 func (b *Batch) Len() int { return len(b.msgs) }
@@ -82,7 +87,7 @@ func appendMessage(b []byte, typ, flags uint16, seq uint32, family uint8, res ui
 func (b *Batch) Failure(seq int, err error) error {
 	what := "the transaction"
 	if seq >= 1 && seq <= len(b.msgs) {
-		what = b.msgs[seq-1].what
+		what = b.msgs[seq-1].what()
 	}
 	if errors.Is(err, unix.EEXIST) {
 		err = fmt.Errorf("it is there already (%w)", err)

@@ -4,6 +4,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -116,7 +117,9 @@ func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb 
 	}
 	a := Attrs{}.WithText(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name).WithText(unix.NFTA_SET_ELEM_LIST_SET, set).
 		Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, Attrs{}.Nest(unix.NFTA_LIST_ELEM, elem))
-	b.add(typ, flags, t, a, "%s %s of set %s", verb, e.Text, set)
+	b.msgs = append(b.msgs, message{typ, flags, t.Family, a, func() string {
+		return fmt.Sprintf("%s %s of set %s of table %s", verb, e.Text(), set, t)
+	}})
 }
 
 // MaxComment is the longest comment that nft takes (NFTNL_UDATA_COMMENT_MAXLEN).

@@ -23,7 +23,7 @@ func TestMessages(t *testing.T) {
 	}
 	m.Section("transactions that the kernel refuses")
 	b := &Batch{}
-	b.CreateElement(Table{Family: Inet, Name: "portguard"}, "ports4", Element{Text: "tcp . 8080 : 10.1.0.2 . 80"})
+	b.CreateElement(Table{Family: Inet, Name: "portguard"}, "ports4", Element{Text: func() string { return "tcp . 8080 : 10.1.0.2 . 80" }})
 	for _, errno := range []error{unix.EEXIST, unix.EPERM, unix.ENOSPC} {
 		m.Add("111", b.Failure(1, errno).Error())
 	}

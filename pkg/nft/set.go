@@ -43,8 +43,8 @@ type Element struct {
 	// Data is what a map of values holds.
 	Data    []byte
 	Comment string
-	// Text is how an error names it.
-	Text string
+	// Text is how an error names it: of thousands hardly one is.
+	Text func() string
 	// Stateful is set if the element carries an expression of its own, such as
 	// a limit, which may end the rule. A counter does not.
 	Stateful bool

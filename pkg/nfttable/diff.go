@@ -47,10 +47,12 @@ func Diff(have, want *Table) Plan {
 		want.Spec.repair(base, have.Broken, have.made)
 	}
 	for _, e := range have.Elements(func(e Element) bool { return want.elements[e.place()] != e }) {
-		p.Commit.DeleteElement(t, e.Set, want.Spec.raw(e))
+		p.Commit.DeleteElement(t, e.Set, want.Spec.raw(&e))
 	}
-	for _, e := range want.Elements(func(e Element) bool { return have.elements[e.place()] != e }) {
-		p.Commit.CreateElement(t, e.Set, want.Spec.raw(e))
+	added := want.Elements(func(e Element) bool { return have.elements[e.place()] != e })
+	p.Commit.Grow(len(added))
+	for _, e := range added {
+		p.Commit.CreateElement(t, e.Set, want.Spec.raw(&e))
 	}
 	for _, name := range have.Chains() {
 		if _, keep := want.chains[name]; !keep {

@@ -38,8 +38,8 @@ func (e Element) Owner() hostport.Key {
 }
 
 // raw is e as nf_tables has it.
-func (s Spec) raw(e Element) nft.Element {
-	out := nft.Element{Key: []byte(e.From), Comment: e.Comment, Text: s.Text(e)}
+func (s *Spec) raw(e *Element) nft.Element {
+	out := nft.Element{Key: []byte(e.From), Comment: e.Comment, Text: func() string { return s.Text(*e) }}
 	if e.To != "" {
 		out.KeyEnd = []byte(e.To)
 	}

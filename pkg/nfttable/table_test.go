@@ -94,7 +94,7 @@ func sound() *source {
 			s.rules[c.Name] = append(s.rules[c.Name], nft.Rule{Exprs: r})
 		}
 	}
-	e := small().raw(to("a", 80))
+	e := raw(to("a", 80))
 	e.Counted, e.Packets = true, 7
 	s.elems["to"] = []nft.Element{e}
 	return s
@@ -171,7 +171,7 @@ func TestRead(t *testing.T) {
 func TestReadConditions(t *testing.T) {
 	s := sound()
 	s.rules["if-A-1"] = []nft.Rule{{Exprs: []nft.Expr{nft.Verdict{Code: nft.Return}.Expr()}}, {Exprs: []nft.Expr{{Name: "nat"}}}}
-	s.elems["lead"] = []nft.Element{small().raw(Element{Set: "lead", From: Join(PortKey(80)), Goto: "if-B-2"})}
+	s.elems["lead"] = []nft.Element{raw(Element{Set: "lead", From: Join(PortKey(80)), Goto: "if-B-2"})}
 	table, err := small().Read(s)
 	if err != nil {
 		t.Fatal(err)
@@ -239,4 +239,9 @@ func TestRevert(t *testing.T) {
 	if Revert(none.With(nil), none, none.With([]Element{to("a", 80)})).There {
 		t.Error("a skeleton that was made stays")
 	}
+}
+
+func raw(e Element) nft.Element {
+	s := small()
+	return s.raw(&e)
 }

@@ -95,7 +95,7 @@ func TestMessages(t *testing.T) {
 		_, err = nftconn.NewReader().Generation()
 		note(err)
 		b := &nft.Batch{}
-		b.CreateElement(inet, "ports4", nft.Element{Text: "tcp . 80"})
+		b.CreateElement(inet, "ports4", nft.Element{Text: func() string { return "tcp . 80" }})
 		note(nftconn.Open().Apply(b))
 		tools := &iptables.Tools{}
 		_, err = tools.Save(iptables.NFT, hostport.IPv4, "nat")

@@ -150,9 +150,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 func (s *Session) install(req *netconf.Request, rec state.Record, report conflict.Report) error {
 	a, key := rec.Attachment, rec.Attachment.Owner.Key()
 	s.Put(a, rec.Backend, report.TakeOver...)
-	if known, ok := s.Recover(key); ok { // a guard that is there knows it better
-		rec.Attachment.LocalnetWas = known.LocalnetWas
-	}
+	rec.Attachment.LocalnetWas = s.wasOn(key)                      // a guard that is there knows it better
 	s.dropped = append(append(s.dropped, key), report.TakeOver...) // their records tell what was
 	s.warn(req.Warnings...)
 	s.warnOfStrays(rec.Backend)

@@ -73,9 +73,12 @@ func (s *Session) check(req *netconf.Request) (faults []fault, err error) {
 	if err != nil {
 		return nil, err
 	}
-	lost, remedy := s.Missing(a, where), renewable
+	var lost []string
+	remedy := renewable
 	if rec := s.Record(a.Owner.Key()); rec != nil {
 		lost, remedy = s.Lost(rec), restorable
+	} else {
+		lost = s.Missing(a, where)
 	}
 	for _, l := range lost {
 		faults = append(faults, fault{l, remedy})

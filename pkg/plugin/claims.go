@@ -51,7 +51,7 @@ func (s *Session) lost(at map[uint16][]hostport.Mapping, claims []hostport.Claim
 			has[mappingOf{c.Key, c.Mapping.Traffic()}] = true
 		}
 	}
-	for _, key := range s.Store.Keys() {
+	for _, key := range s.recorded(at) {
 		if s.pending[key] || slices.Contains(s.dropped, key) {
 			continue
 		}
@@ -64,6 +64,25 @@ func (s *Session) lost(at map[uint16][]hostport.Mapping, claims []hostport.Claim
 		}
 	}
 	return out
+}
+
+// recorded are the keys of those that have a record with one of some ports.
+func (s *Session) recorded(at map[uint16][]hostport.Mapping) (keys []hostport.Key) {
+	if s.byPort == nil {
+		s.byPort = map[uint16][]hostport.Key{}
+		for _, key := range s.Store.Keys() {
+			if rec := s.Record(key); rec != nil {
+				for port := range hostport.ByPort(rec.Attachment.Mappings) {
+					s.byPort[port] = append(s.byPort[port], key)
+				}
+			}
+		}
+	}
+	for port := range at {
+		keys = append(keys, s.byPort[port]...)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // scopes are the addresses at which wildcard mappings are in place: those of an attachment

@@ -63,9 +63,8 @@ func (s *Session) putBack(r *repair, find finder) error {
 	} else if len(stays) > 0 {
 		r.Refused = cmp.Or(r.Refused, stays[0])
 	}
-	if known, ok := s.Recover(key); ok { // portguard may switch on what was on before
-		a.LocalnetWas, r.next.Attachment.LocalnetWas = known.LocalnetWas, known.LocalnetWas
-	}
+	a.LocalnetWas = s.wasOn(key) // portguard may switch on what was on before
+	r.next.Attachment.LocalnetWas = a.LocalnetWas
 	r.Put, r.now, r.found, r.dead = true, *a, report.Warnings, report.TakeOver
 	r.next.Backend, r.next.Attachment.Mappings, r.next.Attachment.Carves = rec.Backend, kept, a.Carves
 	r.next.Attachment.Flows = a.Flows

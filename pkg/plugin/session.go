@@ -36,6 +36,8 @@ type Session struct {
 	options BackendOptions
 	unread  backend.Unread
 	records map[hostport.Key]*state.Record
+	// byPort are the keys of records by their ports, once somebody has asked for them.
+	byPort map[uint16][]hostport.Key
 	// names are those of links by their index, as far as they were asked for.
 	names map[int]string
 	// wrong are records that say that route_localnet was on where it was off later.

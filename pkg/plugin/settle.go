@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
@@ -88,6 +89,19 @@ func (s *Session) localnetWas(link string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// A wasOn knows what route_localnet of the link of an attachment was before portguard.
+type wasOn interface {
+	WasOn(key hostport.Key) bool
+}
+
+// wasOn asks what is wanted.
+func (s *Session) wasOn(key hostport.Key) bool {
+	return slices.ContainsFunc(s.want, func(st backend.State) bool {
+		guard, ok := st.(wasOn)
+		return ok && guard.WasOn(key)
+	})
 }
 
 // relink leaves 127.0.0.1 out of what is put back or moved if the link to the pod is gone.

@@ -167,6 +167,12 @@ func (s State) Misplaced() []string {
 	return slices.Compact(out)
 }
 
+// WasOn reports whether route_localnet of the link of an attachment was on before portguard.
+func (s State) WasOn(key hostport.Key) bool {
+	a, _ := s.Recover(key)
+	return a.LocalnetWas
+}
+
 // Recover implements backend.State. The owner it does not know.
 func (s State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	for link, users := range s.users {

@@ -13,7 +13,13 @@ import (
 // Claims implements backend.State. The pod's port of a mapping with conditions is not
 // known.
 func (s *State) Claims() []hostport.Claim {
-	var out []hostport.Claim
+	if s.claims == nil {
+		s.claims = s.claimed()
+	}
+	return s.claims
+}
+
+func (s *State) claimed() (out []hostport.Claim) {
 	seen, passed := owners{}, s.passed()
 	for _, e := range s.Table.Elements(func(e nfttable.Element) bool {
 		// localhost is a part of a wildcard mapping, and what leads to bylink one of another.

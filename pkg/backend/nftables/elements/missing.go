@@ -29,12 +29,11 @@ func (s *State) Missing(a hostport.Attachment) []string {
 		}
 		lost = append(lost, what)
 	}
-	for _, e := range want.Elements(all) {
-		switch have, ok := s.Table.Same(e); {
-		case !ok:
-			lost = append(lost, fmt.Sprintf("%s: set %s lacks the element %q", name, e.Set, want.Spec.Text(e)))
-		case have != e:
+	for _, e := range want.Elements(func(e nfttable.Element) bool { return !s.holds(e) }) {
+		if have, ok := s.Table.Same(e); ok {
 			lost = append(lost, fmt.Sprintf("%s: set %s has the element %q, not %q", name, e.Set, want.Spec.Text(have), want.Spec.Text(e)))
+		} else {
+			lost = append(lost, fmt.Sprintf("%s: set %s lacks the element %q", name, e.Set, want.Spec.Text(e)))
 		}
 	}
 	for _, f := range hostport.Families() { // what is in it follows the node
@@ -63,14 +62,15 @@ func (s *State) Whole(a hostport.Attachment) bool {
 		return len(s.Missing(a)) == 0
 	}
 	whole := true
-	each(a, func(e nfttable.Element) {
-		have, ok := s.Table.Same(e)
-		whole = whole && ok && have == e
-	})
+	each(a, func(e nfttable.Element) { whole = whole && s.holds(e) })
 	return whole
 }
 
-func all(nfttable.Element) bool { return true }
+// holds reports whether an element is there, and nothing else in its place.
+func (s *State) holds(e nfttable.Element) bool {
+	have, ok := s.Table.Same(e)
+	return ok && have == e
+}
 
 // familyOf is that of a shared part whose name ends with it.
 func familyOf(part string) (hostport.Family, bool) {

@@ -12,15 +12,10 @@ import (
 )
 
 // Of are the elements that an attachment has in the table of the mappings, with those
-// that it shares.
+// that it shares, some of them more than once.
 func Of(a hostport.Attachment) (out []nfttable.Element) {
-	seen := map[nfttable.Element]bool{}
-	each(a, func(e nfttable.Element) {
-		if !seen[e] {
-			seen[e] = true
-			out = append(out, e)
-		}
-	})
+	out = make([]nfttable.Element, 0, 4*len(a.Mappings)) // about as many as there are
+	each(a, func(e nfttable.Element) { out = append(out, e) })
 	return out
 }
 

@@ -19,6 +19,8 @@ type State struct {
 	Table *nfttable.Table
 	// Within are the destinations at which mappings may be.
 	Within map[hostport.Family]addrset.Set
+	// claims are its Claims once somebody has asked.
+	claims []hostport.Claim
 }
 
 var _ backend.State = (*State)(nil)
@@ -66,12 +68,12 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 		}
 		t = t.With(mine, chains...)
 	}
-	return &State{s.settled(t), s.Within}
+	return &State{Table: s.settled(t), Within: s.Within}
 }
 
 // Without implements backend.State.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return &State{s.settled(remove(s.Table, keys, func(nfttable.Element) bool { return false })), s.Within}
+	return &State{Table: s.settled(remove(s.Table, keys, func(nfttable.Element) bool { return false })), Within: s.Within}
 }
 
 // remove drops what attachments have, and what is stale.

@@ -128,7 +128,7 @@ func script(s backend.State) string {
 			fmt.Fprintf(&b, "add rule %s %s %s\n", t.Spec.Table, name, r)
 		}
 	}
-	for _, e := range t.Elements(all) {
+	for _, e := range t.Elements(func(nfttable.Element) bool { return true }) {
 		fmt.Fprintf(&b, "add element %s %s { %s }\n", t.Spec.Table, e.Set, t.Spec.Text(e))
 	}
 	return b.String()
