@@ -208,7 +208,7 @@ func TestAnswersByAnotherLink(t *testing.T) {
 	if f.Severity != doctor.Warning || !strings.Contains(f.Message, "come by eth1, and answers leave by eth0") {
 		t.Fatalf("doctor says %+v", found)
 	}
-	if o := ask(t, n, "198.51.100.1:8080/tcp").Outside; !strings.Contains(o[len(o)-1].Detour+o[0].Detour, "eth0") {
+	if o := ask(t, n, "198.51.100.1:8080/tcp").Outside; !strings.Contains(o[len(o)-1].Detour+o[0].Detour, "eth0") || !strings.Contains(o[len(o)-1].Remedy+o[0].Remedy, "CONNMARK") {
 		t.Errorf("explain says %+v", o)
 	}
 	_, remedy, _ := strings.Cut(f.Remedy, ": ")

@@ -118,22 +118,37 @@ func (s *session) answer(a explain.Answer) {
 	for i, c := range a.Claimants {
 		rows = append(rows, []string{fmt.Sprintf("  %d", i+1), c.Who, c.Kind, effect[c.Effect], cmp.Or(c.Where, "-")})
 	}
-	table(s.out, rows)
-	fmt.Fprintln(s.out)
+	if len(a.Claimants) > 0 {
+		table(s.out, rows)
+		fmt.Fprintln(s.out)
+	}
+	for _, line := range sentences(a) {
+		fmt.Fprintln(s.out, plain(line))
+	}
+	s.decision(a)
+}
+
+// sentences say who gets the packets of each side. To a broadcast or multicast address none
+// has a way of its own.
+func sentences(a explain.Answer) (out []string) {
 	local := "A packet from the node itself to localhost"
 	if a.HostIP.IsValid() && !a.HostIP.IsUnspecified() {
 		local = "A packet from the node itself"
 	}
-	for _, line := range []string{
-		explain.Sentence("A packet from outside", a.Outside),
-		explain.Sentence(local, a.Localhost),
-		explain.Sentence("A packet from a pod on the node", a.Pod),
-	} {
-		fmt.Fprintln(s.out, plain(line))
+	if a.Group == "" || a.Foreign || len(a.Outside)+len(a.Localhost)+len(a.Pod) > 0 {
+		out = []string{explain.Sentence("A packet from outside", a.Outside), explain.Sentence(local, a.Localhost), explain.Sentence("A packet from a pod on the node", a.Pod)}
 	}
 	for _, r := range remedies(a) {
-		fmt.Fprintln(s.out, "  remedy: "+plain(r))
+		out = append(out, "  remedy: "+r)
 	}
+	if a.Group != "" {
+		out = append(out, a.Group)
+	}
+	return out
+}
+
+// decision says what an ADD would do.
+func (s *session) decision(a explain.Answer) {
 	if a.Decision.Allowed {
 		fmt.Fprintf(s.out, "A new hostPort %s would be allowed.\n", a.Question)
 	} else {

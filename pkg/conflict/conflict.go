@@ -42,6 +42,8 @@ type Finding struct {
 	// Proxy is set for a listener that only keeps the port for a container, whose rule takes
 	// the packets.
 	Proxy bool
+	// Groups is set for a socket that may have packets to broadcast and multicast addresses.
+	Groups bool
 	// Key is that of the attachment of portguard that has it, "" if it is none's; Life says
 	// whether its owner lives.
 	Key  hostport.Key

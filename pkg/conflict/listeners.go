@@ -17,6 +17,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 			continue
 		}
 		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: l.Where(), At: both(Socket, 0), By: l.Device, Dst: listensAt(s, l, m.Family)}
+		f.Groups = l.Proto == hostport.UDP && (l.Addr.IsUnspecified() || l.Addr.IsMulticast() || slices.Contains(s.Broadcasts, l.Addr))
 		if !m.Wildcard() && !l.Meets(m.HostIP) {
 			continue
 		}

@@ -4,6 +4,8 @@ package conflict
 
 import (
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -53,6 +55,30 @@ func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Spac
 		}
 	}
 	return left, nil, nil
+}
+
+// Masks says which rule of others gives packets at p's hook another source, "" if none does for
+// certain.
+func (d *Finder) Masks(p walk.Packet, left walk.Space) (where string, err error) {
+	q := query{Finder: d, r: &Report{}, m: hostport.Mapping{Family: p.Family(), Proto: p.Proto, HostPort: p.Port}}
+	p.Local = d.local[p.Family()]
+	for _, c := range slices.Concat(q.groups(p.Hook)...) {
+		if c.Type != "nat" {
+			continue
+		}
+		q.ruleset = c.ruleset
+		res, err := q.walk(c.Table, c.Name, p, left)
+		if err != nil {
+			return "", err
+		}
+		for _, path := range res.End {
+			masks := slices.Contains([]string{"masq", "masquerade", "snat", "netmap"}, strings.ToLower(path.Last().Target))
+			if masks && path.Match != walk.Unknown && !path.Doubtful {
+				return q.where(path), nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // filter sends packets through one base chain.

@@ -44,7 +44,7 @@ func ways(f Facts, add adder) {
 			case w.Closed != nil:
 				all = note(all, e, w)
 			case w.Detour != "":
-				add(way.CheckAnswer, Warning, detour(e, w), detourRemedy(w))
+				add(way.CheckAnswer, Warning, detour(e, w), w.Straighten())
 			}
 		}
 	}
@@ -99,10 +99,4 @@ func whose(of []inventory.Entry) string {
 
 func detour(e inventory.Entry, w way.Way) string {
 	return fmt.Sprintf("%s: packets to %s come by %s, and answers leave by %s: routes are chosen by the source, which is the pod then", name(e), w.To, w.Source.Link.Name, w.Detour)
-}
-
-// detourRemedy sends answers where their connection came from, by a mark.
-func detourRemedy(w way.Way) string {
-	return fmt.Sprintf("mark connections that come by %[1]s and route their answers by the mark: iptables -t mangle -A PREROUTING -i %[1]s -m conntrack --ctstate NEW -j CONNMARK --set-mark 0x77; "+
-		"iptables -t mangle -A PREROUTING ! -i %[1]s -m connmark --mark 0x77 -j CONNMARK --restore-mark; ip rule add fwmark 0x77 lookup TABLE, the table of ip rule for %[2]s", w.Source.Link.Name, w.To)
 }

@@ -42,7 +42,10 @@ type Answer struct {
 	Pod       []Outcome `json:"pod"`
 	// Foreign is set if the address of the question is none of the node's: then its
 	// packets are not for a hostPort here, whatever is mapped, until it is.
-	Foreign  bool     `json:"foreign,omitempty"`
+	Foreign bool `json:"foreign,omitempty"`
+	// Group says who has packets to broadcast and multicast addresses, "" where nobody asks and
+	// nothing on the port would lead one to.
+	Group    string   `json:"group,omitempty"`
 	Decision Decision `json:"decision"`
 }
 
@@ -69,11 +72,14 @@ type Outcome struct {
 	Gets string `json:"gets"`
 	// Unless are claimants that take some of the packets, or may.
 	Unless []string `json:"unless,omitempty"`
-	// Closed is what keeps them from whom they are for, and Remedy what to do about it.
+	// Closed is what keeps them from whom they are for. Remedy is what to do about that, or about
+	// the detour of their answers.
 	Closed string `json:"closed,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
 	// Detour is the link by which answers leave, if it is not that of the packets and should be.
 	Detour string `json:"detour,omitempty"`
+	// Masked is what makes the pod see an address of the node as the client.
+	Masked string `json:"masked,omitempty"`
 }
 
 // A Decision is what an ADD of this hostPort would do now.
@@ -92,6 +98,7 @@ type Ways struct{ Outside, Localhost, Pod []way.Way }
 func New(q Question, all conflict.Report, w Ways) Answer {
 	return Answer{
 		Question:  q,
+		Group:     group(q, all.All()),
 		Claimants: claimants(all),
 		Outside:   outcomes(w.Outside),
 		Localhost: outcomes(w.Localhost),

@@ -51,6 +51,9 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 		report.Conflicts = append(slices.Clone(protected), report.Conflicts...)
 		ans = explain.New(q, report, w)
 		ans.Foreign = foreign(q, s)
+		if q.HostIP.IsMulticast() || slices.Contains(s.On.Broadcasts, q.HostIP) {
+			ans.OfGroup(report)
+		}
 		return err
 	})
 	if err != nil {

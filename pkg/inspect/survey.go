@@ -3,6 +3,7 @@
 package inspect
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/state"
 	"github.com/portguard/portguard/pkg/walk"
 	"github.com/portguard/portguard/pkg/way"
 )
@@ -31,6 +33,8 @@ type survey struct {
 	from    map[way.Side]conflict.From
 	finders map[asked]*conflict.Finder
 	snap    conflict.Snapshot
+	// record is that of an attachment, nil if there is none.
+	record func(hostport.Key) *state.Record
 }
 
 // asked is what one finder answers.
@@ -45,6 +49,7 @@ func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, f func(*sur
 	if err != nil {
 		return err
 	}
+	sv.record = s.Record
 	sv.own, sv.loopback = i.reachable(s.On.Local)
 	return i.Node.Onward(s.Wait, s.On, func(whole conflict.Snapshot) error {
 		whole.Owns = s.Owns
@@ -121,6 +126,14 @@ func (sv *survey) ways(side way.Side, a hostport.Attachment, place conflict.Plac
 			return nil, err
 		}
 		out = append(out, ways...)
+	}
+	for i, w := range out {
+		if w.Source.Side != way.Outside || w.Taker == nil {
+			continue
+		}
+		if rec := sv.record(w.Taker.Key); rec != nil && rec.Attachment.MasqAll { // which is before all others
+			out[i].Masked = fmt.Sprintf("masqAll of network %s", rec.Attachment.Owner.Network)
+		}
 	}
 	return out, nil
 }

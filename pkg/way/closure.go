@@ -72,3 +72,10 @@ func faulty(t *trip, f Fault, in string) *Closure {
 	}
 	return c
 }
+
+// Straighten is what to do about a detour: answers go where their connection came from, by a
+// mark.
+func (w Way) Straighten() string {
+	return fmt.Sprintf("mark connections that come by %[1]s and route their answers by the mark: iptables -t mangle -A PREROUTING -i %[1]s -m conntrack --ctstate NEW -j CONNMARK --set-mark 0x77; "+
+		"iptables -t mangle -A PREROUTING ! -i %[1]s -m connmark --mark 0x77 -j CONNMARK --restore-mark; ip rule add fwmark 0x77 lookup TABLE, the table of ip rule for %[2]s", w.Source.Link.Name, w.To)
+}

@@ -45,6 +45,7 @@ func (t *trip) follow(at conflict.Point) error {
 		func() (bool, error) { return t.pass(conflict.PrioFirst, at.Priority) },
 		func() (bool, error) { return t.translate(to, at.Priority) },
 		t.onward,
+		t.masks,
 		t.answer,
 	)
 }
@@ -128,6 +129,14 @@ func (t *trip) onward() (open bool, err error) {
 	}
 	t.p.Hook = walk.Postrouting
 	return t.whole()
+}
+
+// masks notes who gives packets from outside another source on their way to a pod.
+func (t *trip) masks() (open bool, err error) {
+	if t.w.Source.Side == Outside && t.w.Taker.Kind == finding.Claimed {
+		t.w.Masked, err = t.Finder.Masks(t.p, t.left)
+	}
+	return true, err
 }
 
 // answer sends the answer back to another machine or to the node itself. To a pod it goes as

@@ -64,6 +64,9 @@ type Way struct {
 	// Detour is the link by which answers leave, if that is another one than the node's own
 	// answers would leave by.
 	Detour string
+	// Masked is the rule of others that gives packets an address of the node as source, so that
+	// the pod does not see who sends them.
+	Masked string
 }
 
 // A Model is what is known of the node.
