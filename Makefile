@@ -18,14 +18,21 @@ RUNS = $(if $(RUN),-run '$(RUN)')
 # The root that debian-test makes and uses.
 SUITE ?= trixie
 
-# Tarballs: for what, and where.
+# Not from the environment, where packagers have those of the C linker: "make build PIE=1 LDFLAGS=".
+LDFLAGS = -s -w
+PIE =
+# Tarballs and packages: for what, and where.
 ARCHES ?= amd64 arm64 arm ppc64le riscv64 s390x
+PACKAGE_ARCHES ?= amd64 arm64
 DISTDIR ?= dist
 IMAGE_ARCHES ?= amd64 arm64
-# Where the container runtime looks for plugins.
+# Where the container runtime looks for plugins: /usr/lib/cni on Debian, /usr/libexec/cni on Fedora.
 BINDIR ?= /opt/cni/bin
-# Where systemd looks for the units of packages.
-UNITDIR ?= /usr/lib/systemd/system
+# Where everything else goes.
+PREFIX ?= /usr/local
+# Where systemd looks for units.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 
 # Users have no sbin on their PATH, and sudo has no Go.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
@@ -35,37 +42,45 @@ ifeq ($(TMPDIR),)
 $(error there is no folder for temporary files)
 endif
 
-.PHONY: build install install-units dist dist-check image image-check policies-test deps promtool demo test unit integration check-all oracle faults podman bench fuzz \
-	golden lint vuln debian-test clean help root go-version
+.PHONY: build install dist packages release dist-check packages-test image image-check policies-test deps promtool demo test \
+	unit integration check-all oracle faults podman bench fuzz golden lint vuln debian-test support clean help root go-version
 
-# The plugin, static, in bin/.
+# The plugin, static, in bin/. PIE=1 and LDFLAGS=... if you want it otherwise, VERSION if there is no git.
 build: go-version
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/portguard ./plugins/meta/portguard
+	@GO="$(GO)" VERSION="$(VERSION)" PIE="$(PIE)" LDFLAGS="$(LDFLAGS)" sh scripts/build.sh bin/portguard
 
-# bin/portguard into DESTDIR and BINDIR; conflists are left to you.
-# A runtime may start the plugin at any moment: the new one is renamed over the old.
+# The plugin into BINDIR, units into UNITDIR, a link on PATH, manual, completions and documents below PREFIX, all below
+# DESTDIR. Enabling units and conflists are left to you.
 install: build
-	install -d $(DESTDIR)$(BINDIR)
-	install -m 755 bin/portguard $(DESTDIR)$(BINDIR)/.portguard.new
-	mv -f $(DESTDIR)$(BINDIR)/.portguard.new $(DESTDIR)$(BINDIR)/portguard
+	@$(GO) run ./scripts/attribution -licenses bin/.licenses bin/portguard
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" UNITDIR="$(UNITDIR)" ZSHDIR="$(ZSHDIR)" \
+	sh scripts/stage.sh bin/portguard bin/.licenses
 
-# The systemd units, with BINDIR in them, into DESTDIR and UNITDIR; enabling them is left to you.
-install-units:
-	install -d $(DESTDIR)$(UNITDIR)
-	sed 's|/opt/cni/bin/|$(BINDIR)/|' systemd/portguard-restore.service >$(DESTDIR)$(UNITDIR)/portguard-restore.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/portguard-restore.service
+DIST = GO="$(GO)" DISTDIR="$(DISTDIR)" VERSION="$(VERSION)" BINDIR="$(BINDIR)" PACKAGE_ARCHES="$(PACKAGE_ARCHES)" sh scripts/dist.sh
 
-# A tarball for each of ARCHES, and SHA256SUMS, in dist/; VERSION is from git.
+# A tarball and an SBOM for each of ARCHES, and SHA256SUMS, in dist/; VERSION is from git.
 dist: go-version
-	@GO="$(GO)" ARCHES="$(ARCHES)" DISTDIR="$(DISTDIR)" VERSION="$(VERSION)" sh scripts/dist.sh
+	@ARCHES="$(ARCHES)" $(DIST) tarballs
 
-# Builds the tarballs twice, in two places, and compares.
+# .deb and .rpm for each of PACKAGE_ARCHES, with the plugin in BINDIR, and SHA256SUMS, in dist/.
+packages: go-version
+	@ARCHES="$(PACKAGE_ARCHES)" $(DIST) packages
+
+# Everything of a release, in dist/.
+release: go-version
+	@VERSION="$(VERSION)" sh scripts/release-check.sh
+	rm -rf $(DISTDIR)
+	@ARCHES="$(ARCHES)" $(DIST) tarballs packages >/dev/null
+	@$(MAKE) --no-print-directory image
+	@cd $(DISTDIR) && rm SHA256SUMS && sha256sum -- $$(find . -type f ! -name .sums -printf '%P\n' | LC_ALL=C sort) >.sums && mv .sums SHA256SUMS && cat SHA256SUMS
+
+# Builds tarballs and packages twice, in two places, and compares; builds from vendor/ without a network.
 dist-check: go-version deps
 	DIST_ARCHES="$(ARCHES)" $(GO) test -count=1 -timeout $(TIMEOUT) -v ./integration/dist
 
 # The image of deploy/ in dist/, without docker: an OCI layout of all IMAGE_ARCHES, and a docker archive of each.
 image: go-version
-	cd deploy && $(GO) run ./image -out "$(abspath $(DISTDIR))" -arches "$(IMAGE_ARCHES)" -version "$(VERSION)"
+	cd deploy && $(GO) run ./image -out "$(abspath $(DISTDIR))" -arches "$(IMAGE_ARCHES)" -version "$$(VERSION="$(VERSION)" sh ../scripts/version.sh)"
 
 # Builds the image twice and compares, and builds the overlays of deploy/.
 image-check: go-version
@@ -74,6 +89,10 @@ image-check: go-version
 # The templates of policies/gatekeeper, with gator. The first time it builds for minutes.
 policies-test: go-version
 	cd policies && $(GO) tool gator verify ./gatekeeper/...
+
+# Installs, upgrades and removes the packages in a root of Debian SUITE.
+packages-test: root go-version
+	@GO="$(GO)" BINDIR=/opt/cni/bin sh scripts/packages-test.sh $(SUITE)
 
 # System packages that the demo and the tests use; nothing to do if all are there.
 deps:
@@ -112,6 +131,8 @@ check-all: root
 	$(MAKE) --no-print-directory fuzz
 	$(MAKE) --no-print-directory faults
 	$(MAKE) --no-print-directory podman
+	$(MAKE) --no-print-directory dist-check
+	$(MAKE) --no-print-directory packages-test
 	$(MAKE) --no-print-directory oracle
 
 # SEEDS random rule sets against the kernel.
@@ -156,6 +177,11 @@ vuln: go-version
 # "make test" in a root of another Debian: SUITE=bookworm, trixie or sid, TARGET=unit for another target.
 debian-test: root
 	@PACKAGES="$(PACKAGES)" GO="$(GO)" sh scripts/debian-test.sh "$(SUITE)" $(TARGET)
+
+# docs/support.md against the tools of Debian 12, 13 and sid.
+support: root
+	for suite in bookworm trixie sid; do \
+	$(MAKE) --no-print-directory debian-test SUITE=$$suite TARGET="integration RUN=TestSupported" || exit 1; done
 
 # Removes bin/ and dist/.
 clean:

@@ -1,45 +1,86 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Makes a tarball with a static plugin for each of ARCHES, and their SHA256SUMS,
-# in DISTDIR. The same commit with the same tags gives the same bytes with the
-# same Go, GNU tar and gzip: nothing else of the machine gets in.
-#
-# VERSION names the files. What the plugin itself prints is what the go tool
-# makes of the commit and its tags.
+# dist.sh [tarballs] [packages] makes these in DISTDIR, for each of ARCHES, an SBOM
+# beside them, and SHA256SUMS. Packages are made for PACKAGE_ARCHES among them. The
+# same commit with the same tags gives the same bytes with the same Go, GNU tar and
+# gzip: nothing else of the machine gets in.
 set -eu
 umask 022
 export LC_ALL=C TZ=UTC
 unset TAR_OPTIONS GZIP
 cd "$(dirname "$0")/.."
+go=${GO:-go}
 
-if [ -z "${VERSION:-}" ]; then
-	VERSION=$(git describe --tags --always --abbrev=12)
-	# Unlike describe --dirty, and like the go tool, this counts new files too.
-	[ -z "$(git status --porcelain)" ] || VERSION=$VERSION-dirty
-fi
-: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
+VERSION=$(sh scripts/version.sh)
+# Of a tree without git: the day of its version.
+: "${SOURCE_DATE_EPOCH:=$({ [ -e .git ] && git log -1 --format=%ct; } 2>/dev/null ||
+	date +%s -d "$(sed -n 's/^## [0-9.]* (\(.*\))$/\1/p' CHANGELOG.md | head -n 1)")}"
+export VERSION SOURCE_DATE_EPOCH
+# Versions of packages begin with a digit, and know no "-".
+number=$(echo "${VERSION#v}" | sed 's/-rc/~rc/; s/-/+/g')
+case $number in
+[0-9]*.*) ;;
+*) number=0.0.0+$number ;;
+esac
 
-# What a machine may have set otherwise. The levels are Go's defaults.
-export GOFLAGS=-buildvcs=true GOWORK=off CGO_ENABLED=0 GOOS=linux
+# What a machine may have set otherwise. The levels are Go's defaults. The version is
+# put in by scripts/build.sh.
+export GOFLAGS="-buildvcs=false $(echo " ${GOFLAGS:-}" | grep -o ' -mod=vendor' || true)" GOWORK=off CGO_ENABLED=0
 export GOAMD64=v1 GOARM64=v8.0 GOARM=7 GOPPC64=power8 GORISCV64=rva20u64
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-mkdir "$stage/out" "$stage/conflist" "$stage/systemd"
-install -m 644 LICENSE README.md CHANGELOG.md "$stage"
-install -m 644 conflist/* "$stage/conflist"
-install -m 644 systemd/* "$stage/systemd"
+mkdir "$stage/out"
+"$go" build -o "$stage/attribution" ./scripts/attribution
 
-for arch in $ARCHES; do
-	name=portguard-linux-$arch-$VERSION
-	GOARCH=$arch ${GO:-go} build -trimpath -ldflags "-s -w" -o "$stage/portguard" ./plugins/meta/portguard
+build() { # ARCH
+	GOOS=linux GOARCH=$1 GO="$go" sh scripts/build.sh "$stage/portguard"
+	GOOS=linux GOARCH=$1 "$stage/attribution" -version "$VERSION" -created "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)" \
+		-licenses "$stage/licenses" -sbom "$stage/out/portguard-linux-$1-$VERSION.spdx.json" "$stage/portguard"
+}
+
+tarball() { # ARCH
+	DOCDIR="$stage/portguard-doc" sh scripts/stage-docs.sh "$stage/licenses"
 	tar -C "$stage" --format=ustar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
-		-cf "$stage/out/$name.tar" portguard LICENSE README.md CHANGELOG.md conflist systemd
-	gzip -9n <"$stage/out/$name.tar" >"$stage/out/$name.tgz"
-	rm "$stage/out/$name.tar"
+		-cf - portguard portguard-doc | gzip -9n >"$stage/out/portguard-linux-$1-$VERSION.tgz"
+}
+
+package() { # ARCH FORMAT ZSHDIR
+	root=$stage/$2
+	rm -rf "$root"
+	DESTDIR="$root" PREFIX=/usr UNITDIR=/usr/lib/systemd/system ZSHDIR="$3" GZIP_MAN=1 sh scripts/stage.sh "$stage/portguard" "$stage/licenses"
+	if [ "$2" = deb ]; then
+		# Debian's policy wants all licences in this file.
+		cat packaging/deb/copyright "$stage/licenses" >"$root/usr/share/doc/portguard/copyright"
+		rm "$root/usr/share/doc/portguard/THIRD-PARTY-LICENSES"
+		ln -s copyright "$root/usr/share/doc/portguard/THIRD-PARTY-LICENSES"
+	fi
+	find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	ARCH=$1 PKGVERSION=$number STAGE=$root "$stage/nfpm" package --config packaging/nfpm.yaml --packager "$2" --target "$stage/out" >/dev/null
+}
+
+case "$*" in
+*packages*)
+	: "${BINDIR:?}"
+	export BINDIR
+	# Not of the main module: what it is made of is ten times as much as the plugin.
+	GOFLAGS=-mod=readonly "$go" build -modfile=packaging/nfpm.mod -o "$stage/nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm
+	;;
+esac
+for arch in $ARCHES; do
+	build "$arch"
+	for kind; do
+		case $kind:" $PACKAGE_ARCHES " in
+		tarballs:*) tarball "$arch" ;;
+		packages:*" $arch "*)
+			package "$arch" deb /usr/share/zsh/vendor-completions
+			package "$arch" rpm /usr/share/zsh/site-functions
+			;;
+		esac
+	done
 done
-(cd "$stage/out" && sha256sum -- *.tgz >SHA256SUMS)
+(cd "$stage/out" && sha256sum -- * >SHA256SUMS)
 
 mkdir -p "$DISTDIR"
 mv "$stage"/out/* "$DISTDIR"

@@ -154,7 +154,7 @@ func (b *build) compile(arch, program, to string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-trimpath", "-ldflags", "-s -w", "-o", to, "./"+program)
+	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-trimpath", "-ldflags", "-X main.stamped="+b.version+" -s -w", "-o", to, "./"+program)
 	cmd.Dir, cmd.Stderr = b.source, os.Stderr
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=-buildvcs=auto", "GOWORK=off", "GOAMD64=v1", "GOARM64=v8.0")
 	return cmd.Run()

@@ -40,8 +40,8 @@ func arches() []string {
 // environ is what the test has, without the outer make and with no git
 // configuration but ours.
 func environ(more ...string) []string {
-	ours := []string{"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VERSION", "ARCHES", "DISTDIR", "BINDIR",
-		"SOURCE_DATE_EPOCH"}
+	ours := []string{"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VERSION", "ARCHES", "PACKAGE_ARCHES", "DISTDIR",
+		"BINDIR", "PREFIX", "UNITDIR", "ZSHDIR", "SOURCE_DATE_EPOCH", "PIE", "LDFLAGS"}
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
 		return slices.Contains(ours, name)
@@ -122,11 +122,14 @@ func TestDistTwice(t *testing.T) {
 		if err != nil || !bytes.Equal(one, two) {
 			t.Errorf("%s: the second build differs: %v", name, err)
 		}
-		plugin(t, a, unpack(t, one))
+		binary := unpack(t, one)
+		plugin(t, a, binary)
+		sbom(t, filepath.Join(first, "dist/portguard-linux-"+a+"-"+version+".spdx.json"), binary)
 	}
 	sh(t, filepath.Join(first, "dist"), "sha256sum --quiet -c SHA256SUMS", environ(), nil)
 	dirty(t, first)
 	install(t, first)
+	packages(t, first, second)
 }
 
 // unpack checks what is in a tarball, and returns the plugin.
@@ -140,7 +143,7 @@ func unpack(t *testing.T, tgz []byte) []byte {
 		t.Errorf("gzip kept a time or a name: %v %q", z.ModTime, z.Name)
 	}
 	var names []string
-	var binary []byte
+	var binary, licenses []byte
 	for r := tar.NewReader(z); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -155,18 +158,16 @@ func unpack(t *testing.T, tgz []byte) []byte {
 				t.Fatal(err)
 			}
 		}
+		if h.Name == "portguard-doc/THIRD-PARTY-LICENSES" {
+			if licenses, err = io.ReadAll(r); err != nil {
+				t.Fatal(err)
+			}
+		}
 		names = append(names, h.Name)
 	}
-	want := []string{"portguard", "LICENSE", "README.md", "CHANGELOG.md"}
-	for _, dir := range []string{"conflist/", "systemd/"} {
-		want = append(want, dir)
-		files, _ := filepath.Glob("../../" + dir + "*")
-		for _, f := range files {
-			want = append(want, dir+filepath.Base(f))
-		}
-	}
-	if d := cmp.Diff(want, names); d != "" {
-		t.Errorf("contents (-want +got):\n%s", d)
+	attributed(t, binary, string(licenses))
+	if d := cmp.Diff(documents(t, "portguard-doc/"), names[1:]); names[0] != "portguard" || d != "" {
+		t.Errorf("contents (-want +got), after %s:\n%s", names[0], d)
 	}
 	return binary
 }
@@ -223,21 +224,5 @@ func dirty(t *testing.T, dir string) {
 	sh(t, dir, "touch new; make -s dist ARCHES="+arches()[0]+" DISTDIR="+out+"; rm new", environ(), nil)
 	if _, err := os.Stat(filepath.Join(out, "portguard-linux-"+arches()[0]+"-"+version+"-dirty.tgz")); err != nil {
 		t.Error(err)
-	}
-}
-
-// install checks that the plugin and nothing else is installed.
-func install(t *testing.T, dir string) {
-	t.Helper()
-	dest := t.TempDir()
-	sh(t, dir, "make -s build install DESTDIR="+dest, environ(), nil)
-	if got := sh(t, dest, "find . ! -type d -printf '%p %m\n'", environ(), nil); got != "./opt/cni/bin/portguard 755\n" {
-		t.Errorf("installed: %q", got)
-	}
-	units := t.TempDir()
-	sh(t, dir, "make -s install-units BINDIR=/usr/libexec/cni DESTDIR="+units, environ(), nil)
-	const unit = "./usr/lib/systemd/system/portguard-restore.service"
-	if got := sh(t, units, "find . ! -type d -printf '%p %m\n'; grep -c '=-*/usr/libexec/cni/portguard restore' "+unit, environ(), nil); got != unit+" 644\n2\n" {
-		t.Errorf("installed units: %q", got)
 	}
 }

@@ -107,7 +107,7 @@ func check(t *testing.T, text string, alerts []string) {
 		}
 		values := value + "x75"
 		if strings.HasPrefix(name, "portguard_refusals_total") { // its first one comes later
-			values = "_x45 " + value + "x30"
+			values = "0x45 " + value + "x30"
 		}
 		if !strings.Contains(name, "{") {
 			name += "{}"

@@ -82,7 +82,7 @@ func Run(n inspect.Node, version string, args []string, stdout, stderr io.Writer
 }
 
 func help(w io.Writer, all []command) {
-	fmt.Fprintf(w, "portguard maps hostPorts to pods; container runtimes call it through CNI.\nBy hand it knows:\n\n")
+	fmt.Fprintf(w, "%s\nBy hand it knows:\n\n", About)
 	for _, c := range all {
 		fmt.Fprintf(w, "  portguard %-30s %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
 	}
@@ -92,16 +92,7 @@ func help(w io.Writer, all []command) {
 
 // start reads the flags and runs c.
 func start(c command, s *session, args []string) int {
-	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.SortFlags = false
-	fs.StringVarP(&s.output, "output", "o", "table", `"table" or "json"`)
-	fs.StringVar(&s.confDir, "conf-dir", "/etc/cni/net.d", "where the runtime's network configurations are")
-	fs.StringVar(&s.dataDir, "data-dir", "", "dataDir of portguard (default: what the configuration says)")
-	fs.StringVar(&s.cacheDir, "cache-dir", "", "cacheDir of portguard (default: what the configuration says)")
-	if c.flags != nil {
-		c.flags(fs, s)
-	}
+	fs := s.flagSet(c)
 	switch err := fs.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		fmt.Fprintf(s.out, "portguard %s\n\n%s\n\nExamples:\n", strings.TrimSpace(c.name+" "+c.args), c.long)

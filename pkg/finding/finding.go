@@ -105,6 +105,15 @@ func Errors() []Row {
 	}
 }
 
+// Reasons are all names that a failed ADD is counted by.
+func Reasons() []string {
+	out := []string{Unreadable.String(), Apply.String(), "busy", "configuration", "state"}
+	for _, r := range Table() {
+		out = append(out, r.Name)
+	}
+	return out
+}
+
 // Row is the row of a kind.
 func (k Kind) Row() Row {
 	for _, rows := range [][]Row{Table(), Errors()} {

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/state"
@@ -82,6 +83,13 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	owners := gauge("dead_owners", "Pods that are gone and have mappings still.")
 	shadowed := gauge("shadowed_mappings", "HostPorts on which somebody else has a claim since they were made.")
 	unreadable := gauge("unreadable", "Things on the node that could not be read.")
+	// All begin with 0: increase() does not see the first of a series that was not there.
+	for _, row := range finding.Table() {
+		conflicts.counts[values{row.Name}] = 0
+	}
+	for _, reason := range finding.Reasons() {
+		refusals.counts[values{reason}] = 0
+	}
 	for kind, n := range c.Conflicts {
 		conflicts.counts[values{kind}] = n
 	}
