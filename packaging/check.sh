@@ -42,6 +42,13 @@ installed() { # VERSION ZSH
 	[ -s /usr/share/doc/portguard/conflist/10-bridge.conflist ] && [ -s /usr/share/doc/portguard/monitoring/portguard.rules.yml ] || fail "examples"
 }
 
+# left is what is left of a package, but for what Debian's tools keep until a purge.
+left() { # DIRECTORY that is not asked
+	find / -xdev \( -path /packages -o -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /var/lib/dpkg -o -path /var/lib/rpm \
+		-o -path /var/cache/man -o -path /var/lib/systemd/deb-systemd-helper-enabled -o -path /var/lib/systemd/deb-systemd-helper-masked \
+		-o -path "$1" \) -prune -o -name '*portguard*' ! -path /etc/portguard-root -print
+}
+
 # A pod that got its hostPort before an upgrade has it after that, and loses it with its DEL.
 # One that is there when the package is removed keeps it, and the words say what to do.
 life() { # INSTALL REMOVE ZSH: commands, to which the name of a version or nothing is appended
@@ -61,8 +68,7 @@ life() { # INSTALL REMOVE ZSH: commands, to which the name of a version or nothi
 	said=$($2 2>&1) || fail "$said"
 	case $said in *"Running pods keep their hostPorts"*"/etc/cni/net.d"*) ;; *) fail "removing it said: $said" ;; esac
 	is "$(mapped)" "$before" "mapped after the removal"
-	is "$(find / -xdev \( -path /packages -o -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /var/lib/dpkg \
-		-o -path /var/lib/rpm -o -path /root \) -prune -o -name '*portguard*' -print | grep -v /var/lib/systemd/deb-systemd-helper | grep -v /etc/systemd/system/portguard | grep -v /etc/portguard-root)" "" "left behind"
+	is "$(left /etc/systemd)" "" "left behind"
 	$1 0.0.2
 	cni DEL
 	is "$(mapped)" 0 "mapped after it was installed again, and DEL"
@@ -82,7 +88,8 @@ systemctl disable portguard-restore.service 2>/dev/null
 deb_install 0.0.2
 is "$(systemctl is-enabled portguard-restore.service || true)" disabled "what the administrator said"
 dpkg -P portguard >/dev/null 2>&1
-is "$(find /etc /var/lib/systemd /usr -name '*portguard*' | grep -v portguard-root)" "" "left behind by a purge"
+is "$(left none)" "" "left behind by a purge"
 
 life rpm_install rpm_remove /usr/share/zsh/site-functions
+is "$(left none)" "" "left behind by rpm"
 echo "packages: installed, upgraded and removed, .deb and .rpm"
