@@ -17,6 +17,7 @@ TIMEOUT ?= 3h
 RUNS = $(if $(RUN),-run '$(RUN)')
 # The root that debian-test makes and uses.
 SUITE ?= trixie
+NEWCOMER ?= bookworm trixie
 
 # Not from the environment, where packagers have those of the C linker: "make build PIE=1 LDFLAGS=".
 LDFLAGS = -s -w
@@ -43,7 +44,7 @@ $(error there is no folder for temporary files)
 endif
 
 .PHONY: build install dist packages release dist-check packages-test image image-check policies-test deps promtool demo test \
-	unit integration check-all oracle faults podman bench fuzz golden lint vuln debian-test support clean help root go-version
+	unit integration check-all oracle faults podman bench fuzz golden lint vuln debian-test newcomer support clean help root go-version
 
 # The plugin, static, in bin/. PIE=1 and LDFLAGS=... if you want it otherwise, VERSION if there is no git.
 build: go-version
@@ -177,6 +178,10 @@ vuln: go-version
 # "make test" in a root of another Debian: SUITE=bookworm, trixie or sid, TARGET=unit for another target.
 debian-test: root
 	@PACKAGES="$(PACKAGES)" GO="$(GO)" sh scripts/debian-test.sh "$(SUITE)" $(TARGET)
+
+# What README.md says, on bare Debian 12 and 13: how long it takes there. It is run before a release.
+newcomer: root go-version
+	for suite in $(NEWCOMER); do GO="$(GO)" sh scripts/newcomer.sh $$suite || exit 1; done
 
 # docs/support.md against the tools of Debian 12, 13 and sid.
 support: root

@@ -8,7 +8,8 @@ umask 022
 cd "$(dirname "$0")/.."
 rm -rf "$DOCDIR"
 install -d "$DOCDIR"
-for f in README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE $(find conflist docs monitoring systemd -type f | LC_ALL=C sort); do
+for f in README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE $(find conflist deploy docs monitoring policies systemd -type f \
+	! -name '*.go' ! -name 'go.*' 2>/dev/null | LC_ALL=C sort); do
 	install -D -m 644 "$f" "$DOCDIR/$f"
 done
 install -m 644 "$1" "$DOCDIR/THIRD-PARTY-LICENSES"

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,20 +20,23 @@ import (
 // documents are the names that a tarball has below a directory.
 func documents(t *testing.T, at string) []string {
 	t.Helper()
-	out := []string{at, at + "CHANGELOG.md", at + "CONTRIBUTING.md", at + "LICENSE", at + "README.md", at + "SECURITY.md", at + "THIRD-PARTY-LICENSES"}
-	for _, dir := range []string{"conflist", "docs", "monitoring", "systemd"} {
-		err := filepath.WalkDir("../../"+dir, func(path string, d fs.DirEntry, err error) error {
-			name := at + strings.TrimPrefix(path, "../../")
-			if err == nil && d.IsDir() {
-				name += "/"
-			}
-			out = append(out, name)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	names := map[string]bool{at: true}
+	for _, name := range []string{"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "THIRD-PARTY-LICENSES"} {
+		names[at+name] = true
 	}
+	for _, dir := range []string{"conflist", "deploy", "docs", "monitoring", "policies", "systemd"} {
+		_ = filepath.WalkDir("../../"+dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) == ".go" || strings.HasPrefix(d.Name(), "go.") {
+				return nil
+			}
+			for path = strings.TrimPrefix(path, "../../"); !names[at+path]; path = filepath.Dir(strings.TrimSuffix(path, "/")) + "/" {
+				names[at+path] = true
+			}
+			return nil
+		})
+	}
+	delete(names, at+"./")
+	out := slices.Collect(maps.Keys(names))
 	slices.SortFunc(out, func(a, b string) int {
 		return slices.Compare(strings.Split(strings.TrimSuffix(a, "/"), "/"), strings.Split(strings.TrimSuffix(b, "/"), "/"))
 	})

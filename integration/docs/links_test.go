@@ -6,6 +6,7 @@ package docs
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -139,5 +140,33 @@ func TestLinksFind(t *testing.T) {
 		if got := leads(t, root+"docs/support.md", to); (got != "") != wrong {
 			t.Errorf("%s: %q", to, got)
 		}
+	}
+}
+
+// In tarballs and packages the links of the pages lead to what is there, too.
+func TestLinksOfTheInstalled(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "doc")
+	stage := exec.Command("sh", root+"scripts/stage-docs.sh", "LICENSE")
+	stage.Env = append(os.Environ(), "DOCDIR="+dir)
+	if out, err := stage.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	count := 0
+	err := filepath.WalkDir(dir, func(page string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(page) != ".md" {
+			return err
+		}
+		b, err := os.ReadFile(page)
+		text := code.ReplaceAllString(fence.ReplaceAllString(string(b), ""), "")
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			count++
+			if wrong := leads(t, page, m[1]+m[2]); wrong != "" {
+				t.Errorf("%s: %s", m[1]+m[2], wrong)
+			}
+		}
+		return err
+	})
+	if err != nil || count < 100 {
+		t.Errorf("%d links: %v", count, err)
 	}
 }
