@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/integration/bench/chart"
 	"github.com/portguard/portguard/integration/bench/load"
@@ -163,6 +164,9 @@ func flowChart(paths []path, numbers []int) *chart.Chart {
 	}
 	series := map[string]int{}
 	for _, p := range paths {
+		if strings.HasSuffix(p.plugin, again) { // it is in the table
+			continue
+		}
 		at, ok := series[p.plugin]
 		if !ok {
 			at, series[p.plugin] = len(c.Series), len(c.Series)

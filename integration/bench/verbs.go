@@ -49,7 +49,7 @@ func grounds(b *bench) []ground {
 // verbPlugins are all, and portguard once more on a node where somebody changes rules
 // before each call, as kube-proxy and other plugins do.
 func verbPlugins() []plugin {
-	stirred := plugin{name: guardNew, binary: "portguard", backend: "nftables", colour: "#009e73", stirred: true}
+	stirred := plugin{name: guardNew, binary: "portguard", backend: "nftables", stirred: true}
 	return slices.Insert(plugins(), 2, stirred)
 }
 
@@ -59,7 +59,7 @@ func verbs(b *bench) {
 	pictures := map[string]*chart.Chart{}
 	for _, verb := range []string{add, del} {
 		pictures[verb] = &chart.Chart{Title: verb + " of one hostPort, IPv4 and IPv6", X: "rules of others on the node", Y: "milliseconds", Log: true}
-		for _, p := range verbPlugins() {
+		for _, p := range plugins() { // one colour each
 			pictures[verb].Series = append(pictures[verb].Series, chart.Series{Name: p.name, Colour: p.colour})
 		}
 		b.picture(verb, pictures[verb])
@@ -68,8 +68,9 @@ func verbs(b *bench) {
 		all := b.onGround(g)
 		for verb, c := range pictures {
 			c.Groups = append(c.Groups, g.title)
-			for i := range c.Series {
-				c.Series[i].Values = append(c.Series[i].Values, all[i].of(verb))
+			for i, s := range c.Series {
+				one := slices.IndexFunc(all, func(x *contest) bool { return x.name == s.Name })
+				c.Series[i].Values = append(s.Values, all[one].of(verb))
 			}
 		}
 	}

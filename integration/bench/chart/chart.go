@@ -13,7 +13,7 @@ import (
 )
 
 // A Chart has a bar for each series in each group: the median, with a line from
-// the lowest to the highest value.
+// the lowest to the highest value. They are costs: lower is better, and it says so.
 type Chart struct {
 	Title, X, Y string
 	// Log chooses a logarithmic scale.
@@ -31,9 +31,12 @@ type Series struct {
 
 // The picture and the area of the bars in it, in pixels.
 const (
-	width, height            = 900, 440
-	left, right, top, bottom = 76, 884, 84, 372
+	width, height            = 900, 456
+	left, right, top, bottom = 76, 884, 100, 388
 )
+
+// The widest letter of the legend's font is this wide, nearly.
+const letter = 7.2
 
 // SVG is the picture.
 func (c *Chart) SVG() string {
@@ -44,6 +47,7 @@ func (c *Chart) SVG() string {
 	fmt.Fprintf(&b, "<title>%s</title>\n", html.EscapeString(c.Title))
 	fmt.Fprintf(&b, `<rect x="0.5" y="0.5" width="%d" height="%d" rx="8" fill="#ffffff" stroke="#d0d7de"/>`+"\n", width-1, height-1)
 	text(&b, left, 28, `font-size="16" font-weight="bold"`, c.Title)
+	text(&b, right, 28, `text-anchor="end" fill="#57606a"`, "lower is better")
 	c.legend(&b)
 	c.axes(&b, s)
 	for i := range c.Groups {
@@ -58,11 +62,15 @@ func text(b *strings.Builder, x, y float64, attributes, s string) {
 }
 
 func (c *Chart) legend(b *strings.Builder) {
-	x := float64(left)
+	x, y := float64(left), 44.0
 	for _, s := range c.Series {
-		fmt.Fprintf(b, `<rect x="%.1f" y="44" width="12" height="12" fill="%s"/>`+"\n", x, s.Colour)
-		text(b, x+17, 55, "", s.Name)
-		x += 34 + 7.2*float64(len(s.Name))
+		long := 34 + letter*float64(len(s.Name))
+		if x+long > right {
+			x, y = left, y+20
+		}
+		fmt.Fprintf(b, `<rect x="%.1f" y="%.1f" width="12" height="12" fill="%s"/>`+"\n", x, y, s.Colour)
+		text(b, x+17, y+11, "", s.Name)
+		x += long
 	}
 }
 

@@ -29,17 +29,24 @@ func (c *Chart) scale() scale {
 	return linear(high)
 }
 
-// logarithmic has a tick at each power of ten.
+// logarithmic has ticks at 1, 2 and 5 of each power of ten, from the last one that leaves
+// the smallest bar some height.
 func logarithmic(low, high float64) scale {
 	s := scale{log: true}
-	for v := math.Pow(10, math.Floor(math.Log10(low))); ; v *= 10 {
-		s.ticks = append(s.ticks, v)
-		if v >= high {
-			break
+	for v := math.Pow(10, math.Floor(math.Log10(low))-1); ; v *= 10 {
+		for _, digit := range []float64{1, 2, 5} {
+			switch tick := v * digit; {
+			case tick <= low*0.8:
+				s.ticks = []float64{tick}
+			default:
+				s.ticks = append(s.ticks, tick)
+			}
+			if last := s.ticks[len(s.ticks)-1]; last >= high {
+				s.low, s.top = s.ticks[0], last
+				return s
+			}
 		}
 	}
-	s.low, s.top = s.ticks[0], s.ticks[len(s.ticks)-1]
-	return s
 }
 
 // linear begins at 0 and has three to ten ticks.
