@@ -27,6 +27,8 @@ else
 	cp -a "$("${GO:-go}" env GOROOT)" "$root/usr/local/go"
 fi
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+# A proxy on the way may have a certificate of its own.
+cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 # The address of the README, without the way there.
 printf '[url "/portguard.git"]\n\tinsteadOf = https://github.com/portguard/portguard\n[safe]\n\tdirectory = *\n' >"$root/etc/gitconfig"
 
