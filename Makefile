@@ -44,7 +44,8 @@ $(error there is no folder for temporary files)
 endif
 
 .PHONY: build install dist packages release dist-check packages-test image image-check policies-test deps promtool demo test \
-	unit integration check-all oracle faults podman bench fuzz golden lint vuln debian-test newcomer support clean help root go-version
+	unit integration check-all oracle faults podman e2e bench fuzz golden lint vuln debian-test newcomer support clean \
+	distclean help root go-version
 
 # The plugin, static, in bin/. PIE=1 and LDFLAGS=... if you want it otherwise, VERSION if there is no git.
 build: go-version
@@ -149,6 +150,12 @@ podman: root go-version deps
 faults: root go-version deps
 	TRIES=$(TRIES) $(GO) test -count=1 -timeout 24h -v -run TestKill ./integration/faults
 
+# Real Kubernetes on one node, in all modes of kube-proxy and with both containerds, or in MODE with CONTAINERD=1 or 2.
+# The first time it builds for minutes. RUN names stories.
+e2e: root go-version deps
+	@COMMANDS="containerd runc etcd curl dpkg-deb setpriv unshare" PACKAGES="containerd runc etcd-server curl dpkg util-linux" sh scripts/deps.sh
+	@GO="$(GO)" MODE="$(MODE)" CONTAINERD="$(CONTAINERD)" RUN="$(RUN)" integration/kubernetes/e2e.sh
+
 # Everything that costs, side by side with portmap and with a plugin that does nothing. Flags go into BENCH: -quick
 # only tries it, -only runs single scenarios, -docs docs/benchmarks.md writes the results there.
 bench: root go-version deps
@@ -191,6 +198,10 @@ support: root
 # Removes bin/ and dist/.
 clean:
 	rm -rf bin dist
+
+# clean, and what e2e built.
+distclean: clean
+	rm -rf integration/kubernetes/.cache
 
 root:
 	@test "$$(id -u)" = 0 || { echo "\"make $(MAKECMDGOALS)\" needs root: it makes network namespaces; try sudo" >&2; exit 1; }

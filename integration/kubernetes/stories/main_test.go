@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stories tells what happens to pods: on a node of real programs, asserted on
+// traffic, events and what portguard's commands say. e2e.sh runs it, in a world of its
+// own for each way in which a node can be made.
+package stories
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/portguard/portguard/integration/kubernetes/node"
+)
+
+// the is the node that all stories share, one after another.
+var the *node.Node
+
+// score counts stories.
+var score struct {
+	sync.Mutex
+	passed, failed int
+}
+
+func TestMain(m *testing.M) {
+	cache := os.Getenv("CACHE")
+	c := node.Modes[os.Getenv("MODE")]
+	c.Bin, c.Logs = filepath.Join(cache, "bin"), filepath.Join(cache, "logs", os.Getenv("MODE")+"-containerd"+os.Getenv("CONTAINERD"))
+	c.Containerd, c.Plugin, c.Options = os.Getenv("CONTAINERD"), "portguard", os.Getenv("OPTIONS")
+	var err error
+	if the, err = node.Up(context.Background(), c); err != nil {
+		fmt.Println(err)
+		fmt.Println("0 passed, 1 failed")
+		os.Exit(1)
+	}
+	code := m.Run()
+	if score.passed+score.failed == 0 {
+		code, score.failed = 1, 1 // nothing ran
+	}
+	fmt.Printf("%d passed, %d failed\n", score.passed, score.failed)
+	os.Exit(code)
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stories
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/portguard/portguard/integration/kubernetes/node"
+)
+
+func portName(port int) string { return fmt.Sprint(port) }
+
+// kube-proxy changes its mode under running pods, and back: they keep their ports, its
+// NodePorts keep theirs.
+func TestProxyChangesMode(t *testing.T) {
+	s := begin(t)
+	s.run("web", spec("7400"))
+	s.run("backend", spec())
+	s.nodePort("shop", "backend", 30074)
+	other := map[string]string{"iptables": "nftables", "nftables": "iptables"}[the.Proxy]
+	for i, mode := range []string{other, the.Proxy} {
+		s.must(the.SwitchProxy(s.Context(), mode))
+		s.answers(node.V4+":30074", "backend")
+		s.alone("web", 7400)
+		taken := fmt.Sprint("taken-", i)
+		s.create(taken, spec("30074"))
+		s.refused(taken, "NodePort of Service "+s.ns+"/shop")
+		s.remove(taken)
+		later := fmt.Sprint("later-", i)
+		s.run(later, spec(fmt.Sprint(7401+i)))
+		s.alone(later, 7401+i)
+		s.alone("web", 7400)
+	}
+}
+
+// Somebody flushes the rules. Commands say so; the next ADD of anybody puts back what
+// lives, or restore does.
+func TestFlush(t *testing.T) {
+	s := begin(t)
+	s.run("web", spec("7410", "7410/udp"))
+	s.onNode("nft", "flush", "ruleset")
+	want(t, "the port after the flush", s.name(client, "tcp", node.V4+":7410"), "")
+	want(t, "state", s.entry(7410).State, "missing")
+	s.run("next", spec("7411"))
+	s.alone("web", 7410)
+	s.alone("next", 7411)
+
+	s.onNode("nft", "flush", "ruleset")
+	want(t, "the port after the second flush", s.name(client, "tcp", node.V4+":7410"), "")
+	says(t, "restore", s.portguard("restore"), "restored pod "+s.ns+"/web", "restored pod "+s.ns+"/next")
+	s.alone("web", 7410)
+	s.alone("next", 7411)
+	want(t, "udp", s.name(client, "udp", node.V4+":7410"), "web")
+
+	// portguard's rules are in a table of their own, and stay.
+	s.onNode("iptables", "-t", "nat", "-F")
+	s.onNode("ip6tables", "-t", "nat", "-F")
+	s.alone("web", 7410)
+	s.alone("next", 7411)
+}
+
+func (s *story) onNode(command ...string) {
+	s.Helper()
+	if out, err := the.Exec(command...); err != nil {
+		s.Fatalf("%v: %v: %s", command, err, out)
+	}
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stories
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/portguard/portguard/integration/kubernetes/node"
+)
+
+// A workload is a way to replace the pod that has a hostPort.
+type workload struct {
+	name    string
+	make    func(s *story, name string, template corev1.PodTemplateSpec) error
+	replace func(s *story, name string) error
+}
+
+// patch is what changes a template: its pods are replaced.
+const patch = `{"spec":{"template":{"metadata":{"annotations":{"version":"2"}}}}}`
+
+var workloads = []workload{
+	{"daemonset", daemonSet, func(s *story, name string) error {
+		_, err := the.AppsV1().DaemonSets(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	}},
+	{"deployment", deployment, func(s *story, name string) error {
+		_, err := the.AppsV1().Deployments(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	}},
+	{"statefulset", statefulSet, func(s *story, name string) error {
+		_, err := the.AppsV1().StatefulSets(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	}},
+	{"forced-deployment", deployment, force},
+	{"forced-statefulset", statefulSet, force},
+}
+
+// Pods are replaced: the port is away hardly longer than with portmap, nobody is stuck,
+// and no event calls a pod the holder of its own port.
+func TestUpdates(t *testing.T) {
+	s := begin(t)
+	away := map[string]time.Duration{}
+	s.besidePortmap(func(plugin string) {
+		for i, w := range workloads {
+			away[plugin+" "+w.name] = s.replaced(w, fmt.Sprint(7100+i))
+		}
+	})
+	for _, w := range workloads {
+		ours, portmaps := away["portguard "+w.name], away["portmap "+w.name]
+		t.Logf("%s: the port is away %v, with portmap %v", w.name, ours, portmaps)
+		if ours > portmaps+time.Second {
+			t.Errorf("%s: the port is away %v, with portmap %v", w.name, ours, portmaps)
+		}
+	}
+	for _, e := range s.events("") {
+		if strings.HasPrefix(e, "FailedCreatePodSandBox") {
+			t.Errorf("an event says: %s", e)
+		}
+	}
+}
+
+// replaced replaces the pod of a workload and returns for how long nobody answered.
+func (s *story) replaced(w workload, port string) time.Duration {
+	s.Helper()
+	template := corev1.PodTemplateSpec{ObjectMeta: meta(w.name), Spec: spec(port)}
+	if strings.HasPrefix(w.name, "forced") {
+		template.Spec.TerminationGracePeriodSeconds = ptr.To(int64(10))
+		template.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 6}}}
+	}
+	s.must(w.make(s, w.name, template))
+	old := s.the(w.name, "")
+	p := s.probe(node.V4 + ":" + port)
+	s.must(w.replace(s, w.name))
+	s.the(w.name, old.UID)
+	return p.away()
+}
+
+// the waits for the only pod of a workload that is ready, and is not the one before.
+func (s *story) the(app string, before types.UID) (pod *corev1.Pod) {
+	s.Helper()
+	s.until(app+" has a pod", func() bool {
+		pods, err := the.CoreV1().Pods(s.ns).List(s.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
+		if err != nil || len(pods.Items) != 1 {
+			return false
+		}
+		pod = &pods.Items[0]
+		return pod.UID != before && ready(pod)
+	})
+	return pod
+}
+
+// A probe asks an address all the time.
+type probe struct {
+	stop    chan struct{}
+	longest chan time.Duration
+}
+
+func (s *story) probe(addr string) *probe {
+	s.Helper()
+	s.until(addr+" answers", func() bool { return get("tcp", addr) != "" })
+	p := &probe{make(chan struct{}), make(chan time.Duration, 1)}
+	go func() {
+		longest, last := time.Duration(0), time.Now()
+		for {
+			answered := get("tcp", addr) != ""
+			longest = max(longest, time.Since(last))
+			if answered {
+				last = time.Now()
+			}
+			select {
+			case <-p.stop:
+				if answered {
+					p.longest <- longest
+					return
+				}
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return p
+}
+
+// away ends the probe, once somebody answers, and returns the longest time in which
+// nobody did.
+func (p *probe) away() time.Duration {
+	close(p.stop)
+	select {
+	case d := <-p.longest:
+		return d
+	case <-time.After(time.Minute):
+		return time.Hour
+	}
+}
+
+func force(s *story, app string) error {
+	pod := s.the(app, "")
+	return the.CoreV1().Pods(s.ns).Delete(s.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))})
+}
+
+func selector(app string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
+}
+
+func daemonSet(s *story, name string, template corev1.PodTemplateSpec) error {
+	_, err := the.AppsV1().DaemonSets(s.ns).Create(context.Background(), &appsv1.DaemonSet{ObjectMeta: meta(name),
+		Spec: appsv1.DaemonSetSpec{Selector: selector(name), Template: template}}, metav1.CreateOptions{})
+	return err
+}
+
+// deployment is one that has no second pod while it is updated, since one node has one
+// such port.
+func deployment(s *story, name string, template corev1.PodTemplateSpec) error {
+	one, none := intstr.FromInt32(1), intstr.FromInt32(0)
+	_, err := the.AppsV1().Deployments(s.ns).Create(context.Background(), &appsv1.Deployment{ObjectMeta: meta(name),
+		Spec: appsv1.DeploymentSpec{Selector: selector(name), Template: template, Strategy: appsv1.DeploymentStrategy{
+			RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: &one, MaxSurge: &none}}}}, metav1.CreateOptions{})
+	return err
+}
+
+func statefulSet(s *story, name string, template corev1.PodTemplateSpec) error {
+	_, err := the.AppsV1().StatefulSets(s.ns).Create(context.Background(), &appsv1.StatefulSet{ObjectMeta: meta(name),
+		Spec: appsv1.StatefulSetSpec{Selector: selector(name), Template: template}}, metav1.CreateOptions{})
+	return err
+}
