@@ -42,14 +42,14 @@ build -o "$bin/" ./server ./cmd/node ./cmd/cni
 		"$plugins/ipam/host-local" "$plugins/meta/portmap"
 )
 
-# image NAME FOLDER ENTRYPOINT: a docker archive of one layer.
+# image NAME FOLDER ENTRYPOINT [ARGUMENT]: a docker archive of one layer.
 image() {
 	out=$cache/images/$(basename "${1%:*}").tar
 	tmp=$(mktemp -d)
 	tar --owner=0 --group=0 --sort=name --mtime=@0 -C "$2" -cf "$tmp/layer.tar" .
 	layer=$(sha256sum "$tmp/layer.tar" | cut -d' ' -f1)
-	printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["%s"],"WorkingDir":"/","Env":["PATH=/:/bin:/usr/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-		"$("$go" env GOARCH)" "$3" "$layer" >"$tmp/config.json"
+	printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["%s"],"Cmd":[%s],"WorkingDir":"/","Env":["PATH=/:/bin:/usr/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+		"$("$go" env GOARCH)" "$3" "${4:+\"$4\"}" "$layer" >"$tmp/config.json"
 	printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$1" >"$tmp/manifest.json"
 	tar -C "$tmp" -cf "$out.new" config.json layer.tar manifest.json
 	mv "$out.new" "$out"
@@ -83,5 +83,5 @@ LD_LIBRARY_PATH=$libs ldd "$root/bin/sh" "$root/bin/nc" "$root/usr/bin/curl" | g
 		cp -L "$lib" "$to"
 	done
 tag=$(sed -n 's/.*configs\[Agnhost\] .*"agnhost", "\(.*\)".*/\1/p' "$("$go" list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/utils/image/manifest.go")
-image "registry.k8s.io/e2e-test-images/agnhost:$tag" "$root" /agnhost
+image "registry.k8s.io/e2e-test-images/agnhost:$tag" "$root" /agnhost pause
 rm -rf "$root"

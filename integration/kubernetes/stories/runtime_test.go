@@ -11,18 +11,18 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// A runtime is the container runtime as the kubelet sees it.
-type runtime struct {
+// A criRuntime is the container runtime as the kubelet sees it.
+type criRuntime struct {
 	runtimeapi.RuntimeServiceClient
 	*grpc.ClientConn
 }
 
 // cri connects with it. What it returns wants to be closed.
-func (s *story) cri() runtime {
+func (s *story) cri() criRuntime {
 	s.Helper()
 	c, err := grpc.NewClient("unix://"+the.File("/run/containerd/containerd.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	s.must(err)
-	return runtime{runtimeapi.NewRuntimeServiceClient(c), c}
+	return criRuntime{runtimeapi.NewRuntimeServiceClient(c), c}
 }
 
 // sandboxes counts what the runtime still keeps alive for the story's pods. The remains of
