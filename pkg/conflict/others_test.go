@@ -36,7 +36,8 @@ func (s Snapshot) mangled(t testing.TB, rules ...string) Snapshot {
 }
 
 func programCases() []findCase {
-	one, unknown := node(), node()
+	one, unknown, nested := node(), node(), node()
+	nested.Programs = hostport.Programs{Unknown: "nobody may ask", Nested: true}
 	one.Programs.Attached = []hostport.Program{{ID: 12, Name: "tubular"}}
 	unknown.Programs.Unknown = "nobody may ask"
 	return []findCase{
@@ -46,6 +47,7 @@ func programCases() []findCase {
 		{"it is not asked for sctp", attach(mapPort(v4, "", hostport.SCTP, 80)), one, "", ""},
 		{"where nobody may ask it is a warning", attach(mapTo(v4, ""), mapTo(v6, "")), unknown, "warn 113; warn 113",
 			"whether a BPF program (sk_lookup) has the traffic of hostPorts is not known: nobody may ask"},
+		{"where only root of the machine could attach one it is nothing", attach(mapTo(v4, "")), nested, "", ""},
 	}
 }
 

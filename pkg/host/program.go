@@ -49,7 +49,7 @@ func SocketPrograms() (p hostport.Programs, err error) {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
 		return p, nil
 	case errors.Is(err, unix.EPERM):
-		p.Unknown = "the kernel lets only root of the machine ask for BPF programs"
+		p.Unknown, p.Nested = "the kernel lets only root of the machine ask for BPF programs", nested(ns)
 		return p, nil
 	case err != nil:
 		return p, fmt.Errorf("could not ask for the BPF programs of the network namespace: %w", err)
@@ -58,6 +58,19 @@ func SocketPrograms() (p hostport.Programs, err error) {
 		p.Attached = append(p.Attached, hostport.Program{ID: id, Name: programName(id)})
 	}
 	return p, nil
+}
+
+// nested reports whether a network namespace belongs to a user namespace that the machine has
+// not begun with. The kernel does not say of one that is further out than the caller's.
+func nested(ns *os.File) bool {
+	const first = 0xEFFFFFFD // PROC_USER_INIT_INO
+	fd, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Ino != first
 }
 
 // programName asks for a program's name, which is for people: "" if that fails.

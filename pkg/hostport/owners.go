@@ -28,6 +28,9 @@ type Programs struct {
 	Attached []Program
 	// Unknown is why nobody may ask for them, "" if they are known.
 	Unknown string
+	// Nested is set if the network namespace belongs to a user namespace: its root cannot attach
+	// any, so only root of the machine could have, from outside.
+	Nested bool
 }
 
 // A VirtualServer is one of IPVS: what it takes at the node's input it sends to one of its
