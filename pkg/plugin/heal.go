@@ -62,9 +62,11 @@ func (s *Session) withOthers(apply func() error) error {
 	err = apply()
 	theirs := err != nil && !errors.As(err, new(undelivered)) && !errors.Is(err, backend.ErrNotUndone)
 	if theirs && slices.ContainsFunc(repairs, func(r *repair) bool { return r.Put }) {
-		s.warn(fmt.Sprintf("hostPorts of others are not put right: %v; run \"portguard restore\" on the node", err))
+		why := err
 		s.want, repairs = alone, nil
-		err = apply()
+		if err = apply(); err == nil { // else it was not for them, and may be tried again
+			s.warn(fmt.Sprintf("hostPorts of others are not put right: %v; run \"portguard restore\" on the node", why))
+		}
 	}
 	if err == nil {
 		s.keep(repairs)
