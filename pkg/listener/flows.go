@@ -19,11 +19,12 @@ import (
 func (r *Reader) Flows(mappings []hostport.Mapping) ([]hostport.Flow, error) {
 	var ports []uint16
 	for _, m := range mappings {
-		if m.Proto == hostport.UDP && !slices.Contains(ports, m.HostPort) {
+		if m.Proto == hostport.UDP {
 			ports = append(ports, m.HostPort)
 		}
 	}
-	if len(ports) > fewPorts {
+	slices.Sort(ports)
+	if ports = slices.Compact(ports); len(ports) > fewPorts {
 		ports = []uint16{0}
 	}
 	var out []hostport.Flow
