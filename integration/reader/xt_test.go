@@ -32,7 +32,7 @@ func TestXtablesAsPrinted(t *testing.T) {
 			"-m conntrack --ctstate NEW,RELATED", "-m conntrack ! --ctstate INVALID,DNAT", "-p tcp -m conntrack --ctorigdstport 80:90", "-m conntrack --ctorigdst 10.0.0.0/8 ! --ctorigsrc 192.0.2.1",
 			"-m conntrack --ctproto 17 --ctdir REPLY", "-p tcp -m conntrack ! --ctreplsrcport 5 --ctreplsrc 10.1.2.3",
 			"-m iprange --src-range 10.0.0.1-10.0.0.9 ! --dst-range 192.0.2.1-192.0.2.2", "-p sctp -m sctp --dport 80:90", "-p sctp -m sctp ! --sport 5 --dport 7",
-			"-p tcp -m state --state NEW",
+			"-p tcp -m state --state NEW", "-m devgroup --src-group 0x7", "-m devgroup ! --src-group 0x7/0xf",
 		},
 		"6": {
 			"-m conntrack --ctorigdst fd00::/64 --ctorigsrc fd00::1", "-m iprange ! --src-range fd00::1-fd00::9", "-p tcp -m multiport --dports 80", "-m addrtype --dst-type LOCAL,UNICAST",

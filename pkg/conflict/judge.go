@@ -78,7 +78,7 @@ func unlisted(path walk.Path) string {
 		return ""
 	}
 	slices.Sort(names)
-	return fmt.Sprintf(" (portguard does not know what is in set %s: it lists none of more than %d elements)", strings.Join(slices.Compact(names), ", "), nft.MaxListed)
+	return fmt.Sprintf(" (portguard does not know what is in set %s: it lists none of more than %d elements, and no ipset with a netmask)", strings.Join(slices.Compact(names), ", "), nft.MaxListed)
 }
 
 // natRule says whose a rule is that is nothing else. Those that portmap left behind for a

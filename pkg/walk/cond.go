@@ -104,9 +104,12 @@ func parseRange(s string, is4 bool) (addrset.Set, bool) {
 	return set, len(set) > 0
 }
 
-// parseMark reads "0x4000/0x4000".
+// parseMark reads "0x4000/0x4000", or a number without a mask.
 func parseMark(s string) (value, mask uint32, ok bool) {
-	v, m, _ := strings.Cut(s, "/")
+	v, m, masked := strings.Cut(s, "/")
+	if !masked {
+		m = "0xffffffff"
+	}
 	n1, err1 := strconv.ParseUint(v, 0, 32)
 	n2, err2 := strconv.ParseUint(m, 0, 32)
 	return uint32(n1), uint32(n2), err1 == nil && err2 == nil

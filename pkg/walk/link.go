@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+
+	"github.com/portguard/portguard/pkg/iptsave"
 )
 
 // What of lo is the same in every network namespace: it is the first link, and the only one
@@ -45,6 +47,21 @@ func (p Packet) links(of source, lo, hi []byte) (names []string, ok bool) {
 		}
 	}
 	return names, true
+}
+
+// inGroup are the links of the group that an option of the match devgroup asks for. It is not
+// ok if that cannot be told.
+func (p Packet) inGroup(o iptsave.Option) (names []string, ok bool) {
+	if o.Name != "--src-group" || p.Links == nil {
+		return nil, false
+	}
+	group, mask, ok := parseMark(o.Value())
+	for _, l := range p.Links {
+		if uint32(l.Group)&mask == group&mask {
+			names = append(names, l.Name)
+		}
+	}
+	return names, ok
 }
 
 // namesBetween reads the names from one to another: a single one, or all that begin so.

@@ -3,6 +3,7 @@
 package walk
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -97,11 +98,24 @@ func TestLinksThatAreThere(t *testing.T) {
 			{"a set of numbers", and(meta(metaIif), lookIn("eth0", 0)), Some, No},
 			{"a set of all numbers", and(meta(metaIif), lookIn("all", 0)), of(Yes, Some), No},
 			{"a group", and(meta(metaIifGroup), is(native(7)...), name("eth1")), of(No, Some), No},
+			{"a group as iptables asks for it", and(devgroup(1, 7, ^uint32(0)), name("eth1")), of(No, Some), No},
+			{"not a group as iptables asks for it", and(devgroup(3, 7, ^uint32(0)), name("eth0")), of(No, Some), No},
+			{"some bits of a group", and(devgroup(1, 0xf7, 0xf), name("eth0")), Some, No},
+			{"a group that packets leave by", and(devgroup(4, 0, 0), name("eth0")), Some, No},
 			{"a group of none", and(meta(metaIifGroup), is(native(8)...)), of(No, Some), No},
 			{"groups", and(meta(metaIifGroup), lookIn("groups", 0), name("eth0")), Some, No},
 			{"groups of others", and(meta(metaIifGroup), lookIn("groups", 0), name("eth1")), of(No, Some), No},
 		})
 	}
+}
+
+// devgroup is the match of that name, on the link that packets come by.
+func devgroup(flags, group, mask uint32) exprs {
+	var b []byte
+	for _, n := range []uint32{flags, group, mask, 0, 0} {
+		b = binary.NativeEndian.AppendUint32(b, n)
+	}
+	return exprs{{Name: "match", Attrs: nft.Attrs{}.With(1, zstr("devgroup")).WithNum(2, 0).With(3, b)}}
 }
 
 // A set that is too long is named.

@@ -18,7 +18,7 @@ func freeModule(name string) bool {
 	switch name {
 	case "statistic", "limit", "hashlimit", "connlimit", "connbytes", "recent", "nfacct", "quota", "time",
 		"physdev", "mac", "owner", "cgroup", "pkttype", "length", "ttl", "hl", "tos", "dscp", "ecn",
-		"devgroup", "tcpmss", "cpu", "policy", "realm", "rpfilter", "socket", "connlabel", "helper",
+		"tcpmss", "cpu", "policy", "realm", "rpfilter", "socket", "connlabel", "helper",
 		"string", "u32", "bpf", "geoip", "osf", "esp", "ah", "frag", "rt", "hbh", "dst", "mh", "ipv6header", "eui64":
 		return true
 	}
@@ -30,6 +30,9 @@ func freeModule(name string) bool {
 func optionTest(o iptsave.Option, p Packet, limited bool) test {
 	if c, ok := srcType(o, p); ok && !limited {
 		return test{cond: &c}
+	}
+	if names, ok := p.inGroup(o); ok {
+		return testOf(byName(names), o.Not)
 	}
 	t := matchOption(o, p)
 	if limited && o.Module == "addrtype" {
@@ -50,6 +53,8 @@ func matchOption(o iptsave.Option, p Packet) Tri {
 		return matchAddrType(o, p)
 	case "conntrack":
 		return matchConntrack(o, p)
+	case "devgroup":
+		return Some
 	}
 	return Unknown
 }

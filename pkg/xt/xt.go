@@ -54,6 +54,8 @@ func matchDecoder(name string, rev uint32) func(Info) ([]iptsave.Option, bool) {
 		return addrtype
 	case (name == "mark" || name == "connmark") && rev == 1:
 		return markMatch
+	case name == "devgroup" && rev == 0:
+		return devgroup
 	case name == "conntrack" && rev == 3:
 		return conntrack
 	case name == "iprange" && rev == 1:
@@ -164,6 +166,29 @@ func markMatch(i Info) ([]iptsave.Option, bool) {
 		return nil, false
 	}
 	return []iptsave.Option{option(i.Data[8] != 0, "--mark", fmt.Sprintf("0x%x/0x%x", i.u32(0), i.u32(4)))}, true
+}
+
+// devgroup reads struct xt_devgroup_info: flags, and group and mask of the link that packets
+// come by and of the one that they leave by.
+func devgroup(i Info) (opts []iptsave.Option, ok bool) {
+	const src, notSrc, dst, notDst = 1, 2, 4, 8
+	if !i.size(20) {
+		return nil, false
+	}
+	flags := i.u32(0)
+	group := func(at int) string {
+		if i.u32(at+4) == ^uint32(0) {
+			return fmt.Sprintf("0x%x", i.u32(at))
+		}
+		return fmt.Sprintf("0x%x/0x%x", i.u32(at), i.u32(at+4))
+	}
+	if flags&src != 0 {
+		opts = append(opts, option(flags&notSrc != 0, "--src-group", group(4)))
+	}
+	if flags&dst != 0 {
+		opts = append(opts, option(flags&notDst != 0, "--dst-group", group(12)))
+	}
+	return opts, true
 }
 
 // A Mark is what a target does to the mark of a packet, or of its connection.

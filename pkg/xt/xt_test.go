@@ -153,7 +153,7 @@ func FuzzMatch(f *testing.F) {
 		name string
 		rev  uint32
 		n    int
-	}{{"comment", 0, 256}, {"multiport", 1, 48}, {"addrtype", 1, 8}, {"mark", 1, 16}, {"conntrack", 3, 168}, {"iprange", 1, 72}, {"tcp", 0, 16}, {"udp", 0, 16}, {"sctp", 0, 296}, {"set", 1, 8}, {"set", 3, 48}, {"set", 4, 48}, {"MARK", 2, 8}, {"DNAT", 2, 40}} {
+	}{{"comment", 0, 256}, {"multiport", 1, 48}, {"addrtype", 1, 8}, {"mark", 1, 16}, {"devgroup", 0, 24}, {"conntrack", 3, 168}, {"iprange", 1, 72}, {"tcp", 0, 16}, {"udp", 0, 16}, {"sctp", 0, 296}, {"set", 1, 8}, {"set", 3, 48}, {"set", 4, 48}, {"MARK", 2, 8}, {"DNAT", 2, 40}} {
 		f.Add(s.name, s.rev, make([]byte, s.n), false)
 	}
 	f.Fuzz(func(t *testing.T, name string, rev uint32, data []byte, ipv6 bool) {
