@@ -105,19 +105,20 @@ func (d *native) rewrite() string {
 }
 
 // partial draws a field of a few bytes of an address, or of one byte of the port, with the
-// values that packets of this world have there.
+// values that packets of this world have there. Of sources it is never all: what has another
+// value would be a packet that nobody sends here, and somebody may elsewhere.
 func (d *native) partial() field {
 	if d.IntN(4) == 0 && d.proto != "" {
 		return [2]field{{"@th,16,8", "", []string{"0x1f", "0x23"}, nil}, {"@th,24,8", "", []string{"0x90", "0x91"}, nil}}[d.IntN(2)]
 	}
 	base, size, addrs := 128, 4, []string{"192.0.2.1", "198.51.100.1", "127.0.0.1"}
 	if d.IntN(3) == 0 {
-		base, addrs = 96, []string{"192.0.2.2", "10.1.1.1", "192.0.2.77"}
+		base, addrs = 96, []string{d.pick("192.0.2.2", "10.1.1.1"), "192.0.2.77"}
 	}
 	if d.v6 {
 		size = 16
 		if base, addrs = 192, []string{"2001:db8:2::1", "2001:db8:3::1", "::1"}; d.IntN(3) == 0 {
-			base, addrs = 64, []string{"2001:db8:2::2", "fd00::5", "2001:db8:2::77"}
+			base, addrs = 64, [][]string{{"2001:db8:2::2", "2001:db8:2::77"}, {"fd00::5"}}[d.IntN(2)]
 		}
 	}
 	at := d.IntN(size)

@@ -155,7 +155,7 @@ func (v Verdict) FalseTaken() bool { return v.Hit == nil && v.Taken && v.Arrives
 // String says what differs.
 func (v Verdict) String() string {
 	if v.FalseFree() {
-		return fmt.Sprintf("false free: %s %s, but somebody has %s; %s", v.Mapping.Family, v.Mapping, *v.Hit, v.Says)
+		return fmt.Sprintf("false free: %s %s, but somebody has %s (sent to %s, a socket got it: %t); %s", v.Mapping.Family, v.Mapping, *v.Hit, v.Hit.To, v.Hit.Received, v.Says)
 	}
 	return fmt.Sprintf("false taken: %s %s: %s", v.Mapping.Family, v.Mapping, v.Says)
 }

@@ -122,6 +122,9 @@ func Generate(seed uint64, native bool) []Set {
 			out = append(out, g.set(fl))
 		}
 	}
+	if len(out) == 2 && out[0].Table != nil && out[1].Table == nil && g.IntN(2) == 0 {
+		g.sharedMark(&out[1], &out[0])
+	}
 	g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out
 }

@@ -4,6 +4,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,14 +26,9 @@ func (d *native) motif(s *Set) {
 		return name
 	}
 	which := "meta l4proto " + d.proto
-	switch d.IntN(6) {
-	case 0: // a mark that is set, changed, and asked for
-		f := filter("x0", -140)
-		add(f, which, "meta mark set", d.pick("0x1", "0x2", "0x3"))
-		for range 1 + d.IntN(2) {
-			add(f, which, "meta mark set meta mark", d.pick("or 0x1", "or 0x2", "and 0x1", "and 0xfffffffe", "xor 0x1", "xor 0x3", "and 0xfffffffe xor 0x1"))
-		}
-		add(base, which, d.pick("meta mark", "meta mark !=", "meta mark & 0x1 =="), d.pick("0x0", "0x1"), d.dnat())
+	switch d.IntN(8) {
+	case 0, 6, 7: // a mark that is set, changed, and asked for
+		d.changedMark(s, filter("x0", -140), which)
 	case 1: // the same with the connection's
 		f := filter("x0", -140)
 		add(f, which, d.pick("meta", "ct"), "mark set 0x1")
@@ -55,6 +51,62 @@ func (d *native) motif(s *Set) {
 		add(base, which, "jump x2")
 		add("x2", which, f.expr, d.eq()+f.values[0], d.pick("", "meta mark 0x1 "), d.dnat())
 	}
+}
+
+// A change is what a rule does to a mark: it keeps some bits, and turns some.
+type change struct {
+	text      string
+	keep, xor uint32
+}
+
+func changes() []change {
+	return []change{
+		{"or 0x1", ^uint32(1), 1}, {"or 0x2", ^uint32(2), 2}, {"or 0x3", ^uint32(3), 3}, {"xor 0x1", ^uint32(0), 1}, {"xor 0x3", ^uint32(0), 3},
+		{"and 0x1", 1, 0}, {"and 0x2", 2, 0}, {"and 0xfffffffe", ^uint32(1), 0}, {"and 0xfffffffe xor 0x1", ^uint32(1), 1}, {"and 0xfffffffc xor 0x2", ^uint32(3), 2},
+	}
+}
+
+// changedMark adds a mark that a chain sets, and changes bit by bit, before the first base
+// chain asks for it, mostly for what it is then. Unless the first rule sets it to a number,
+// only some of its bits are known.
+func (d *native) changedMark(s *Set, chain, which string) {
+	mark := uint32(1 + d.IntN(3))
+	first := fmt.Sprintf("%#x", mark)
+	if d.IntN(3) > 0 {
+		first = fmt.Sprintf("meta mark or %#x", mark)
+	}
+	s.Rules = append(s.Rules, Rule{Chain: chain, Text: which + " meta mark set " + first})
+	d.changeAndAsk(s, chain, which, mark)
+}
+
+// changeAndAsk changes a mark, and asks for it.
+func (d *native) changeAndAsk(s *Set, chain, which string, mark uint32) {
+	takes := slices.DeleteFunc(changes(), func(c change) bool { return mark&^c.keep == 0 }) // a bit away
+	list := []change{takes[d.IntN(len(takes))]}
+	if d.IntN(2) == 0 {
+		list = append(list, changes()[d.IntN(len(changes()))])
+	}
+	for _, c := range list {
+		s.Rules = append(s.Rules, Rule{Chain: chain, Text: which + " meta mark set meta mark " + c.text})
+		mark = mark&c.keep ^ c.xor
+	}
+	ask := fmt.Sprintf("meta mark %s%#x ", d.pick("", "", "& 0x3 == "), mark)
+	if d.IntN(3) == 0 {
+		ask = fmt.Sprintf("meta mark %s%#x ", d.pick("", "!= ", "& 0x3 == ", "& 0x1 == "), d.IntN(2))
+	}
+	s.Rules = append(s.Rules, Rule{Chain: d.table.Bases[0].Name, Text: which + " " + ask + d.dnat()})
+}
+
+// sharedMark has iptables set some bits of a mark, which a table of nftables changes and asks for.
+func (g *gen) sharedMark(tables, own *Set) {
+	d := &native{gen: g, table: own.Table, v6: g.v6, proto: g.pick("tcp", "udp")}
+	mark, hook := uint32(1+g.IntN(3)), d.table.Bases[0].Hook
+	tables.Rules = append([]Rule{{Table: "mangle", Chain: strings.ToUpper(hook), Text: fmt.Sprintf("-p %s -j MARK --set-xmark %#x/0x3", d.proto, mark)}}, tables.Rules...)
+	d.table.Bases = append(d.table.Bases, Base{Name: "x9", Type: "filter", Hook: hook, Priority: -140, Policy: "accept"})
+	others := own.Rules
+	own.Rules = nil
+	d.changeAndAsk(own, "x9", "meta l4proto "+d.proto, mark)
+	own.Rules = append(own.Rules, others...)
 }
 
 // numbers are one or both elements of a map of numbers below 2.
