@@ -51,8 +51,8 @@ endif
 build: go-version
 	@GO="$(GO)" VERSION="$(VERSION)" PIE="$(PIE)" LDFLAGS="$(LDFLAGS)" sh scripts/build.sh bin/portguard
 
-# The plugin into BINDIR, units into UNITDIR, a link on PATH, manual, completions and documents below PREFIX, all below
-# DESTDIR. Enabling units and conflists are left to you.
+# The plugin into BINDIR, its units, manual, completions and documents below PREFIX; all below DESTDIR.
+# Enabling units and conflists are left to you.
 install: build
 	@$(GO) run ./scripts/attribution -licenses bin/.licenses bin/portguard
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" UNITDIR="$(UNITDIR)" ZSHDIR="$(ZSHDIR)" \
@@ -108,8 +108,8 @@ promtool:
 demo: root go-version deps
 	$(GO) run ./integration/demo
 
-# Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes. Most of the time the
-# tests of real nodes wait for something, so the others run beside them.
+# Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes.
+# Most of the time the tests of real nodes wait for something, so the others run beside them.
 test: root go-version deps
 	@fmt="$$("$$($(GO) env GOROOT)/bin/gofmt" -l .)" && test -z "$$fmt" || { echo "not gofmt-ed: $$fmt" >&2; exit 1; }
 	$(GO) vet ./...
@@ -156,8 +156,8 @@ e2e: root go-version deps
 	@COMMANDS="containerd runc etcd curl dpkg-deb setpriv unshare" PACKAGES="containerd runc etcd-server curl dpkg util-linux" sh scripts/deps.sh
 	@GO="$(GO)" MODE="$(MODE)" CONTAINERD="$(CONTAINERD)" RUN="$(RUN)" integration/kubernetes/e2e.sh
 
-# Everything that costs, side by side with portmap and with a plugin that does nothing. Flags go into BENCH: -quick
-# only tries it, -only runs single scenarios, -docs docs/benchmarks.md writes the results there.
+# Everything that costs, side by side with portmap and with a plugin that does nothing.
+# Flags go into BENCH: -quick only tries it, -only runs single scenarios, -docs docs/benchmarks.md writes the results there.
 bench: root go-version deps
 	$(GO) run ./integration/bench $(BENCH)
 
@@ -167,8 +167,8 @@ fuzz: root go-version deps
 	targets=$$($(GO) test -list '^Fuzz' $$p); for f in $$(echo "$$targets" | grep '^Fuzz'); do \
 	echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -timeout $(TIMEOUT) $$p; done; done
 
-# Rewrites the golden files from what the code does now: of all packages whose tests have the flag. Package plugin is
-# last, because it looks for every message in the others' files.
+# Rewrites the golden files, the manual page and the completions from what the code does now.
+# Package plugin is last, because it looks for every message in the others' files.
 golden: go-version
 	$(GO) test -timeout $(TIMEOUT) $$(grep -rl --include='*_test.go' 'flag.Bool("update"' ./pkg | xargs dirname | sort -u | \
 	grep -v '^./pkg/plugin$$') -update
@@ -212,4 +212,4 @@ go-version:
 # This list.
 help:
 	@awk '/^$$/ { text = "" } /^# / && !text { text = substr($$0, 3) } \
-	/^[a-z-]+:/ && text { printf "%-12s %s\n", substr($$1, 1, length($$1) - 1), text; text = "" }' Makefile
+	/^[a-z0-9-]+:/ && text { printf "%-13s %s\n", substr($$1, 1, length($$1) - 1), text; text = "" }' Makefile
