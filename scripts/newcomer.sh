@@ -35,7 +35,7 @@ printf '[url "/portguard.git"]\n\tinsteadOf = https://github.com/portguard/portg
 {
 	echo 'set -eu'
 	sed -n '/^## Try it/,/^## [^T]/s/^    //p' README.md | sed 's/ *#.*//' | while read -r command; do
-		printf 'echo "newcomer: %s"\nbegun=$(date +%%s)\n%s\necho "newcomer: %s: $(($(date +%%s) - begun)) s; CPU (user, system) of all so far: $(times | tail -n 1)"\n' "$command" "$command" "$command"
+		printf 'echo "newcomer: %s"\nbegun=$(date +%%s)\n%s\ntimes >/times\necho "newcomer: %s: $(($(date +%%s) - begun)) s; CPU (user, system) of all so far: $(tail -n 1 /times)"\n' "$command" "$command" "$command"
 		case $command in *"${UNTIL:-nothing}"*) break ;; esac
 	done
 } >"$root/newcomer"
