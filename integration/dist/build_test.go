@@ -113,9 +113,9 @@ func packages(t *testing.T, first, second string) {
 		return
 	}
 	for _, bindir := range []string{"/opt/cni/bin", "/usr/lib/cni"} {
-		make := "make -s packages BINDIR=" + bindir
-		sums := sh(t, first, make, environ("TZ=UTC"), nil)
-		again := sh(t, second, "umask 077; "+make, environ("TZ=Asia/Kathmandu", "LC_ALL=C.UTF-8"), nil)
+		build := "make -s packages BINDIR=" + bindir
+		sums := sh(t, first, build, environ("TZ=UTC"), nil)
+		again := sh(t, second, "umask 077; "+build, environ("TZ=Asia/Kathmandu", "LC_ALL=C.UTF-8"), nil)
 		if d := cmp.Diff(sums, again); d != "" || strings.Count(sums, ".deb\n") != 2 || strings.Count(sums, ".rpm\n") != 2 {
 			t.Errorf("the second build differs:\n%s\n%s", sums, d)
 		}

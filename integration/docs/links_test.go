@@ -152,7 +152,7 @@ func TestLinksOfTheInstalled(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	count := 0
-	err := filepath.WalkDir(dir, func(page string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(page string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(page) != ".md" {
 			return err
 		}
