@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/portguard/portguard/pkg/install"
+	"github.com/portguard/portguard/pkg/run"
 )
 
 const usage = `portguard-install COMMAND
@@ -29,6 +30,10 @@ const usage = `portguard-install COMMAND
 `
 
 func main() {
+	if len(os.Args) > 3 && os.Args[1] == entering {
+		say("%v", enter(os.Args[2], os.Args[3], os.Args[4:]))
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	n := &install.Node{Log: say}
@@ -40,8 +45,10 @@ func main() {
 	flags.StringVar(&n.Conflist, "conflist", "", "name of the list to edit (default: the first, which the runtime takes)")
 	flags.StringSliceVar(&n.Protect, "protected-ports", nil, "ports that no pod gets, such as 22/tcp,10250/tcp")
 	flags.DurationVar(&n.Grace, "grace", 5*time.Second, "how long the runtime may go on with what it has read before")
+	mounts := flags.String("mounts", "", "mount namespace that the plugin is asked in, such as /proc/1/ns/mnt (default: this one)")
 	every := flags.Duration("every", 2*time.Second, "how often to look")
 	flags.Usage = func() { fmt.Fprintf(os.Stderr, "%sFlags:\n%s", usage, flags.FlagUsages()) }
+	n.Run = func(path string, args ...string) (run.Result, error) { return ask(*mounts, path, args...) }
 	err := flags.Parse(os.Args[1:])
 	switch {
 	case errors.Is(err, pflag.ErrHelp):

@@ -142,7 +142,7 @@ func (b *build) config(arch string, img v1.Image) *v1.ConfigFile {
 	c = c.DeepCopy()
 	c.OS, c.Architecture, c.Created = "linux", arch, v1.Time{Time: b.created}
 	c.Config = v1.Config{
-		Entrypoint: []string{"/portguard-install"}, WorkingDir: "/", Env: []string{"PATH=/"},
+		Entrypoint: []string{"/portguard-install"}, WorkingDir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		Labels: map[string]string{"org.opencontainers.image.title": "portguard", "org.opencontainers.image.version": b.version, "org.opencontainers.image.licenses": "Apache-2.0"},
 	}
 	return c

@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portguard/portguard/pkg/confdir"
 	"github.com/portguard/portguard/pkg/install"
+	"github.com/portguard/portguard/pkg/run"
 )
 
 const (
@@ -44,6 +46,7 @@ func TestMain(m *testing.M) {
 	}
 	runtime.LockOSThread()
 	n := &install.Node{Plugin: dir + "/plugin", BinDir: dir + "/bin", ConfDir: dir + "/conf", Protect: []string{"22/tcp"}, Log: func(string, ...any) {}}
+	n.Run = func(path string, args ...string) (run.Result, error) { return run.Run(path, "", time.Minute, args...) }
 	do := n.Install
 	if os.Args[1] == "remove" {
 		do = func() error { _, err := n.Remove(); return err }

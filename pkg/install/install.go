@@ -35,6 +35,8 @@ type Node struct {
 	Protect []string
 	// Grace is how long the runtime may go on with what it has read before.
 	Grace time.Duration
+	// Run runs the plugin as the runtime would: where it sees the node.
+	Run func(path string, args ...string) (run.Result, error)
 	// Log is told of what was done.
 	Log func(format string, args ...any)
 
@@ -117,7 +119,7 @@ func (n *Node) putPlugin() error {
 
 // runs fails if a plugin cannot run: it is for another machine, or its folder is noexec.
 func (n *Node) runs(path string) error {
-	r, err := run.Run(path, "", time.Minute, "version")
+	r, err := n.Run(path, "version")
 	if err == nil && r.Said() != "" {
 		err = errors.New(r.Said())
 	}

@@ -10,8 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/run"
 )
 
 const (
@@ -32,6 +35,7 @@ type node struct {
 func newNode(t *testing.T) *node {
 	dir := t.TempDir()
 	n := &node{t: t, dir: dir, Node: &Node{Plugin: filepath.Join(dir, "plugin"), BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "conf"), Protect: []string{"22/tcp"}}}
+	n.Run = func(path string, args ...string) (run.Result, error) { return run.Run(path, "", time.Minute, args...) }
 	n.Log = func(format string, args ...any) { n.said = append(n.said, fmt.Sprintf(format, args...)) }
 	for _, d := range []string{n.BinDir, n.ConfDir} {
 		if err := os.Mkdir(d, 0o755); err != nil {

@@ -18,7 +18,6 @@ import (
 	"github.com/portguard/portguard/pkg/conflist"
 	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/inventory"
-	"github.com/portguard/portguard/pkg/run"
 )
 
 // Remove takes back what Install did. While pods need portguard it goes on in the conflist
@@ -149,13 +148,18 @@ func (n *Node) needed() (pods []string, err error) {
 	return pods, err
 }
 
-// ask runs a command of the plugin that is to be removed, or of ours if it is gone.
+// ask runs a command of the plugin that is to be removed, or of ours if it is gone. Where
+// it runs ConfDir may have another name.
 func (n *Node) ask(args ...string) (string, error) {
 	path := filepath.Join(n.BinDir, name)
 	if _, err := os.Stat(path); err != nil {
 		path = n.Plugin
 	}
-	r, err := run.Run(path, "", time.Minute, append(args, "--conf-dir", n.ConfDir)...)
+	c, err := confdir.Config(n.ConfDir)
+	if err != nil {
+		return "", err
+	}
+	r, err := n.Run(path, append(args, "--data-dir", c.DataDir, "--cache-dir", c.CacheDir)...)
 	if err == nil && r.Said() != "" {
 		err = errors.New(r.Said())
 	}
