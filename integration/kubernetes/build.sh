@@ -3,7 +3,7 @@
 #
 # build.sh makes what a node is made of, in .cache: the programs of Kubernetes and their
 # conformance test, containerd 2, the plugins, portguard, the stories, and the images of
-# pods. Cold it takes minutes and 4 GB of Go's own cache; warm, seconds.
+# pods and of deploy/. Cold it takes minutes and 4 GB of Go's own cache; warm, seconds.
 set -eu
 cd "$(dirname "$0")"
 here=$PWD
@@ -41,6 +41,9 @@ build -o "$bin/" ./server ./cmd/node ./cmd/cni
 	build -o "$bin/plugins/" ./plugins/meta/portguard "$plugins/main/bridge" "$plugins/main/loopback" \
 		"$plugins/ipam/host-local" "$plugins/meta/portmap"
 )
+
+# The image of deploy/, as it is shipped.
+(cd ../../deploy && GO=$go "$go" run ./image -version latest -arches "$("$go" env GOARCH)" -out "$cache/images" >/dev/null)
 
 # image NAME FOLDER ENTRYPOINT [ARGUMENT]: a docker archive of one layer.
 image() {
