@@ -89,6 +89,7 @@ func TestDeploy(t *testing.T) {
 func (s *story) uses(plugins ...string) {
 	s.Helper()
 	cri := s.cri()
+	defer cri.Close()
 	s.until(fmt.Sprint("the runtime uses ", plugins), func() bool {
 		status, err := cri.Status(s.Context(), &runtimeapi.StatusRequest{Verbose: true})
 		if err != nil {
