@@ -160,7 +160,7 @@ func (s *Session) install(req *netconf.Request, rec state.Record, report conflic
 	if err != nil {
 		return err
 	}
-	s.dropUDP(a, false, report.Warnings)
+	s.dropUDP(flows{a, false, report.Warnings})
 	return nil
 }
 

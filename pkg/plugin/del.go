@@ -97,8 +97,12 @@ func (s *Session) remove(keys, foreign []hostport.Key) error {
 	if err := s.withOthers(func() error { return s.Apply(nil) }); err != nil {
 		return err
 	}
+	var left []flows
 	for _, key := range keys {
-		s.dropUDP(gone[key], true, nil)
+		left = append(left, flows{of: gone[key], gone: true})
+	}
+	s.dropUDP(left...)
+	for _, key := range keys {
 		s.warnOf(s.Store.Delete(key), CodeApply) // the rules are gone, and so will be the namespace
 		delete(s.records, key)
 	}

@@ -141,6 +141,7 @@ type fakeNode struct {
 	// proc is a procfs with no processes but those that a test makes.
 	proc    string
 	dropped []host.Stale
+	drops   int
 	// also is what Addresses was asked to leave out.
 	also hostport.Links
 	log  []string
@@ -183,6 +184,7 @@ func (n *fakeNode) Look(_ time.Duration, _ string, on *host.Addressing, _ []host
 
 func (n *fakeNode) DropUDP(_ hostport.Family, stale []host.Stale) error {
 	n.dropped = append(n.dropped, stale...)
+	n.drops++
 	return nil
 }
 

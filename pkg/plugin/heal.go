@@ -78,12 +78,18 @@ func (s *Session) withOthers(apply func() error) error {
 // keep writes the records of what was repaired, and makes its UDP flows its own. A kill
 // before that is made good by the next call: it is lost, or inherited, again.
 func (s *Session) keep(repairs []*repair) {
+	var moved []flows
+	for _, r := range repairs {
+		if r.Put {
+			moved = append(moved, flows{r.now, false, r.found})
+		}
+	}
+	s.dropUDP(moved...)
 	for _, r := range repairs {
 		if !r.Put {
 			continue
 		}
 		s.warnOf(s.Store.Save(r.next), CodeApply)
-		s.dropUDP(r.now, false, r.found)
 		for _, key := range r.dead {
 			s.warnOf(s.Store.Delete(key), CodeApply)
 		}

@@ -9,13 +9,24 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// dropUDP forgets the UDP flows of a's mappings: after ADD those that lead elsewhere,
-// after DEL (gone) those that lead to the pod. Of what was found at ADD, the
-// destinations at which a Service or an undecided rule translates are left to them. The
-// rules are right by then, so a failure is a warning.
-func (s *Session) dropUDP(a hostport.Attachment, gone bool, found []conflict.Finding) {
+// flows are the UDP flows of an attachment: after ADD those that lead elsewhere, after DEL
+// (gone) those that lead to the pod. Of what was found at ADD, the destinations at which a
+// Service or an undecided rule translates are left to them.
+type flows struct {
+	of    hostport.Attachment
+	gone  bool
+	found []conflict.Finding
+}
+
+// dropUDP forgets flows, of many attachments in one go: the kernel goes through all that it
+// knows each time. The rules are right by then, so a failure is a warning.
+func (s *Session) dropUDP(all ...flows) {
 	for _, f := range hostport.Families() {
-		if stale := s.stale(a, f, gone, found); len(stale) > 0 {
+		var stale []host.Stale
+		for _, x := range all {
+			stale = append(stale, s.stale(x.of, f, x.gone, x.found)...)
+		}
+		if len(stale) > 0 {
 			s.warnOf(s.Node.DropUDP(f, stale), CodeApply)
 		}
 	}
