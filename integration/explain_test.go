@@ -90,17 +90,19 @@ func TestExplainIsTrue(t *testing.T) {
 		// Both came later, and there is no docker9.
 		n.Foreign("", "PREROUTING", "! -i docker9 -p tcp --dport 8093 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		n.Foreign("", "PREROUTING", "-i docker9 -p tcp --dport 8094 -j DNAT --to-destination "+pods["backend"].V4+":80")
+		// For one link only, by which all come from outside.
+		n.Foreign("", "PREROUTING", "-i eth0 -p tcp --dport 8095 -j DNAT --to-destination "+pods["backend"].V4+":80")
 		for _, half := range []string{"-m statistic --mode random --probability 0.5 ", ""} { // two endpoints
 			n.Foreign("", "PREROUTING", "-p tcp --dport 8092 "+half+"-j DNAT --to-destination "+pods["backend"].V4+":80")
 		}
 		pods["dead"].Delete()
 		held, state := n.Rules(), files(t, n.Dir+"/state")
-		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 8091, 8092, 8093, 8094, 9000, 30080, 30082, 7777} {
+		for _, port := range []int{8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089, 8091, 8092, 8093, 8094, 8095, 9000, 30080, 30082, 7777} {
 			a := ask(t, n, fmt.Sprintf("%d/tcp", port))
 			sides(t, n, pods["six"], a)
 			t.Logf("%d: %s", port, strings.Join(a.Decision.Refusals, " | "))
 		}
-		for _, port := range []string{"8091/tcp", "8092/tcp", "8093/tcp", "8094/tcp", "30080/tcp"} {
+		for _, port := range []string{"8091/tcp", "8092/tcp", "8093/tcp", "8094/tcp", "8095/tcp", "30080/tcp"} {
 			for _, o := range ask(t, n, port).Outside {
 				if len(o.Unless) > 0 {
 					t.Errorf("%s: all packets from outside are taken, and explain says %+v", port, o)

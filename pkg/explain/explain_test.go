@@ -53,7 +53,7 @@ func with(f conflict.Finding, change func(*conflict.Finding)) conflict.Finding {
 
 // ways are those of packets of which nothing is known but whom they are for.
 func ways(side way.Side, f []conflict.Finding, to ...netip.Addr) []way.Way {
-	out, _ := (&way.Model{}).Ways(way.Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 80)}, to, []way.Source{{Side: side}}, f)
+	out, _ := (&way.Model{}).Ways(way.Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 80)}, to, []way.Source{{Side: side}}, way.Claims{walk.Link{}: f})
 	return out
 }
 

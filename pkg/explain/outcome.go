@@ -127,12 +127,12 @@ func Sentence(side string, outs []Outcome) string {
 	}
 	var parts []string
 	for _, o := range outs {
-		s := "to " + o.Gets
+		s, and := "to "+o.Gets, " if it "
 		if several := slices.ContainsFunc(outs, func(x Outcome) bool { return !slices.Equal(x.Addresses, o.Addresses) }); several {
-			s += " if it is for " + list(o.Addresses)
+			s, and = s+and+"is for "+list(o.Addresses), " and "
 		}
 		if len(o.From) > 0 {
-			s += " if it comes by " + list(o.From)
+			s += and + "comes by " + list(o.From)
 		}
 		for i, u := range o.Unless {
 			s += map[bool]string{true: ", unless it is taken by ", false: " or by "}[i == 0] + u

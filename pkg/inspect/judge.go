@@ -18,9 +18,9 @@ import (
 type verdict struct {
 	ways []way.Way
 	// other has a claim on the port too, nil if nobody has. Takes is set if it has packets
-	// of the mapping.
-	other *conflict.Finding
-	takes bool
+	// of the mapping, some if it has some of them, or may.
+	other       *conflict.Finding
+	takes, some bool
 }
 
 // judge says what becomes of the packets to each mapping of portguard's that is in place, in
@@ -73,6 +73,9 @@ func of(c hostport.Claim, ways []way.Way, contested []conflict.Finding) verdict 
 	})
 	if i >= 0 {
 		v.other = &contested[i]
+		v.some = slices.ContainsFunc(ways, func(w way.Way) bool {
+			return slices.ContainsFunc(w.Unless, func(f conflict.Finding) bool { return f.Who == contested[i].Who && f.Where == contested[i].Where })
+		})
 	}
 	return v
 }

@@ -99,6 +99,8 @@ func (v *view) entry(c hostport.Claim, verdict verdict) inventory.Entry {
 	switch shut := way.Shut(e.Ways); {
 	case verdict.other != nil && verdict.other.LevelWith(c):
 		e.State, e.Reason = inventory.Shadowed, verdict.other.Who+" may take its traffic: nobody can tell which of the two is asked first"
+	case verdict.some:
+		e.State, e.Reason = inventory.Shadowed, strings.TrimSuffix(fmt.Sprintf("%s takes some of its traffic, or may: %s", verdict.other.Who, verdict.other.Where), ": ")
 	case verdict.other != nil:
 		e.State, e.Reason = inventory.Shadowed, shadow(*verdict.other, verdict.takes)
 	case !c.Mapping.Wildcard() && !here(c.Mapping.HostIP, v.Session):

@@ -37,11 +37,15 @@ type survey struct {
 	record func(hostport.Key) *state.Record
 }
 
-// asked is what one finder answers.
+// asked is what one finder answers: for packets of a side, by one link or, "", by any.
 type asked struct {
 	side  way.Side
 	place conflict.Place
+	link  string
 }
+
+// maxLinks is how many links of a side are asked for one by one.
+const maxLinks = 8
 
 // survey calls f with the node as it is now, for mappings that somebody asks about.
 func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, f func(*survey) error) error {
@@ -104,24 +108,22 @@ func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
 	return sv, nil
 }
 
-// ways are those of the packets of one side to some addresses, for what a asks for.
+// ways are those of the packets of one side to some addresses, for what a asks for. Who has
+// them may hang on the link by which they come.
 func (sv *survey) ways(side way.Side, a hostport.Attachment, place conflict.Place, to []netip.Addr) ([]way.Way, error) {
-	key := asked{side, place}
-	if sv.finders[key] == nil {
-		snap := sv.snap
-		snap.From, snap.Place = sv.from[side], place
-		sv.finders[key] = conflict.NewFinder(snap)
-	}
-	r, err := sv.finders[key].Find(a)
-	if err != nil || len(a.Mappings) == 0 {
-		return nil, err
+	if len(a.Mappings) == 0 {
+		return nil, nil
 	}
 	m := a.Mappings[0]
 	q := way.Query{Proto: m.Proto, To: netip.AddrPortFrom(netip.Addr{}, m.HostPort)}
 	var out []way.Way
 	for _, f := range hostport.Families() {
 		of := slices.DeleteFunc(slices.Clone(to), func(x netip.Addr) bool { return hostport.FamilyOf(x) != f })
-		ways, err := sv.model.Ways(q, of, sv.sources(side, f), r.All())
+		found, err := sv.claims(side, a, place, sv.sources(side, f))
+		if err != nil {
+			return nil, err
+		}
+		ways, err := sv.model.Ways(q, of, sv.sources(side, f), found)
 		if err != nil {
 			return nil, err
 		}
@@ -136,6 +138,31 @@ func (sv *survey) ways(side way.Side, a hostport.Attachment, place conflict.Plac
 		}
 	}
 	return out, nil
+}
+
+// claims says who has a claim on packets of each of some sources.
+func (sv *survey) claims(side way.Side, a hostport.Attachment, place conflict.Place, from []way.Source) (way.Claims, error) {
+	found := way.Claims{}
+	for _, src := range from {
+		if _, known := found[src.Link]; known {
+			continue
+		}
+		key, by := asked{side, place, ""}, sv.from[side]
+		if src.Link.Name != "" && len(from) <= maxLinks {
+			key.link, by.Links = src.Link.Name, []walk.Link{src.Link}
+		}
+		if sv.finders[key] == nil {
+			snap := sv.snap
+			snap.From, snap.Place = by, place
+			sv.finders[key] = conflict.NewFinder(snap)
+		}
+		r, err := sv.finders[key].Find(a)
+		if err != nil {
+			return nil, err
+		}
+		found[src.Link] = r.All()
+	}
+	return found, nil
 }
 
 // sources are those of a side for a family: one of which nothing is known, if none is found.

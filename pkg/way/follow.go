@@ -180,7 +180,7 @@ func (t *trip) detour() error {
 func (t *trip) routed(r Route) (open bool, err error) {
 	leg, err := t.route(r)
 	if leg.Out.Name == r.In && leg.Gateway && !t.p.Answer && t.w.Taker.Kind == finding.Claimed {
-		leg.Fault = NoRoute // out again where it came in, to another machine
+		leg.Fault = Returned
 	}
 	if err == nil && leg.Fault != None {
 		t.w.Closed = faulty(t, leg.Fault, r.In)

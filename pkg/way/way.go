@@ -107,15 +107,18 @@ const (
 	Unforwarded           // the node forwards nothing of that family
 	LinkUnforwarded       // or nothing that comes by that link
 	ReversePath           // rp_filter: the answer would leave by another link
+	Returned              // out again where it came in, to another machine
 )
 
 // maxFollowed is to how many addresses packets are followed for one question. Those to
 // others are taken for lost where the first ones are that the same one has.
 const maxFollowed = 32
 
-// Ways follows the packets of sources to addresses of one family each. The findings are those
-// of all claims on the port, for packets of that side.
-func (m *Model) Ways(q Query, to []netip.Addr, from []Source, found []conflict.Finding) ([]Way, error) {
+// Claims are all claims on a port, of packets that come by a link.
+type Claims map[walk.Link][]conflict.Finding
+
+// Ways follows the packets of sources to addresses of one family each.
+func (m *Model) Ways(q Query, to []netip.Addr, from []Source, found Claims) ([]Way, error) {
 	var out []Way
 	for n, addr := range to {
 		q.To = netip.AddrPortFrom(addr, q.To.Port())
@@ -123,7 +126,7 @@ func (m *Model) Ways(q Query, to []netip.Addr, from []Source, found []conflict.F
 			if !src.sends(addr) {
 				continue
 			}
-			w, err := m.way(q, src, found, n < maxFollowed)
+			w, err := m.way(q, src, found[src.Link], n < maxFollowed)
 			if err != nil {
 				return nil, err
 			}

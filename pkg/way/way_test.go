@@ -96,7 +96,7 @@ func closes(t *testing.T, m *Model, side Side, f conflict.Finding) *Closure {
 	t.Helper()
 	from := map[Side]Source{Outside: {Link: eth0, Addr: client}, Self: {Side: Self}, Pod: {Side: Pod, Link: cni0, Addr: netip.MustParseAddr("10.88.0.3")}}[side]
 	q := Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 8080)}
-	ways, err := m.Ways(q, []netip.Addr{node}, []Source{from}, []conflict.Finding{f})
+	ways, err := m.Ways(q, []netip.Addr{node}, []Source{from}, Claims{from.Link: {f}})
 	if err != nil || len(ways) != 1 || ways[0].Taker == nil {
 		t.Fatalf("%v, %+v", err, ways)
 	}
@@ -172,7 +172,7 @@ func TestRoutes(t *testing.T) {
 		{"the node does not", routes{"203.0.113.9 10.88.0.2 eth0": {Fault: Unforwarded}}, CheckForward, false, "net.ipv4.ip_forward"},
 		{"the pod's link does not", routes{"10.88.0.2 203.0.113.9 cni0": {Fault: LinkUnforwarded}}, CheckForward, true, "net.ipv4.conf.cni0.forwarding"},
 		{"rp_filter is strict", routes{"203.0.113.9 10.88.0.2 eth0": {Fault: ReversePath}}, CheckReverse, false, "rp_filter of eth0"},
-		{"the pod's link is gone", routes{"203.0.113.9 10.88.0.2 eth0": {Out: eth0, Gateway: true}}, CheckRoute, false, "no route to 10.88.0.2"},
+		{"the pod's link is gone", routes{"203.0.113.9 10.88.0.2 eth0": {Out: eth0, Gateway: true}}, CheckRoute, false, "what comes from 203.0.113.9 for 10.88.0.2 is routed out by eth0 again"},
 		{"nobody knows the way back", routes{"10.88.0.2 203.0.113.9 cni0": {Fault: NoRoute}}, CheckRoute, true, "no route to 203.0.113.9"},
 	} {
 		c := closes(t, model(t, "", tt.routes), Outside, claimed())
@@ -188,7 +188,7 @@ func TestDetour(t *testing.T) {
 	r := routes{"192.0.2.1 203.0.113.9 ": {Out: eth0}, "10.88.0.2 203.0.113.9 cni0": {Out: eth1}, "10.88.0.2 203.0.113.9 cni0 marked": {Out: eth0}}
 	marks := table("mangle", "ACCEPT", "PREROUTING -i cni0 -m conntrack --ctstate ESTABLISHED -j MARK --set-xmark 0x77/0xffffffff")
 	for rules, want := range map[string]string{"": "eth1", marks: ""} {
-		ways, err := model(t, rules, r).Ways(Query{hostport.TCP, netip.AddrPortFrom(node, 8080)}, []netip.Addr{node}, []Source{{Link: eth0, Addr: client}}, []conflict.Finding{claimed()})
+		ways, err := model(t, rules, r).Ways(Query{hostport.TCP, netip.AddrPortFrom(node, 8080)}, []netip.Addr{node}, []Source{{Link: eth0, Addr: client}}, Claims{eth0: {claimed()}})
 		if err != nil || ways[0].Closed != nil || ways[0].Detour != want {
 			t.Errorf("%v, %+v, want %q", err, ways, want)
 		}
@@ -263,7 +263,7 @@ func TestByLink(t *testing.T) {
 		{"of the node without it", Source{Side: Self}, []conflict.Finding{dns}, ""},
 	} {
 		m := model(t, "", nil)
-		ways, err := m.Ways(Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 8080)}, []netip.Addr{node}, []Source{tt.from}, tt.found)
+		ways, err := m.Ways(Query{Proto: hostport.TCP, To: netip.AddrPortFrom(netip.Addr{}, 8080)}, []netip.Addr{node}, []Source{tt.from}, Claims{tt.from.Link: tt.found})
 		if err != nil || len(ways) != 1 {
 			t.Fatal(err)
 		}

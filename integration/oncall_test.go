@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/portguard/portguard/integration/lab"
+)
+
+// A broken node is one that somebody on call is sent to.
+type broken struct {
+	name string
+	// complaint is all that is known: who sends packets to what, and gets no answer of the pod.
+	complaint string
+	// how breaks the node after its pod got 8080/tcp.
+	how func(t *testing.T, n *lab.Node, web *lab.Pod)
+	// port is what explain is asked.
+	port string
+	// cause and remedy are said by the commands.
+	cause, remedy string
+}
+
+func ten() []broken {
+	sh := func(script string) func(*testing.T, *lab.Node, *lab.Pod) {
+		return func(_ *testing.T, n *lab.Node, _ *lab.Pod) { n.Run("sh", "-ec", script) }
+	}
+	return []broken{
+		{"docker was installed", "8080 times out from outside, and works from the node", func(t *testing.T, n *lab.Node, _ *lab.Pod) {
+			container(t, n)
+			load(n, "docker-published.iptables", filters(t, "docker-published.iptables", ""))
+			n.Run("iptables", "-P", "FORWARD", "DROP")
+		}, "8080/tcp", "dropped by the policy of iptables-nft IPv4 filter FORWARD", "it is docker's: iptables-nft -I DOCKER-USER -m conntrack --ctstate DNAT -j ACCEPT"},
+		{"a Service got the number as its NodePort", "8080 shows another application since this morning", func(_ *testing.T, n *lab.Node, _ *lab.Pod) {
+			n.KubeProxy("10.88.0.200:80")
+			n.Iptables("", "-t nat -A KUBE-NODEPORTS -p tcp -m comment --comment shop/cart:http --dport 8080 -j KUBE-EXT-CDGGSHYLG3RE2FKL")
+		}, "8080/tcp", "Service shop/cart:http (NodePort) takes its traffic", "change the Service's nodePort"},
+		{"nftables was restarted", "8080 is refused on this node only", sh("nft flush ruleset"), "8080/tcp", "its rules are gone", "portguard restore"},
+		{"somebody hardened sysctls", "8080 times out from outside, and works from the node", sh("sysctl -qw net.ipv4.conf.eth0.forwarding=0"), "8080/tcp",
+			"eth0 does not forward", "sysctl -w net.ipv4.conf.eth0.forwarding=1"},
+		{"firewalld is in panic mode", "nothing on the node answers any more", func(t *testing.T, n *lab.Node, _ *lab.Pod) {
+			load(n, "firewalld-panic.nft", filters(t, "firewalld-panic.nft", ""))
+		}, "8080/tcp", "firewalld_policy_drop", "firewall-cmd --panic-off"},
+		{"the floating address moved away", "192.0.2.99:8081 does not answer", sh("ip addr del 192.0.2.99/32 dev eth0"), "192.0.2.99:8081/tcp",
+			"waiting for its address: 192.0.2.99 is none of the node's", "give the node that address, or the pod another hostIP"},
+		{"the node got a second uplink", "8080 times out from some clients", func(_ *testing.T, n *lab.Node, _ *lab.Pod) {
+			n.Run("sh", "-ec", `ip link add eth1 type veth peer name eth1 netns `+n.Client.Name+`
+				sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth1.rp_filter=2 net.ipv4.conf.eth0.rp_filter=2
+				ip addr add 198.51.100.1/24 dev eth1; ip link set eth1 up; ip route add default via `+lab.ClientV4+`
+				ip route add default via 198.51.100.2 dev eth1 table 200; ip rule add from 198.51.100.0/24 lookup 200`)
+		}, "8080/tcp", "answers leave by eth0", "--restore-mark; ip rule add fwmark"},
+		{"a proxy takes all connections", "8080 shows a login page of something else", sh("iptables -t nat -I PREROUTING -i eth0 -p tcp -j REDIRECT --to-ports 15001"), "8080/tcp",
+			"REDIRECT takes its traffic", "it takes all ports that come to it: let it leave this one out (RETURN before it), or remove that rule (iptables-nft -t nat -D PREROUTING -i eth0 -p tcp -j REDIRECT --to-ports 15001)"},
+		{"the bridge of the pods went down", "8080 times out from everywhere", sh("ip link set cni0 down"), "8080/tcp", "there is no route to 10.88.0.2", "ip route get 10.88.0.2"},
+		{"the program in the pod stopped", "8080 is refused from everywhere", func(_ *testing.T, _ *lab.Node, web *lab.Pod) {
+			web.Feed("table inet p { chain i { type filter hook input priority 0; tcp dport 80 reject with tcp reset; }; }", "nft", "-f", "-") // as good as that
+		}, "8080/tcp", "nobody listens", "start it"},
+	}
+}
+
+// Ten nodes that were broken in ten ways, looked at with nothing but the commands: at least
+// nine give away cause and remedy. They come in any order, and with -v without a name.
+func TestOnCall(t *testing.T) {
+	t.Parallel()
+	all := ten()
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	told := 0
+	for i, b := range all {
+		n := lab.NewNode(t, bin, "nft")
+		inMemory(t, n)
+		list := n.Network("net", "4", nil)
+		confDir(t, n, list)
+		n.Run("ip", "addr", "add", "192.0.2.99/32", "dev", "eth0")
+		web := n.NewPod("web")
+		web.Serve(80, "web")
+		n.MustAdd(web, list, lab.TCP(8080, 80), lab.TCP(8081, 80).On("192.0.2.99"))
+		want(t, "before", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+		b.how(t, n, web)
+		var out strings.Builder
+		fmt.Fprintf(&out, "node %d: %s\n", i+1, b.complaint)
+		for _, args := range [][]string{{"list"}, {"doctor"}, {"explain", b.port}} {
+			text, _ := cli(n, args...)
+			fmt.Fprintf(&out, "# portguard %s\n%s\n", strings.Join(args, " "), text)
+		}
+		t.Log(out.String())
+		if strings.Contains(out.String(), b.cause) && strings.Contains(out.String(), b.remedy) {
+			told++
+		} else if dir := os.Getenv("ONCALL"); dir != "" {
+			_ = os.WriteFile(filepath.Join(dir, b.name), []byte(out.String()), 0o600)
+		}
+	}
+	if told < 9 {
+		t.Errorf("%d of %d nodes give away cause and remedy", told, len(all))
+	}
+}
