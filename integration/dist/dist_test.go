@@ -75,7 +75,7 @@ func checkouts(t *testing.T) (first, second string) {
 	}
 	first, second = filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "a", "longer", "second")
 	sh(t, root, `mkdir "$FIRST"
-		tar --exclude=./.git --exclude=./bin --exclude=./dist -cf - . | tar -C "$FIRST" -xf -
+		tar --exclude=./.git --exclude=./bin --exclude=./dist --exclude=.cache -cf - . | tar -C "$FIRST" -xf -
 		cd "$FIRST"; git init -q; git add -A; git commit -qm test; git tag `+version+`
 		git clone -q "$FIRST" "$SECOND"`, environ("FIRST="+first, "SECOND="+second), nil)
 	return first, second

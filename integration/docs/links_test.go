@@ -26,7 +26,7 @@ func pages(t *testing.T) (out []string) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != root && slices.Contains([]string{".git", "bin", "dist", "vendor"}, d.Name()):
+		case d.IsDir() && path != root && slices.Contains([]string{".cache", ".git", "bin", "dist", "vendor"}, d.Name()):
 			return filepath.SkipDir
 		case filepath.Ext(path) == ".md":
 			out = append(out, path)
