@@ -29,7 +29,7 @@ func TestSwapForPortmap(t *testing.T) {
 
 				// Here the conflist is replaced. What runs goes on running.
 				want(t, "a pod of portmap's", n.Client.Who("tcp4", lab.NodeV4+":8080"), "stays")
-				refused(t, n, after, 103, []string{"portmap has it", stays.ID[:13]}, lab.TCP(8080, 80))
+				refused(t, n, after, 103, []string{"portmap has it", "pod default/stays", stays.ID[:13]}, lab.TCP(8080, 80))
 
 				held := n.Rules()
 				if err := n.Del(goes, after, lab.TCP(8081, 80), lab.UDP(8081, 80)); err != nil {

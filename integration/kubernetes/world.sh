@@ -15,7 +15,7 @@ hierarchies() { awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/mount
 # those sysctls that the kubelet and kube-proxy set.
 machine() {
 	awk '$2 ~ "^/(mnt|etc|opt|sys|proc|var/lib|run/containerd)(/|$)" { print "mount", $2, $3 }' /proc/mounts
-	ls /run/netns 2>/dev/null | grep -v '^pg-' || true # those are the other tests'
+	ls /run/netns 2>/dev/null | grep '^cni-' || true # others are those of other tests
 	sysctl -a --pattern '^(vm\.(overcommit_memory|panic_on_oom)|kernel\.(panic|panic_on_oops|keys\.root_max.*)|net\..*forward|net\.netfilter\.nf_conntrack_(max|tcp_.*|udp_.*)|net\.ipv4\.ip_local.*)$' 2>/dev/null |
 		grep -v '\.conf\.[^.]*[0-9]\.'
 	true

@@ -93,11 +93,10 @@ func (r *Report) takeOver(key hostport.Key) {
 }
 
 // deadOf are the keys of the claims of a container that another plugin made, if it has
-// some and all are dead. A rule may not tell the network of its container.
+// some and all are dead.
 func deadOf(claims []hostport.Claim, o hostport.Owner) (keys []hostport.Key) {
 	for _, c := range claims {
-		known := c.Owner.Network != "" && o.Network != ""
-		if !c.Foreign || o.ContainerID == "" || c.Owner.ContainerID != o.ContainerID || known && c.Owner.Network != o.Network {
+		if !foreignOf(c, o) {
 			continue
 		}
 		if c.Life != hostport.Dead {
@@ -106,4 +105,21 @@ func deadOf(claims []hostport.Claim, o hostport.Owner) (keys []hostport.Key) {
 		keys = append(keys, c.Key)
 	}
 	return keys
+}
+
+// podOf is the pod of a container that another plugin attached, "" if nobody knows.
+func podOf(claims []hostport.Claim, o hostport.Owner) string {
+	for _, c := range claims {
+		if foreignOf(c, o) && c.Owner.PodName != "" {
+			return c.Owner.Pod()
+		}
+	}
+	return ""
+}
+
+// foreignOf reports whether a claim is that of a container of another plugin. A rule may
+// not tell the network of its container.
+func foreignOf(c hostport.Claim, o hostport.Owner) bool {
+	known := c.Owner.Network != "" && o.Network != ""
+	return c.Foreign && o.ContainerID != "" && c.Owner.ContainerID == o.ContainerID && (!known || c.Owner.Network == o.Network)
 }

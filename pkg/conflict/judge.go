@@ -112,7 +112,11 @@ func leads(path walk.Path) string {
 func (q query) taker(path walk.Path) (who, has, remedy string) {
 	remedy = "stop that container or choose another hostPort"
 	if o := portmapOwner(path); o.ContainerID != "" {
-		return "portmap for " + o.Short(), "portmap has it for " + o.Short(), remedy
+		whose := o.Short()
+		if pod := podOf(q.s.Claims, o); pod != "" {
+			whose, remedy = "pod "+pod+", "+whose, "delete it or choose another hostPort"
+		}
+		return "portmap for " + whose, "portmap has it for " + whose, remedy
 	}
 	for _, h := range path.Hops {
 		switch {

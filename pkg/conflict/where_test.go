@@ -126,6 +126,23 @@ func TestOwnBaseChains(t *testing.T) {
 	}
 }
 
+// portmap's rule tells the container, and libcni's cache its pod.
+func TestForeignPod(t *testing.T) {
+	s := node().rules(t, v4, true, "PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT",
+		`CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"net\" id: \"x\"" -m multiport --dports 80 -j CNI-DN-x`,
+		"CNI-DN-x -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2:8080")
+	for who, o := range map[string]hostport.Owner{
+		"portmap has it for pod shop/web, container x (network net) (": {ContainerID: "x", Network: "net", PodNamespace: "shop", PodName: "web"},
+		"portmap has it for container x (network net) (":               {ContainerID: "y", Network: "net", PodNamespace: "shop", PodName: "other"},
+	} {
+		s.Claims = []hostport.Claim{{Owner: o, Key: "k", Backend: "portmap", Mapping: mapTo(v4, ""), Foreign: true}}
+		r, err := Find(attach(mapTo(v4, "")), s)
+		if err != nil || len(r.All()) != 1 || !strings.Contains(r.All()[0].Message, who) {
+			t.Errorf("want %q, got %+v, %v", who, r.All(), err)
+		}
+	}
+}
+
 // A rule of portmap is what counts, whatever its claim says; but one for a container that
 // is gone is taken over.
 func TestForeignClaims(t *testing.T) {

@@ -29,7 +29,10 @@ done
 mkdir -p "$disk/containerd" /var/lib/containerd # overlays of containers do not lie on an overlay
 mount --bind "$disk/containerd" /var/lib/containerd
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/lock /run/netns /etc/cni/net.d /opt/cni/bin /etc/alternatives
+mkdir -p /run/lock /run/netns
+mount --bind /run/netns /run/netns # as "ip netns" does, which would hide those of pods later
+mount --make-shared /run/netns
+mkdir -p /etc/cni/net.d /opt/cni/bin /etc/alternatives
 
 for c in iptables ip6tables; do
 	for verb in "" -save -restore; do

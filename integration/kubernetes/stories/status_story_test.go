@@ -30,7 +30,8 @@ func TestStatus(t *testing.T) {
 	s.must(the.Ready(s.Context()))
 
 	s.run("before", spec("7800"))
-	s.onNode("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", dataDir)
+	s.onNode("mount", "--bind", dataDir, dataDir)
+	s.onNode("mount", "-o", "remount,bind,ro", dataDir)
 	t.Cleanup(func() { _, _ = the.Exec("umount", "-l", dataDir) })
 	s.run("plain", spec())
 	s.create("web", spec("7801"))
