@@ -4,7 +4,7 @@ package stories
 
 import (
 	"context"
-	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -224,19 +224,21 @@ func (s *story) updates(d *appsv1.Deployment) {
 	want(s, "without the port", update(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Ports = nil }), "")
 }
 
-// reserved asks what a wrong ConfigMap does, and one that is gone.
+// reserved asks what other ports do in the policy, and a word that is misspelt.
 func (s *story) reserved() {
 	s.Helper()
+	policy := s.read(filepath.Join(repository(), "policies", "admission", "deny", "reserved-ports.yaml"))
 	set := func(ports string) {
-		s.kubectl("-n", "kube-system", "patch", "configmap", "portguard-reserved-ports", "--type=merge", "-p", fmt.Sprintf(`{"data":{"protectedPorts":%q}}`, ports))
+		path := filepath.Join(s.TempDir(), "policy.yaml")
+		s.must(os.WriteFile(path, []byte(strings.Replace(policy, "22/tcp", ports, 1)), 0o644))
+		s.kubectl("apply", "-f", path)
 	}
 	set("80/tcp")
 	s.until("another port is protected", func() bool { return strings.Contains(s.try("", spec("80")), "80/tcp belongs to a program") })
-	s.accepted("no longer", spec("8000/udp"))
+	s.accepted("another one", spec("8000/udp"))
 	set("8o/tcp")
-	s.until("a wrong word refuses", func() bool { return strings.Contains(s.try("", spec("80")), "cannot be read") })
-	s.kubectl("-n", "kube-system", "delete", "configmap", "portguard-reserved-ports")
-	s.until("no ConfigMap refuses", func() bool { return strings.Contains(s.try("", spec("80")), "portguard-reserved-ports") })
-	s.policies("deny")
+	s.until("a wrong word refuses", func() bool { return strings.Contains(s.try("", spec("443")), "portguard-reserved-ports") })
+	s.accepted("no hostPort", spec())
+	set("22/tcp")
 	s.until("it is back", func() bool { return s.try("", spec("80")) == "" })
 }
