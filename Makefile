@@ -5,8 +5,8 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Programs that the tests and the demo start, and the Debian packages that have them.
-COMMANDS = iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze sysctl
-PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd procps
+COMMANDS = iptables-nft iptables-legacy nft ipset conntrack ip strace gcc git systemd-analyze sysctl python3
+PACKAGES = iptables nftables ipset conntrack iproute2 strace gcc libc6-dev git systemd procps python3-minimal
 
 # How long each fuzz target runs, how many random rule sets the kernel is asked about, how often a verb is killed.
 FUZZTIME ?= 20s
@@ -44,7 +44,7 @@ $(error there is no folder for temporary files)
 endif
 
 .PHONY: build install dist packages release dist-check packages-test image image-check policies-test deps promtool demo test \
-	unit integration check-all oracle faults podman e2e bench fuzz golden lint vuln debian-test newcomer support clean \
+	unit integration check-all oracle faults podman e2e bench fuzz generate golden lint vuln debian-test newcomer support clean \
 	distclean help root go-version
 
 # The plugin, static, in bin/. PIE=1 and LDFLAGS=... if you want it otherwise, VERSION if there is no git.
@@ -146,9 +146,9 @@ podman: root go-version deps
 	@COMMANDS="podman crun" PACKAGES="podman crun" sh scripts/deps.sh
 	PODMAN=1 $(GO) test -count=1 -timeout $(TIMEOUT) -v ./integration/podman
 
-# kill -9 at random moments, TRIES times for each verb and backend.
+# kill -9 at random moments, TRIES times for each verb and backend; an ADD and a bind that start together, twice as often.
 faults: root go-version deps
-	TRIES=$(TRIES) $(GO) test -count=1 -timeout 24h -v -run TestKill ./integration/faults
+	TRIES=$(TRIES) $(GO) test -count=1 -timeout 24h -v -run 'TestKill|TestRace' ./integration/faults
 
 # Real Kubernetes on one node, in all modes of kube-proxy and with both containerds, or in MODE with CONTAINERD=1 or 2.
 # The first time it builds for minutes. RUN names stories.
@@ -173,6 +173,10 @@ golden: go-version
 	$(GO) test -timeout $(TIMEOUT) $$(grep -rl --include='*_test.go' 'flag.Bool("update"' ./pkg | xargs dirname | sort -u | \
 	grep -v '^./pkg/plugin$$') -update
 	$(GO) test -timeout $(TIMEOUT) ./pkg/plugin -update
+
+# The BPF programs that refuse binds, from C into Go: with clang 16.0.6, which Debian 12 has as clang-16.
+generate: go-version
+	$(GO) generate ./pkg/backend/reservation/program
 
 # golangci-lint, as in .golangci.yml. The first time it builds for minutes.
 lint: go-version

@@ -301,8 +301,12 @@ func TestKernelSocketsRefuse(t *testing.T) {
 	n.Run("ip", "link", "del", "flannel.1")
 	accepted(t, n, list, lab.UDP(51820, 53))
 	defer n.ServeUDP("udp4", "0.0.0.0:51821", "host").Close()
-	if _, err := n.Add(n.NewPod("client"), list, lab.UDP(51821, 53)); err != nil {
+	client := n.NewPod("client")
+	if _, err := n.Add(client, list, lab.UDP(51821, 53)); err != nil {
 		t.Errorf("a port that may be a client's: %v", err)
+	}
+	if err := n.Del(client, list); err != nil {
+		t.Fatal(err)
 	}
 	n.Sysctl("net/ipv4/ip_local_reserved_ports", "51821-51823")
 	refused(t, n, list, 100, []string{"hostPort 51821/udp is taken"}, lab.UDP(51821, 53))

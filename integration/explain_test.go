@@ -75,6 +75,10 @@ func TestExplainIsTrue(t *testing.T) {
 			if name != "dead" { // a socket would keep its namespace alive
 				pods[name].Serve(80, name)
 			}
+			if name == "later" { // a listener comes later
+				n.MustAdd(pods[name], n.Network("net", "46", lab.Conf{"reserve": "off"}), ports...)
+				continue
+			}
 			n.MustAdd(pods[name], list, ports...)
 		}
 		n.KubeProxy(pods["backend"].V4 + ":80")

@@ -71,7 +71,7 @@ COMMIT
 // tool whose rules they are.
 func TestFiltersOfTools(t *testing.T) {
 	t.Parallel()
-	n, web := serving(t, lab.TCP(8080, 80))
+	n, web := serving(t, nil, lab.TCP(8080, 80))
 	n.Run("ip", "link", "add", "docker0", "type", "bridge")
 	n.ServeTCP("tcp4", ":9000", "host")
 	for _, tt := range []struct {
@@ -139,7 +139,7 @@ func problems(found map[string]doctor.Finding) (n int) {
 // otherwise.
 func TestLaterClaims(t *testing.T) {
 	t.Parallel()
-	n, _ := serving(t, lab.TCP(8081, 80), lab.TCP(8088, 80).On("192.0.2.99"))
+	n, _ := serving(t, lab.Conf{"reserve": "off"}, lab.TCP(8081, 80), lab.TCP(8088, 80).On("192.0.2.99")) // listeners come later
 	shop := container(t, n)
 	shop.ServeTCP("tcp4", ":80", "shop")
 	state := func(says, who, remedy string) {
@@ -195,7 +195,7 @@ func container(t *testing.T, n *lab.Node) *lab.Netns {
 // front of the node takes no answers from there.
 func TestAnswersByAnotherLink(t *testing.T) {
 	t.Parallel()
-	n, _ := serving(t, lab.TCP(8080, 80))
+	n, _ := serving(t, nil, lab.TCP(8080, 80))
 	n.Run("sh", "-ec", `ip link add eth1 type veth peer name eth1 netns `+n.Client.Name+`
 		sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth1.rp_filter=2 net.ipv4.conf.eth0.rp_filter=2
 		ip addr add 198.51.100.1/24 dev eth1; ip link set eth1 up; ip route add default via `+lab.ClientV4+`

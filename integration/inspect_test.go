@@ -55,7 +55,7 @@ func TestList(t *testing.T) {
 		pods["web"].Serve(80, "web")
 		n.MustAdd(pods["web"], list, lab.TCP(8080, 80), lab.UDP(8080, 80), lab.TCP(8081, 80).On(lab.NodeV4))
 		n.MustAdd(pods["six"], list, lab.TCP(8084, 80).On(lab.NodeV6))
-		n.MustAdd(pods["later"], list, lab.TCP(9000, 80))
+		n.MustAdd(pods["later"], n.Network("net", "46", lab.Conf{"reserve": "off"}), lab.TCP(9000, 80)) // a listener comes later
 		n.MustAdd(pods["shadow"], list, lab.TCP(30080, 80))
 		n.MustAdd(pods["dead"], list, lab.TCP(8089, 80))
 		n.MustAdd(pods["portmapped"], old, lab.TCP(7000, 80))
@@ -139,7 +139,7 @@ func diagnosis(t *testing.T, n *lab.Node) (map[string]doctor.Finding, bool) {
 		if f.Severity != doctor.Info && f.Remedy == "" {
 			t.Errorf("%s has no remedy: %s", f.Check, f.Message)
 		}
-		if _, worse := found[f.Check]; !worse || f.Severity == doctor.Problem {
+		if was, known := found[f.Check]; !known || was.Severity == doctor.Info || f.Severity == doctor.Problem {
 			found[f.Check] = f
 		}
 	}
@@ -156,7 +156,7 @@ func TestDoctor(t *testing.T) {
 		web.Serve(80, "web")
 		n.MustAdd(web, list, lab.TCP(8080, 80))
 		held := n.Rules()
-		if found, fit := diagnosis(t, n); !fit || len(found) != 2 {
+		if found, fit := diagnosis(t, n); !fit || len(found) != 3 {
 			t.Errorf("a healthy node: %+v", found)
 		}
 		unchanged(t, n, held)
@@ -266,7 +266,17 @@ func ills(t *testing.T, n *lab.Node, list, dir string) []ill {
 				}
 			}
 		}},
-		{"a port is ephemeral", "ephemeral", doctor.Warning, "ip_local_port_range", func() func() { _, del := add("eph", list, lab.TCP(40000, 80)); return del }},
+		{"a port is ephemeral", "ephemeral", doctor.Warning, "ip_local_port_range", func() func() {
+			_, del := add("eph", n.Network("net", "46", lab.Conf{"reserve": "off"}), lab.TCP(40000, 80))
+			return del
+		}},
+		{"a process wanted the port", "reservation", doctor.Warning, "pod default/wanted holds 9001/udp; a bind was refused once", func() func() {
+			_, del := add("wanted", list, lab.UDP(9001, 80))
+			if err := n.Bind(lab.Socket{Network: "udp6"}, 9001); err == nil {
+				t.Error("bind was not refused")
+			}
+			return del
+		}},
 		{"portmap maps too", "implementers", doctor.Warning, "are portmap's", func() func() {
 			_, del := add("old", n.Network("net", "46", lab.Conf{"type": "portmap"}), lab.TCP(7000, 80))
 			return del

@@ -154,7 +154,7 @@ func TestIPVSComesLater(t *testing.T) {
 func ipvsComesLater(t *testing.T, n *lab.Node) {
 	pod, other, third := n.NewPod("web"), n.NewPod("other"), n.NewPod("third")
 	pod.Serve(443, "pod")
-	list := n.Network("net", "46", nil)
+	list := n.Network("net", "46", lab.Conf{"reserve": "off"}) // a listener stands for the Service
 	confDir(t, n, list)
 	before := n.Rules()
 	n.MustAdd(pod, list, lab.TCP(443, 443))

@@ -110,7 +110,7 @@ func TestDelBesideTheUnreadable(t *testing.T) {
 	n.Run("iptables-legacy", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "7", "-j", "DNAT", "--to-destination", "10.9.9.9")
 	before := n.Rules()
 	for name, wrap := range map[string][]string{"no tools": tools, "the kernel says no": deaf} {
-		mustCall(t, n, "ADD", pod, direct(n, pod, mapping, ""))
+		mustCall(t, n, "ADD", pod, direct(n, pod, mapping, `,"reserve":"off"`)) // that asks sockets for their namespace
 		for _, p := range []*lab.Pod{pod, pod, never} {
 			if out, errs, err := n.Call("DEL", p, direct(n, p, mapping, ""), wrap...); err != nil || strings.Contains(errs, "warning") != (name != "no tools") {
 				t.Errorf("%s: DEL of %s: %v %s %q", name, p.ID, err, out, errs)

@@ -123,7 +123,7 @@ func TestOwnConnections(t *testing.T) {
 		own := ownTCP(t, n)
 		pod := n.NewPod("web")
 		echo(t, pod, 80)
-		list := n.Network("net", "46", nil)
+		list := n.Network("net", "46", lab.Conf{"reserve": "off"}) // somebody listens later
 		before := n.Rules()
 		ports := []lab.Port{lab.TCP(41000, 80), lab.TCP(8443, 80), lab.TCP(8080, 80), lab.TCP(8081, 80).On(lab.NodeV4)}
 		n.MustAdd(pod, list, ports...) // it begins to track connections
@@ -190,7 +190,7 @@ func TestOwnConnectedUDP(t *testing.T) {
 		own := ownUDP(t, n)
 		pod := n.NewPod("web")
 		pod.ServeUDP("udp", ":80", "web")
-		list := n.Network("net", "46", nil)
+		list := n.Network("net", "46", lab.Conf{"reserve": "off"})
 		confDir(t, n, list)
 		before := n.Rules()
 		ports := []lab.Port{lab.UDP(41000, 80), lab.UDP(8053, 80), lab.UDP(8054, 80).On(lab.NodeV4), lab.UDP(8055, 80), lab.UDP(8056, 80).On(lab.NodeV4)}

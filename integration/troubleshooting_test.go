@@ -135,6 +135,7 @@ func (s *situation) hostNetwork() {
 	s.pod("app", lab.TCP(9100, 80))
 	s.says("hostnet-refused")
 	l.Close()
+	s.conflist(lab.Conf{"reserve": "off"})
 	s.pod("app", lab.TCP(9100, 80))
 	s.n.ServeTCP("tcp", "[::]:9100", "exporter")
 	s.try("hostnet")

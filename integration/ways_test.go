@@ -54,10 +54,10 @@ func counted(t *testing.T, n *lab.Node, e inventory.Entry) {
 }
 
 // serving makes a node with a pod that serves by the hostPorts.
-func serving(t *testing.T, ports ...lab.Port) (n *lab.Node, web *lab.Pod) {
+func serving(t *testing.T, conf lab.Conf, ports ...lab.Port) (n *lab.Node, web *lab.Pod) {
 	t.Helper()
 	n = lab.NewNode(t, bin, "nft")
-	list := n.Network("net", "4", nil)
+	list := n.Network("net", "4", conf)
 	confDir(t, n, list)
 	web = n.NewPod("web")
 	web.Serve(80, "web")
@@ -80,7 +80,7 @@ type ending struct {
 // remedy helps. What does not end it is no finding.
 func TestWayIsTrue(t *testing.T) {
 	t.Parallel()
-	n, web := serving(t, lab.TCP(8080, 80))
+	n, web := serving(t, nil, lab.TCP(8080, 80))
 	n.Run("ip", "link", "add", "docker0", "type", "bridge")
 	for _, e := range []ending{
 		{"nothing", "true", "true", "", "", false},

@@ -28,6 +28,8 @@ var pure = []string{
 	"pkg/backend/iptables/ruleset",
 	"pkg/backend/localnet",
 	"pkg/backend/nftables/elements",
+	"pkg/backend/reservation/holds",
+	"pkg/backend/reservation/program",
 	"pkg/conflict",
 	"pkg/conflist",
 	"pkg/doctor",

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/portguard/portguard/integration/bench/load"
+	"github.com/portguard/portguard/integration/lab"
 )
 
 // A scenario is one part of the benchmark.
@@ -52,7 +53,7 @@ func main() {
 			os.Exit(2)
 		}
 	}
-	os.Exit(b.main(*only, *docs))
+	os.Exit(lab.Enclose(func() int { return b.main(*only, *docs) }))
 }
 
 // main runs the scenarios; an empty choice is all.

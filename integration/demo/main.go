@@ -21,7 +21,7 @@ func main() {
 		listen(os.Args[2])
 		return
 	}
-	os.Exit(run())
+	os.Exit(lab.Enclose(run))
 }
 
 // listen is the host's own server: the demo starts itself under another name.

@@ -19,6 +19,11 @@ import (
 	"github.com/portguard/portguard/integration/lab"
 )
 
+// bin is where TestMain puts the binaries.
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run, &bin)) }
+
 // tries is how often each verb is killed: TRIES, or a few.
 func tries(t *testing.T) int {
 	t.Helper()
@@ -79,13 +84,6 @@ func start(n *lab.Node, verb string, p *lab.Pod, stdin string, after time.Durati
 // Killed at any moment, portguard leaves nothing that DEL does not remove, and
 // nobody else's rule differs.
 func TestKill(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("needs root")
-	}
-	bin := t.TempDir()
-	if err := lab.Build(bin); err != nil {
-		t.Fatal(err)
-	}
 	for _, where := range [][2]string{{"nftables", "nft"}, {"iptables", "nft"}, {"iptables", "legacy"}} {
 		t.Run(where[0]+" beside "+where[1], func(t *testing.T) {
 			n := lab.NewNode(t, bin, where[1])

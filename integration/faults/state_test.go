@@ -15,10 +15,6 @@ import (
 // A state directory that is full or read-only fails an ADD without a trace, and
 // no DEL.
 func TestStateDirectory(t *testing.T) {
-	bin := t.TempDir()
-	if err := lab.Build(bin); err != nil {
-		t.Fatal(err)
-	}
 	for _, backend := range []string{"nftables", "iptables"} {
 		t.Run(backend, func(t *testing.T) {
 			n := lab.NewNode(t, bin, "nft")
@@ -81,10 +77,6 @@ func TestStateDirectory(t *testing.T) {
 // What the kernel puts off is tried again, and is error 11 in the end, with nothing
 // changed.
 func TestBusyKernel(t *testing.T) {
-	bin := t.TempDir()
-	if err := lab.Build(bin); err != nil {
-		t.Fatal(err)
-	}
 	n := lab.NewNode(t, bin, "nft")
 	n.Backend = "nftables"
 	pod := n.NewPod("pod")

@@ -30,7 +30,7 @@ func Build(dir string) error {
 	return nil
 }
 
-// Main runs the tests of a package with the binaries in a directory of their own,
+// Main runs the tests of a package enclosed, with the binaries in a directory of their own,
 // and returns the exit code. Namespaces need root; nothing is skipped without.
 func Main(run func() int, bin *string) int {
 	if os.Geteuid() != 0 {
@@ -40,6 +40,10 @@ func Main(run func() int, bin *string) int {
 	if *bin = os.Getenv("PORTGUARD_BIN"); *bin != "" { // a test runs itself
 		return run()
 	}
+	return Enclose(func() int { return build(run, bin) })
+}
+
+func build(run func() int, bin *string) int {
 	dir, err := os.MkdirTemp("", "portguard-bin-")
 	if err == nil {
 		defer os.RemoveAll(dir)

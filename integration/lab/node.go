@@ -48,6 +48,9 @@ func NewNode(t T, bin, flavour string) *Node {
 // NewNodeIn makes a node of a namespace in which there is nothing yet.
 func NewNodeIn(t T, ns *Netns, bin, flavour string) *Node {
 	t.Helper()
+	if bin != "" && !Enclosed() {
+		t.Fatalf("a node needs a cgroup of its own: run the program by lab.Main or lab.Enclose")
+	}
 	n := &Node{Netns: ns, Client: NewNetns(t, "client"), Bin: bin, Dir: t.TempDir(), Flavour: flavour}
 	n.Env = append(os.Environ(), "PATH="+n.flavourPath()+":"+os.Getenv("PATH"))
 	n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", n.Client.Name)
@@ -103,7 +106,7 @@ func (n *Node) Iptables(family, line string) {
 
 // Rules returns all iptables rules of both flavours and families and all tables
 // of nftables, without counters and without tables of iptables that hold nothing:
-// those a tool leaves behind.
+// those a tool leaves behind. What is held against binds is a part of it.
 func (n *Node) Rules() string {
 	n.T.Helper()
 	var all strings.Builder
@@ -121,6 +124,9 @@ func (n *Node) Rules() string {
 		if table := strings.TrimPrefix(strings.TrimSpace(line), "table "); !ofIptables(table) {
 			all.WriteString(n.Run("sh", "-c", "nft -s list table "+table))
 		}
+	}
+	if held := n.Held(); held != "" {
+		fmt.Fprintf(&all, "== held against binds\n%s\n", held)
 	}
 	return all.String()
 }

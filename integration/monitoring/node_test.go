@@ -39,13 +39,16 @@ func TestRealMetrics(t *testing.T) {
 	if _, err := n.Add(n.NewPod("second"), list, lab.TCP(8080, 80)); err == nil {
 		t.Error("a second pod got port 8080")
 	}
-	n.MustAdd(n.NewPod("shadowed"), list, lab.TCP(8081, 80))
+	n.MustAdd(n.NewPod("shadowed"), n.Network("net", "46", lab.Conf{"reserve": "off"}), lab.TCP(8081, 80))
 	defer n.ServeTCP("tcp", ":8081", "nginx").Close()
 	dead := n.NewPod("dead")
 	n.MustAdd(dead, list, lab.TCP(8082, 80))
 	dead.Delete()
 	n.MustAdd(n.NewPod("lost"), list, lab.TCP(8083, 80))
 	n.Run("nft", "delete element inet portguard ports4 { tcp . 8083 }")
+	if err := n.Bind(lab.Socket{Network: "tcp4"}, 8080); err == nil {
+		t.Error("a process got port 8080")
+	}
 	text := measure(t, n, conf)
 	check(t, text, []string{"PortguardDeadOwners", "PortguardMappingsMissing", "PortguardMappingsShadowed", "PortguardRefusals"})
 	detect(t, n, conf, 1)

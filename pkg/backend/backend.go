@@ -33,6 +33,13 @@ type Backend interface {
 	Owns(t nft.Table, chain string) bool
 }
 
+// A Holder is a Backend that keeps others from what an attachment asks for. Its part of an ADD
+// is applied before it is looked who else is there, so that nobody comes in between.
+type Holder interface {
+	Backend
+	Holds()
+}
+
 // A State is what is in one place, or should be. It is immutable.
 type State interface {
 	// Claims are the mappings that are in place, as far as the kernel alone tells.

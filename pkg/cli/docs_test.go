@@ -229,7 +229,7 @@ func TestDocumentedKinds(t *testing.T) {
 // Every metric is listed with its type and labels.
 func TestDocumentedMetrics(t *testing.T) {
 	some := map[string]uint64{"listener": 1}
-	doc := metrics.JSON(schema, "v1", inventory.List{HostPorts: []inventory.Entry{{}}}, []doctor.Finding{{}}, state.Counters{Refusals: some, Conflicts: some})
+	doc := metrics.JSON(schema, "v1", inventory.List{HostPorts: []inventory.Entry{{}}, RefusedBinds: []inventory.Refusal{{}}}, []doctor.Finding{{}}, state.Counters{Refusals: some, Conflicts: some})
 	want := map[string][]string{}
 	for _, m := range doc.Metrics {
 		labels := strings.Join(slices.Sorted(maps.Keys(m.Labels)), "`, `")

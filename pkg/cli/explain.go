@@ -144,6 +144,9 @@ func sentences(a explain.Answer) (out []string) {
 	if a.Group != "" {
 		out = append(out, a.Group)
 	}
+	for _, r := range a.RefusedBinds {
+		out = append(out, r.String()+".")
+	}
 	return out
 }
 

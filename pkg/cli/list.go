@@ -31,6 +31,7 @@ where it leads, since when, how many connections it got, and its state:
   unknown     nobody can tell from here whether the pod lives; the reason
               says what is not seen
 
+BIND says whether a process of the node that binds the port is refused.
 PACKETS counts the first packet of each connection. Mappings of the portmap plugin
 are shown too. Exit code: 0, or 2 if the node could not be read.`,
 		examples: []string{"portguard list", "portguard list -o json | jq '.hostPorts[] | select(.state != \"ok\")'"},
@@ -56,11 +57,17 @@ func list(s *session) int {
 		fmt.Fprintln(s.out, "No hostPorts on this node.")
 		return OK
 	}
-	rows := [][]string{{"ADDRESS", "PORT", "POD", "TARGET", "NETWORK", "BACKEND", "AGE", "PACKETS", "STATE"}}
+	rows := [][]string{{"ADDRESS", "PORT", "POD", "TARGET", "NETWORK", "BACKEND", "AGE", "PACKETS", "BIND", "STATE"}}
 	for _, e := range l.HostPorts {
 		rows = append(rows, row(e, time.Now()))
 	}
 	table(s.out, rows)
+	for _, r := range l.RefusedBinds {
+		fmt.Fprintln(s.out, plain(r.String()+"."))
+	}
+	if !l.Reservation.On {
+		fmt.Fprintf(s.out, "Binds of others to these ports are not refused: %s.\n", plain(l.Reservation.Reason))
+	}
 	return OK
 }
 
@@ -76,9 +83,13 @@ func row(e inventory.Entry, now time.Time) []string {
 	if e.Reason != "" {
 		state += ": " + e.Reason
 	}
+	bind := "-"
+	if e.Reserved {
+		bind = "refused"
+	}
 	backend := e.Backend
 	if e.By != "portguard" {
 		backend = fmt.Sprintf("%s (%s)", e.By, e.Backend)
 	}
-	return []string{e.Address.String(), fmt.Sprintf("%d/%s", e.Port, e.Protocol), pod, target, cmp.Or(e.Network, "-"), backend, age(e.Created, now), packets, state}
+	return []string{e.Address.String(), fmt.Sprintf("%d/%s", e.Port, e.Protocol), pod, target, cmp.Or(e.Network, "-"), backend, age(e.Created, now), packets, bind, state}
 }

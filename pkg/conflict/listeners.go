@@ -41,7 +41,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 			r.add(f)
 			continue
 		}
-		if l.Proto == hostport.UDP && s.ephemeral(l.Port) && !l.Kernel() {
+		if (l.Proto == hostport.UDP || l.Bound) && s.ephemeral(l.Port) && !l.Kernel() {
 			f.Kind = finding.Ephemeral
 			f.Message = fmt.Sprintf("hostPort %s: %s, which may be a mere client because the port is inside ip_local_port_range (%d-%d); "+
 				"what it receives unasked now goes to the pod; %s", m, l, s.EphemeralFrom, s.EphemeralTo, f.Kind.Remedy())

@@ -222,6 +222,18 @@ func policy(f Facts, add adder) {
 	}
 }
 
+// reservation: who binds the port of a pod is refused, and need not know why.
+func reservation(f Facts, add adder) {
+	if r := f.List.Reservation; r.On {
+		add("reservation", Info, "a process of the node that binds the hostPort of a pod is refused", "")
+	} else {
+		add("reservation", Info, "a process of the node that binds the hostPort of a pod is not refused, and gets no packets: "+r.Reason, "")
+	}
+	for _, r := range f.RefusedBinds {
+		add("reservation", Warning, r.String(), "give one of them another port, or stop the process")
+	}
+}
+
 func unread(f Facts, add adder) {
 	for _, n := range f.List.Notes {
 		add("unreadable", Problem, n, "repair what it names: what cannot be read is not called free. A damaged record may be deleted; its rules are found without it")

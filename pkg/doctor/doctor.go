@@ -72,6 +72,8 @@ type Facts struct {
 	// are asked before table local.
 	Programs hostport.Programs
 	Policy   []hostport.RouteRule
+	// RefusedBinds are those of the last hour.
+	RefusedBinds []inventory.Refusal
 }
 
 // A Conflist is a file that a runtime may load.
@@ -113,7 +115,7 @@ func Diagnose(f Facts) []Finding {
 	}
 	for _, check := range []func(Facts, adder){
 		conflists, backend, flavours, implementers, stateDir, order, level, notOwn, mappings, forwarding, ways, protected, ephemeral,
-		programs, policy, unread,
+		programs, policy, reservation, unread,
 	} {
 		check(f, add)
 	}

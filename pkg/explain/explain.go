@@ -13,6 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/way"
 )
 
@@ -45,8 +46,10 @@ type Answer struct {
 	Foreign bool `json:"foreign,omitempty"`
 	// Group says who has packets to broadcast and multicast addresses, "" where nobody asks and
 	// nothing on the port would lead one to.
-	Group    string   `json:"group,omitempty"`
-	Decision Decision `json:"decision"`
+	Group string `json:"group,omitempty"`
+	// RefusedBinds are those of others to the port while a mapping has it.
+	RefusedBinds []inventory.Refusal `json:"refusedBinds,omitempty"`
+	Decision     Decision            `json:"decision"`
 }
 
 // A Claimant is somebody who has a claim on the port.

@@ -48,6 +48,20 @@ type Addressing struct {
 	IPVS bool
 }
 
+// NeverMapped are the addresses that no mapping of all captures: those of infrastructure, and
+// broadcast addresses.
+func (a *Addressing) NeverMapped() (out []netip.Prefix) {
+	for _, l := range a.Local {
+		if l.Infrastructure != "" {
+			out = append(out, l.Prefix)
+		}
+	}
+	for _, b := range a.Broadcasts {
+		out = append(out, netip.PrefixFrom(b, b.BitLen()))
+	}
+	return out
+}
+
 // Addresses reads both families. Those of the links also are infrastructure's.
 func Addresses(also hostport.Links) (*Addressing, error) {
 	a := &Addressing{}

@@ -122,7 +122,21 @@ type Attachment struct {
 	LocalnetWas  bool     `json:"localnetWas,omitempty"`
 	ConditionsV4 []string `json:"conditionsV4,omitempty"`
 	ConditionsV6 []string `json:"conditionsV6,omitempty"`
+	// Reserve says whether its ports are held against binds of others.
+	Reserve Reserve `json:"reserve,omitempty"`
 }
+
+// A Reserve says whether ports are held against binds of others.
+type Reserve string
+
+// ReserveAuto holds them where the kernel can, ReserveOff does not, and ReserveRequire must.
+// With ReserveRuntime the container runtime binds them itself, so nobody else can.
+const (
+	ReserveAuto    Reserve = ""
+	ReserveOff     Reserve = "off"
+	ReserveRequire Reserve = "require"
+	ReserveRuntime Reserve = "runtime"
+)
 
 // Pod returns the pod's address of family f and whether it has one.
 func (a Attachment) Pod(f Family) (netip.Prefix, bool) {

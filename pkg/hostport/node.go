@@ -35,7 +35,9 @@ type Listener struct {
 	Device string
 	// Link is the index of Device if rules see what the socket receives come in by that link,
 	// and by its name, otherwise 0.
-	Link   int
+	Link int
+	// Bound is set if it does not listen yet: it has the port all the same.
+	Bound  bool
 	UID    uint32
 	Inode  uint32
 	Holder Process
@@ -74,7 +76,11 @@ func (l Listener) Covers(f Family) bool {
 
 // String says who listens where.
 func (l Listener) String() string {
-	return fmt.Sprintf("%s listens on %s", l.Who(), l.Where())
+	does := "listens on"
+	if l.Bound {
+		does = "is about to listen on"
+	}
+	return fmt.Sprintf("%s %s %s", l.Who(), does, l.Where())
 }
 
 // Where is the address, link and port of the socket, as ss prints them.

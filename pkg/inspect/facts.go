@@ -5,11 +5,15 @@ package inspect
 import (
 	"cmp"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/doctor"
+	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/place"
+	"github.com/portguard/portguard/pkg/plugin"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -30,8 +34,8 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	f.Backend, f.Why, f.BackendErr = choice.Backend, choice.Why, err
 	f.Protected, f.Network = c.Protected, c.Name
 	f.StateErr, f.StateLoose, f.StateDisk = v.Store.CouldWrite(), v.Store.Loose(), v.Store.Disk()
-	each(v, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
-	each(v, func(x interface{ Stranger() string }) { f.Stranger = cmp.Or(f.Stranger, x.Stranger()) })
+	each(v.Session, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
+	each(v.Session, func(x interface{ Stranger() string }) { f.Stranger = cmp.Or(f.Stranger, x.Stranger()) })
 	if f.Proxies, err = i.Node.Proxies(v.On); err != nil {
 		return f, err
 	}
@@ -60,8 +64,13 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 		return f, err
 	}
 	f.Policy, err = i.Node.RouteRules()
+	now := time.Now()
+	f.RefusedBinds = slices.DeleteFunc(slices.Clone(f.List.RefusedBinds), func(r inventory.Refusal) bool { return now.Sub(r.Last) > recently })
 	return f, err
 }
+
+// recently is for how long a refused bind is news.
+const recently = time.Hour
 
 // wouldUse is where an ADD would put mappings now, and why it could not.
 func (v *view) wouldUse(c *netconf.Config) (place.Choice, error) {
@@ -85,8 +94,8 @@ func (v *view) tried(c *netconf.Config, w place.Wish) (place.Choice, error) {
 }
 
 // each calls f with what every backend holds that is a T.
-func each[T any](v *view, f func(T)) {
-	v.EachState(func(_ backend.Backend, st backend.State) {
+func each[T any](s *plugin.Session, f func(T)) {
+	s.EachState(func(_ backend.Backend, st backend.State) {
 		if x, ok := st.(T); ok {
 			f(x)
 		}

@@ -118,7 +118,7 @@ func (i *Inspector) read(c *netconf.Config) (*view, error) {
 	// What is in the wrong place and works all the same: doctor tells it, and no mapping is
 	// missing for it.
 	var works []string
-	each(v, func(x interface{ OutOfPlace() []string }) { works = append(works, x.OutOfPlace()...) })
+	each(v.Session, func(x interface{ OutOfPlace() []string }) { works = append(works, x.OutOfPlace()...) })
 	for key, a := range v.attachments {
 		rec := s.Record(key)
 		v.life[key], v.unsure[key] = s.Life(a.Owner, rec)

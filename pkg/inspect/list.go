@@ -49,6 +49,8 @@ func (v *view) list() (inventory.List, error) {
 	out.HostPorts = append(out.HostPorts, others...)
 	inventory.Sort(out.HostPorts)
 	out.Notes = v.notes
+	out.Reservation = reservation(v.Session)
+	out.RefusedBinds = refusals(v.Session, func(hostport.Refusal) bool { return true })
 	return out, nil
 }
 
@@ -95,6 +97,7 @@ func (v *view) entry(c hostport.Claim, verdict verdict) inventory.Entry {
 	if rec != nil {
 		e.Created = rec.Created
 	}
+	e.Reserved = reserved(v.Session, c.Mapping, c.Key)
 	e.Ways = verdict.ways
 	switch shut := way.Shut(e.Ways); {
 	case verdict.other != nil && verdict.other.LevelWith(c):
@@ -157,7 +160,7 @@ func (v *view) missing(key hostport.Key) []inventory.Entry {
 		}
 		e := inventory.New("portguard", rec.Claim(m))
 		e.Created = rec.Created
-		e.State, e.Reason = inventory.Missing, "its rules are gone"
+		e.State, e.Reason, e.Reserved = inventory.Missing, "its rules are gone", reserved(v.Session, m, key)
 		if e.Owned(v.life[key], v.unsure[key]); v.life[key] != hostport.Alive {
 			e.Reason += "; its rules are gone too"
 		}

@@ -6,8 +6,10 @@ package inventory
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -42,9 +44,52 @@ const (
 
 // A List is what was found. Its fields are the JSON output of "portguard list".
 type List struct {
-	HostPorts []Entry `json:"hostPorts"`
+	HostPorts   []Entry     `json:"hostPorts"`
+	Reservation Reservation `json:"reservation"`
+	// RefusedBinds are those to ports of live mappings, the last one first.
+	RefusedBinds []Refusal `json:"refusedBinds,omitempty"`
 	// Notes say what could not be read.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// A Reservation says whether binds of others to hostPorts are refused.
+type Reservation struct {
+	On bool `json:"on"`
+	// Reason is why not.
+	Reason string `json:"reason,omitempty"`
+}
+
+// A Refusal is what is remembered of refused binds to one port.
+type Refusal struct {
+	Port     uint16         `json:"port"`
+	Protocol hostport.Proto `json:"protocol"`
+	Count    uint64         `json:"count"`
+	// Address is where the last one was to, Last when; Command and PID are who tried it. PID is
+	// left out where the kernel does not tell.
+	Address netip.Addr `json:"address"`
+	Last    time.Time  `json:"last"`
+	Command string     `json:"command"`
+	PID     int        `json:"pid,omitempty"`
+	// Holders have the port.
+	Holders []string `json:"holders"`
+}
+
+// NewRefusal is a refusal, with what the holders are called.
+func NewRefusal(r hostport.Refusal, holders []string) Refusal {
+	return Refusal{Port: r.Port, Protocol: r.Proto, Count: r.Count, Address: r.Addr, Last: r.Last, Command: r.Command, PID: r.PID, Holders: holders}
+}
+
+// String says who wanted a port and who has it.
+func (r Refusal) String() string {
+	who, often := cmp.Or(r.Command, "a process"), "once"
+	if r.PID != 0 {
+		who += fmt.Sprintf(" (pid %d)", r.PID)
+	}
+	if r.Count > 1 {
+		often = fmt.Sprintf("%d times", r.Count)
+	}
+	return fmt.Sprintf("%s holds %d/%s; a bind was refused %s, last to %s, which wanted %s at %s",
+		strings.Join(r.Holders, " and "), r.Port, r.Protocol, often, who, netip.AddrPortFrom(r.Address, r.Port), r.Last.Format(time.DateTime))
 }
 
 // An Entry is one mapping of one family.
@@ -66,6 +111,8 @@ type Entry struct {
 	Backend string `json:"backend"`
 	// Created is when the ADD was, zero if there is no record.
 	Created time.Time `json:"created,omitzero"`
+	// Reserved is set if binds of others to it are refused.
+	Reserved bool `json:"reserved"`
 	// Packets is how many packets met the rule: the first of each connection. It
 	// is nil where nobody counts.
 	Packets *uint64 `json:"packets,omitempty"`

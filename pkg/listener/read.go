@@ -30,8 +30,11 @@ type Reader struct {
 	Nerdctl string
 	// Patience bounds the search for the holders of sockets.
 	Patience time.Duration
-	// dump is sock_diag; links, if set, lists those of the network namespace.
+	// Bound, if set, reports whether somebody has a TCP port bound, be it without listening.
+	Bound func(port uint16) bool
+	// dump and bound are sock_diag; links, if set, lists those of the network namespace.
 	dump  func(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error)
+	bound func(family uint8, port uint16) ([]hostport.Listener, error)
 	links func() ([]netlink.Link, error)
 	// dumpFlows is sock_diag for connected UDP sockets.
 	dumpFlows func(family uint8, port uint16) ([]hostport.Flow, error)
@@ -39,7 +42,7 @@ type Reader struct {
 
 // New returns a Reader of this machine.
 func New(podLogs string) *Reader {
-	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump, links: netlink.LinkList, dumpFlows: dumpFlows}
+	return &Reader{Proc: "/proc", PodLogs: podLogs, Nerdctl: "/run/nerdctl", Patience: Patience, dump: dump, bound: dumpBound, links: netlink.LinkList, dumpFlows: dumpFlows}
 }
 
 // fewPorts is up to how many ports one request a port is cheaper than one for
@@ -84,12 +87,16 @@ func (r *Reader) protocol(proto hostport.Proto, ports []uint16) ([]hostport.List
 	if exists(r.net("if_inet6")) {
 		families = append(families, unix.AF_INET6)
 	}
+	asked := ports
 	if len(ports) > fewPorts {
-		ports = []uint16{0}
+		asked = []uint16{0}
 	}
-	var out []hostport.Listener
+	out, err := r.inactive(proto, ports, families)
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range families {
-		for _, p := range ports {
+		for _, p := range asked {
 			ls, err := r.dump(f, proto, p)
 			if noHandler(err) {
 				return r.fallback(proto)
@@ -97,8 +104,31 @@ func (r *Reader) protocol(proto hostport.Proto, ports []uint16) ([]hostport.List
 			if err != nil {
 				return nil, err
 			}
+			for _, l := range ls {
+				out = slices.DeleteFunc(out, func(o hostport.Listener) bool { return o.Bound && o.Inode == l.Inode })
+			}
 			out = append(out, ls...)
 		}
+	}
+	return out, nil
+}
+
+// inactive are the TCP sockets that are bound and do not listen yet, if somebody has one of the
+// ports. They are asked for before those that listen: one that begins to meanwhile is seen
+// there.
+func (r *Reader) inactive(proto hostport.Proto, ports []uint16, families []uint8) (out []hostport.Listener, err error) {
+	if proto != hostport.TCP || r.Bound == nil || !slices.ContainsFunc(ports, r.Bound) {
+		return nil, nil
+	}
+	for _, f := range families {
+		ls, err := r.bound(f, 0)
+		if noHandler(err) {
+			return nil, nil // nor for those that listen
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, ls...)
 	}
 	return out, nil
 }

@@ -57,6 +57,14 @@ func (r *Reader) single(pid int) bool {
 // until we return: those that serve one container have a lock for that.
 func CalledAlone() bool { return New("").single(os.Getppid()) }
 
+// CallerBinds reports whether the runtime that called us binds the ports itself when the
+// plugins are done: podman does, and leaves them to conmon (bindPorts of
+// libpod/oci_conmon_common.go).
+func CallerBinds() bool {
+	comm := New("").comm(os.Getppid())
+	return comm == "podman" || comm == "conmon"
+}
+
 // maxPID is more than a file with a PID has.
 const maxPID = 64
 

@@ -82,6 +82,16 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	mappings := gauge("mappings", "HostPorts on the node, one for each family.", "backend", "by", "state")
 	owners := gauge("dead_owners", "Pods that are gone and have mappings still.")
 	shadowed := gauge("shadowed_mappings", "HostPorts on which somebody else has a claim since they were made.")
+	binds := gauge("refused_binds_total", "Binds of others to hostPorts that were refused while the pod had the port.", "port", "protocol")
+	binds.typ = "counter"
+	for _, r := range l.RefusedBinds {
+		binds.counts[values{strconv.Itoa(int(r.Port)), r.Protocol.String()}] = r.Count
+	}
+	reservation := gauge("reservation", "1 if binds of others to hostPorts are refused, otherwise 0.")
+	reservation.counts[values{}] = 0
+	if l.Reservation.On {
+		reservation.counts[values{}] = 1
+	}
 	unreadable := gauge("unreadable", "Things on the node that could not be read.")
 	// All begin with 0: increase() does not see the first of a series that was not there.
 	for _, row := range finding.Table() {
@@ -114,7 +124,7 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	owners.counts[values{}] = uint64(len(dead))
 	shadowed.counts[values{}] = taken
 	unreadable.counts[values{}] = uint64(len(l.Notes))
-	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, shadowed, unreadable}
+	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, binds, reservation, shadowed, unreadable}
 	return slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
 }
 

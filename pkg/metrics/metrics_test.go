@@ -17,6 +17,7 @@ import (
 
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/finding"
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/metrics"
 	"github.com/portguard/portguard/pkg/state"
@@ -62,6 +63,8 @@ func node() (inventory.List, []doctor.Finding, state.Counters) {
 		{Check: "dead-owner", Severity: doctor.Warning},
 		{Check: "dead-owner", Severity: doctor.Warning},
 	}
+	l.Reservation.On = true
+	l.RefusedBinds = []inventory.Refusal{{Port: 8080, Protocol: hostport.TCP, Count: 3}}
 	return l, found, state.Counters{
 		Refusals:  map[string]uint64{"listener": 3, "nodePort": 1},
 		Conflicts: map[string]uint64{"listener": 4},
@@ -91,6 +94,8 @@ func TestText(t *testing.T) {
 		`portguard_mappings{backend="nftables",by="portguard",state="shadowed"} 1`,
 		`portguard_refusals_total{kind="listener"} 3`,
 		`portguard_refusals_total{kind="nodePort"} 1`,
+		`portguard_refused_binds_total{port="8080",protocol="tcp"} 3`,
+		`portguard_reservation 1`,
 		`portguard_shadowed_mappings 1`,
 		`portguard_unreadable 2`,
 	}
@@ -106,12 +111,12 @@ func TestText(t *testing.T) {
 // be told from a metric that is not scraped.
 func TestTextOfAnEmptyNode(t *testing.T) {
 	got := metrics.Text("v1", inventory.List{}, nil, state.Counters{})
-	for _, want := range []string{"portguard_build_info{", "\nportguard_dead_owners 0\n", "\nportguard_shadowed_mappings 0\n", "\nportguard_unreadable 0\n"} {
+	for _, want := range []string{"portguard_build_info{", "\nportguard_dead_owners 0\n", "\nportguard_reservation 0\n", "\nportguard_shadowed_mappings 0\n", "\nportguard_unreadable 0\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}
 	}
-	if n := strings.Count(got, "# TYPE"); n != 6 {
+	if n := strings.Count(got, "# TYPE"); n != 7 {
 		t.Errorf("%d families:\n%s", n, got)
 	}
 	if d := cmp.Diff(got, again(t, got)); d != "" {

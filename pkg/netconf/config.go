@@ -85,6 +85,7 @@ type wire struct {
 	MarkMasqBit          *int            `json:"markMasqBit"`
 	ExternalSetMarkChain *string         `json:"externalSetMarkChain"`
 	ConflictPolicy       string          `json:"conflictPolicy"`
+	Reserve              string          `json:"reserve"`
 	Localhost            *bool           `json:"localhost"`
 	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
 	ExcludeInterfaces    []string        `json:"excludeInterfaces"`
@@ -118,7 +119,7 @@ type runtime struct {
 // *FieldError for everything but broken JSON.
 func Parse(stdin []byte) (*Config, error) {
 	w := &wire{
-		Backend: place.Auto, SNAT: true, ConflictPolicy: "fail",
+		Backend: place.Auto, SNAT: true, ConflictPolicy: "fail", Reserve: "auto",
 		LockTimeout: DefaultLockTimeout.String(), ClaimWait: DefaultClaimWait.String(),
 		DataDir: DefaultDataDir, CacheDir: DefaultCacheDir, PodLogsDir: DefaultPodLogsDir,
 	}
@@ -136,7 +137,7 @@ func Parse(stdin []byte) (*Config, error) {
 		c.prevResult = *w.PrevResult
 	}
 	for _, step := range []func(*wire) error{
-		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setExcludes, c.setExcludeInterfaces, c.setProtected, c.setTimes, c.setPaths, c.setPorts,
+		c.setBackend, c.setConditions, c.setMasquerade, c.setPolicy, c.setReserve, c.setExcludes, c.setExcludeInterfaces, c.setProtected, c.setTimes, c.setPaths, c.setPorts,
 	} {
 		if err := step(w); err != nil {
 			return nil, err
@@ -177,6 +178,17 @@ func (c *Config) setMasquerade(w *wire) error {
 func (c *Config) setPolicy(w *wire) error {
 	if c.WarnOnly = w.ConflictPolicy == "warn"; !c.WarnOnly && w.ConflictPolicy != "fail" {
 		return fieldErrorf("conflictPolicy", `%q is not a policy (want "fail" or "warn")`, w.ConflictPolicy)
+	}
+	return nil
+}
+
+func (c *Config) setReserve(w *wire) error {
+	switch r := hostport.Reserve(w.Reserve); r {
+	case hostport.ReserveOff, hostport.ReserveRequire:
+		c.Template.Reserve = r
+	case "auto":
+	default:
+		return fieldErrorf("reserve", `%q is not a choice (want "auto", "off" or "require")`, w.Reserve)
 	}
 	return nil
 }

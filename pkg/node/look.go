@@ -44,14 +44,6 @@ func (n *Node) Begin(on *host.Addressing, ms []hostport.Mapping) {
 // snapshot is what the node is like, by one reading.
 func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mapping, r *rules.Reader) (snap conflict.Snapshot, err error) {
 	snap = conflict.Snapshot{Local: on.Local, Broadcasts: on.Broadcasts, Sets: host.Sets{}}
-	sockets := listener.New(podLogs)
-	sockets.Patience = n.Patience
-	if snap.Listeners, err = sockets.Read(ms); err != nil {
-		return snap, err
-	}
-	if snap.Flows, err = sockets.Flows(ms); err != nil {
-		return snap, err
-	}
 	if snap.EphemeralFrom, snap.EphemeralTo, err = host.EphemeralPorts(); err != nil {
 		return snap, err
 	}
@@ -68,9 +60,21 @@ func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mappi
 		return snap, err
 	}
 	holders, err := r.Holders()
+	if err != nil {
+		return snap, err
+	}
 	for _, h := range holders {
 		snap.Rulesets = append(snap.Rulesets, h.Ruleset)
 	}
+	// Sockets come last: a bind that was let through just before the ports were held has taken
+	// them by now.
+	sockets := listener.New(podLogs)
+	sockets.Patience = n.Patience
+	sockets.Bound = func(port uint16) bool { return n.bound[port] }
+	if snap.Listeners, err = sockets.Read(ms); err != nil {
+		return snap, err
+	}
+	snap.Flows, err = sockets.Flows(ms)
 	return snap, err
 }
 

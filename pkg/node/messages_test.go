@@ -66,6 +66,7 @@ func TestMessages(t *testing.T) {
 		note(err)
 		_, err = host.ReservedPorts()
 		note(err)
+		note(host.Ports{}.ReservePorts([]uint16{40000}))
 		_, err = host.Forwarding(hostport.IPv4)
 		note(err)
 		_, err = host.SocketPrograms()

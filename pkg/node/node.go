@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portguard/portguard/pkg/backend/reservation"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inspect"
@@ -37,6 +38,8 @@ type Node struct {
 	backends *reading
 	// into is where mappings were to go last.
 	into string
+	// bound are TCP ports that somebody had bound when they were to be held.
+	bound map[uint16]bool
 }
 
 var (
@@ -76,6 +79,12 @@ func (n *Node) RouteLocalnet(link string) (bool, error) { return host.Sysctls{}.
 
 // CalledAlone reports whether the runtime lets nobody else call plugins meanwhile.
 func (n *Node) CalledAlone() bool { return listener.CalledAlone() }
+
+// CallerBinds reports whether the runtime binds the ports itself when ADD is done.
+func (n *Node) CallerBinds() bool { return listener.CallerBinds() }
+
+// Holds reports why ports cannot be held against binds of others.
+func (n *Node) Holds() error { return reservation.Possible() }
 
 // LinkIndex is that of a link.
 func (n *Node) LinkIndex(name string) (int, error) { return host.Links{}.Index(name) }

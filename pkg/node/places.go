@@ -12,6 +12,8 @@ import (
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/backend/nftables"
 	"github.com/portguard/portguard/pkg/backend/portmap"
+	"github.com/portguard/portguard/pkg/backend/reservation"
+	"github.com/portguard/portguard/pkg/backend/reservation/holds"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -23,8 +25,9 @@ import (
 )
 
 // Backends are all places, in the order in which changes are applied: localhost before
-// the mappings that need it, those of other plugins at the end, because what is removed
-// of them does not come back.
+// the mappings that need it, what is held against binds after them, so that a port is free
+// when nothing leads to a pod any more. Those of other plugins are at the end, because what is
+// removed of them does not come back.
 func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	r := &reading{n: n, loaded: true}
 	if n.backends != nil && !n.backends.loaded { // Facts has begun it
@@ -62,7 +65,16 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 			return n.tools(o.Wait).Open(fl, f)
 		},
 	})
-	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn, o.Reach), others})
+	n.bound = map[uint16]bool{}
+	held := reservation.New(reservation.Options{
+		Ports: host.Ports{}, Spared: o.On.NeverMapped(), Known: o.Known,
+		Bound: func(s holds.Slot) {
+			if s.Proto == hostport.TCP {
+				n.bound[s.Port] = true
+			}
+		},
+	})
+	return slices.Concat([]backend.Backend{local}, mappers, []backend.Backend{nftables.New(n.conn, o.Reach), held, others})
 }
 
 // lacksNFTables reports whether a guard has to be made with iptables, which sees neither

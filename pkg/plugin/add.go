@@ -117,10 +117,19 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if choice.Warning != "" {
 		req.Warnings = append(slices.Clip(req.Warnings), choice.Warning)
 	}
-	if err == nil {
-		report, err = s.Find(*a, place.Order(choice.Backend))
-	}
 	if err != nil {
+		return report, addError(err, CodeUnreadable)
+	}
+	release, err := s.hold(*a)
+	if err != nil {
+		return report, addError(err, CodeApply)
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	if report, err = s.Find(*a, place.Order(choice.Backend)); err != nil {
 		return report, addError(err, CodeUnreadable)
 	}
 	if keys := report.Awaited(); patient && len(keys) > 0 {
@@ -139,7 +148,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	}
 	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, LinkIndex: index, BootID: p.Node.BootID(),
 		Created: time.Now().UTC(), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
-	if err := s.install(req, rec, report); err != nil {
+	if err = s.install(req, rec, report); err != nil {
 		return report, err
 	}
 	s.noteComplete(fresh)

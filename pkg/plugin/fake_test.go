@@ -138,6 +138,11 @@ type fakeNode struct {
 	flavour            string
 	link               string
 	localnet, alone    bool
+	binds              bool
+	// holder, if set, is a backend.Holder, and looked is called when the node is looked at.
+	holder *memBackend
+	looked func()
+	unheld error
 	// proc is a procfs with no processes but those that a test makes.
 	proc    string
 	dropped []host.Stale
@@ -163,17 +168,30 @@ func (n *fakeNode) LinkName(int) (string, error)                { return n.link,
 func (n *fakeNode) Facts(*host.Addressing) (place.Facts, error) { return n.facts, nil }
 func (n *fakeNode) Allowed() error                              { return n.forbidden }
 func (n *fakeNode) CalledAlone() bool                           { return n.alone }
+func (n *fakeNode) CallerBinds() bool                           { return n.binds }
+func (n *fakeNode) Holds() error                                { return n.unheld }
 
 func (n *fakeNode) Backends(BackendOptions) (out []backend.Backend) {
 	for _, b := range n.backends {
 		out = append(out, b)
 	}
+	if n.holder != nil {
+		out = append(out, holder{n.holder})
+	}
 	return out
 }
+
+// A holder is a place in memory that is asked before the node is looked at.
+type holder struct{ *memBackend }
+
+func (holder) Holds() {}
 
 func (n *fakeNode) Begin(*host.Addressing, []hostport.Mapping) {}
 
 func (n *fakeNode) Look(_ time.Duration, _ string, on *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
+	if n.looked != nil {
+		n.looked()
+	}
 	if n.lookErr != nil {
 		return n.lookErr
 	}

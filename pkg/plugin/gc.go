@@ -48,6 +48,6 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 		stale = append(stale, key)
 	}
 	slices.Sort(stale)
-	p.debug("gc: removes %d attachments of network %s", len(stale), g.Name)
+	p.debug("gc: removes %d attachments of network %s, and what killed calls have left", len(stale), g.Name)
 	return cniError(s.Remove(stale), CodeApply)
 }

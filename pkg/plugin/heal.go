@@ -138,8 +138,17 @@ func (s *Session) heal(exact bool) (all []*repair, err error) {
 		return needy, nil
 	}
 	var ms []hostport.Mapping
+	var asked []hostport.Attachment
 	for _, r := range needy {
-		ms = slices.Concat(ms, r.next.Attachment.Mappings, r.next.Left)
+		a := r.next.Attachment
+		a.Mappings = slices.Concat(a.Mappings, r.next.Left)
+		ms = slices.Concat(ms, a.Mappings)
+		if r.Unsure == "" {
+			asked = append(asked, a)
+		}
+	}
+	if _, err := s.hold(asked...); err != nil {
+		return nil, fmt.Errorf("hostPorts of %s and perhaps of others are not put right: %w", needy[0].Owner, err)
 	}
 	before := slices.Clone(s.want)
 	err = s.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {

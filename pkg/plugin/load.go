@@ -29,7 +29,7 @@ func (s *Session) LoadSome(o BackendOptions) (unread []error) { return s.load(o,
 // only they tell who needs it. Without some it ends at the first error.
 func (s *Session) load(o BackendOptions, some bool) (unread []error) {
 	s.options, s.unread, s.reach = o, backend.Unread{}, map[reachOf]reach{}
-	o.On, o.Reach, o.Wait, o.Users = s.On, s.within(), s.Wait, s.links
+	o.On, o.Reach, o.Wait, o.Users, o.Known = s.On, s.within(), s.Wait, s.links, s.known
 	o.Life = func(path string) (hostport.Life, string) { return s.sight.Life(state.Netns{Path: path}) }
 	s.backends = s.Node.Backends(o)
 	s.have = make([]backend.State, len(s.backends))
@@ -81,6 +81,36 @@ func (s *Session) blind(key hostport.Key) error {
 		}
 	}
 	return nil
+}
+
+// looked is for how many attachments known asks whether they live. There may be many.
+const looked = 4
+
+// known reports whether an attachment has a record or something in a place that was read, or
+// may have it where nobody could. The first few that are asked about must not be dead either:
+// of those that others hold something for, these are other ones each time.
+func (s *Session) known(key hostport.Key) bool {
+	if len(s.unread) > 0 {
+		return true
+	}
+	if s.Store.Has(key) {
+		dead, asked := s.dead[key]
+		if !asked && len(s.dead) < looked {
+			if rec := s.Record(key); rec != nil {
+				life, _ := s.Life(rec.Attachment.Owner, rec)
+				dead = life == hostport.Dead
+			}
+			s.dead[key] = dead
+		}
+		return !dead
+	}
+	return slices.ContainsFunc(s.have, func(st backend.State) bool {
+		if st == nil {
+			return false
+		}
+		_, ok := st.Recover(key)
+		return ok
+	})
 }
 
 // links are the attachments that links with route_localnet lead to.

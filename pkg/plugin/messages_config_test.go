@@ -3,6 +3,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -23,7 +24,7 @@ func (s *script) configurations() {
 	for _, more := range []string{
 		`,"name":1`, `,"snat":"yes"`, `,"backend":{}`, `,"backend":"ebpf"`, `,"markMasqBit":1.5`, `,"markMasqBit":32`,
 		`,"markMasqBit":1,"externalSetMarkChain":"X"`, `,"backend":"nftables","externalSetMarkChain":"X"`,
-		`,"conflictPolicy":"ask"`, `,"conditionsV4":"-s 1"`, `,"conditionsV4":["-s",""]`, `,"conditionsV4":["-s","1.1.1.1\n-A X"]`,
+		`,"conflictPolicy":"ask"`, `,"reserve":"yes"`, `,"conditionsV4":"-s 1"`, `,"conditionsV4":["-s",""]`, `,"conditionsV4":["-s","1.1.1.1\n-A X"]`,
 		`,"conditionsV4":["-s","1.1.1.1","-j","ACCEPT"]`, `,"conditionsV4":["ip saddr 10.0.0.1","accept"]`, `,"conditionsV4":["ip saddr 10.0.0.1; flush ruleset"]`,
 		`,"conditionsV6":["ip6 saddr","\n"]`, `,"backend":"iptables","conditionsV6":["ip6","saddr","::1"]`, `,"conditionsV4":["-s","1.1.1.1"],"conditionsV6":["ip6","saddr","::1"]`,
 		`,"excludeCIDRs":["10.0.0.0/33"]`, `,"excludeCIDRs":["::ffff:10.0.0.0/104"]`, `,"excludeCIDRs":["0.0.0.0/0"]`, `,"excludeInterfaces":[""]`, `,"excludeInterfaces":["*"]`, `,"excludeInterfaces":["lo"]`, `,"excludeInterfaces":["lb*0"]`, `,"excludeInterfaces":["kube-loadbalancer0"]`, `,"excludeInterfaces":["a/b"]`,
@@ -110,6 +111,9 @@ func (s *script) collections() {
 	s.node.forbidden = fmt.Errorf("could not change nftables: %w", unix.EPERM)
 	s.err(s.Status(argsOf(confHead+"}")), types.ErrPluginNotAvailable)
 	s.node.forbidden = nil
+	s.node.unheld = errors.New("binds cannot be refused: the kernel has no cgroup v2")
+	s.err(s.Status(argsOf(confHead+`,"reserve":"require"}`)), types.ErrPluginNotAvailable)
+	s.node.unheld = nil
 }
 
 func (s *script) namespaces() {

@@ -34,6 +34,9 @@ type BackendOptions struct {
 	Users func() map[string][]hostport.Key
 	// Records are the attachments that have records, as far as they matter.
 	Records func() []hostport.Attachment
+	// Known reports whether an attachment has a record or mappings, as far as the backends tell
+	// that are loaded.
+	Known func(hostport.Key) bool
 }
 
 // A Node is what the verbs ask of the machine. Package node has the real one.
@@ -59,6 +62,10 @@ type Node interface {
 	// Look calls f with what the node is like as far as mappings matter, until one
 	// reading was consistent, at most for the time wait. Pods are named after podLogs.
 	Look(wait time.Duration, podLogs string, on *host.Addressing, ms []hostport.Mapping, f func(conflict.Snapshot) error) error
+	// CallerBinds reports whether the runtime binds the ports itself when ADD is done.
+	CallerBinds() bool
+	// Holds reports why ports cannot be held against binds of others.
+	Holds() error
 	// CalledAlone reports whether the runtime lets nobody else call plugins meanwhile.
 	CalledAlone() bool
 	// Allowed reports why the kernel would not let the caller change rules.

@@ -38,6 +38,8 @@ type Session struct {
 	records map[hostport.Key]*state.Record
 	// byPort are the keys of records by their ports, once somebody has asked for them.
 	byPort map[uint16][]hostport.Key
+	// dead says of attachments whether they are, as far as known was asked.
+	dead map[hostport.Key]bool
 	// names are those of links by their index, as far as they were asked for.
 	names map[int]string
 	// wrong are records that say that route_localnet was on where it was off later.
@@ -57,7 +59,7 @@ type Session struct {
 // Begin looks at the node's addresses, which decide where attachments belong. What the
 // record of self excludes does not count, if there is one.
 func (p *Plugin) Begin(store *state.Store, wait time.Duration, self hostport.Attachment) (*Session, error) {
-	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, names: map[int]string{}, homes: map[place.Wish]place.Choice{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
+	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, dead: map[hostport.Key]bool{}, names: map[int]string{}, homes: map[place.Wish]place.Choice{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
 	var err error
 	if s.On, err = p.Node.Addresses(s.excluded(self)); err != nil {
 		return nil, err
@@ -213,8 +215,34 @@ func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(confl
 		began := s.Now()
 		snap.Claims, snap.Place, snap.Owns = claims, order, s.Owns
 		snap.Late = func() bool { return s.Now().Sub(began) > s.Wait }
+		snap.Reserved = s.othersReserve(snap.Reserved)
 		return f(snap)
 	})
+}
+
+// othersReserve are ports of ip_local_reserved_ports without those that are there only
+// because they are held: that somebody has one says nothing about how it got it.
+func (s *Session) othersReserve(all [][2]uint16) (out [][2]uint16) {
+	held := map[uint16]bool{}
+	for _, st := range s.have {
+		if l, ok := st.(interface{ Listed() []uint16 }); ok {
+			for _, port := range l.Listed() {
+				held[port] = true
+			}
+		}
+	}
+	for _, r := range all {
+		from := int(r[0])
+		for port := from; port <= int(r[1])+1; port++ {
+			if port > int(r[1]) || held[uint16(port)] {
+				if from < port {
+					out = append(out, [2]uint16{uint16(from), uint16(port - 1)})
+				}
+				from = port + 1
+			}
+		}
+	}
+	return out
 }
 
 // Find looks for conflicts of an attachment.

@@ -25,6 +25,9 @@ func (s *Session) settle(req *netconf.Request) error {
 		return err
 	}
 	a.Networks = hostport.Cover(s.On.Networks)
+	if a.Reserve != hostport.ReserveOff && s.Node.CallerBinds() {
+		a.Reserve = hostport.ReserveRuntime
+	}
 	if a.Link == "" {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/netconf"
 )
 
@@ -14,11 +15,17 @@ import (
 // read, and a process without CAP_NET_ADMIN over the network namespace, in which no plugin
 // of the list can do anything. It takes no lock and starts no program: kubelets ask often.
 func (p *Plugin) Status(args *skel.CmdArgs) error {
-	if _, err := netconf.Parse(args.StdinData); err != nil {
+	c, err := netconf.Parse(args.StdinData)
+	if err != nil {
 		return cniError(err, types.ErrDecodingFailure)
 	}
 	if err := p.Node.Allowed(); err != nil {
 		return newError(types.ErrPluginNotAvailable, "portguard may not change the network of this node: "+told(err, CodeApply))
+	}
+	if c.Template.Reserve == hostport.ReserveRequire {
+		if err := p.Node.Holds(); err != nil {
+			return newError(types.ErrPluginNotAvailable, told(err, CodeApply)+` (the configuration has "reserve": "require")`)
+		}
 	}
 	return nil
 }

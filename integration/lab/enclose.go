@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// enclosed marks the environment of a process that Enclose has started.
+const enclosed = "PORTGUARD_LAB"
+
+// Enclosed reports whether this process and what it starts see a hierarchy of cgroups and a
+// bpffs of their own. portguard attaches programs to the root of the cgroups that it sees,
+// and those of a test must be for processes of that test alone.
+func Enclosed() bool { return os.Getenv(enclosed) != "" }
+
+// Enclose runs this program again, in a cgroup that is the root of what it sees, with a
+// bpffs that goes with it, calls f there, and returns the exit code. Whatever a test leaves
+// there, and be it by a kill, is gone with the process.
+func Enclose(f func() int) (code int) {
+	if !Enclosed() {
+		return again()
+	}
+	if err := furnish(); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
+	return f()
+}
+
+// again runs this program in a cgroup of its own.
+func again() (code int) {
+	// The first process may go in a way that nobody can react to: the second one goes with the
+	// thread that started it.
+	runtime.LockOSThread()
+	leave, err := enterCgroup()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab: a cgroup for the tests:", err)
+		return 1
+	}
+	defer leave()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), enclosed+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP)
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
+	go func() {
+		for s := range signals {
+			_ = cmd.Process.Signal(s)
+		}
+	}()
+	_ = cmd.Wait()
+	if code = cmd.ProcessState.ExitCode(); code < 0 {
+		code = 1
+	}
+	return code
+}
+
+// furnish mounts the bpffs of an enclosed process. It does not reach other mount namespaces.
+func furnish() error {
+	if err := unix.Mount("", "/sys", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("the mounts below /sys: %w", err)
+	}
+	if err := unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"); err != nil {
+		return fmt.Errorf("a bpffs for the tests: %w", err)
+	}
+	return nil
+}
+
+// enterCgroup moves this process into a cgroup that is made for it.
+func enterCgroup() (leave func(), err error) {
+	root, err := cgroupRoot()
+	if err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("portguard-lab-%d", os.Getpid())
+	if err := unix.Mkdirat(root, name, 0o755); err != nil {
+		return nil, err
+	}
+	home, err := ownCgroup()
+	if err == nil {
+		err = move(root, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, unix.Unlinkat(root, name, unix.AT_REMOVEDIR))
+	}
+	return func() {
+		_ = move(root, home)
+		for range 50 { // what is being killed is there for a moment
+			if err := unix.Unlinkat(root, name, unix.AT_REMOVEDIR); err == nil || errors.Is(err, unix.ENOENT) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		fmt.Fprintf(os.Stderr, "lab: cgroup %s stays: a process of the tests still runs in it\n", name)
+	}, nil
+}
+
+// cgroupRoot is the root of cgroup v2, wherever it is mounted.
+func cgroupRoot() (int, error) {
+	fd, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
+}
+
+// ownCgroup is the path of this process's cgroup below the root.
+func ownCgroup() (string, error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return filepath.Join(".", path), nil
+		}
+	}
+	return "", errors.New("/proc/self/cgroup names no cgroup of version 2")
+}
+
+// move moves this process.
+func move(root int, cgroup string) error {
+	fd, err := unix.Openat(root, filepath.Join(cgroup, "cgroup.procs"), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(strconv.Itoa(os.Getpid())))
+	return err
+}

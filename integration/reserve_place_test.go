@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/bpf"
+)
+
+// A site is a node whose processes run in a cgroup of its own.
+type site struct {
+	*lab.Node
+	t      *testing.T
+	cgroup *lab.Cgroup
+}
+
+func newSite(t *testing.T) site {
+	n := newNode(t, "nftables", "nft")
+	confDir(t, n, n.Network("net", "46", nil))
+	return site{n, t, lab.NewCgroup(t)}
+}
+
+func (p site) call(verb string, pod *lab.Pod, conf string) (string, error) {
+	p.t.Helper()
+	out, _, err := p.Call(verb, pod, conf, p.cgroup.Within()...)
+	return out, err
+}
+
+func (p site) must(verb string, pod *lab.Pod, conf string) {
+	p.t.Helper()
+	if out, err := p.call(verb, pod, conf); err != nil {
+		p.t.Fatalf("%s: %v %s", verb, err, out)
+	}
+}
+
+// run runs a command in the cgroup.
+func (p site) run(args ...string) string {
+	out, _ := p.Try("", append(p.cgroup.Within(), args...)...)
+	return out
+}
+
+// portguard runs a command of it.
+func (p site) portguard(args ...string) string {
+	return p.run(slices.Concat([]string{filepath.Join(p.Bin, "portguard")}, args, []string{"--conf-dir", p.Dir + "/net.d"})...)
+}
+
+// refuses reports whether a process in the cgroup can bind 8080.
+func (p site) refuses() bool {
+	return strings.Contains(p.run("python3", "-c", `import socket; socket.socket().bind(("", 8080))`), "Address already in use")
+}
+
+// pass is a program that lets every bind pass: r0 = 1; exit.
+func pass(t *testing.T, attach uint32) int {
+	t.Helper()
+	code := make([]byte, 16)
+	code[0], code[8] = 0xb7, 0x95
+	binary.NativeEndian.PutUint32(code[4:], 1)
+	fd, err := bpf.Load("other", "GPL", attach, code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// Where somebody lets nobody else attach programs, all is as without reservation, and said.
+func TestReservationIsOff(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	const attach = unix.BPF_CGROUP_INET4_BIND
+	attr := struct{ target, program, typ, flags uint32 }{uint32(p.cgroup.Root()), uint32(pass(t, attach)), attach, 0}
+	if _, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_ATTACH, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr)); errno != 0 {
+		t.Fatal(errno)
+	}
+	pod := p.NewPod("web")
+	conf := direct(p.Node, pod, mapping, "")
+	p.must("ADD", pod, conf)
+	p.must("CHECK", pod, conf)
+	if p.refuses() || p.cgroup.Pins() != "" {
+		t.Errorf("it is on: %s", p.cgroup.Pins())
+	}
+	const why = "allows no other"
+	for _, command := range []string{"list", "doctor"} {
+		if out := p.portguard(command); !strings.Contains(out, why) || !strings.Contains(out, "not refused") {
+			t.Errorf("%s says\n%s", command, out)
+		}
+	}
+	if out := p.portguard("restore"); out != "ok pod default/web\n" {
+		t.Errorf("restore: %s", out)
+	}
+	const require = `,"reserve":"require"`
+	other := p.NewPod("other")
+	for verb, conf := range map[string]string{"ADD": direct(p.Node, other, `[{"hostPort":81,"containerPort":80}]`, require), "STATUS": statusConf(p.Node, require)} {
+		before, wants := p.Rules(), map[string]string{"ADD": `"code": 111`, "STATUS": `"code": 50`}[verb]
+		out, err := p.call(verb, other, conf)
+		if err == nil || !strings.Contains(out, wants) || !strings.Contains(out, why) {
+			t.Errorf("%s with \"require\": %v %s", verb, err, out)
+		}
+		unchanged(t, p.Node, before)
+	}
+	p.must("DEL", pod, conf)
+}
+
+// Programs of another version are replaced without a gap, links that lead nowhere are made anew,
+// and what somebody has removed is put back.
+func TestReservationIsRenewed(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	pod, other := p.NewPod("web"), p.NewPod("other")
+	link(p.Node, pod)
+	conf := direct(p.Node, pod, mapping, "")
+	next := direct(p.Node, other, `[{"hostPort":81,"containerPort":80}]`, "")
+	p.must("ADD", pod, conf)
+	pins := p.cgroup.Pins()
+	if !p.refuses() || pins == "" {
+		t.Fatalf("it is off: %q", pins)
+	}
+	for name, harm := range map[string]func(){
+		"other programs": func() {
+			for name, attach := range map[string]uint32{"bind4": unix.BPF_CGROUP_INET4_BIND, "bind6": unix.BPF_CGROUP_INET6_BIND} {
+				fd, err := bpf.Open(filepath.Join(pins, name))
+				if err == nil {
+					err = bpf.Replace(fd, pass(t, attach))
+					unix.Close(fd)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"no pins":  func() { must(t, os.RemoveAll(pins)) },
+		"no links": func() { must(t, os.Remove(pins+"/bind4"), os.Remove(pins+"/bind6")) },
+		"no map":   func() { must(t, os.Remove(pins+"/ports")) },
+	} {
+		harm()
+		if p.refuses() && name != "no map" {
+			t.Errorf("%s: still refused", name)
+		}
+		if out, err := p.call("CHECK", pod, conf); (err == nil) != (name == "other programs") {
+			t.Errorf("CHECK with %s: %v %s", name, err, out)
+		}
+		p.must("ADD", other, next)
+		if !p.refuses() {
+			t.Errorf("%s: not refused after an ADD", name)
+		}
+		p.must("CHECK", pod, conf)
+		p.must("DEL", other, next)
+	}
+	p.must("DEL", pod, conf)
+	if p.refuses() {
+		t.Error("refused after DEL")
+	}
+}
+
+// Of first ADDs at once, on nodes that see one hierarchy of cgroups, each holds its port, and one
+// pair of programs is left.
+func TestReservationBeginsOnce(t *testing.T) {
+	t.Parallel()
+	first := newSite(t)
+	sites := []site{first}
+	for range 3 {
+		sites = append(sites, site{newNode(t, "nftables", "nft"), t, first.cgroup})
+	}
+	done := make(chan error, len(sites))
+	for _, p := range sites {
+		pod := p.NewPod("web")
+		go func() {
+			out, err := p.call("ADD", pod, direct(p.Node, pod, `[{"hostPort":8080,"containerPort":80}]`, ""))
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+			done <- err
+		}()
+	}
+	for range sites {
+		must(t, <-done)
+	}
+	for _, attach := range []uint32{unix.BPF_CGROUP_INET4_BIND, unix.BPF_CGROUP_INET6_BIND} {
+		if ids, _, err := bpf.Query(first.cgroup.Root(), attach); err != nil || len(ids) != 1 {
+			t.Errorf("programs: %v, %v", ids, err)
+		}
+	}
+	for _, p := range sites {
+		if !p.refuses() {
+			t.Errorf("%s: not refused", p.Name)
+		}
+	}
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

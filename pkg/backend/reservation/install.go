@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reservation
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/backend/reservation/program"
+	"github.com/portguard/portguard/pkg/bpf"
+)
+
+// ensure opens the maps, and makes them and attaches the programs if that was not done since
+// boot, or was by another version. The error is ErrOff if the kernel or the node does not let
+// it. Several may do it at once: the first one pins.
+func (r root) ensure() (*hook, error) {
+	h, err := r.maps(bpf.OpenMap)
+	if err == nil && r.current() {
+		return h, nil
+	}
+	if err == nil {
+		h.close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := errors.Join(r.tried(), mountable()); err != nil {
+		return nil, err
+	}
+	if err := mount(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(r.dir(), 0o700); err != nil {
+		return nil, off(err)
+	}
+	h, err = r.install()
+	if err != nil {
+		r.tidy()
+		if r.possible() == nil { // it was not foreseen, and would not be the next time
+			_ = os.Symlink(err.Error(), r.failed())
+		}
+		return nil, off(err)
+	}
+	return h, nil
+}
+
+// off says why. What the cause was must not matter to who tries again.
+func off(err error) error { return fmt.Errorf("%w: %v", ErrOff, err) }
+
+// current reports whether both programs are in place and of this version.
+func (r root) current() bool {
+	for _, at := range hooks() {
+		name, err := r.inPlace(at)
+		if err != nil || name != program.Version(at.code(program.New(true))) && name != program.Version(at.code(program.New(false))) {
+			return false
+		}
+	}
+	return true
+}
+
+// tidy removes what an attempt has left that failed.
+func (r root) tidy() {
+	for _, at := range hooks() {
+		if _, err := r.inPlace(at); err == nil {
+			return // another version's, which works
+		}
+	}
+	_ = os.RemoveAll(r.dir())
+	_ = os.Remove(filepath.Dir(r.dir()))
+}
+
+// install loads the programs, attaches them and tries what they do. Only then they are
+// pinned.
+func (r root) install() (*hook, error) {
+	h, err := r.maps(openOrMake)
+	if err != nil {
+		return nil, err
+	}
+	progs, err := h.load()
+	if err != nil {
+		h.close()
+		return nil, err
+	}
+	links := map[string]int{}
+	defer func() {
+		for _, fds := range []map[string]int{progs, links} {
+			for _, fd := range fds {
+				_ = unix.Close(fd)
+			}
+		}
+	}()
+	for _, at := range hooks() {
+		if err = r.attach(at, progs[at.pin], links); err != nil {
+			break
+		}
+	}
+	if err == nil && len(links) == len(hooks()) { // not those that have replaced others
+		err = probe(h)
+	}
+	for pin, link := range links {
+		if err == nil {
+			err = r.pin(pin, link)
+		}
+	}
+	if err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// failed is a link that says, instead of a path, what went wrong when the programs were tried. A
+// bpffs has no files for text.
+func (r root) failed() string { return r.dir() + "-failed" }
+
+// tried reports what went wrong when the programs were tried since boot.
+func (r root) tried() error {
+	why, err := os.Readlink(r.failed())
+	if err != nil {
+		return nil
+	}
+	return off(fmt.Errorf("%s; remove %s to try it again", why, r.failed()))
+}
+
+// attach attaches a program, or puts it without a gap in the place of one that is there.
+func (r root) attach(at point, prog int, links map[string]int) error {
+	if _, err := r.inPlace(at); err == nil {
+		fd, err := bpf.Open(filepath.Join(r.dir(), at.pin))
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return bpf.Replace(fd, prog)
+	}
+	link, err := bpf.Attach(prog, r.fd, at.attach)
+	if errors.Is(err, unix.EPERM) {
+		err = cmp.Or(r.closed(at), err)
+	}
+	if err == nil {
+		links[at.pin] = link
+	}
+	return err
+}
+
+// pin pins a link, in the place of one that leads to a cgroup that is gone.
+func (r root) pin(name string, link int) error {
+	path := filepath.Join(r.dir(), name)
+	err := bpf.Pin(link, path)
+	if errors.Is(err, unix.EEXIST) {
+		for _, at := range hooks() {
+			if _, gone := r.inPlace(at); at.pin == name && gone == nil {
+				return nil // somebody else was first
+			}
+		}
+		if err = os.Remove(path); err == nil {
+			err = bpf.Pin(link, path)
+		}
+	}
+	return err
+}
+
+// openOrMake opens a pinned map, or makes and pins it.
+func openOrMake(path string, s bpf.Spec) (*bpf.Map, error) {
+	m, err := bpf.OpenMap(path, s)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return m, err
+	}
+	if m, err = bpf.NewMap(s); err != nil {
+		return nil, err
+	}
+	err = bpf.Pin(m.FD, path)
+	if err == nil {
+		return m, nil
+	}
+	m.Close()
+	if errors.Is(err, unix.EEXIST) {
+		return bpf.OpenMap(path, s)
+	}
+	return nil, err
+}
+
+// load loads both programs, which ask for the PID where the kernel has that.
+func (h *hook) load() (map[string]int, error) {
+	out, err := h.loadAs(program.New(true))
+	if err != nil {
+		out, err = h.loadAs(program.New(false))
+	}
+	return out, err
+}
+
+func (h *hook) loadAs(progs program.Programs) (map[string]int, error) {
+	out := map[string]int{}
+	for _, at := range hooks() {
+		code := at.code(progs)
+		fd, err := bpf.Load(program.Version(code), program.License, at.attach, program.Link(code, [3]int{h.ports.FD, h.spare.FD, h.refused.FD}))
+		if err != nil {
+			for _, fd := range out {
+				_ = unix.Close(fd)
+			}
+			return nil, err
+		}
+		out[at.pin] = fd
+	}
+	return out, nil
+}
+
+// possible reports why ensure would fail, as far as it can be told without doing it.
+func (r root) possible() error {
+	if err := r.tried(); err != nil {
+		return err
+	}
+	h, err := r.maps(func(_ string, s bpf.Spec) (*bpf.Map, error) { return bpf.NewMap(s) })
+	if err != nil {
+		return off(err)
+	}
+	defer h.close()
+	progs, err := h.load()
+	if err != nil {
+		return off(err)
+	}
+	for _, fd := range progs {
+		_ = unix.Close(fd)
+	}
+	for _, at := range hooks() {
+		if err := r.closed(at); err != nil {
+			return off(err)
+		}
+	}
+	return mountable()
+}
+
+// closed reports whether somebody lets nobody else attach programs.
+func (r root) closed(at point) error {
+	ids, flags, err := bpf.Query(r.fd, at.attach)
+	if err == nil && len(ids) > 0 && flags&unix.BPF_F_ALLOW_MULTI == 0 {
+		err = fmt.Errorf("program %d is attached to the root of the cgroups and allows no other there (it lacks BPF_F_ALLOW_MULTI); ask whose it is: bpftool prog show id %[1]d", ids[0])
+	}
+	return err
+}

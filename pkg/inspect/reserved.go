@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inventory"
+	"github.com/portguard/portguard/pkg/plugin"
+)
+
+// A reserver is a State of what is held against binds of others.
+type reserver interface {
+	Off() string
+	Holds(m hostport.Mapping, key hostport.Key) bool
+	Refusals() []hostport.Refusal
+}
+
+// reservation says whether binds of others are refused, as far as it is not a matter of the
+// configuration.
+func reservation(s *plugin.Session) (out inventory.Reservation) {
+	out.Reason = "it could not be read"
+	each(s, func(r reserver) {
+		out.Reason = r.Off()
+		out.On = out.Reason == ""
+	})
+	return out
+}
+
+// reserved reports whether binds of others to a mapping are refused.
+func reserved(s *plugin.Session, m hostport.Mapping, key hostport.Key) (yes bool) {
+	each(s, func(r reserver) { yes = r.Holds(m, key) })
+	return yes
+}
+
+// refusals are what is remembered of refused binds.
+func refusals(s *plugin.Session, of func(hostport.Refusal) bool) (out []inventory.Refusal) {
+	each(s, func(x reserver) {
+		for _, r := range x.Refusals() {
+			if !of(r) {
+				continue
+			}
+			var holders []string
+			for _, key := range r.Keys {
+				name := "another attachment"
+				if rec := s.Record(key); rec != nil {
+					name = rec.Attachment.Owner.String()
+				} else if a, ok := s.Recover(key); ok {
+					name = a.Owner.String()
+				}
+				holders = append(holders, name)
+			}
+			out = append(out, inventory.NewRefusal(r, holders))
+		}
+	})
+	return out
+}

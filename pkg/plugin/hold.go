@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/backend"
+	"github.com/portguard/portguard/pkg/hostport"
+)
+
+// hold keeps others from what attachments ask for, where a backend can, until Apply puts in
+// place what is wanted then or release is called.
+func (s *Session) hold(as ...hostport.Attachment) (release func(), err error) {
+	var back []func() error
+	release = func() {
+		for _, undo := range slices.Backward(back) {
+			s.warnOf(undo(), CodeApply)
+		}
+		back = nil
+	}
+	for i, b := range s.backends {
+		if _, ok := b.(backend.Holder); !ok {
+			continue
+		}
+		before, held := s.have[i], s.have[i]
+		for _, a := range as {
+			held = held.With(a)
+		}
+		if err := b.Apply(s.have[i], held); err != nil {
+			release()
+			return release, raceOr(err)
+		}
+		s.have[i] = held
+		back = append(back, func() error {
+			s.have[i] = before
+			return b.Apply(held, before)
+		})
+	}
+	return release, nil
+}
