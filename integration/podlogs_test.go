@@ -59,7 +59,7 @@ func TestPodLogsDir(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(logs, "kube-system_dns-x7k2p_"+uid), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	list := n.Network("net", "46", lab.Conf{"podLogsDir": logs})
+	list := n.Network("net", "46", lab.Conf{"podLogsDir": logs, "reserve": "off"}) // the listener comes later
 	confDir(t, n, list)
 	lost := n.NewPod("lost")
 	n.MustAdd(lost, list, lab.TCP(53, 80))

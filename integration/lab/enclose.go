@@ -74,7 +74,9 @@ func again() (code int) {
 	return code
 }
 
-// furnish mounts the bpffs of an enclosed process. It does not reach other mount namespaces.
+// furnish mounts the bpffs of an enclosed process, and over each cgroup v2 what the process sees
+// as its root: by the mounts of the machine a test would move itself out of it, where nothing
+// refuses its binds. The mounts do not reach other mount namespaces.
 func furnish() error {
 	if err := unix.Mount("", "/sys", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("the mounts below /sys: %w", err)
@@ -82,7 +84,40 @@ func furnish() error {
 	if err := unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"); err != nil {
 		return fmt.Errorf("a bpffs for the tests: %w", err)
 	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if f[2] != "cgroup2" {
+			continue
+		}
+		if err := coverCgroup(f[1]); err != nil {
+			return fmt.Errorf("cgroup v2 of the tests at %s: %w", f[1], err)
+		}
+	}
 	return nil
+}
+
+// coverCgroup mounts the root at a path where cgroup v2 is mounted already: mount(2) would refuse it.
+func coverCgroup(path string) error {
+	root, err := cgroupRoot()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	return unix.MoveMount(root, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// strayed reports whether this process has left the cgroup that Enclose made: binds are not
+// refused there.
+func strayed() error {
+	path, err := ownCgroup()
+	if err == nil && strings.HasPrefix(path, "..") {
+		err = fmt.Errorf("this process has left the cgroup of the tests, for %s", path)
+	}
+	return err
 }
 
 // enterCgroup moves this process into a cgroup that is made for it.
@@ -127,7 +162,7 @@ func cgroupRoot() (int, error) {
 	return unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
 }
 
-// ownCgroup is the path of this process's cgroup below the root.
+// ownCgroup is the path of this process's cgroup, seen from the root.
 func ownCgroup() (string, error) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -135,7 +170,7 @@ func ownCgroup() (string, error) {
 	}
 	for line := range strings.Lines(string(b)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return filepath.Join(".", path), nil
+			return strings.TrimPrefix(path, "/"), nil
 		}
 	}
 	return "", errors.New("/proc/self/cgroup names no cgroup of version 2")

@@ -51,6 +51,9 @@ func NewNodeIn(t T, ns *Netns, bin, flavour string) *Node {
 	if bin != "" && !Enclosed() {
 		t.Fatalf("a node needs a cgroup of its own: run the program by lab.Main or lab.Enclose")
 	}
+	if err := strayed(); bin != "" && err != nil {
+		t.Fatalf("%v", err)
+	}
 	n := &Node{Netns: ns, Client: NewNetns(t, "client"), Bin: bin, Dir: t.TempDir(), Flavour: flavour}
 	n.Env = append(os.Environ(), "PATH="+n.flavourPath()+":"+os.Getenv("PATH"))
 	n.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", n.Client.Name)
