@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/backend/reservation/holds"
 	"github.com/portguard/portguard/pkg/bpf"
 )
 
@@ -142,13 +143,19 @@ func TestReservationIsRenewed(t *testing.T) {
 		"no pins":  func() { must(t, os.RemoveAll(pins)) },
 		"no links": func() { must(t, os.Remove(pins+"/bind4"), os.Remove(pins+"/bind6")) },
 		"no map":   func() { must(t, os.Remove(pins+"/ports")) },
+		"another map": func() { // as of an ADD that is killed before it has put programs in place
+			m, err := bpf.NewMap(bpf.Spec{Name: "another", Type: unix.BPF_MAP_TYPE_HASH, Key: holds.SlotLen, Value: holds.HoldLen, Max: 16, Flags: unix.BPF_F_NO_PREALLOC})
+			must(t, err, os.Remove(pins+"/ports"))
+			must(t, bpf.Pin(m.FD, pins+"/ports"))
+			m.Close()
+		},
 	} {
 		harm()
-		if p.refuses() && name != "no map" {
+		if p.refuses() && !strings.HasSuffix(name, "map") {
 			t.Errorf("%s: still refused", name)
 		}
-		if out, err := p.call("CHECK", pod, conf); (err == nil) != (name == "other programs") {
-			t.Errorf("CHECK with %s: %v %s", name, err, out)
+		if out, err := p.call("CHECK", pod, conf); err == nil {
+			t.Errorf("CHECK with %s: %s", name, out)
 		}
 		p.must("ADD", other, next)
 		if !p.refuses() {
@@ -156,6 +163,9 @@ func TestReservationIsRenewed(t *testing.T) {
 		}
 		p.must("CHECK", pod, conf)
 		p.must("DEL", other, next)
+		if !p.refuses() {
+			t.Errorf("%s: not refused after a DEL", name)
+		}
 	}
 	p.must("DEL", pod, conf)
 	if p.refuses() {

@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,7 @@ type Spec struct {
 // A Map is an open one.
 type Map struct {
 	FD         int
+	ID         uint32
 	key, value int
 }
 
@@ -30,7 +32,7 @@ func NewMap(s Spec) (*Map, error) {
 	if err != nil {
 		return nil, failed(err, "make map %s", s.Name)
 	}
-	return &Map{FD: fd, key: int(s.Key), value: int(s.Value)}, nil
+	return mapOf(fd, s)
 }
 
 // OpenMap opens a pinned map, which must be like that.
@@ -39,15 +41,25 @@ func OpenMap(path string, s Spec) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
+	m, err := mapOf(fd, s)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return m, err
+}
+
+// mapOf is the map of a file descriptor, which it closes if the map is not like that.
+func mapOf(fd int, s Spec) (*Map, error) {
 	var is struct{ typ, id, key, value, max, flags uint32 }
-	if err = info(fd, &is); err == nil && (is.typ != s.Type || is.key != s.Key || is.value != s.Value) {
-		err = errors.New("bpf: " + path + " is another kind of map")
+	err := info(fd, &is)
+	if err == nil && (is.typ != s.Type || is.key != s.Key || is.value != s.Value) {
+		err = errors.New("bpf: it is another kind of map")
 	}
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	return &Map{FD: fd, key: int(s.Key), value: int(s.Value)}, nil
+	return &Map{FD: fd, ID: is.id, key: int(s.Key), value: int(s.Value)}, nil
 }
 
 // Close closes it.

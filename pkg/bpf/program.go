@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"bytes"
+	"errors"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,12 +19,26 @@ func Load(name, license string, attach uint32, code []byte) (fd int, err error) 
 		typ: unix.BPF_PROG_TYPE_CGROUP_SOCK_ADDR, count: uint32(len(code) / 8), insns: m.at(code),
 		license: m.at(append([]byte(license), 0)), name: named(name), attach: attach,
 	}
-	fd, err = call(unix.BPF_PROG_LOAD, &attr)
+	fd, err = verify(&attr)
 	if err != nil { // again, to be told why
 		log := make([]byte, 1<<16)
 		attr.level, attr.size, attr.log = 1, uint32(len(log)), m.at(log)
-		_, _ = call(unix.BPF_PROG_LOAD, &attr)
+		if again, _ := verify(&attr); again > 0 {
+			_ = unix.Close(again)
+		}
 		err = failed(err, "load %s%s", name, verdict(log))
+	}
+	return fd, err
+}
+
+// verify has the kernel verify and take a program. The verifier gives up with EAGAIN when a
+// signal comes, and Go's runtime sends some to its own threads.
+func verify(attr *programAttr) (fd int, err error) {
+	const tries = 30
+	for range tries {
+		if fd, err = call(unix.BPF_PROG_LOAD, attr); !errors.Is(err, unix.EAGAIN) {
+			break
+		}
 	}
 	return fd, err
 }
@@ -67,11 +82,10 @@ func Replace(link, program int) error {
 	return failed(err, "replace the program")
 }
 
-// A Link is what an open one tells: the cgroup, which is 0 when that is gone, and the name of
-// its program.
+// A Link is what an open one tells: the cgroup, which is 0 when that is gone, and its program.
 type Link struct {
 	Cgroup  uint64
-	Program string
+	Program Program
 }
 
 // LinkInfo asks a link to a cgroup.
@@ -87,23 +101,25 @@ func LinkInfo(link int) (l Link, err error) {
 		return l, err
 	}
 	l.Cgroup = is.cgroup
-	l.Program, err = Name(is.program)
+	l.Program, err = ProgramInfo(is.program)
 	return l, err
 }
 
-// Name is that of a program by its ID.
-func Name(id uint32) (string, error) {
+// A Program is what one tells that is loaded: its name, and the IDs of its maps.
+type Program struct {
+	Name string
+	Maps []uint32
+}
+
+// ProgramInfo asks a program by its ID.
+func ProgramInfo(id uint32) (p Program, err error) {
 	attr := struct{ id, next, flags uint32 }{id: id}
 	fd, err := call(unix.BPF_PROG_GET_FD_BY_ID, &attr)
 	if err != nil {
-		return "", failed(err, "open program %d", id)
+		return p, failed(err, "open program %d", id)
 	}
 	defer unix.Close(fd)
-	return programName(fd)
-}
-
-// programName is that of struct bpf_prog_info.
-func programName(fd int) (string, error) {
+	// struct bpf_prog_info, as long as its first version (Linux 4.15) that has a name.
 	var is struct {
 		typ, id           uint32
 		tag               [8]byte
@@ -114,12 +130,20 @@ func programName(fd int) (string, error) {
 		mapsAt            uint64
 		name              [maxName + 1]byte
 	}
+	maps := make([]uint32, mostMaps)
+	var m memory
+	defer m.Unpin()
+	m.Pin(&maps[0])
+	is.mapCount, is.mapsAt = uint32(len(maps)), uint64(uintptr(unsafe.Pointer(&maps[0])))
 	if err := info(fd, &is); err != nil {
-		return "", err
+		return p, err
 	}
 	name, _, _ := bytes.Cut(is.name[:], []byte{0})
-	return string(name), nil
+	return Program{Name: string(name), Maps: maps[:min(int(is.mapCount), len(maps))]}, nil
 }
+
+// mostMaps is how many maps a program can have (MAX_USED_MAPS of include/linux/bpf_verifier.h).
+const mostMaps = 64
 
 // most is how many programs there can be at one attach point (BPF_CGROUP_MAX_PROGS of
 // kernel/bpf/cgroup.c, MAX_BPF_PROGS of kernel/bpf/net_namespace.c).

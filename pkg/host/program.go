@@ -32,8 +32,8 @@ func SocketPrograms() (p hostport.Programs, err error) {
 		return p, fmt.Errorf("could not ask for the BPF programs of the network namespace: %w", err)
 	}
 	for _, id := range ids {
-		name, _ := bpf.Name(id) // for people: "" if that fails
-		p.Attached = append(p.Attached, hostport.Program{ID: id, Name: name})
+		is, _ := bpf.ProgramInfo(id) // for people: no name if that fails
+		p.Attached = append(p.Attached, hostport.Program{ID: id, Name: is.Name})
 	}
 	return p, nil
 }

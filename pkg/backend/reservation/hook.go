@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -134,12 +135,12 @@ func hooks() []point {
 	}
 }
 
-// inPlace returns the name of the program that a pinned link has at the root. It is
-// fs.ErrNotExist if there is none: not pinned, or left from a cgroup that is gone.
-func (r root) inPlace(at point) (name string, err error) {
+// linked is the program that a pinned link has at the root. It is fs.ErrNotExist if there is
+// none: not pinned, or left from a cgroup that is gone.
+func (r root) linked(at point) (p bpf.Program, err error) {
 	fd, err := bpf.Open(filepath.Join(r.dir(), at.pin))
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	defer unix.Close(fd)
 	l, err := bpf.LinkInfo(fd)
@@ -147,6 +148,30 @@ func (r root) inPlace(at point) (name string, err error) {
 		err = fmt.Errorf("%s is a link to another cgroup: %w", at.pin, fs.ErrNotExist)
 	}
 	return l.Program, err
+}
+
+// inPlace is the name of the program at a point that reads these very maps. It is
+// fs.ErrNotExist if there is none: a program keeps the maps that it was loaded with, also when
+// others are pinned in their place.
+func (h *hook) inPlace(r root, at point) (name string, err error) {
+	p, err := r.linked(at)
+	for _, m := range []*bpf.Map{h.ports, h.spare, h.refused} {
+		if err == nil && !slices.Contains(p.Maps, m.ID) {
+			err = fmt.Errorf("the program of %s reads other maps: %w", at.pin, fs.ErrNotExist)
+		}
+	}
+	return p.Name, err
+}
+
+// current reports whether both programs are in place and of this version.
+func (h *hook) current(r root) bool {
+	for _, at := range hooks() {
+		name, err := h.inPlace(r, at)
+		if err != nil || name != program.Version(at.code(program.New(true))) && name != program.Version(at.code(program.New(false))) {
+			return false
+		}
+	}
+	return true
 }
 
 // mountable reports why nothing could be pinned. What is pinned in a mount namespace of one

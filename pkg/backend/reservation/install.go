@@ -17,31 +17,30 @@ import (
 )
 
 // ensure opens the maps, and makes them and attaches the programs if that was not done since
-// boot, or was by another version. The error is ErrOff if the kernel or the node does not let
-// it. Several may do it at once: the first one pins.
+// boot, or was by another version, or has been undone. The error is ErrOff if the kernel or the
+// node does not let it.
 func (r root) ensure() (*hook, error) {
-	h, err := r.maps(bpf.OpenMap)
-	if err == nil && r.current() {
-		return h, nil
+	if h, err := r.standing(); h != nil || err != nil {
+		return h, err
 	}
-	if err == nil {
-		h.close()
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err := errors.Join(r.tried(), mountable()); err != nil {
+	if err := cmp.Or(r.tried(), mountable()); err != nil {
 		return nil, err
 	}
 	if err := mount(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(r.dir(), 0o700); err != nil {
+	unlock, err := lock()
+	if err != nil {
 		return nil, off(err)
 	}
-	h, err = r.install()
+	defer unlock()
+	if h, err := r.standing(); h != nil || err != nil { // somebody was first
+		return h, err
+	}
+	h, err := r.install()
 	if err != nil {
 		r.tidy()
-		if r.possible() == nil { // it was not foreseen, and would not be the next time
+		if errors.Is(err, errTrial) {
 			_ = os.Symlink(err.Error(), r.failed())
 		}
 		return nil, off(err)
@@ -49,24 +48,27 @@ func (r root) ensure() (*hook, error) {
 	return h, nil
 }
 
+// standing opens the maps if programs of this version are in place that read them; otherwise
+// it is nil.
+func (r root) standing() (*hook, error) {
+	h, err := r.maps(bpf.OpenMap)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && !h.current(r) {
+		h.close()
+		h = nil
+	}
+	return h, err
+}
+
 // off says why. What the cause was must not matter to who tries again.
 func off(err error) error { return fmt.Errorf("%w: %v", ErrOff, err) }
-
-// current reports whether both programs are in place and of this version.
-func (r root) current() bool {
-	for _, at := range hooks() {
-		name, err := r.inPlace(at)
-		if err != nil || name != program.Version(at.code(program.New(true))) && name != program.Version(at.code(program.New(false))) {
-			return false
-		}
-	}
-	return true
-}
 
 // tidy removes what an attempt has left that failed.
 func (r root) tidy() {
 	for _, at := range hooks() {
-		if _, err := r.inPlace(at); err == nil {
+		if _, err := r.linked(at); err == nil {
 			return // another version's, which works
 		}
 	}
@@ -77,6 +79,9 @@ func (r root) tidy() {
 // install loads the programs, attaches them and tries what they do. Only then they are
 // pinned.
 func (r root) install() (*hook, error) {
+	if err := os.MkdirAll(r.dir(), 0o700); err != nil {
+		return nil, err
+	}
 	h, err := r.maps(openOrMake)
 	if err != nil {
 		return nil, err
@@ -129,7 +134,7 @@ func (r root) tried() error {
 
 // attach attaches a program, or puts it without a gap in the place of one that is there.
 func (r root) attach(at point, prog int, links map[string]int) error {
-	if _, err := r.inPlace(at); err == nil {
+	if _, err := r.linked(at); err == nil {
 		fd, err := bpf.Open(filepath.Join(r.dir(), at.pin))
 		if err != nil {
 			return err
@@ -150,18 +155,10 @@ func (r root) attach(at point, prog int, links map[string]int) error {
 // pin pins a link, in the place of one that leads to a cgroup that is gone.
 func (r root) pin(name string, link int) error {
 	path := filepath.Join(r.dir(), name)
-	err := bpf.Pin(link, path)
-	if errors.Is(err, unix.EEXIST) {
-		for _, at := range hooks() {
-			if _, gone := r.inPlace(at); at.pin == name && gone == nil {
-				return nil // somebody else was first
-			}
-		}
-		if err = os.Remove(path); err == nil {
-			err = bpf.Pin(link, path)
-		}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	return bpf.Pin(link, path)
 }
 
 // openOrMake opens a pinned map, or makes and pins it.
@@ -173,15 +170,11 @@ func openOrMake(path string, s bpf.Spec) (*bpf.Map, error) {
 	if m, err = bpf.NewMap(s); err != nil {
 		return nil, err
 	}
-	err = bpf.Pin(m.FD, path)
-	if err == nil {
-		return m, nil
+	if err = bpf.Pin(m.FD, path); err != nil {
+		m.Close()
+		return nil, err
 	}
-	m.Close()
-	if errors.Is(err, unix.EEXIST) {
-		return bpf.OpenMap(path, s)
-	}
-	return nil, err
+	return m, nil
 }
 
 // load loads both programs, which ask for the PID where the kernel has that.

@@ -3,6 +3,7 @@
 package reservation
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -117,12 +118,11 @@ func (t trial) run() error {
 	if t.refused == errors.Is(err, unix.EADDRINUSE) && (t.refused || err == nil) {
 		return nil
 	}
-	return fmt.Errorf("a trial did not do what it should: bind to %s of a port that is held for IPv4: %w", t.what, cmpErr(err))
+	return fmt.Errorf("%w: bind to %s of a port that is held for IPv4: %w", errTrial, t.what, cmp.Or(err, errNotRefused))
 }
 
-func cmpErr(err error) error {
-	if err == nil {
-		return errors.New("not refused")
-	}
-	return err
-}
+var (
+	// errTrial means that this kernel does something else with the programs.
+	errTrial      = errors.New("a trial did not do what it should")
+	errNotRefused = errors.New("not refused")
+)

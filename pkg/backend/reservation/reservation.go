@@ -96,7 +96,7 @@ func (b *Backend) Load() (backend.State, error) {
 	defer h.close()
 	l := &holds.Loader{Netns: b.netns, Node: node, Known: b.Known, Boot: booted()}
 	for _, at := range hooks() {
-		if _, err := r.inPlace(at); errors.Is(err, fs.ErrNotExist) {
+		if _, err := h.inPlace(r, at); errors.Is(err, fs.ErrNotExist) {
 			l.Lacks = sync.OnceValue(lacks)
 		} else if err != nil {
 			return nil, err
