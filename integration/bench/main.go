@@ -26,6 +26,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{{"verbs", verbs}, {"mappings", mappings}, {"held", held}, {"noports", noPorts}, {"burst", burst},
+		{"binds", binds},
 		{"flows", flows}, {"bulk", bulk}, {"growth", growth}, {"size", size}}
 }
 

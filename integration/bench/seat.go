@@ -18,6 +18,8 @@ import (
 // A plugin is one program with one configuration.
 type plugin struct {
 	name, binary, backend, colour string
+	// reserve is the key of that name, "" for its default.
+	reserve string
 	// stirred means that somebody changes rules before each call.
 	stirred bool
 }
@@ -130,6 +132,9 @@ func (s *seat) command(verb string, a attachment) process.Command {
 				map[string]any{"address": a.v6 + "/64", "interface": 0}}}}
 	if s.backend != "" {
 		conf["backend"] = s.backend
+	}
+	if s.reserve != "" {
+		conf["reserve"] = s.reserve
 	}
 	if len(a.ports) > 0 {
 		conf["runtimeConfig"] = map[string]any{"portMappings": a.ports}
