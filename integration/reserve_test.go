@@ -270,3 +270,49 @@ func automatic(ns *lab.Netns, s lab.Socket) (port int, err error) {
 	})
 	return port, err
 }
+
+// A socket on all addresses that is bound to one link is refused where a hostIP is an address
+// that comes in by that.
+func TestReservedOnLinks(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "", "nft")
+	n.Run("sh", "-ec", `for l in one two; do ip link add $l type veth peer name p$l; ip link set $l up; done
+		ip link add br0 type bridge; ip link set br0 up
+		ip addr add 203.0.113.1/32 dev one; ip addr add 2001:db8:9::1/128 dev one nodad; ip addr add 203.0.113.9/32 dev lo`)
+	list := n.Network("net", "46", nil)
+	pod, lost, other := n.NewPod("web"), n.NewPod("lost"), n.NewPod("other")
+	on := func(ip string) []lab.Port { return []lab.Port{lab.TCP(8080, 80).On(ip), lab.UDP(8080, 80).On(ip)} }
+	n.MustAdd(pod, list, slices.Concat(on("203.0.113.1"), on("2001:db8:9::1"))...)
+	n.MustAdd(lost, list, lab.TCP(8081, 80).On("203.0.113.9"), lab.TCP(8082, 80).On("203.0.113.77")) // on no link that packets come in by
+	links := []string{"", "lo", "one", "two", "br0"}
+	refusedOn := func(s lab.Socket, port int) (out []string) {
+		for _, s.Device = range links {
+			if len(refusedAt(t, n.Netns, s, []int{port})) > 0 {
+				out = append(out, s.Device)
+			}
+		}
+		return out
+	}
+	for _, s := range []lab.Socket{{Network: "tcp4"}, {Network: "udp4"}, {Network: "tcp6"}, {Network: "udp6"}, {Network: "tcp6", V6Only: true}} {
+		if got := refusedOn(s, 8080); !slices.Equal(got, []string{"", "lo", "one"}) {
+			t.Errorf("%+v is refused on links %q", s, got)
+		}
+	}
+	for _, port := range []int{8081, 8082} {
+		if got := refusedOn(lab.Socket{Network: "tcp4"}, port); !slices.Equal(got, links) {
+			t.Errorf("%d is refused on links %q", port, got)
+		}
+	}
+	// The next call of anybody follows the addresses.
+	n.Run("sh", "-ec", "ip addr del 203.0.113.1/32 dev one; ip addr add 203.0.113.1/32 dev two; ip link set two master br0")
+	n.MustAdd(other, list, lab.TCP(81, 80))
+	if got := refusedOn(lab.Socket{Network: "tcp4"}, 8080); !slices.Equal(got, []string{"", "lo", "two", "br0"}) {
+		t.Errorf("refused on links %q after a move", got)
+	}
+	for _, p := range []*lab.Pod{pod, lost, other} {
+		must(t, n.Del(p, list))
+	}
+	if got := refusedOn(lab.Socket{Network: "tcp6"}, 8080); got != nil || n.Held() != "" {
+		t.Errorf("refused on links %q after DEL:\n%s", got, n.Held())
+	}
+}

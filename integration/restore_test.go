@@ -24,7 +24,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("restore with nothing to do: %v %q", err, out)
 		}
 		unchanged(t, n, held)
-		n.MustAdd(taken, list, lab.TCP(8081, 80))
+		n.MustAdd(taken, n.Network("net", "46", lab.Conf{"reserve": "off"}), lab.TCP(8081, 80)) // a listener comes later
 		n.MustAdd(dead, list, lab.TCP(8082, 80))
 		dead.Delete()
 		// Everything of portguard goes; the bridge plugin's masquerading with it.

@@ -47,7 +47,7 @@ func TestRestoreService(t *testing.T) {
 			web, taken := n.NewPod("web"), n.NewPod("taken")
 			web.Serve(80, "web")
 			n.MustAdd(web, list, lab.TCP(8080, 80))
-			n.MustAdd(taken, list, lab.TCP(8081, 80))
+			n.MustAdd(taken, n.Network("net", "46", lab.Conf{"reserve": "off"}), lab.TCP(8081, 80)) // a listener comes later
 			for i, run := range runs {
 				n.Run("nft", "flush", "ruleset")
 				if i == 1 { // the unit stays active: systemd passes nothing on to one that failed

@@ -175,6 +175,7 @@ func (s *situation) reversePath() {
 	s.n.Client.Run("ip", "addr", "add", "198.51.100.2/24", "dev", "eth1")
 	s.n.Client.Run("ip", "link", "set", "eth1", "up")
 	s.n.Client.Run("ip", "route", "add", lab.NodeV4, "via", "198.51.100.1", "src", lab.ClientV4)
+	s.n.Run("sh", "-c", "until ip -o link show eth1 | grep -q 'state UP'; do sleep 0.01; done") // it drops packets before
 	want(s.t, "over the other link", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 	s.n.Run("sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=1")
 	want(s.t, "with rp_filter=1", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "")

@@ -67,7 +67,7 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	})
 	n.bound = map[uint16]bool{}
 	held := reservation.New(reservation.Options{
-		Ports: host.Ports{}, Spared: o.On.NeverMapped(), Known: o.Known,
+		Ports: host.Ports{}, Spared: o.On.NeverMapped(), Links: o.On.Receiving, Known: o.Known,
 		Bound: func(s holds.Slot) {
 			if s.Proto == hostport.TCP {
 				n.bound[s.Port] = true

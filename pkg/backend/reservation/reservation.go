@@ -41,6 +41,8 @@ type Options struct {
 	Ports Ports
 	// Spared are addresses that no mapping captures.
 	Spared []netip.Prefix
+	// Links are those by which sockets that are bound to one receive packets for an address.
+	Links func(netip.Addr) []int
 	// Known reports whether somebody else knows an attachment.
 	Known func(hostport.Key) bool
 	// Bound is told of slots that somebody has bound who was there before.
@@ -115,7 +117,7 @@ func (b *Backend) none(n holds.Node, err error) backend.State {
 }
 
 func (b *Backend) node() (n holds.Node, err error) {
-	n.Spared = b.Spared
+	n.Spared, n.Links = b.Spared, b.Links
 	if n.From, n.To, err = b.Ports.EphemeralPorts(); err == nil {
 		n.Listed, err = b.Ports.ReservedPorts()
 	}

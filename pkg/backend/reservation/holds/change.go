@@ -169,9 +169,14 @@ func (s State) entries() map[PortKey]Entry {
 		k, v4, id := all, slot.Addr.Is4(), idOf(s.sets, h.Spared)
 		if !slot.Wildcard() {
 			k.Addr = slot.Addr
-			sum := out[all]
-			sum.flags |= either(v4, one4, one6)
-			out[all] = sum
+			one, links := either(v4, one4, one6), s.node.links(slot.Addr)
+			if len(links) == 0 {
+				one |= either(v4, anywhere4, anywhere6)
+			}
+			mark(out, all, one)
+			for _, link := range links {
+				mark(out, all.on(link), either(v4, one4, one6))
+			}
 		}
 		e := out[k]
 		e.flags |= either(v4, any4, any6)
@@ -185,13 +190,19 @@ func (s State) entries() map[PortKey]Entry {
 		}
 		out[k] = e
 	}
-	for k, e := range out {
+	for k := range out {
 		if s.ours[k.Port] {
-			e.flags |= ours
-			out[k] = e
+			mark(out, k, ours)
 		}
 	}
 	return out
+}
+
+// mark adds flags to an entry.
+func mark(all map[PortKey]Entry, k PortKey, flags uint32) {
+	e := all[k]
+	e.flags |= flags
+	all[k] = e
 }
 
 func either(first bool, a, b uint32) uint32 {

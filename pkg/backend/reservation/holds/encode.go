@@ -27,6 +27,8 @@ const (
 	one6
 	localhost
 	ours
+	anywhere4
+	anywhere6
 )
 
 // keyLen is that of a hostport.Key.
@@ -41,6 +43,14 @@ type PortKey struct {
 	Proto hostport.Proto
 	Port  uint16
 	Addr  netip.Addr
+}
+
+// on is the slot that says which families of single addresses on a link have the port.
+func (k PortKey) on(link int) PortKey {
+	addr := [16]byte{10: 0xff, 11: 0xfe}
+	binary.BigEndian.PutUint32(addr[12:], uint32(link))
+	k.Addr = netip.AddrFrom16(addr)
+	return k
 }
 
 // Bytes is struct slot in a network namespace.

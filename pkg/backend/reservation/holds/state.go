@@ -47,6 +47,16 @@ type Node struct {
 	// From and To are ip_local_port_range, Listed is ip_local_reserved_ports.
 	From, To uint16
 	Listed   [][2]uint16
+	// Links are those by which sockets that are bound to one receive packets for an address,
+	// none if nobody can tell.
+	Links func(netip.Addr) []int
+}
+
+func (n Node) links(addr netip.Addr) []int {
+	if n.Links == nil {
+		return nil
+	}
+	return n.Links(addr)
 }
 
 // A State is what is held, or should be.

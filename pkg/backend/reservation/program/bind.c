@@ -26,6 +26,10 @@ typedef unsigned long long u64;
 #endif
 #define V6ONLY_BYTE 19
 
+struct bpf_sock {
+	u32 bound_dev_if;
+};
+
 struct bpf_sock_addr {
 	u32 user_family;
 	u32 user_ip4;
@@ -37,7 +41,7 @@ struct bpf_sock_addr {
 	u32 msg_src_ip4;
 	u32 msg_src_ip6[4];
 	u32 : 32;
-	void *sk;
+	struct bpf_sock *sk;
 };
 
 // A slot is what can be held: a port, on all addresses or on one. IPv4 is written
@@ -57,6 +61,9 @@ struct slot {
 #define ONE4 4 // some slot of one address has this port
 #define ONE6 8
 #define LOCALHOST 16 // ANY4 includes 127.0.0.1
+// 32 is for user space.
+#define ANYWHERE4 64 // nobody knows which link some slot of one address is on
+#define ANYWHERE6 128
 
 struct hold {
 	char owner4[24], owner6[24];
@@ -97,6 +104,7 @@ static void *(*const skc_to_udp6_sock)(void *sk) = (void *)140;
 static int (*const set_retval)(int retval) = (void *)187;
 
 #define TCP 6
+#define LO 1 // LOOPBACK_IFINDEX
 #define EADDRINUSE 98
 #define BPF_NOEXIST 1
 
@@ -148,12 +156,41 @@ INLINE int one(struct slot *k, u32 a0, u32 a1, u32 a2, u32 a3)
 	return map_lookup(&ports, k) != 0;
 }
 
-INLINE int taken4(struct slot *k, struct hold *h, u32 a)
+// meets reports whether the port is held on some address that a socket on all addresses of a
+// family receives. One that is bound to a link receives what comes in by that: the slot
+// ::fffe:0:0 + link has the families of the addresses that are on it. By lo come those of all.
+INLINE int meets(struct bpf_sock_addr *ctx, struct slot *k, u32 flags, u32 one, u32 anywhere)
+{
+	struct bpf_sock *sk = ctx->sk;
+	u32 link = sk ? sk->bound_dev_if : 0;
+
+	if (!(flags & one))
+		return 0;
+	if (!link || link == LO || flags & anywhere)
+		return 1;
+	k->addr[0] = k->addr[1] = 0;
+	k->addr[2] = BE32(0xfffe);
+	k->addr[3] = BE32(link);
+	struct hold *on = map_lookup(&ports, k);
+	return on && on->flags & one;
+}
+
+INLINE int all4(struct bpf_sock_addr *ctx, struct slot *k, u32 flags)
+{
+	return flags & ANY4 || meets(ctx, k, flags, ONE4, ANYWHERE4);
+}
+
+INLINE int all6(struct bpf_sock_addr *ctx, struct slot *k, u32 flags)
+{
+	return flags & ANY6 || meets(ctx, k, flags, ONE6, ANYWHERE6);
+}
+
+INLINE int taken4(struct bpf_sock_addr *ctx, struct slot *k, struct hold *h, u32 a)
 {
 	u32 flags = h->flags, mapped = BE32(0xffff);
 
 	if (a == 0)
-		return flags & (ANY4 | ONE4);
+		return all4(ctx, k, flags);
 	if (flags & ANY4) {
 		u32 net = a & BE32(0xff000000);
 		int spared = (a & BE32(0xf0000000)) == BE32(0xe0000000) || a == 0xffffffff; // multicast, broadcast
@@ -210,7 +247,7 @@ int bind4(struct bpf_sock_addr *ctx)
 	if (!h)
 		return ALLOW;
 	u32 a = ctx->user_ip4;
-	if (!taken4(&k, h, a))
+	if (!taken4(ctx, &k, h, a))
 		return ALLOW;
 	return refuse(&k, 0, 0, BE32(0xffff), a);
 }
@@ -226,13 +263,11 @@ int bind6(struct bpf_sock_addr *ctx)
 	u32 a0 = ctx->user_ip6[0], a1 = ctx->user_ip6[1], a2 = ctx->user_ip6[2], a3 = ctx->user_ip6[3];
 	int taken;
 	if (!(a0 | a1) && a2 == BE32(0xffff))
-		taken = taken4(&k, h, a3);
+		taken = taken4(ctx, &k, h, a3);
 	else if (a0 | a1 | a2 | a3)
 		taken = taken6(&k, h, a0, a1, a2, a3);
-	else if (h->flags & (ANY6 | ONE6))
-		taken = 1;
 	else
-		taken = !v6only(ctx);
+		taken = all6(ctx, &k, h->flags) || (!v6only(ctx) && all4(ctx, &k, h->flags));
 	if (!taken)
 		return ALLOW;
 	return refuse(&k, a0, a1, a2, a3);
