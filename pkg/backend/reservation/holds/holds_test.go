@@ -26,7 +26,12 @@ type kernel struct {
 
 func newKernel() *kernel {
 	return &kernel{ports: map[string]string{}, spare: map[string]string{}, listed: map[uint16]bool{40005: true}, known: map[hostport.Key]bool{},
-		node: Node{From: 40000, To: 40010, Spared: prefixes("198.51.100.0/24", "192.0.2.255/32")}}
+		node: Node{From: 40000, To: 40010, Spared: prefixes("198.51.100.0/24", "192.0.2.255/32"), Links: links}}
+}
+
+// links are those that addresses of the tests are on.
+func links(addr netip.Addr) []int {
+	return map[netip.Addr][]int{netip.MustParseAddr("192.0.2.1"): {2}, netip.MustParseAddr("2001:db8::1"): {2, 0x105}}[addr]
 }
 
 const netns = 7
@@ -305,6 +310,28 @@ func check(t *testing.T, k *kernel, want State, pods map[string]hostport.Attachm
 				t.Fatalf("%s is not held: %v", m, slots(got))
 			}
 		}
+	}
+}
+
+// Of single addresses the links are known that sockets receive them by, or that nobody knows.
+func TestLinks(t *testing.T) {
+	s := newKernel().load(t).With(pod("a", "tcp 80 192.0.2.1", "tcp 80 2001:db8::1", "tcp 81 192.0.2.7", "tcp 82")).(State)
+	on := func(port uint16, link int) PortKey { return PortKey{Proto: hostport.TCP, Port: port}.on(link) }
+	got := map[PortKey]uint32{}
+	for k, e := range s.entries() {
+		if !k.Addr.IsValid() || k.Addr.Is6() && k.Addr.As16()[0] == 0 {
+			got[k] = e.flags
+		}
+	}
+	want := map[PortKey]uint32{
+		{Proto: hostport.TCP, Port: 80}: one4 | one6, on(80, 2): one4 | one6, on(80, 0x105): one6,
+		{Proto: hostport.TCP, Port: 81}: one4 | anywhere4, {Proto: hostport.TCP, Port: 82}: any4 | any6,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if b := on(80, 0x105).Bytes(1); string(b[8:24]) != "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xfe\x00\x00\x01\x05" {
+		t.Errorf("slot of a link: %x", b)
 	}
 }
 
