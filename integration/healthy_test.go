@@ -5,6 +5,7 @@ package integration
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,33 +50,34 @@ func TestDoctorIsSilent(t *testing.T) {
 		before        bool // the pod
 		// others are what is on the node beside a pod with 8080; they have 8081.
 		others func(t *testing.T, n *lab.Node, web *lab.Pod)
+		conf   lab.Conf
 	}{
-		{"nothing", "nft", false, func(*testing.T, *lab.Node, *lab.Pod) {}},
-		{"kube-proxy in iptables-nft", "nft", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "nft") }},
-		{"without Services", "nft", false, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "nft-noservice") }},
-		{"kube-proxy in iptables-legacy", "legacy", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "legacy") }},
-		{"without Services in iptables-legacy", "legacy", false, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "legacy-noservice") }},
-		{"kube-proxy in nftables mode", "nft", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "nftables") }},
+		{"nothing", "nft", false, func(*testing.T, *lab.Node, *lab.Pod) {}, nil},
+		{"kube-proxy in iptables-nft", "nft", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "nft") }, nil},
+		{"without Services", "nft", false, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "nft-noservice") }, nil},
+		{"kube-proxy in iptables-legacy", "legacy", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "legacy") }, nil},
+		{"without Services in iptables-legacy", "legacy", false, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "legacy-noservice") }, nil},
+		{"kube-proxy in nftables mode", "nft", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) { proxied(t, n, "nftables") }, nil},
 		{"docker", "nft", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) {
 			container(t, n)
 			load(n, "docker-published.iptables", filters(t, "docker-published.iptables", ""))
 			keepOpen(t, n, 8081, "docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "8081", "-container-ip", "172.17.0.2", "-container-port", "80")
-		}},
+		}, nil},
 		{"Podman", "nft", true, func(t *testing.T, n *lab.Node, _ *lab.Pod) {
 			n.Run("sh", "-ec", "ip link add podman0 type bridge; ip addr add 10.89.5.1/24 dev podman0; ip link set podman0 up")
 			load(n, "netavark-published.iptables", filters(t, "netavark-published.iptables", ""))
 			keepOpen(t, n, 8081, "conmon", "--api-version", "1", "-c", "3f1b0c9d2a7e", "-u", "3f1b0c9d2a7e")
-		}},
+		}, nil},
 		{"nerdctl", "nft", false, func(t *testing.T, n *lab.Node, web *lab.Pod) {
 			load(n, "nerdctl.iptables", strings.NewReplacer("nerdctl0", "cni0", "10.4.0.2", web.V4).Replace(filters(t, "nerdctl.iptables", "")))
 			reserve(t, n, web, 8080)
-		}},
+		}, lab.Conf{"reserve": "off"}}, // it keeps the port open from before the ADD
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, "", tt.flavour)
 			inMemory(t, n)
-			list := n.Network("net", "46", nil)
+			list := n.Network("net", "46", tt.conf)
 			confDir(t, n, list)
 			web := n.NewPod("web")
 			web.Serve(80, "web")
@@ -113,7 +115,7 @@ func silent(t *testing.T, n *lab.Node) {
 		t.Fatalf("doctor: %v, %v\n%s", err, jerr, out)
 	}
 	for _, f := range d.Findings {
-		if f.Severity != doctor.Info || f.Check != "backend" && f.Check != "flavours" {
+		if f.Severity != doctor.Info || !slices.Contains([]string{"backend", "flavours", "reservation"}, f.Check) {
 			t.Errorf("a healthy node, and doctor says %+v", f)
 		}
 	}

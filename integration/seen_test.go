@@ -15,7 +15,7 @@ import (
 // pod has the port, and of such an address itself.
 func TestBroadcasts(t *testing.T) {
 	t.Parallel()
-	n, _ := serving(t, lab.UDP(5353, 80))
+	n, _ := serving(t, lab.Conf{"reserve": "off"}, lab.UDP(5353, 80)) // a listener comes later
 	want(t, "a broadcast", shout(t, n, "192.0.2.255:5353"), "")
 	if a := ask(t, n, "5353/udp"); !strings.Contains(a.Group, "go to no pod") || !strings.Contains(a.Group, "nobody on the node has them") {
 		t.Errorf("explain says %q", a.Group)
@@ -67,7 +67,7 @@ func shout(t *testing.T, n *lab.Node, to string) (who string) {
 // Somebody's masquerade hides the client from the pod; explain names the rule.
 func TestMaskedClients(t *testing.T) {
 	t.Parallel()
-	n, _ := serving(t, lab.TCP(8080, 80))
+	n, _ := serving(t, nil, lab.TCP(8080, 80))
 	for _, tt := range []struct{ name, do, undo, sees, masked string }{
 		{"nobody's", "true", "true", lab.ClientV4, ""},
 		{"of another network", "iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE", "iptables -t nat -D POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE", lab.ClientV4, ""},
