@@ -94,7 +94,7 @@ func (i *Inspector) look(c *netconf.Config) (*view, error) {
 		return v, err
 	}
 	if len(v.Store.Keys()) > 0 { // otherwise it might make the directory
-		if unlock, err := v.Store.Lock(patience); err == nil {
+		if unlock, err := v.Store.LockWithin(patience); err == nil {
 			defer unlock()
 		}
 	}

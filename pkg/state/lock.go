@@ -14,22 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked means that another portguard kept the lock for longer than the
-// timeout.
+// ErrLocked means that another portguard kept the lock for longer than the timeout, or
+// that many others had it one after another.
 var ErrLocked = errors.New("another portguard process holds the lock")
 
-// Lock takes the lock of the node, creating the directory if it must. The
+// longestQueue is for how many timeouts a process waits that sees the lock change hands. A
+// kubelet waits for two minutes.
+const longestQueue = 6
+
+// Lock takes the lock of the node, creating the directory if it must. It waits as long as
+// nobody keeps it for the timeout: a hundred pods that start at once have it in turn. The
 // returned function releases it; so does the end of the process. A *DirError says whether
 // there is no lock at all.
 func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
+	return s.lock(timeout, longestQueue)
+}
+
+// LockWithin is Lock for who would rather do without than wait longer.
+func (s *Store) LockWithin(limit time.Duration) (unlock func(), err error) {
+	return s.lock(limit, 1)
+}
+
+func (s *Store) lock(timeout time.Duration, turns int) (unlock func(), err error) {
 	path := filepath.Join(s.dir, "lock")
-	deadline := time.Now().Add(timeout)
+	start := time.Now()
 	for {
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
 			return nil, &DirError{"make it", err, !regular(path)}
 		}
 		if !regular(path) {
-			if err := s.clearLock(path, deadline); err != nil {
+			if err := s.clearLock(path, timeout, turns); err != nil {
 				return nil, &DirError{"remove what is in the place of the lock", err, !errors.Is(err, ErrLocked)}
 			}
 		}
@@ -40,8 +54,8 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 		if err != nil {
 			return nil, &DirError{"open the lock", err, !regular(path)}
 		}
-		if err := flock(f, time.Until(deadline)); err != nil {
-			return nil, lockError(path, timeout, err)
+		if err := flock(f, timeout, turns); err != nil {
+			return nil, lockError(path, time.Since(start), err)
 		}
 		// Somebody may have removed the directory while we waited; the next
 		// process would then lock another file.
@@ -54,7 +68,7 @@ func (s *Store) Lock(timeout time.Duration) (unlock func(), err error) {
 
 // clearLock removes what is in the place of the lock and is none. It locks the directory
 // meanwhile, so that nobody removes the lock of somebody who was faster.
-func (s *Store) clearLock(path string, deadline time.Time) error {
+func (s *Store) clearLock(path string, timeout time.Duration, turns int) error {
 	odd := func() bool { _, err := os.Lstat(path); return !errors.Is(err, fs.ErrNotExist) && !regular(path) }
 	if !odd() {
 		return nil
@@ -64,7 +78,7 @@ func (s *Store) clearLock(path string, deadline time.Time) error {
 		return err
 	}
 	defer d.Close()
-	if err := flock(d, time.Until(deadline)); err != nil || !odd() {
+	if err := flock(d, timeout, turns); err != nil || !odd() {
 		return err // somebody was faster, and may be making the lock now
 	}
 	return os.RemoveAll(path)
@@ -79,8 +93,9 @@ func regular(path string) bool {
 // flock waits in the kernel, which serves waiters in order. A wait that runs out leaves its
 // goroutine behind, which lets go of what comes too late. A lock that is free is taken
 // however short the wait.
-func flock(f *os.File, timeout time.Duration) error {
+func flock(f *os.File, timeout time.Duration, turns int) error {
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		stamp(f)
 		return nil
 	}
 	done := make(chan error, 1)
@@ -93,25 +108,48 @@ func flock(f *os.File, timeout time.Duration) error {
 			}
 		}
 	}()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(timeout):
-		go func() {
-			if <-done == nil {
-				f.Close()
+	for waits, held := 1, stamped(f); ; waits++ {
+		select {
+		case err := <-done:
+			stamp(f)
+			return err
+		case <-time.After(timeout):
+			last := held
+			if held = stamped(f); waits < turns && !held.Equal(last) {
+				continue
 			}
-		}()
-		return ErrLocked
+			go func() {
+				if <-done == nil {
+					f.Close()
+				}
+			}()
+			return ErrLocked
+		}
 	}
 }
 
+// stamp tells those who wait that the lock has changed hands, by the time of the file. On a
+// file system that is read-only nobody is told.
+func stamp(f *os.File) {
+	now := unix.NsecToTimeval(time.Now().UnixNano())
+	_ = unix.Futimes(int(f.Fd()), []unix.Timeval{now, now})
+}
+
+// stamped is when the lock changed hands, as far as that is known.
+func stamped(f *os.File) time.Time {
+	st, err := f.Stat()
+	if err != nil {
+		return time.Time{}
+	}
+	return st.ModTime()
+}
+
 // lockError says who kept the lock.
-func lockError(path string, timeout time.Duration, err error) error {
+func lockError(path string, waited time.Duration, err error) error {
 	if !errors.Is(err, ErrLocked) {
 		return dirError("take the lock", &os.PathError{Op: "flock", Path: path, Err: err})
 	}
-	return fmt.Errorf("%w %s: waited %s%s", err, path, timeout, holder(path))
+	return fmt.Errorf("%w %s: waited %s%s", err, path, waited.Round(10*time.Millisecond), holder(path))
 }
 
 // holder says the PID of who has locked a file, as far as /proc/locks tells:

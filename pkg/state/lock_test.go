@@ -27,7 +27,7 @@ func TestLockExcludes(t *testing.T) {
 	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("error is %v, want ErrLocked", err)
 	}
-	if !strings.Contains(err.Error(), s.dir) || !strings.Contains(err.Error(), "50ms") {
+	if !strings.Contains(err.Error(), s.dir) || !strings.Contains(err.Error(), "waited ") {
 		t.Errorf("error %q does not say what was waited for", err)
 	}
 	if d := time.Since(start); d < 50*time.Millisecond || d > 5*time.Second {
@@ -53,6 +53,65 @@ func TestLockWaitsForTheHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	second()
+}
+
+// Many who start at once have the lock in turn. The last one waits for longer than the
+// timeout, and for nobody that long.
+func TestLockQueue(t *testing.T) {
+	s := store(t)
+	const many, hold, timeout = 40, 50 * time.Millisecond, time.Second
+	failed := make(chan error, many)
+	for range many {
+		go func() {
+			unlock, err := s.Lock(timeout)
+			if err == nil {
+				time.Sleep(hold)
+				unlock()
+			}
+			failed <- err
+		}()
+	}
+	for range many {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A queue that never comes to its end is not waited for.
+func TestLockEndlessQueue(t *testing.T) {
+	f, err := os.OpenFile(filepath.Join(t.TempDir(), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := flock(f, time.Second, 1); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+				stamp(f)
+			}
+		}
+	}()
+	const timeout = 400 * time.Millisecond
+	for _, turns := range []int{1, 3} {
+		second, err := os.Open(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		err = flock(second, timeout, turns)
+		if took := time.Since(start); !errors.Is(err, ErrLocked) || took < time.Duration(turns)*timeout {
+			t.Errorf("%d turns: after %s: %v", turns, took, err)
+		}
+	}
 }
 
 func TestLockAdmitsOneAtATime(t *testing.T) {
