@@ -87,7 +87,7 @@ func TestReservedBinds(t *testing.T) {
 	}
 	any4 := []int{onAll, onAll4, onOne4, notLocalhost, excluding, carved}
 	any6 := []int{onAll, onAll6, onOne6, notLocalhost, excluding, carved}
-	any := []int{onAll, onAll4, onAll6, onOne4, onOne6, notLocalhost, excluding, carved}
+	both46 := []int{onAll, onAll4, onAll6, onOne4, onOne6, notLocalhost, excluding, carved}
 	node4 := []int{onAll, onAll4, onOne4, notLocalhost, excluding, carved}
 	for _, tt := range []struct {
 		socket lab.Socket
@@ -106,8 +106,8 @@ func TestReservedBinds(t *testing.T) {
 		{lab.Socket{Network: "udp4", Addr: "224.0.0.251"}, nil},
 		{lab.Socket{Network: "udp4", Addr: "192.0.2.255"}, nil}, // broadcast
 		{lab.Socket{Network: "udp4", Addr: "255.255.255.255"}, nil},
-		{lab.Socket{Network: "tcp6"}, any},
-		{lab.Socket{Network: "tcp6", Reuse: true}, any},
+		{lab.Socket{Network: "tcp6"}, both46},
+		{lab.Socket{Network: "tcp6", Reuse: true}, both46},
 		{lab.Socket{Network: "tcp6", V6Only: true}, any6},
 		{lab.Socket{Network: "tcp6", Addr: "::ffff:0.0.0.0"}, any4},
 		{lab.Socket{Network: "tcp6", Addr: "::ffff:" + lab.NodeV4}, node4},
@@ -117,7 +117,7 @@ func TestReservedBinds(t *testing.T) {
 		{lab.Socket{Network: "tcp6", Addr: "fe80::1%eth0"}, nil},
 		{lab.Socket{Network: "udp6", Addr: "ff02::fb%eth0"}, nil},
 		{lab.Socket{Network: "mptcp4"}, any4},
-		{lab.Socket{Network: "mptcp6"}, any},
+		{lab.Socket{Network: "mptcp6"}, both46},
 		{lab.Socket{Network: "mptcp6", V6Only: true}, any6},
 		{lab.Socket{Network: "mptcp4", Addr: "127.0.0.1"}, []int{onAll, onAll4, excluding}},
 	} {

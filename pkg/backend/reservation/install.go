@@ -63,7 +63,7 @@ func (r root) standing() (*hook, error) {
 }
 
 // off says why. What the cause was must not matter to who tries again.
-func off(err error) error { return fmt.Errorf("%w: %v", ErrOff, err) }
+func off(err error) error { return fmt.Errorf("%w: %s", ErrOff, err.Error()) }
 
 // tidy removes what an attempt has left that failed.
 func (r root) tidy() {

@@ -130,7 +130,7 @@ func (t target) compile(cc, source, flag string) ([]program, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var out []program
 	for _, s := range f.Sections {
 		if name, ok := strings.CutPrefix(s.Name, "cgroup/"); ok {
