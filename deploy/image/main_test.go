@@ -18,6 +18,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Two builds are the same to the byte, and hold what the DaemonSet starts.
@@ -50,7 +51,7 @@ func TestImage(t *testing.T) {
 	for i, machine := range []elf.Machine{elf.EM_X86_64, elf.EM_AARCH64} {
 		arch := []string{"amd64", "arm64"}[i]
 		img, err := index.Image(m.Manifests[i].Digest)
-		if err != nil || m.Manifests[i].Platform.String() != "linux/"+arch {
+		if err != nil || m.Manifests[i].MediaType != types.OCIManifestSchema1 || m.Manifests[i].Platform.String() != "linux/"+arch {
 			t.Fatalf("%s: %+v, %v", arch, m.Manifests[i], err)
 		}
 		holds(t, img, arch, machine)
