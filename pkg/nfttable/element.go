@@ -112,8 +112,22 @@ func (s Set) Parts(key string) ([][]byte, bool) { return cut(s.Key, key) }
 // Values cuts a value.
 func (s Set) Values(value string) ([][]byte, bool) { return cut(s.Value, value) }
 
+// Part is one of the parts of a key that Parts cuts.
+func (s Set) Part(key string, n int) (part string, ok bool) {
+	for _, k := range s.Key[:n] {
+		if len(key) < k.padded() {
+			return "", false
+		}
+		key = key[k.padded():]
+	}
+	if size := s.Key[n].size(); len(key) >= size {
+		return key[:size], true
+	}
+	return "", false
+}
+
 func cut(types []Type, key string) ([][]byte, bool) {
-	var out [][]byte
+	out := make([][]byte, 0, len(types))
 	for _, k := range types {
 		if len(key) < k.padded() {
 			return nil, false

@@ -24,12 +24,17 @@ func (s *Session) Claims() []hostport.Claim {
 // tells the namespace.
 func (s *Session) Claimants(ms []hostport.Mapping) []hostport.Claim {
 	var out []hostport.Claim
-	at, all := hostport.ByPort(ms), s.Claims()
+	at, all := hostport.ByPort(ms), []hostport.Claim(nil)
+	for _, st := range s.want {
+		claims := st.Claims() // of all that the node has
+		for i := range claims {
+			if slices.ContainsFunc(at[claims[i].Mapping.HostPort], claims[i].Mapping.Overlaps) {
+				all = append(all, claims[i])
+			}
+		}
+	}
 	known := scopes{}
 	for _, c := range append(all, s.lost(at, all)...) {
-		if !slices.ContainsFunc(at[c.Mapping.HostPort], c.Mapping.Overlaps) {
-			continue
-		}
 		if !c.Foreign {
 			s.complete(&c, known)
 		}

@@ -20,7 +20,7 @@ func (s *State) Claims() []hostport.Claim {
 }
 
 func (s *State) claimed() (out []hostport.Claim) {
-	seen, passed := owners{}, s.passed()
+	seen, passed := s.known(), s.passed()
 	for _, e := range s.Table.Elements(func(e nfttable.Element) bool {
 		// localhost is a part of a wildcard mapping, and what leads to bylink one of another.
 		return e.Set != setLocalhost && !byLink(e) && s.Table.Spec.Set(e.Set).Map()

@@ -76,9 +76,9 @@ func addrIn(s nfttable.Spec, e nfttable.Element, set string, part int) (addr net
 	if !strings.HasPrefix(e.Set, set) {
 		return addr, false
 	}
-	parts, ok := s.Set(e.Set).Parts(e.From)
+	key, ok := s.Set(e.Set).Part(e.From, part)
 	if ok {
-		addr, ok = netip.AddrFromSlice(parts[part])
+		addr, ok = netip.AddrFromSlice([]byte(key))
 	}
 	return addr, ok
 }

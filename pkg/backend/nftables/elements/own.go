@@ -41,7 +41,9 @@ func (s *State) settled(t *nfttable.Table) *nfttable.Table {
 	}
 	used := false
 	for e := range t.All() {
-		used = used || !isOwn(e)
+		if used = !isOwn(e); used {
+			break
+		}
 	}
 	var want []nfttable.Element
 	for _, f := range hostport.Families() {

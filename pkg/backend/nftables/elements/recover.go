@@ -14,7 +14,7 @@ import (
 // Recover implements backend.State. What conditions say and where their mappings lead
 // is not known. A one-address exclude cannot be told from a carve.
 func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
-	seen := owners{}
+	seen := s.known()
 	for _, e := range s.Table.Elements(func(e nfttable.Element) bool { return key != "" && seen.of(e).key == key }) {
 		a.Owner, ok = seen.of(e).Owner, true
 		s.recover(&a, e)

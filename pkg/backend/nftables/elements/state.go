@@ -19,8 +19,18 @@ type State struct {
 	Table *nfttable.Table
 	// Within are the destinations at which mappings may be.
 	Within map[hostport.Family]addrset.Set
-	// claims are its Claims once somebody has asked.
+	// claims are its Claims once somebody has asked, owners those whose comments were read in it
+	// or in a State that it was made of.
 	claims []hostport.Claim
+	owners owners
+}
+
+// known is s.owners, made if need be.
+func (s *State) known() owners {
+	if s.owners == nil {
+		s.owners = owners{}
+	}
+	return s.owners
 }
 
 var _ backend.State = (*State)(nil)
@@ -52,7 +62,7 @@ func broken(t *nfttable.Table) []string {
 // With implements backend.State. An element that somebody else has stays with them.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
 	mine := Of(a)
-	t := remove(s.Table, append(instead, a.Owner.Key()), func(e nfttable.Element) bool {
+	t := s.remove(append(instead, a.Owner.Key()), func(e nfttable.Element) bool {
 		// Of a pod that had the address when the node had other networks.
 		pod, ok := neighbour(s.Table.Spec, e)
 		return ok && len(mine) > 0 && slices.ContainsFunc(a.Pods, func(p netip.Prefix) bool { return p.Addr() == pod })
@@ -68,30 +78,30 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 		}
 		t = t.With(mine, chains...)
 	}
-	return &State{Table: s.settled(t), Within: s.Within}
+	return &State{Table: s.settled(t), Within: s.Within, owners: s.owners}
 }
 
 // Without implements backend.State.
 func (s *State) Without(keys ...hostport.Key) backend.State {
-	return &State{Table: s.settled(remove(s.Table, keys, func(nfttable.Element) bool { return false })), Within: s.Within}
+	return &State{Table: s.settled(s.remove(keys, func(nfttable.Element) bool { return false })), Within: s.Within, owners: s.owners}
 }
 
 // remove drops what attachments have, and what is stale.
-func remove(t *nfttable.Table, keys []hostport.Key, stale func(nfttable.Element) bool) *nfttable.Table {
+func (s *State) remove(keys []hostport.Key, stale func(nfttable.Element) bool) *nfttable.Table {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k hostport.Key) bool { return k == "" }) // what is shared has none
 	var prefixes []string
 	for _, k := range keys {
 		prefixes = append(prefixes, chainPrefix(k))
 	}
-	seen := owners{}
-	return t.Without(func(e nfttable.Element) bool {
+	seen := s.known()
+	return s.Table.Without(func(e nfttable.Element) bool {
 		return strings.HasPrefix(e.Comment, ownerPrefix) && slices.Contains(keys, seen.of(e).key) || stale(e)
 	}, prefixes...)
 }
 
 // Links are the attachments that a link with route_localnet leads to, by its name.
 func (s *State) Links() map[string][]hostport.Key {
-	out, seen := map[string][]hostport.Key{}, owners{}
+	out, seen := map[string][]hostport.Key{}, s.known()
 	for e := range s.Table.All() {
 		if e.Set != setLinks {
 			continue
