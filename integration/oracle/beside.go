@@ -241,15 +241,22 @@ func (g *gen) besideMatch(chain string) string {
 	case 1:
 		return "-m conntrack " + g.not() + "--ctstatus " + g.pick("ASSURED", "CONFIRMED", "SEEN_REPLY,ASSURED")
 	case 2:
-		return "-m length " + g.not() + "--length " + g.pick("0:90", "91:65535")
+		if g.rarely() {
+			return "-m length " + g.not() + "--length " + g.pick("0:90", "91:65535")
+		}
 	case 3:
-		return g.lengthMatch(chain)
+		if g.rarely() {
+			return g.lengthMatch(chain)
+		}
 	case 4, 5:
 		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "OTHER dst", "NETPORT"+n+" src,dst", "NETPORT"+n+" dst,dst",
 			"BITS dst", "THREE"+n+" src,dst,dst", "AND"+n+" dst,dst,src", "FACE"+n+" dst,src", "PAIRS"+n+" dst,dst")
 	}
 	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "ADDR", "ADDR", "NET", "NET", "NET", "LIST", "LIST", "BUT") + n + " " + g.pick("src", "dst")
 }
+
+// rarely is for what nobody asks twice on one way, where one answer excludes the other.
+func (g *gen) rarely() bool { return g.IntN(3) == 0 }
 
 // lengthMatch asks for the length of packets in another way, or for IPsec.
 func (g *gen) lengthMatch(chain string) string {

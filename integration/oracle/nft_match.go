@@ -175,6 +175,9 @@ func (d *native) addr() string {
 func (d *native) match() string {
 	switch d.IntN(16) {
 	case 15:
+		if !d.rarely() {
+			break
+		}
 		return d.pick("meta length ", "ct original bytes ") + d.pick("0-90", "!= 0-90", "> 90")
 	case 11, 12:
 		return d.partialMatch()

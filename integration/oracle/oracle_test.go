@@ -91,7 +91,8 @@ func accepted(answers []Answer, seed uint64) (a Answer, ok bool) {
 }
 
 // TestOracle compares SEEDS (300) random rule sets from FIRST on with the
-// kernel. A false free fails at once; false taken may be at most 0.5 %. With
+// kernel. A false free fails at once; false taken may be at most 0.1 %, and
+// ten more, because one seed may have several. With
 // NATIVE=0 there are rules of iptables only, none of nftables' own; PLACE=0 places no mapping;
 // STOP=1 ends with the first seed that fails.
 func TestOracle(t *testing.T) {
@@ -102,7 +103,7 @@ func TestOracle(t *testing.T) {
 	first, seeds := env(t, "FIRST", 1), env(t, "SEEDS", 300)
 	native := os.Getenv("NATIVE") != "0"
 	free, taken, answers, hits, refused, tables := 0, 0, 0, 0, uint64(0), uint64(0)
-	placed, placedWrong := 0, 0
+	placed, placedWrong, unsent := 0, 0, 0
 	for seed := first; seed < first+seeds && (!t.Failed() || os.Getenv("STOP") != "1"); seed++ {
 		sets := Generate(seed, native)
 		verdicts, routed, wrong, no := w.run(t, sets, seed)
@@ -121,6 +122,9 @@ func TestOracle(t *testing.T) {
 			answers++
 			if v.Hit != nil {
 				hits++
+			}
+			if v.Unsent() {
+				unsent++
 			}
 			if v.FalseFree() {
 				free++
@@ -143,12 +147,12 @@ func TestOracle(t *testing.T) {
 			}
 		}
 	}
-	fmt.Printf("oracle: %d seeds, %d answers, %d taken by the kernel, %d false free, %d false taken; %d sets the tools refuse, %d of them nft; %d packets to mappings that were placed, %d astray\n",
-		seeds, answers, hits, free, taken, refused, tables, placed, placedWrong)
+	fmt.Printf("oracle: %d seeds, %d answers, %d taken by the kernel, %d false free, %d false taken, %d taken for packets that nobody sent; %d sets the tools refuse, %d of them nft; %d packets to mappings that were placed, %d astray\n",
+		seeds, answers, hits, free, taken, unsent, refused, tables, placed, placedWrong)
 	if refused*4 > seeds || tables*10 > seeds {
 		t.Errorf("%d of %d sets could not be loaded, %d of them nft", refused, seeds, tables)
 	}
-	if hits == 0 || placed == 0 && os.Getenv("PLACE") != "0" || taken*200 > answers {
+	if hits == 0 || placed == 0 && os.Getenv("PLACE") != "0" || taken > answers/1000+10 {
 		t.Errorf("%d of %d answers are false taken, %d hits, %d placed", taken, answers, hits, placed)
 	}
 }

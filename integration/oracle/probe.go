@@ -24,7 +24,8 @@ type Probe struct {
 	Src, Dst netip.Addr
 	Link     string
 	Marked   bool
-	// Long packets have options: of IPv6 an extension header.
+	// Long packets have options, of IPv6 an extension header; those of UDP that are marked
+	// have more to say instead.
 	Long    bool
 	srcPort uint16
 	// Seen is set if conntrack knows the connection, To is where it leads then.
@@ -231,8 +232,12 @@ func (w *World) send(p *Probe) error {
 	err = unix.Connect(fd, sockaddr(p.Dst, port))
 	// Two datagrams: the second meets what the first one left to its connection. An answer
 	// that the first got is the result of a try that sends nothing.
+	size := 32
+	if p.bulky() {
+		size += 40
+	}
 	for sent, tries := 0, 0; p.UDP && sent < 2 && tries < 4; tries++ {
-		if _, err = unix.Write(fd, make([]byte, 32)); err == nil {
+		if _, err = unix.Write(fd, make([]byte, size)); err == nil {
 			sent++
 		}
 	}
@@ -242,6 +247,9 @@ func (w *World) send(p *Probe) error {
 	}
 	return fmt.Errorf("%s: %w", p, err)
 }
+
+// bulky reports whether the packets are long by what they carry.
+func (p *Probe) bulky() bool { return p.Long && p.UDP && p.Marked }
 
 // options sets the DSCP of marked packets, makes long ones 40 bytes longer, and lets the socket have any source
 // address, also one that is not ours.
@@ -256,6 +264,7 @@ func (p *Probe) options(fd int) (err error) {
 	switch {
 	case err != nil:
 		return err
+	case p.bulky():
 	case p.Long && is4: // 40 times "no operation"
 		err = unix.SetsockoptString(fd, unix.IPPROTO_IP, unix.IP_OPTIONS, strings.Repeat("\x01", 40))
 	case p.Long: // a header for the destination, padded (PadN)
