@@ -64,11 +64,14 @@ func (s *Socket) hears() bool {
 
 // own are the node's own connections that work, also when conntrack has forgotten them. They
 // are asked twice: TCP keeps back what follows a packet that was not acknowledged, as where a
-// rule drops the answer.
+// rule drops the answer. And that several times, for a rule may take every other connection.
 func (w *World) own() (out []*Socket) {
-	w.Node.Do(func() { _ = forget() })
 	for _, s := range w.sockets {
-		if s.Peer.IsValid() && s.hears() && s.hears() {
+		works := s.Peer.IsValid()
+		for range 5 {
+			works = works && w.forgets() && s.hears() && s.hears()
+		}
+		if works {
 			out = append(out, s)
 		}
 	}
