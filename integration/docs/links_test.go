@@ -59,6 +59,9 @@ func anchors(t *testing.T, file string) map[string]bool {
 		text := regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`).ReplaceAllString(m[1], "$1")
 		out[strings.ReplaceAll(markup.ReplaceAllString(strings.ToLower(strings.TrimSpace(text)), ""), " ", "-")] = true
 	}
+	for _, m := range regexp.MustCompile(`<a id="([^"]+)">`).FindAllStringSubmatch(string(b), -1) {
+		out[m[1]] = true
+	}
 	return out
 }
 
