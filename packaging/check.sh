@@ -16,10 +16,10 @@ ip link set veth0 up
 ip -n pod addr add 10.88.0.2/24 dev eth0
 ip -n pod link set eth0 up
 
-# cni VERB is what a runtime does.
+# cni VERB is what a runtime does. Ports are not held: that would be on the whole machine.
 cni() {
 	CNI_COMMAND=$1 CNI_CONTAINERID=pod CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin portguard <<'JSON'
-{"cniVersion":"1.0.0","name":"n","type":"portguard","runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]},
+{"cniVersion":"1.0.0","name":"n","type":"portguard","reserve":"off","runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]},
 "prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"veth0"},{"name":"eth0","sandbox":"/run/netns/pod"}],
 "ips":[{"address":"10.88.0.2/24","interface":1}]}}
 JSON
