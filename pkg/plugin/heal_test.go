@@ -202,6 +202,13 @@ func TestNobodyFailsForOthers(t *testing.T) {
 		}
 		b.wantIn(b.pod("mail"), "localnet", place.NFTables)
 	})
+	onChanges(t, func(b *bench, _, _, _ pod, call func() error) { // what fails without others, too, is not for them
+		b.flush()
+		b.in(place.NFTables).undone = func() error { return errBroken }
+		if err := call(); err != nil && strings.Contains(b.errs.String(), "of others are not put right") {
+			b.t.Errorf("%v, said %q", err, &b.errs)
+		}
+	})
 	onChanges(t, func(b *bench, _, _, _ pod, call func() error) {
 		b.flush()
 		if b.node.lookErr = errBroken; call() != nil && !strings.HasPrefix(b.t.Name()[strings.Index(b.t.Name(), "/")+1:], "ADD") {
