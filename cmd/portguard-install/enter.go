@@ -17,6 +17,22 @@ import (
 // namespace.
 const entering = "enter"
 
+// freeing is the command by which it takes off the node, there, what holds ports.
+const freeing = "free"
+
+// free takes off the node what holds ports in the kernel.
+func free(mounts string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	r, err := ask(mounts, self, freeing)
+	if err == nil && r.Said() != "" {
+		err = fmt.Errorf("what holds ports could not be removed: %s", r.Said())
+	}
+	return err
+}
+
 // ask runs a program in a mount namespace, "" for ours. Whether a pod lives is said by what
 // the runtime sees: its mounts, its /proc, its iptables. A container has others.
 func ask(mounts, path string, args ...string) (run.Result, error) {

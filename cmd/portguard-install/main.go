@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/portguard/portguard/pkg/backend/reservation"
 	"github.com/portguard/portguard/pkg/install"
 	"github.com/portguard/portguard/pkg/run"
 )
@@ -49,6 +50,7 @@ func main() {
 	every := flags.Duration("every", 2*time.Second, "how often to look")
 	flags.Usage = func() { fmt.Fprintf(os.Stderr, "%sFlags:\n%s", usage, flags.FlagUsages()) }
 	n.Run = func(path string, args ...string) (run.Result, error) { return ask(*mounts, path, args...) }
+	n.Free = func() error { return free(*mounts) }
 	err := flags.Parse(os.Args[1:])
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
@@ -82,6 +84,8 @@ func start(ctx context.Context, command string, n *install.Node, every time.Dura
 		})
 	case "remove":
 		return until(ctx, every, func() error { return remove(n) })
+	case freeing:
+		return reservation.Uninstall()
 	case "rest":
 		<-ctx.Done()
 		return nil

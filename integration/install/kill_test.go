@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	runtime.LockOSThread()
-	n := &install.Node{Plugin: dir + "/plugin", BinDir: dir + "/bin", ConfDir: dir + "/conf", Protect: []string{"22/tcp"}, Log: func(string, ...any) {}}
+	n := &install.Node{Plugin: dir + "/plugin", BinDir: dir + "/bin", ConfDir: dir + "/conf", Protect: []string{"22/tcp"}, Log: func(string, ...any) {}, Free: func() error { return nil }}
 	n.Run = func(path string, args ...string) (run.Result, error) { return run.Run(path, "", time.Minute, args...) }
 	do := n.Install
 	if os.Args[1] == "remove" {

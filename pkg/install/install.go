@@ -37,6 +37,8 @@ type Node struct {
 	Grace time.Duration
 	// Run runs the plugin as the runtime would: where it sees the node.
 	Run func(path string, args ...string) (run.Result, error)
+	// Free takes off the node what the plugin keeps in the kernel beside its pods' mappings.
+	Free func() error
 	// Log is told of what was done.
 	Log func(format string, args ...any)
 

@@ -30,12 +30,15 @@ type node struct {
 	t    *testing.T
 	dir  string
 	said []string
+	// freed counts what Free was asked.
+	freed int
 }
 
 func newNode(t *testing.T) *node {
 	dir := t.TempDir()
 	n := &node{t: t, dir: dir, Node: &Node{Plugin: filepath.Join(dir, "plugin"), BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "conf"), Protect: []string{"22/tcp"}}}
 	n.Run = func(path string, args ...string) (run.Result, error) { return run.Run(path, "", time.Minute, args...) }
+	n.Free = func() error { n.freed++; return nil }
 	n.Log = func(format string, args ...any) { n.said = append(n.said, fmt.Sprintf(format, args...)) }
 	for _, d := range []string{n.BinDir, n.ConfDir} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -144,6 +147,9 @@ func TestInstallAndRemove(t *testing.T) {
 	n.remove()
 	n.has(map[string]string{"conf/10-net.conflist": old, "conf/20-other.conflist": old})
 	n.remove()
+	if n.freed != 1 {
+		t.Errorf("the kernel was freed %d times", n.freed)
+	}
 }
 
 // A new version is renamed over the old one, which may run.

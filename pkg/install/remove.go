@@ -208,6 +208,9 @@ func (n *Node) removePlugin() (needed []string, err error) {
 	if len(needed) > 0 {
 		return needed, nil
 	}
+	if err := n.Free(); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(os.Remove(path), sync(n.BinDir)); err != nil {
 		return nil, err
 	}

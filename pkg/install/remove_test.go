@@ -25,8 +25,8 @@ func TestNeeded(t *testing.T) {
 		n.remove("pod default/web has hostPort 80/tcp", "container abc has hostPort 81/udp")
 		n.has(half)
 	}
-	if _, err := os.Stat(filepath.Join(n.dir, "gc")); err == nil {
-		t.Error("gc ran while pods need portguard")
+	if _, err := os.Stat(filepath.Join(n.dir, "gc")); err == nil || n.freed > 0 {
+		t.Errorf("gc ran while pods need portguard, or the kernel was freed (%d times)", n.freed)
 	}
 
 	n.lists(`{"version":1,"hostPorts":[{"by":"portguard","pod":"default/dead","address":"0.0.0.0","port":82,"protocol":"tcp","state":"owner dead"}]}`)

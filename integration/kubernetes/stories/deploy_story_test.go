@@ -59,6 +59,8 @@ func TestDeploy(t *testing.T) {
 	s.run("upgraded", spec("7603"))
 	s.answer("old:7600", "new:7601", "after:7602", "upgraded:7603")
 
+	_, err := os.Stat(the.File("/sys/fs/bpf/portguard"))
+	want(t, "ports are held", err == nil, s.reserves())
 	s.kubectl("apply", "-k", overlay("remove"))
 	s.until("who needs portguard is said", func() bool {
 		return s.installerSays("portguard is needed", "pod "+s.ns+"/new has hostPort 7601/tcp", "pod "+s.ns+"/after", "pod "+s.ns+"/upgraded")
@@ -71,7 +73,7 @@ func TestDeploy(t *testing.T) {
 	s.kubectl("-n", "kube-system", "rollout", "status", "ds/portguard", "--timeout=5m")
 	s.uses("portmap")
 	want(t, "the list", s.read(list), before)
-	for _, path := range []string{plugin, kept} {
+	for _, path := range []string{plugin, kept, the.File("/sys/fs/bpf/portguard")} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is left: %v", path, err)
 		}

@@ -65,6 +65,29 @@ func (r root) standing() (*hook, error) {
 // off says why. What the cause was must not matter to who tries again.
 func off(err error) error { return fmt.Errorf("%w: %s", ErrOff, err.Error()) }
 
+// Uninstall takes the programs and maps off this node: nothing is held any more, until the next
+// ADD.
+func Uninstall() error {
+	r, err := openRoot()
+	if err != nil {
+		return nil //nolint:nilerr // without cgroup v2 there are none
+	}
+	defer r.close()
+	_, err1 := os.Lstat(r.dir())
+	_, err2 := os.Lstat(r.failed())
+	if errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = errors.Join(os.RemoveAll(r.dir()), os.RemoveAll(r.failed()))
+	_ = os.Remove(filepath.Dir(r.dir())) // unless another node has its own there
+	return err
+}
+
 // tidy removes what an attempt has left that failed.
 func (r root) tidy() {
 	for _, at := range hooks() {
