@@ -53,11 +53,14 @@ func TestFlush(t *testing.T) {
 	s.alone("next", 7411)
 	want(t, "udp", s.name(client, "udp", node.V4+":7410"), "web")
 
-	// portguard's rules are in a table of their own, and stay.
+	// portguard's rules are in a table of their own, and stay. kube-proxy's jumps come back
+	// when it is started again: it looks for a chain of its own, which is still there.
 	s.onNode("iptables", "-t", "nat", "-F")
 	s.onNode("ip6tables", "-t", "nat", "-F")
 	s.alone("web", 7410)
 	s.alone("next", 7411)
+	s.must(the.SwitchProxy(s.Context(), the.Proxy))
+	s.alone("web", 7410)
 }
 
 func (s *story) onNode(command ...string) {
