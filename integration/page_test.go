@@ -25,6 +25,8 @@ type situation struct {
 	n    *lab.Node
 	list string
 	used map[string]bool
+	// last is the pod that was started last.
+	last *lab.Pod
 	// told is what plugins said.
 	told sayings
 }
@@ -88,6 +90,7 @@ func (s *situation) pod(name string, ports ...lab.Port) *lab.Pod {
 	}
 	if s.hear(out, err); err == nil {
 		p.Serve(80, name)
+		s.last = p
 	}
 	return p
 }

@@ -62,6 +62,7 @@ func (s *situation) invisible() {
 	s.try("invisible")
 	s.try("debug")
 	s.try("raw-nft")
+	s.agree(nil)
 
 	s.n.Client.ServeTCP("tcp4", ":7777", "remote")
 	var c net.Conn
@@ -88,6 +89,7 @@ func (s *situation) hidden() {
 	shop.Serve(3306, "shop")
 	want(s.t, "who has the port", s.n.Client.Who("tcp4", lab.NodeV4+":3306"), "shop")
 	s.try("hidden")
+	s.agree(map[string]string{"portmap for": "shop", "mysqld": "mysqld"})
 	if err := s.n.Del(shop, s.list, lab.TCP(3306, 3306)); err != nil {
 		s.t.Fatal(err)
 	}
@@ -101,19 +103,21 @@ func (s *situation) clusterIP() {
 	s.conflist(lab.Conf{"type": "portmap", "backend": "nftables"})
 	ports := []lab.Port{lab.TCP(3306, 3306), lab.TCP(8090, 80)}
 	db := s.pod("db", ports...)
-	db.Serve(3306, "pod")
-	want(s.t, "the ClusterIP with portmap", s.n.Client.Who("tcp4", "10.96.0.20:3306"), "pod")
+	db.Serve(3306, "db")
+	want(s.t, "the ClusterIP with portmap", s.n.Client.Who("tcp4", "10.96.0.20:3306"), "db")
 	s.try("clusterip")
+	s.agree(map[string]string{"portmap for": "db", "mysql-service": "service"})
 	if err := s.n.Del(db, s.list, ports...); err != nil {
 		s.t.Fatal(err)
 	}
 	s.conflist(nil)
 	db = s.pod("db", ports...)
-	db.Serve(3306, "pod")
+	db.Serve(3306, "db")
 	want(s.t, "the ClusterIP", s.n.Client.Who("tcp4", "10.96.0.20:3306"), "service")
 	want(s.t, "a port that no Service has", s.n.Client.Who("tcp4", "10.96.0.20:8090"), "")
-	want(s.t, "the hostPort", s.n.Client.Who("tcp4", lab.NodeV4+":3306"), "pod")
+	want(s.t, "the hostPort", s.n.Client.Who("tcp4", lab.NodeV4+":3306"), "db")
 	s.try("clusterip-spared")
+	s.agree(nil)
 }
 
 func (s *situation) nodePort() {
@@ -122,6 +126,7 @@ func (s *situation) nodePort() {
 	s.kubeProxy()
 	want(s.t, "after it", s.n.Client.Who("tcp4", lab.NodeV4+":30080"), "")
 	s.try("nodeport")
+	s.agree(map[string]string{"Service": ""})
 	if err := s.n.Del(web, s.list); err != nil {
 		s.t.Fatal(err)
 	}
@@ -139,6 +144,7 @@ func (s *situation) hostNetwork() {
 	s.pod("app", lab.TCP(9100, 80))
 	s.n.ServeTCP("tcp", "[::]:9100", "exporter")
 	s.try("hostnet")
+	s.agree(map[string]string{"node_exporter": "exporter"})
 	want(s.t, "who has the port", s.n.Client.Who("tcp4", lab.NodeV4+":9100"), "app")
 	want(s.t, "::1", s.n.Who("tcp6", "[::1]:9100"), "exporter")
 }
@@ -148,6 +154,10 @@ func (s *situation) flush() {
 	s.try("flush")
 	want(s.t, "restored", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 	s.n.Iptables("", "-t nat -F")
+	s.agree(nil)
+	s.n.Run("nft", "flush", "ruleset")
+	s.agree(nil)
+	s.n.Run("portguard", "restore")
 	want(s.t, "after iptables -F", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 }
 
@@ -162,6 +172,7 @@ func (s *situation) forward() {
 	s.n.Iptables("", "-P FORWARD DROP")
 	want(s.t, "from outside", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
 	s.try("forward")
+	s.agree(nil)
 	s.n.Iptables("", "-I FORWARD -m conntrack --ctstate DNAT -j ACCEPT")
 	want(s.t, "after the remedy", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
 }
@@ -182,6 +193,7 @@ func (s *situation) reversePath() {
 	s.try("rpfilter")
 	s.n.Run("sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=2")
 	want(s.t, "with rp_filter=2", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+	s.agree(nil)
 }
 
 func (s *situation) order() {
@@ -193,6 +205,7 @@ func (s *situation) order() {
 	s.n.Iptables("", "-t nat -D"+jump)
 	s.n.Iptables("", "-t nat -I"+jump)
 	s.try("order")
+	s.agree(nil)
 }
 
 func (s *situation) leaked() {
@@ -210,6 +223,7 @@ func (s *situation) flavours() {
 	s.conflist(lab.Conf{"backend": "iptables"})
 	s.try("flavours")
 	s.pod("web", lab.TCP(8080, 80))
+	s.agree(nil)
 }
 
 func (s *situation) udp() {
@@ -222,6 +236,7 @@ func (s *situation) udp() {
 	s.pod("dns2", lab.UDP(53, 80))
 	want(s.t, "the same flow", lab.Ask(c), "dns2 "+lab.ClientV4)
 	s.try("udp")
+	s.agree(nil)
 }
 
 // codes has everybody say what the table of messages shows.

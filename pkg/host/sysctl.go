@@ -109,3 +109,14 @@ func HasIPv6() bool {
 	_, err := os.Stat("/proc/thread-self/net/if_inet6")
 	return err == nil
 }
+
+// BridgesFilter reports whether rules see what bridges forward. Without br_netfilter there are
+// no such settings.
+func BridgesFilter() bool {
+	for _, tables := range []string{"iptables", "ip6tables"} {
+		if v, err := sysctl.Sysctl("net/bridge/bridge-nf-call-" + tables); err == nil && v == "1" {
+			return true
+		}
+	}
+	return false
+}

@@ -31,6 +31,8 @@ type Node interface {
 	// Links are all links, and the names of those that pods and containers are on.
 	Links() (all []walk.Link, bridges []string, err error)
 	Forwarding(f hostport.Family) (bool, error)
+	// BridgesFilter reports whether rules see what bridges forward.
+	BridgesFilter() bool
 	EphemeralPorts() (from, to uint16, err error)
 	ReservedPorts() ([][2]uint16, error)
 	// SocketPrograms are the BPF programs that choose sockets, RouteRules the rules of

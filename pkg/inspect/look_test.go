@@ -57,6 +57,7 @@ func (*node) Onward(_ time.Duration, _ *host.Addressing, f func(conflict.Snapsho
 func (*node) LinkTo(netip.Addr) (string, error)                        { return "", nil }
 func (*node) Links() ([]walk.Link, []string, error)                    { return nil, nil, nil }
 func (*node) Families() []hostport.Family                              { return nil }
+func (*node) BridgesFilter() bool                                      { return false }
 func (*node) Router() way.Router                                       { return nil }
 func (*node) Entries(*host.Addressing, []string) ([]way.Source, error) { return nil, nil }
 func (*node) Name() string                                             { return place.NFTables }

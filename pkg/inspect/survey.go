@@ -35,6 +35,8 @@ type survey struct {
 	snap    conflict.Snapshot
 	// record is that of an attachment, nil if there is none.
 	record func(hostport.Key) *state.Record
+	// filtered is set if rules see what bridges forward (br_netfilter), so that it is translated.
+	filtered bool
 }
 
 // asked is what one finder answers: for packets of a side, by one link or, "", by any.
@@ -53,11 +55,11 @@ func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, f func(*sur
 	if err != nil {
 		return err
 	}
-	sv.record = s.Record
+	sv.record, sv.filtered = s.Record, i.Node.BridgesFilter()
 	sv.own, sv.loopback = i.reachable(s.On.Local)
 	return i.Node.Onward(s.Wait, s.On, func(whole conflict.Snapshot) error {
 		whole.Owns = s.Owns
-		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router()}
+		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router(), Straight: sv.straight}
 		return s.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
 			sv.snap, sv.finders = snap, map[asked]*conflict.Finder{}
 			return f(sv)
@@ -163,6 +165,17 @@ func (sv *survey) claims(side way.Side, a hostport.Attachment, place conflict.Pl
 		found[src.Link] = r.All()
 	}
 	return found, nil
+}
+
+// straight reports whether answers of a pod to its neighbours go past the node: of what they ask
+// at addresses in networks that the node had at its ADD all is masqueraded, with "snat". Where
+// rules see what bridges forward that is translated back, but for what is to itself.
+func (sv *survey) straight(taker conflict.Finding, from, to netip.Addr) bool {
+	rec, itself := sv.record(taker.Key), taker.Target.Addr() == from
+	if rec == nil || sv.filtered && !itself || rec.Attachment.MasqAll {
+		return false
+	}
+	return !rec.Attachment.SNAT || !slices.ContainsFunc(rec.Attachment.Networks, func(p netip.Prefix) bool { return p.Contains(to) })
 }
 
 // sources are those of a side for a family: one of which nothing is known, if none is found.

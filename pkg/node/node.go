@@ -101,6 +101,9 @@ func (n *Node) Links() (all []walk.Link, bridges []string, err error) { return h
 // Forwarding reports whether the node forwards packets of family f.
 func (n *Node) Forwarding(f hostport.Family) (bool, error) { return host.Forwarding(f) }
 
+// BridgesFilter reports whether rules see what bridges forward.
+func (n *Node) BridgesFilter() bool { return host.BridgesFilter() }
+
 // EphemeralPorts is ip_local_port_range.
 func (n *Node) EphemeralPorts() (from, to uint16, err error) { return host.EphemeralPorts() }
 

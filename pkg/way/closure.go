@@ -4,6 +4,7 @@ package way
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -74,6 +75,19 @@ func faulty(t *trip, f Fault, in string) *Closure {
 		c.Remedy = "ip route get " + t.p.Dst.String() + "; is the link there up (ip -br link)? The pod's network is the business of the plugin that made its interface"
 	}
 	return c
+}
+
+// homeless is the closure of packets that the node sends to ::1: they are from there, too, and
+// the kernel lets none of these out (RFC 4291, 2.5.3).
+func homeless(to netip.AddrPort) *Closure {
+	return &Closure{Check: CheckRoute, What: fmt.Sprintf("nothing from ::1 gets to %s", to), Remedy: "use 127.0.0.1, or an address of the node"}
+}
+
+// past is the closure of packets of one pod to another that answers past the node, which would
+// have to give the answers the address that was asked.
+func past(t *trip) *Closure {
+	return &Closure{Check: CheckAnswer, Back: true, What: fmt.Sprintf("pods on %s answer each other, or themselves, past the node, and nobody masquerades what they send to %s", t.in.Name, t.w.To),
+		Remedy: fmt.Sprintf("where the node has got %s since the pod was added, start the pod again; with \"snat\": false ask the pod's own address", t.w.To)}
 }
 
 // Straighten is what to do about a detour: answers go where their connection came from, by a

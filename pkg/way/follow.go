@@ -41,6 +41,10 @@ func (t *trip) follow(at conflict.Point) error {
 	if !translated {
 		return t.all(t.arrive, t.deliver)
 	}
+	if t.w.To == netip.IPv6Loopback() && !to.Addr().IsLoopback() {
+		t.w.Closed = homeless(to)
+		return nil
+	}
 	return t.all(
 		func() (bool, error) { return t.pass(conflict.PrioFirst, at.Priority) },
 		func() (bool, error) { return t.translate(to, at.Priority) },
@@ -140,10 +144,13 @@ func (t *trip) masks() (open bool, err error) {
 }
 
 // answer sends the answer back to another machine or to the node itself. To a pod it goes as
-// the packets came.
+// the packets came, or straight.
 func (t *trip) answer() (open bool, err error) {
 	if t.w.Source.Side == Pod {
-		return true, nil
+		if t.Straight != nil && t.p.Out == t.in && t.Straight(*t.w.Taker, t.w.Source.Addr, t.w.To) {
+			t.w.Closed = past(t)
+		}
+		return t.w.Closed == nil, nil
 	}
 	pod := t.p.Dst
 	t.p = walk.Packet{Hook: walk.Prerouting, Proto: t.p.Proto, Port: t.p.Port, Was: t.p.Was, Answer: true, In: t.p.Out, Dst: one(t.source()), Src: pod}

@@ -75,6 +75,9 @@ type Model struct {
 	Finder *conflict.Finder
 	// Router is nil if routes cannot be asked for.
 	Router Router
+	// Straight, if set, reports whether the answers of a taker to a neighbour of its pod, or to
+	// itself, which has asked for an address of the node, go past the node.
+	Straight func(taker conflict.Finding, from, to netip.Addr) bool
 }
 
 // A Router asks the kernel for routes.
