@@ -88,9 +88,11 @@ func TestLockEndlessQueue(t *testing.T) {
 	if err := flock(f, time.Second, 1); err != nil {
 		t.Fatal(err)
 	}
+	var queue sync.WaitGroup
 	stop := make(chan struct{})
+	defer queue.Wait()
 	defer close(stop)
-	go func() {
+	queue.Go(func() {
 		for {
 			select {
 			case <-stop:
@@ -99,7 +101,7 @@ func TestLockEndlessQueue(t *testing.T) {
 				stamp(f)
 			}
 		}
-	}()
+	})
 	const timeout = 400 * time.Millisecond
 	for _, turns := range []int{1, 3} {
 		second, err := os.Open(f.Name())
