@@ -56,7 +56,11 @@ func TestOtherBoot(t *testing.T) {
 	if err := b.add(next, 80, ""); code(err) != 101 {
 		t.Errorf("without a boot: %v", err)
 	}
-	b.node.boot = "another"
+	b.node.boot = "another" // or the ID is covered
+	if err := b.add(next, 80, ""); code(err) != 101 {
+		t.Errorf("with its namespace where it was: %v", err)
+	}
+	b.dies(web)
 	b.mustAdd(next, 80, "")
 	b.wantIn(web)
 }

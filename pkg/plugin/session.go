@@ -197,7 +197,7 @@ func (s *Session) Life(o hostport.Owner, rec *state.Record) (hostport.Life, stri
 		return s.sight.Life(state.Netns{Inode: o.Netns})
 	}
 	if rec.BootID != "" && s.boot != "" && rec.BootID != s.boot {
-		return hostport.Dead, ""
+		return s.sight.LifeBefore(rec.Netns)
 	}
 	return s.sight.Life(rec.Netns)
 }

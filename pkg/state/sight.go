@@ -101,6 +101,21 @@ func (s *Sight) Life(n Netns) (life hostport.Life, why string) {
 	return hostport.Dead, ""
 }
 
+// LifeBefore is Life for a record of another boot. In a container the ID of the boot may be
+// covered (systemd-nspawn and LXC do it), so that the pods of its ADDs seem to be of another
+// boot from outside, and those from outside seem so inside. An inode alone says nothing, for
+// each boot gives the same ones.
+func (s *Sight) LifeBefore(n Netns) (hostport.Life, string) {
+	view := s.View()
+	switch {
+	case n.there() == nil && n.Inode != 0:
+		return hostport.Alive, ""
+	case n.View.PID != 0 && view.PID != n.View.PID:
+		return hostport.Unknown, "its ADD saw another boot, and the processes of the node are not seen from here"
+	}
+	return hostport.Dead, ""
+}
+
 // reused reports whether the namespace at a path, which has the inode of n, is another
 // one.
 func (s *Sight) reused(n Netns, path string) bool {

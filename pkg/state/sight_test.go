@@ -301,3 +301,31 @@ func TestLife(t *testing.T) {
 		})
 	}
 }
+
+// Where the ID of the boot is covered, a live pod seems to be of another boot.
+func TestLifeBefore(t *testing.T) {
+	need.Root(t)
+	lives := machine{t, t.TempDir()}.pod()
+	m := machine{t, t.TempDir()}
+	gone := m.pod()
+	m.run("umount", gone.Path)
+	elsewhere := gone
+	elsewhere.View.PID++
+	unseen := gone
+	unseen.Path, unseen.Inode = lives.Path, lives.Inode+1
+	for _, tt := range []struct {
+		name string
+		n    Netns
+		want hostport.Life
+	}{
+		{"it is at its path", lives, hostport.Alive},
+		{"nothing is left", gone, hostport.Dead},
+		{"another one is at its path", unseen, hostport.Dead},
+		{"its ADD saw other processes", elsewhere, hostport.Unknown},
+		{"a record without an inode", Netns{Path: lives.Path}, hostport.Dead},
+	} {
+		if life, why := See("/proc").LifeBefore(tt.n); life != tt.want || (why != "") != (life == hostport.Unknown) {
+			t.Errorf("%s: got %d (%s), want %d", tt.name, life, why, tt.want)
+		}
+	}
+}
