@@ -60,6 +60,19 @@ func TestKubeProxyNftables(t *testing.T) {
 	rules := fixture(t, "proxy-nftables-nft.nft")
 	n.Feed(rules, "nft", "-f", "-")
 	services(t, n, "default/empty")
+	t.Run("explain", func(t *testing.T) {
+		confDir(t, n, n.Network("net", "46", nil))
+		for port, to := range map[string]string{
+			"30080/tcp": "goes to Service default/web:http (NodePort) if it is for 10.99.0.2,",
+			"30081/tcp": "goes to Service default/local (NodePort) if it is for 10.99.0.2,",
+			"30082/tcp": "goes to nobody (kube-proxy rejects it for Service default/empty (NodePort without endpoints)) if it is for 10.99.0.2,",
+		} {
+			// One of two endpoints is drawn, and each draw is one.
+			if out, _ := cli(n, "explain", port); !strings.Contains(out, "A packet from outside "+to) || strings.Contains(out, "unless") {
+				t.Errorf("%s: want %q in\n%s", port, to, out)
+			}
+		}
+	})
 	t.Run("a NodePort on an address that nodeport-addresses leaves out", func(t *testing.T) {
 		pod := n.NewPod("web")
 		mustCall(t, n, "ADD", pod, direct(n, pod, `[{"hostPort":30080,"containerPort":80,"hostIP":"`+lab.NodeV4+`"}]`, ""))

@@ -77,6 +77,38 @@ func TestBigMapsAreNotListed(t *testing.T) {
 	}
 }
 
+// A set of many members takes what one of them says, and one that is too long to be listed
+// is named.
+func TestSetOfManyMembers(t *testing.T) {
+	n := lab.NewNode(t, bin, "nft")
+	pod := n.NewPod("web")
+	conf := direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, `,"localhost":false`)
+	for _, tc := range []struct {
+		many int
+		port int // of one more member
+		code string
+		says string
+	}{
+		{5, 443, "", ""},
+		{5000, 443, "", ""},
+		{5000, 8080, `"code": 103`, "redirect"},
+		{25000, 443, `"code": 103`, "portguard does not know what is in set members: it lists none of more than 20000 elements"},
+	} {
+		elements := []string{fmt.Sprintf("203.0.113.1 . %d", tc.port)}
+		for i := range tc.many {
+			elements = append(elements, fmt.Sprintf("198.18.%d.%d . %d", i/200, i%200, 10000+i%1000))
+		}
+		n.Feed("table ip x { set members { type ipv4_addr . inet_service; elements = { "+strings.Join(elements, ", ")+` } }
+			chain nat { type nat hook prerouting priority -110; ip saddr . tcp dport @members redirect to :9999; }; }`, "nft", "-f", "-")
+		out, errs, err := n.Call("ADD", pod, conf)
+		if (err == nil) != (tc.code == "") || !strings.Contains(out, tc.code) || !strings.Contains(out, tc.says) || errs != "" {
+			t.Errorf("%d and one of port %d: %v %s%s", tc.many, tc.port, err, out, errs)
+		}
+		mustCall(t, n, "DEL", pod, bare(n))
+		n.Run("nft", "delete", "table", "ip", "x")
+	}
+}
+
 // A rule that moves from one chain to another while they are read is seen all the
 // same: what was read must be of one generation.
 func TestRulesThatMove(t *testing.T) {
