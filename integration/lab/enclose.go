@@ -51,7 +51,13 @@ func again() (code int) {
 		return 1
 	}
 	defer leave()
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	// Of /proc/self/exe the new process could not tell the path: its mount would be one of ours.
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
+	}
+	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), enclosed+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
