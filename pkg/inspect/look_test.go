@@ -3,6 +3,7 @@
 package inspect
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"net/netip"
@@ -31,6 +32,7 @@ import (
 // A node has mappings in memory. Something happens after each reading of them.
 type node struct {
 	Node
+	proc     string
 	mu       sync.Mutex
 	has      map[hostport.Key]hostport.Attachment
 	readings int
@@ -39,7 +41,7 @@ type node struct {
 
 func (*node) Gone(uint64) bool                                   { return true }
 func (*node) BootID() string                                     { return "boot" }
-func (*node) Sight() *state.Sight                                { return state.See("/proc") }
+func (n *node) Sight() *state.Sight                              { return state.See(n.proc) }
 func (*node) Addresses(hostport.Links) (*host.Addressing, error) { return &host.Addressing{}, nil }
 func (*node) Facts(*host.Addressing) (place.Facts, error) {
 	return place.Facts{NFTables: func() (lacks, err error) { return nil, nil }}, nil
@@ -109,7 +111,21 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	dir := t.TempDir()
-	return &bench{&node{has: map[hostport.Key]hostport.Attachment{}, happens: func(int) {}}, t, state.Open(dir), &netconf.Config{DataDir: dir}}
+	return &bench{&node{proc: noProcesses(t), has: map[hostport.Key]hostport.Attachment{}, happens: func(int) {}}, t, state.Open(dir), &netconf.Config{DataDir: dir}}
+}
+
+// noProcesses is the procfs of a machine where nobody is, wherever the test runs.
+func noProcesses(t *testing.T) string {
+	proc := t.TempDir()
+	err := os.WriteFile(filepath.Join(proc, "status"), []byte("Name:\tx\nNSpid:\t7\n"), 0o600)
+	for name, to := range map[string]string{"self/ns/pid": "pid:[4026531836]", "self/ns/mnt": "mnt:[1]", "1/ns/net": "net:[2]"} {
+		path := filepath.Join(proc, name)
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700), os.Symlink(to, path))
+	}
+	if err = errors.Join(err, os.Rename(filepath.Join(proc, "status"), filepath.Join(proc, "self/status"))); err != nil {
+		t.Fatal(err)
+	}
+	return proc
 }
 
 func (b *bench) attachment(name string, port uint16) hostport.Attachment {
