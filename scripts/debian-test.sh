@@ -5,8 +5,8 @@
 # none) on a copy of this tree, in a root of that Debian, with this machine's Go
 # and module cache. The root is kept in CACHE for the next time.
 #
-# Mounts, and what the tests leave running, are in namespaces of their own: the
-# kernel clears them away, however this ends.
+# Mounts are in a namespace of their own, which the kernel clears away, however this ends.
+# Processes are not: in a PID namespace of its own a node could not tell who is dead.
 set -eu
 cd "$(dirname "$0")/.."
 suite=$1
@@ -33,7 +33,7 @@ mkdir -p "$root/usr/local/go" "$root/root/go/pkg/mod"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 
 export root goroot="$("$go" env GOROOT)" modules="$("$go" env GOMODCACHE)"
-exec unshare --mount --pid --fork --kill-child sh -euc '
+exec unshare --mount --fork --kill-child sh -euc '
 	mount --bind "$root" "$root"
 	mount --bind -o ro "$goroot" "$root/usr/local/go"
 	mount --bind -o ro "$modules" "$root/root/go/pkg/mod"
@@ -41,7 +41,13 @@ exec unshare --mount --pid --fork --kill-child sh -euc '
 	mount --rbind /sys "$root/sys"
 	mount --rbind /dev "$root/dev"
 	mount -t tmpfs tmpfs "$root/run"
-	exec chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 CI="${CI:-}" PATH=/usr/bin:/bin \
+	# A root of its own: in a chroot no user namespace can be made.
+	cd "$root"
+	mkdir -p old
+	pivot_root . old
+	cd /
+	umount -l /old
+	exec /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 CI="${CI:-}" PATH=/usr/bin:/bin \
 		GOTOOLCHAIN=local GOFLAGS=-buildvcs=auto GOPROXY="${GOPROXY:-off}" \
 		make -C /src "$@"
 ' sh "$@"

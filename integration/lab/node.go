@@ -104,7 +104,7 @@ func (n *Node) Unshadow(command string) { _ = os.Remove(filepath.Join(n.Dir, "pa
 // Iptables runs the node's iptables, with "6" as family for ip6tables.
 func (n *Node) Iptables(family, line string) {
 	n.T.Helper()
-	n.Run(append([]string{"ip" + family + "tables"}, strings.Fields(line)...)...)
+	n.Run(append([]string{"ip" + family + "tables", "-w"}, strings.Fields(line)...)...)
 }
 
 // Rules returns all iptables rules of both flavours and families and all tables

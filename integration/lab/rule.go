@@ -21,6 +21,11 @@ func RuleText(r nft.Rule, ipv6 bool) string {
 	for _, e := range r.Exprs {
 		n.step(e)
 	}
+	for i, c := range n.out {
+		if !ipv6 { // since 1.8.10 iptables-nft asks the header for the protocol
+			n.out[i] = strings.Replace(c, "payload 1 9 & ff ==", "meta 16 ==", 1)
+		}
+	}
 	slices.Sort(n.out)
 	return strings.Join(append(n.out, n.end...), "; ")
 }
