@@ -34,20 +34,8 @@ cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 
 export root goroot="$("$go" env GOROOT)" modules="$("$go" env GOMODCACHE)"
 exec unshare --mount --fork --kill-child sh -euc '
-	mount --bind "$root" "$root"
 	mount --bind -o ro "$goroot" "$root/usr/local/go"
 	mount --bind -o ro "$modules" "$root/root/go/pkg/mod"
-	mount -t proc proc "$root/proc"
-	mount --rbind /sys "$root/sys"
-	mount --rbind /dev "$root/dev"
-	mount -t tmpfs tmpfs "$root/run"
-	# A root of its own: in a chroot no user namespace can be made.
-	cd "$root"
-	mkdir -p old
-	pivot_root . old
-	cd /
-	umount -l /old
-	exec /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 CI="${CI:-}" PATH=/usr/bin:/bin \
-		GOTOOLCHAIN=local GOFLAGS=-buildvcs=auto GOPROXY="${GOPROXY:-off}" \
-		make -C /src "$@"
+	exec sh scripts/in-root.sh "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 CI="${CI:-}" PATH=/usr/bin:/bin \
+		GOTOOLCHAIN=local GOFLAGS=-buildvcs=auto GOPROXY="${GOPROXY:-off}" make -C /src "$@"
 ' sh "$@"

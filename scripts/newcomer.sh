@@ -41,18 +41,5 @@ printf '[url "/portguard.git"]\n\tinsteadOf = https://github.com/portguard/portg
 } >"$root/newcomer"
 grep -q "^make" "$root/newcomer" || { echo "README.md has no commands below \"Try it\"" >&2; exit 1; }
 
-export root
-GOPROXY=$("${GO:-go}" env GOPROXY) unshare --mount --fork --kill-child sh -euc '
-	mount --bind "$root" "$root"
-	mount -t proc proc "$root/proc"
-	mount --rbind /sys "$root/sys"
-	mount --rbind /dev "$root/dev"
-	mount -t tmpfs tmpfs "$root/run"
-	# A root of its own: in a chroot no user namespace can be made.
-	cd "$root"
-	mkdir -p old
-	pivot_root . old
-	cd /
-	umount -l /old
-	exec /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin GOPROXY="$GOPROXY" \
-		sh -c "cd /root && . /newcomer"'
+unshare --mount --fork --kill-child sh scripts/in-root.sh "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 \
+	PATH=/usr/local/bin:/usr/bin:/bin GOPROXY="$("${GO:-go}" env GOPROXY)" sh -c "cd /root && . /newcomer"

@@ -20,11 +20,5 @@ for version in v0.0.1 v0.0.2; do
 	ARCHES=$arch PACKAGE_ARCHES=$arch VERSION=$version DISTDIR="$root/packages" sh scripts/dist.sh packages >/dev/null
 done
 cp packaging/check.sh "$root/packages"
-export root
-exec unshare --mount --pid --net --fork --kill-child sh -euc '
-	mount --bind "$root" "$root"
-	mount -t proc proc "$root/proc"
-	mount --rbind /sys "$root/sys"
-	mount --rbind /dev "$root/dev"
-	mount -t tmpfs tmpfs "$root/run"
-	exec chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin sh /packages/check.sh'
+exec unshare --mount --pid --net --fork --kill-child sh scripts/in-root.sh "$root" /usr/bin/env -i HOME=/root TERM=dumb \
+	LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin sh /packages/check.sh
