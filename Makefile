@@ -54,7 +54,8 @@ build: go-version
 # The plugin into BINDIR, its units, manual, completions and documents below PREFIX; all below DESTDIR.
 # Enabling units and conflists are left to you.
 install: build
-	@$(GO) run ./scripts/attribution -licenses bin/.licenses bin/portguard
+	@GOOS= GOARCH= $(GO) build -o bin/.attribution ./scripts/attribution
+	@GO="$(GO)" bin/.attribution -licenses bin/.licenses bin/portguard
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" UNITDIR="$(UNITDIR)" ZSHDIR="$(ZSHDIR)" \
 	sh scripts/stage.sh bin/portguard bin/.licenses
 
@@ -74,7 +75,7 @@ release: go-version
 	rm -rf $(DISTDIR)
 	@ARCHES="$(ARCHES)" $(DIST) tarballs packages >/dev/null
 	@$(MAKE) --no-print-directory image
-	@cd $(DISTDIR) && rm SHA256SUMS && sha256sum -- $$(find . -type f ! -name .sums -printf '%P\n' | LC_ALL=C sort) >.sums && mv .sums SHA256SUMS && cat SHA256SUMS
+	@cd $(DISTDIR) && rm SHA256SUMS && sha256sum -- $$(find . -maxdepth 1 -type f ! -name .sums -printf '%P\n' | LC_ALL=C sort) >.sums && mv .sums SHA256SUMS && cat SHA256SUMS
 
 # Builds tarballs and packages twice, in two places, and compares; builds from vendor/ without a network.
 dist-check: go-version deps
@@ -124,7 +125,7 @@ unit: go-version deps
 integration: root go-version deps promtool
 	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) ./integration/...
 
-# Everything there is: test, lint, each fuzz target for a short time, and the slow suites.
+# Everything but e2e, newcomer and support: test, lint, each fuzz target for a short time, and the slow suites.
 check-all: root
 	$(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory lint

@@ -30,9 +30,12 @@ mapped() { nft list table inet portguard 2>/dev/null | grep -c 8080 || true; }
 installed() { # VERSION ZSH
 	is "$(portguard version)" "portguard v$1" version
 	is "$(readlink -f /usr/bin/portguard)" /opt/cni/bin/portguard "on PATH"
-	systemd-analyze verify /usr/lib/systemd/system/portguard-restore.service /usr/lib/systemd/system/portguard-metrics.timer 2>&1 |
-		grep portguard && fail "units"
-	man -w portguard >/dev/null && man --warnings portguard 2>&1 >/dev/null | grep . && fail "man"
+	[ -e /usr/lib/systemd/system/portguard-metrics.service ] || fail "no unit of the metrics"
+	# What it says of others' units is theirs.
+	said=$(systemd-analyze verify /usr/lib/systemd/system/portguard-restore.service /usr/lib/systemd/system/portguard-metrics.timer 2>&1) || true
+	case $said in *portguard* | *"not found"*) fail "units: $said" ;; esac
+	man -w portguard >/dev/null || fail "no manual page"
+	is "$(man --warnings portguard 2>&1 >/dev/null)" "" man
 	is "$(bash -ic 'source /usr/share/bash-completion/bash_completion; _completion_loader portguard; COMP_WORDS=(portguard l); COMP_CWORD=1
 		_portguard; echo "${COMPREPLY[*]}"' 2>/dev/null)" list bash
 	is "$(fish -c 'complete -C "portguard res"' | cut -f 1)" restore fish

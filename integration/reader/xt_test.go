@@ -3,6 +3,7 @@
 package reader
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -148,6 +149,26 @@ add physical 10.0.0.0/8,physdev:eth0
 		}
 		if _, _, err := (host.Sets{}).SetMembers("gone"); err == nil {
 			t.Error("members of no set")
+		}
+	})
+}
+
+// Of a set that is too long nothing but its header is read.
+func TestLongSetIsNotRead(t *testing.T) {
+	n := lab.NewNode(t, "", "nft")
+	script := "create long hash:ip maxelem 100000\n"
+	for i := range nft.MaxListed + 1 {
+		script += fmt.Sprintf("add long 10.1.%d.%d\n", i/250, i%250)
+	}
+	n.Feed(script, "ipset", "restore")
+	n.Do(func() {
+		allocs := testing.AllocsPerRun(1, func() {
+			if got, whole, err := (host.Sets{}).SetMembers("long"); got != nil || whole || err != nil {
+				t.Errorf("%d members, whole: %v, %v", len(got), whole, err)
+			}
+		})
+		if allocs > 1000 {
+			t.Errorf("%.0f allocations", allocs)
 		}
 	})
 }

@@ -26,16 +26,13 @@ const ours = "portguard"
 // Read loads all configurations of a directory, in the order of their names, in
 // which runtimes look at them. One that cannot be loaded says so itself.
 func Read(dir string) ([]doctor.Conflist, error) {
-	entries, err := os.ReadDir(dir) // sorted
+	files, err := Files(dir)
 	if err != nil {
 		return nil, err
 	}
 	var out []doctor.Conflist
-	for _, e := range entries {
-		if e.IsDir() || !slices.Contains([]string{".conflist", ".conf", ".json"}, filepath.Ext(e.Name())) {
-			continue
-		}
-		l := doctor.Conflist{File: filepath.Join(dir, e.Name())}
+	for _, path := range files {
+		l := doctor.Conflist{File: path}
 		plugins, err := load(l.File)
 		l.Err = err
 		for _, p := range plugins {
@@ -51,18 +48,30 @@ func Read(dir string) ([]doctor.Conflist, error) {
 	return out, nil
 }
 
+// Files are the paths of what runtimes read in a directory, in the order of their names: a
+// runtime takes the first one that it can load.
+func Files(dir string) (out []string, err error) {
+	entries, err := os.ReadDir(dir) // sorted
+	for _, e := range entries {
+		if !e.IsDir() && slices.Contains([]string{".conflist", ".conf", ".json"}, filepath.Ext(e.Name())) {
+			out = append(out, filepath.Join(dir, e.Name()))
+		}
+	}
+	return out, err
+}
+
 // A plugin is one entry of a list, with its text.
 type plugin struct {
 	types.PluginConf
 	raw []byte
 }
 
-// maxList is more than any network needs.
-const maxList = 1 << 20
+// MaxList is how many bytes a list may have: more than any network needs.
+const MaxList = 1 << 20
 
 // load reads a list, or a single configuration as a list of one.
 func load(path string) (plugins []plugin, err error) {
-	b, err := file.Read(path, maxList, 0)
+	b, err := file.Read(path, MaxList, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func delegates(raw []byte, dir string) (out []plugin) {
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*.conf*"))
 	for _, f := range files {
-		b, err := file.Read(f, maxList, 0)
+		b, err := file.Read(f, MaxList, 0)
 		var of struct {
 			Name string `json:"name"`
 		}

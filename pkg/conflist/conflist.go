@@ -102,10 +102,10 @@ func (l List) find(kind string) int {
 	return slices.IndexFunc(l.plugins, func(p plugin) bool { return p.kind == kind })
 }
 
-// HasPortmap and HasPortguard report whether the list names the plugin.
+// HasPortmap reports whether the list names portmap.
 func (l List) HasPortmap() bool { return l.find(portmap) >= 0 }
 
-// HasPortguard is described above.
+// HasPortguard reports whether the list names portguard.
 func (l List) HasPortguard() bool { return l.find(portguard) >= 0 }
 
 // Plain is the list without portguard.

@@ -26,16 +26,42 @@ const (
 	setMemberLink  = 23 // IPSET_ATTR_IFACE
 )
 
-// SetMembers lists the members of a set, if they are not too many. What the set makes of
-// addresses before it looks for them is not told: then it is not whole.
-func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err error) {
-	msgs, err := Complete(func() ([][]byte, error) {
+// setListHeader is IPSET_FLAG_LIST_HEADER: only what a set is, without its members.
+const setListHeader = 1 << 2
+
+// listSet asks the kernel for a set.
+func listSet(name string, flags uint32) ([][]byte, error) {
+	return Complete(func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(nl.IPSET_CMD_LIST|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_DUMP)
 		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
 		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
 		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
+		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_FLAGS|unix.NLA_F_NET_BYTEORDER, binary.BigEndian.AppendUint32(nil, flags)))
 		return req.Execute(unix.NETLINK_NETFILTER, 0)
 	})
+}
+
+// tooLong reports whether the header of a set tells of more members than are listed.
+func tooLong(msgs [][]byte) bool {
+	for _, m := range msgs {
+		head, err := nft.Attrs(m[min(len(m), nl.SizeofNfgenmsg):]).Nested(nl.IPSET_ATTR_DATA)
+		if n, ok := head.Get(nl.IPSET_ATTR_ELEMENTS); err == nil && ok && len(n) == 4 && binary.BigEndian.Uint32(n) > nft.MaxListed {
+			return true
+		}
+	}
+	return false
+}
+
+// SetMembers lists the members of a set, if they are not too many. What the set makes of
+// addresses before it looks for them is not told: then it is not whole.
+func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err error) {
+	msgs, err := listSet(name, setListHeader)
+	if err == nil {
+		if tooLong(msgs) { // a blocklist may have millions, which nobody needs to read
+			return nil, false, nil
+		}
+		msgs, err = listSet(name, 0)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("could not list ipset %s: %w", name, err)
 	}

@@ -12,12 +12,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/confdir"
 	"github.com/portguard/portguard/pkg/conflist"
 	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/run"
@@ -136,22 +136,19 @@ func (n *Node) first() (path string, err error) {
 	if n.Conflist != "" {
 		return filepath.Join(n.ConfDir, n.Conflist), nil
 	}
-	entries, err := os.ReadDir(n.ConfDir) // sorted
+	files, err := confdir.Files(n.ConfDir)
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("there is no conflist in %s yet; it comes with the cluster's network", n.ConfDir)
+	}
 	if err != nil {
 		return "", err
 	}
-	i := slices.IndexFunc(entries, func(e os.DirEntry) bool {
-		return !e.IsDir() && slices.Contains([]string{".conflist", ".conf", ".json"}, filepath.Ext(e.Name()))
-	})
-	if i < 0 {
-		return "", fmt.Errorf("there is no conflist in %s yet; it comes with the cluster's network", n.ConfDir)
-	}
-	return filepath.Join(n.ConfDir, entries[i].Name()), nil
+	return files[0], nil
 }
 
 // read reads a list. A link would be replaced by a file.
 func read(path string) (conflist.List, error) {
-	b, err := file.Read(path, 1<<20, unix.O_NOFOLLOW)
+	b, err := file.Read(path, confdir.MaxList, unix.O_NOFOLLOW)
 	if err != nil {
 		return conflist.List{}, err
 	}

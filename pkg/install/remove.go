@@ -101,7 +101,7 @@ func foreign(path string, err error) error {
 
 // before is the list that was kept. What somebody has changed since must not be undone.
 func (n *Node) before(path string, now conflist.List) (l conflist.List, err error) {
-	b, err := file.Read(kept(path), 1<<20, unix.O_NOFOLLOW)
+	b, err := file.Read(kept(path), confdir.MaxList, unix.O_NOFOLLOW)
 	if err != nil {
 		return l, fmt.Errorf("%s names portguard, and the list of before cannot be read (%w); write portmap in its place", path, err)
 	}
@@ -188,14 +188,14 @@ func (n *Node) restore(path string) error {
 	return nil
 }
 
-// removePlugin removes the plugin, unless a list names it.
+// removePlugin removes the plugin and what it left in the kernel, unless a list names it.
 func (n *Node) removePlugin() (needed []string, err error) {
 	path := filepath.Join(n.BinDir, name)
 	_ = os.Remove(unfinished(path))
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	_, gone := os.Stat(path)
+	if gone == nil {
+		time.Sleep(n.Grace) // a DEL may be on its way
 	}
-	time.Sleep(n.Grace) // a DEL may be on its way
 	lists, err := confdir.Read(n.ConfDir)
 	if err != nil {
 		return nil, err
@@ -208,7 +208,7 @@ func (n *Node) removePlugin() (needed []string, err error) {
 	if len(needed) > 0 {
 		return needed, nil
 	}
-	if err := n.Free(); err != nil {
+	if err := n.Free(); err != nil || errors.Is(gone, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := errors.Join(os.Remove(path), sync(n.BinDir)); err != nil {

@@ -112,3 +112,17 @@ func TestNoList(t *testing.T) {
 	n.remove()
 	n.has(map[string]string{"conf/.10-net.conflist.portmap": old})
 }
+
+// What the plugin left in the kernel goes also when somebody has deleted the plugin.
+func TestPluginIsGone(t *testing.T) {
+	n := newNode(t)
+	n.conf("10-net.conflist", old)
+	n.install()
+	if err := os.Remove(filepath.Join(n.BinDir, name)); err != nil {
+		t.Fatal(err)
+	}
+	n.remove()
+	if n.freed != 1 {
+		t.Errorf("the kernel was freed %d times", n.freed)
+	}
+}

@@ -105,7 +105,7 @@ func (r *Reader) protocol(proto hostport.Proto, ports []uint16) ([]hostport.List
 				return nil, err
 			}
 			for _, l := range ls {
-				out = slices.DeleteFunc(out, func(o hostport.Listener) bool { return o.Bound && o.Inode == l.Inode })
+				out = slices.DeleteFunc(out, func(o hostport.Listener) bool { return o.Bound && o.Inode != 0 && o.Inode == l.Inode })
 			}
 			out = append(out, ls...)
 		}

@@ -122,7 +122,19 @@ func (b *memBackend) Apply(have, want backend.State) error {
 			return err
 		}
 	}
-	b.now = w
+	// Only what differs is changed, as in a kernel.
+	now := maps.Clone(b.now.has)
+	for key := range h.has {
+		if _, wanted := w.has[key]; !wanted {
+			delete(now, key)
+		}
+	}
+	for key, a := range w.has {
+		if had, ok := h.has[key]; !ok || fmt.Sprint(had) != fmt.Sprint(a) {
+			now[key] = a
+		}
+	}
+	b.now.has = now
 	return nil
 }
 

@@ -68,11 +68,20 @@ func (s *Session) withOthers(apply func() error) error {
 			s.warn(fmt.Sprintf("hostPorts of others are not put right: %v; run \"portguard restore\" on the node", why))
 		}
 	}
-	if err == nil {
-		s.keep(repairs)
-		s.tell(repairs)
+	if err != nil {
+		s.letGo()
+		return err
 	}
-	return err
+	s.keep(repairs)
+	s.tell(repairs)
+	return nil
+}
+
+// letGo releases what heal holds, when that is not put in place.
+func (s *Session) letGo() {
+	if s.unhold != nil {
+		s.unhold()
+	}
 }
 
 // keep writes the records of what was repaired, and makes its UDP flows its own. A kill
@@ -147,7 +156,7 @@ func (s *Session) heal(exact bool) (all []*repair, err error) {
 			asked = append(asked, a)
 		}
 	}
-	if _, err := s.hold(asked...); err != nil {
+	if s.unhold, err = s.hold(asked...); err != nil {
 		return nil, fmt.Errorf("hostPorts of %s and perhaps of others are not put right: %w", needy[0].Owner, err)
 	}
 	before := slices.Clone(s.want)
@@ -158,6 +167,7 @@ func (s *Session) heal(exact bool) (all []*repair, err error) {
 	})
 	if s.pending = nil; err != nil {
 		s.want = before
+		s.letGo()
 		return nil, fmt.Errorf("hostPorts of %s and perhaps of others are not put right: %w", needy[0].Owner, err)
 	}
 	return all, nil

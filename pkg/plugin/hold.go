@@ -33,8 +33,9 @@ func (s *Session) hold(as ...hostport.Attachment) (release func(), err error) {
 		}
 		s.have[i] = held
 		back = append(back, func() error {
+			now := s.have[i] // others may hold more since
 			s.have[i] = before
-			return b.Apply(held, before)
+			return b.Apply(now, before)
 		})
 	}
 	return release, nil

@@ -72,6 +72,33 @@ func TestNothingHeldAfterAFailure(t *testing.T) {
 	}
 }
 
+// Nor what is held for others who are put right by the way.
+func TestNothingHeldForOthersAfterAFailure(t *testing.T) {
+	for name, fails := range map[string]func(b *bench){
+		"an unreadable node": func(b *bench) { b.node.lookErr = errBroken },
+		"a failing backend": func(b *bench) {
+			x := b.in("nftables")
+			x.fail, x.failed = errBroken, func() { x.fail = errBroken }
+		},
+		"a result unread": func(b *bench) { b.Stdout = broken{errBroken} },
+	} {
+		b, _ := holding(t)
+		web, next := b.pod("web"), b.pod("next")
+		b.mustAdd(web, 80, "")
+		b.runs(web)
+		for _, x := range []*memBackend{b.in("nftables"), b.node.holder} {
+			x.now.has = map[hostport.Key]hostport.Attachment{}
+		}
+		fails(b)
+		if err := b.add(next, 81, ""); err == nil {
+			t.Errorf("%s: ADD succeeded", name)
+		}
+		if has := b.node.holder.now.has; len(has) > 0 {
+			t.Errorf("%s: held: %v", name, has)
+		}
+	}
+}
+
 // What restore puts back is held before it is looked who has it by now.
 func TestHeldBeforeARestore(t *testing.T) {
 	for _, refused := range []bool{false, true} {

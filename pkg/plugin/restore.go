@@ -75,6 +75,9 @@ func (s *Session) repair() ([]*repair, error) {
 	if err == nil {
 		err = s.Apply(nil)
 	}
+	if err != nil {
+		s.letGo()
+	}
 	if err == nil || repairs == nil || errors.As(err, new(raced)) || errors.Is(err, backend.ErrNotUndone) {
 		return repairs, err
 	}

@@ -52,6 +52,8 @@ type Session struct {
 	boot    string
 	// pending are records that are about to be put back: what they lack is no claim then.
 	pending map[hostport.Key]bool
+	// unhold releases what heal holds.
+	unhold func()
 	// homes are where attachments belong, as far as it was asked.
 	homes map[place.Wish]place.Choice
 }

@@ -34,6 +34,9 @@ func (x *run) elements(set nft.Set) (listing[nft.Element], error) {
 func (x *run) ipsetMembers(name string) (listing[hostport.Member], error) {
 	l, known := x.r.members[name]
 	if !known {
+		if err := x.r.late(x.r.chain); err != nil {
+			return l, err
+		}
 		members, whole, err := x.r.Sets.SetMembers(name)
 		if err != nil {
 			return l, err

@@ -117,6 +117,8 @@ func (x *run) mapped(th thread, set nft.Set, found []candidate, slots []slot, dr
 			t.open = weaker(t.open, openness(slots)) // an element's own limit is covered by misses
 		} else if len(rest) <= maxSingles {
 			rest = without(rest, c.when, x.p.Family())
+		} else { // rest has packets of this element
+			certain = false
 		}
 		certain = certain && !c.open
 		for _, t.b = range c.in {

@@ -63,6 +63,8 @@ func TestMatch(t *testing.T) {
 		{"a negated mask with holes does not", "! -d 192.0.0.1/255.0.0.255", No, No},
 		{"a source is free", "-s 10.0.0.0/8", Some, Some},
 		{"a negated source is free", "! -s 10.0.0.0/8", Some, Some},
+		{"all of the first network but one address is free", "-s 0.0.0.0/8", Some, Some},
+		{"nothing comes from the unspecified address", "-s 0.0.0.0/32", No, No},
 		{"every source is every packet", "-s 0.0.0.0/0", Yes, Yes},
 		{"no source is no packet", "! -s 0.0.0.0/0", No, No},
 

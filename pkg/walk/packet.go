@@ -110,11 +110,12 @@ func (p Packet) Start() Space {
 // senders are the sources that connections can have. From multicast addresses and unspecified
 // ones nothing comes, from ::1 nothing by another link than lo: what does is dropped before the
 // hook (ip6_rcv_core), at routing (ip_route_input_slow: martian source), or gets no answer
-// (RFC 4291, 2.5.2). A socket of the node does not send from them.
+// (RFC 4291, 2.5.2). A socket of the node does not send from them. Of 0.0.0.0/8 only the first
+// address is unspecified since Linux 5.3 (ipv4_is_zeronet).
 func senders(f hostport.Family, outside bool) addrset.Set {
 	if f == hostport.IPv4 {
 		v4 := func(b ...byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }
-		return addrset.Set{{Lo: v4(1, 0, 0, 0), Hi: v4(223, 255, 255, 255)}, {Lo: v4(240, 0, 0, 0), Hi: v4(255, 255, 255, 254)}}
+		return addrset.Set{{Lo: v4(0, 0, 0, 1), Hi: v4(223, 255, 255, 255)}, {Lo: v4(240, 0, 0, 0), Hi: v4(255, 255, 255, 254)}}
 	}
 	first := netip.IPv6Loopback()
 	if outside {

@@ -26,7 +26,7 @@ func components(info *debug.BuildInfo) ([]component, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := exec.Command("go", "env", "GOROOT").Output()
+	root, err := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "env", "GOROOT").Output()
 	if err != nil {
 		return nil, fmt.Errorf("go env GOROOT: %w", err)
 	}
@@ -57,7 +57,7 @@ func components(info *debug.BuildInfo) ([]component, error) {
 // packageDirs are the directories of the packages that a program imports, and those
 // above them, by module. They are in the module cache or in vendor/.
 func packageDirs(program string) (map[string][]string, error) {
-	list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}\t{{$.ImportPath}}\t{{$.Dir}}{{end}}", program)
+	list := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "list", "-deps", "-f", "{{with .Module}}{{.Path}}\t{{$.ImportPath}}\t{{$.Dir}}{{end}}", program)
 	list.Stderr = os.Stderr
 	text, err := list.Output()
 	if err != nil {
