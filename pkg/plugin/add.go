@@ -120,7 +120,11 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return report, addError(err, CodeUnreadable)
 	}
-	release, err := s.hold(*a)
+	asks := *a
+	if rec := s.Record(a.Owner.Key()); rec != nil { // what it had before stays held until it is replaced
+		asks.Mappings = joined(asks.Mappings, rec.Attachment.Mappings)
+	}
+	release, err := s.hold(asks)
 	if err != nil {
 		return report, addError(err, CodeApply)
 	}

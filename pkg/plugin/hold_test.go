@@ -40,6 +40,26 @@ func TestHeldBeforeTheLook(t *testing.T) {
 	}
 }
 
+// What a pod had before its ADD came again is held until that is replaced.
+func TestOldPortsAreHeldAtTheLook(t *testing.T) {
+	b, _ := holding(t)
+	p := b.pod("web")
+	b.mustAdd(p, 8080, "")
+	var ports []uint16
+	b.node.looked = func() {
+		for _, m := range b.node.holder.now.has[p.key()].Mappings {
+			ports = append(ports, m.HostPort)
+		}
+	}
+	b.mustAdd(p, 80, "")
+	if want := []uint16{80, 8080}; !slices.Equal(slices.Compact(slices.Sorted(slices.Values(ports))), want) {
+		t.Errorf("held at the look: %v, want %v", ports, want)
+	}
+	if after := b.node.holder.now.has[p.key()].Mappings; len(after) == 0 || after[0].HostPort != 80 {
+		t.Errorf("held after ADD: %v", after)
+	}
+}
+
 // Whatever an ADD fails for, it holds nothing then, and what was held before is as it was.
 func TestNothingHeldAfterAFailure(t *testing.T) {
 	for name, fails := range map[string]func(b *bench){

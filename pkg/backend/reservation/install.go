@@ -136,6 +136,9 @@ func (r root) install() (*hook, error) {
 		}
 	}
 	if err != nil {
+		for pin := range links { // half of it would be taken for another version's
+			_ = os.Remove(filepath.Join(r.dir(), pin))
+		}
 		h.close()
 		return nil, err
 	}
@@ -227,8 +230,14 @@ func (h *hook) loadAs(progs program.Programs) (map[string]int, error) {
 
 // possible reports why ensure would fail, as far as it can be told without doing it.
 func (r root) possible() error {
-	if err := r.tried(); err != nil {
+	// What costs little is asked first: a node that cannot is asked by every ADD.
+	if err := cmp.Or(r.tried(), mountable()); err != nil {
 		return err
+	}
+	for _, at := range hooks() {
+		if err := r.closed(at); err != nil {
+			return off(err)
+		}
 	}
 	h, err := r.maps(func(_ string, s bpf.Spec) (*bpf.Map, error) { return bpf.NewMap(s) })
 	if err != nil {
@@ -242,12 +251,7 @@ func (r root) possible() error {
 	for _, fd := range progs {
 		_ = unix.Close(fd)
 	}
-	for _, at := range hooks() {
-		if err := r.closed(at); err != nil {
-			return off(err)
-		}
-	}
-	return mountable()
+	return nil
 }
 
 // closed reports whether somebody lets nobody else attach programs.

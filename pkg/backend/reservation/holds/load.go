@@ -81,12 +81,7 @@ func (l *Loader) State() State {
 		s.take(k, e)
 	}
 	s.mine = maps.Clone(s.ours)
-	for _, r := range l.refused {
-		if r.Keys = s.keys(r.Proto, r.Port); len(r.Keys) > 0 {
-			s.refusals = append(s.refusals, r)
-		}
-	}
-	slices.SortFunc(s.refusals, func(a, b hostport.Refusal) int { return b.Last.Compare(a.Last) })
+	s.refused = l.refused
 	return s
 }
 
@@ -117,15 +112,26 @@ func (s State) take(k PortKey, e Entry) {
 	}
 }
 
-// keys are those that hold a port, on whatever address.
-func (s State) keys(proto hostport.Proto, port uint16) (out []hostport.Key) {
+// Refusals are what is remembered of refused binds to ports that are held, the last one first.
+func (s State) Refusals() (out []hostport.Refusal) {
+	type port struct {
+		proto hostport.Proto
+		port  uint16
+	}
+	keys := map[port][]hostport.Key{} // on whatever address
 	for slot, h := range s.slots {
-		if slot.Proto == proto && slot.Port == port {
-			out = append(out, h.Key)
+		at := port{slot.Proto, slot.Port}
+		keys[at] = append(keys[at], h.Key)
+	}
+	for _, r := range s.refused {
+		if r.Keys = keys[port{r.Proto, r.Port}]; len(r.Keys) > 0 {
+			slices.Sort(r.Keys)
+			r.Keys = slices.Compact(r.Keys)
+			out = append(out, r)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	slices.SortFunc(out, func(a, b hostport.Refusal) int { return b.Last.Compare(a.Last) })
+	return out
 }
 
 // None is the State of a node on which nothing is held.

@@ -71,9 +71,10 @@ type State struct {
 	// somebody has taken away there.
 	ours, gone map[uint16]bool
 	// mine are those that were ours when the State was loaded: node has them too.
-	mine     map[uint16]bool
-	node     Node
-	refusals []hostport.Refusal
+	mine map[uint16]bool
+	node Node
+	// refused are refusals, also of ports that nobody holds any more.
+	refused []hostport.Refusal
 	// known, if set, reports whether somebody else knows an attachment. What is held for others
 	// was held by an ADD that was killed.
 	known func(hostport.Key) bool
@@ -275,9 +276,6 @@ func (s State) Required() bool { return s.required }
 
 // Attached reports whether programs have to be in place: something is to be held.
 func (s State) Attached() bool { return len(s.slots) > 0 && !s.detached }
-
-// Refusals are what is remembered of refused binds.
-func (s State) Refusals() []hostport.Refusal { return s.refusals }
 
 // Holds reports whether the port of a mapping is held for an attachment.
 func (s State) Holds(m hostport.Mapping, key hostport.Key) bool {
