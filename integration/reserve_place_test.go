@@ -16,6 +16,7 @@ import (
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/backend/reservation/holds"
+	"github.com/portguard/portguard/pkg/backend/reservation/program"
 	"github.com/portguard/portguard/pkg/bpf"
 )
 
@@ -128,21 +129,10 @@ func TestReservationIsRenewed(t *testing.T) {
 		t.Fatalf("it is off: %q", pins)
 	}
 	for name, harm := range map[string]func(){
-		"other programs": func() {
-			for name, attach := range map[string]uint32{"bind4": unix.BPF_CGROUP_INET4_BIND, "bind6": unix.BPF_CGROUP_INET6_BIND} {
-				fd, err := bpf.Open(filepath.Join(pins, name))
-				if err == nil {
-					err = bpf.Replace(fd, pass(t, attach))
-					unix.Close(fd)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-		},
-		"no pins":  func() { must(t, os.RemoveAll(pins)) },
-		"no links": func() { must(t, os.Remove(pins+"/bind4"), os.Remove(pins+"/bind6")) },
-		"no map":   func() { must(t, os.Remove(pins+"/ports")) },
+		"other programs": func() { otherPrograms(t, pins, pass) },
+		"no pins":        func() { must(t, os.RemoveAll(pins)) },
+		"no links":       func() { must(t, os.Remove(pins+"/bind4"), os.Remove(pins+"/bind6")) },
+		"no map":         func() { must(t, os.Remove(pins+"/ports")) },
 		"another map": func() { // as of an ADD that is killed before it has put programs in place
 			m, err := bpf.NewMap(bpf.Spec{Name: "another", Type: unix.BPF_MAP_TYPE_HASH, Key: holds.SlotLen, Value: holds.HoldLen, Max: 16, Flags: unix.BPF_F_NO_PREALLOC})
 			must(t, err, os.Remove(pins+"/ports"))
@@ -168,6 +158,59 @@ func TestReservationIsRenewed(t *testing.T) {
 		}
 	}
 	p.must("DEL", pod, conf)
+	if p.refuses() {
+		t.Error("refused after DEL")
+	}
+}
+
+// otherPrograms puts programs in the place of portguard's.
+func otherPrograms(t *testing.T, pins string, load func(t *testing.T, attach uint32) int) {
+	t.Helper()
+	for name, attach := range map[string]uint32{"bind4": unix.BPF_CGROUP_INET4_BIND, "bind6": unix.BPF_CGROUP_INET6_BIND} {
+		fd, err := bpf.Open(filepath.Join(pins, name))
+		if err == nil {
+			err = bpf.Replace(fd, load(t, attach))
+			unix.Close(fd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A port is freed also while programs of another version cannot be replaced: they refuse it as
+// long as it is in the map.
+func TestFreedBesideOtherPrograms(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	pod, other := p.NewPod("web"), p.NewPod("other")
+	link(p.Node, pod)
+	p.must("ADD", pod, direct(p.Node, pod, mapping, ""))
+	conf := direct(p.Node, other, `[{"hostPort":81,"containerPort":80}]`, "")
+	p.must("ADD", other, conf)
+	pins := p.cgroup.Pins()
+	var maps [3]int
+	for i, name := range []string{"ports", "spare", "refused"} {
+		fd, err := bpf.Open(filepath.Join(pins, name))
+		must(t, err)
+		defer unix.Close(fd)
+		maps[i] = fd
+	}
+	otherPrograms(t, pins, func(t *testing.T, attach uint32) int {
+		code := program.New(false).Bind4
+		if attach == unix.BPF_CGROUP_INET6_BIND {
+			code = program.New(false).Bind6
+		}
+		fd, err := bpf.Load("portguardother", program.License, attach, program.Link(code, maps))
+		must(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	})
+	must(t, os.Symlink("a trial that went wrong", pins+"-failed"))
+	if !p.refuses() {
+		t.Fatal("the other programs do not read the maps")
+	}
+	p.must("DEL", pod, direct(p.Node, pod, mapping, ""))
 	if p.refuses() {
 		t.Error("refused after DEL")
 	}

@@ -184,6 +184,11 @@ func (b *Backend) apply(h, w holds.State, c holds.Change) error {
 		get = func() (*hook, error) { return r.maps(bpf.OpenMap) }
 	}
 	k, err := get()
+	if errors.Is(err, ErrOff) && h.Attached() { // programs of another version, which read these maps
+		if there, e := r.maps(bpf.OpenMap); e == nil {
+			k, err = there, nil
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) && !w.Attached() {
 		return nil // somebody removed the pins, and with them all
 	}
