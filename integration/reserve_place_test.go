@@ -163,6 +163,23 @@ func TestReservationIsRenewed(t *testing.T) {
 	}
 }
 
+// Once the pins are gone nobody knows who put a port into ip_local_reserved_ports.
+func TestListedPortOutlivesThePins(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	pod := p.NewPod("web")
+	link(p.Node, pod)
+	conf := direct(p.Node, pod, `[{"hostPort":40000,"containerPort":80}]`, "")
+	const reserved = "net/ipv4/ip_local_reserved_ports"
+	for range 2 {
+		p.must("ADD", pod, conf)
+		want(t, "while it is held", p.ReadSysctl(reserved), "40000")
+		must(t, os.RemoveAll(p.cgroup.Pins()))
+		p.must("DEL", pod, conf)
+		want(t, "after DEL without the pins", p.ReadSysctl(reserved), "40000")
+	}
+}
+
 // otherPrograms puts programs in the place of portguard's.
 func otherPrograms(t *testing.T, pins string, load func(t *testing.T, attach uint32) int) {
 	t.Helper()

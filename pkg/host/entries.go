@@ -33,7 +33,11 @@ func Entries(on *Addressing, pods []string) ([]way.Source, error) {
 		if !leadsOut(l, links, len(gates) > 0) {
 			continue
 		}
-		out = append(out, entries(on, l, gates)...)
+		some, err := entries(on, l, gates)
+		if err != nil {
+			return nil, fmt.Errorf("could not read the addresses of %s: %w", a.Name, err)
+		}
+		out = append(out, some...)
 	}
 	return out, nil
 }
@@ -92,11 +96,14 @@ func leadsOut(l netlink.Link, all []netlink.Link, gateway bool) bool {
 
 // entries are those who send by one link: a neighbour on each of its networks, and one that
 // is behind its gateways.
-func entries(on *Addressing, l netlink.Link, gates []netip.Prefix) (out []way.Source) {
+func entries(on *Addressing, l netlink.Link, gates []netip.Prefix) (out []way.Source, err error) {
 	link := walk.Link{Name: l.Attrs().Name, Index: l.Attrs().Index}
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		var own netip.Addr
-		addrs, _ := Complete(func() ([]netlink.Addr, error) { return netlink.AddrList(l, f) })
+		addrs, err := Complete(func() ([]netlink.Addr, error) { return netlink.AddrList(l, f) })
+		if err != nil {
+			return nil, err
+		}
 		for _, x := range addrs {
 			if near := neighbour(on, prefix(x.IPNet)); near.IsValid() {
 				own = prefix(x.IPNet).Addr()
@@ -108,7 +115,7 @@ func entries(on *Addressing, l netlink.Link, gates []netip.Prefix) (out []way.So
 			out = append(out, way.Source{Link: link, Addr: far, Node: own, Beyond: true})
 		}
 	}
-	return out
+	return out, nil
 }
 
 // neighbour is an address of a network that is not the node's.

@@ -41,33 +41,35 @@ func (Ports) FreePorts(ports []uint16) error {
 	if err != nil {
 		return err
 	}
-	return writePorts(without(has, ports), 0)
+	var list []string
+	for _, r := range Less(has, ports) {
+		text := strconv.Itoa(int(r[0]))
+		if r[0] < r[1] {
+			text = fmt.Sprintf("%d-%d", r[0], r[1])
+		}
+		list = append(list, text)
+	}
+	return writePorts(list, 0)
 }
 
-// without are ranges less ports, as the file has them.
-func without(ranges [][2]uint16, ports []uint16) (out []string) {
+// Less are ranges without some ports.
+func Less(ranges [][2]uint16, ports []uint16) (out [][2]uint16) {
 	ports = slices.Sorted(slices.Values(ports))
 	for _, r := range ranges {
 		from, to := int(r[0]), int(r[1])
 		for _, p := range ports {
 			if p := int(p); from <= p && p <= to {
-				out = appendRange(out, from, p-1)
+				if from < p {
+					out = append(out, [2]uint16{uint16(from), uint16(p - 1)})
+				}
 				from = p + 1
 			}
 		}
-		out = appendRange(out, from, to)
+		if from <= to {
+			out = append(out, [2]uint16{uint16(from), uint16(to)})
+		}
 	}
 	return out
-}
-
-func appendRange(list []string, from, to int) []string {
-	switch {
-	case from > to:
-		return list
-	case from == to:
-		return append(list, strconv.Itoa(from))
-	}
-	return append(list, fmt.Sprintf("%d-%d", from, to))
 }
 
 // writePorts writes a list at an offset, in pieces that the kernel takes (less than a page);

@@ -224,27 +224,14 @@ func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(confl
 
 // othersReserve are ports of ip_local_reserved_ports without those that are there only
 // because they are held: that somebody has one says nothing about how it got it.
-func (s *Session) othersReserve(all [][2]uint16) (out [][2]uint16) {
-	held := map[uint16]bool{}
+func (s *Session) othersReserve(all [][2]uint16) [][2]uint16 {
+	var held []uint16
 	for _, st := range s.have {
 		if l, ok := st.(interface{ Listed() []uint16 }); ok {
-			for _, port := range l.Listed() {
-				held[port] = true
-			}
+			held = append(held, l.Listed()...)
 		}
 	}
-	for _, r := range all {
-		from := int(r[0])
-		for port := from; port <= int(r[1])+1; port++ {
-			if port > int(r[1]) || held[uint16(port)] {
-				if from < port {
-					out = append(out, [2]uint16{uint16(from), uint16(port - 1)})
-				}
-				from = port + 1
-			}
-		}
-	}
-	return out
+	return host.Less(all, held)
 }
 
 // Find looks for conflicts of an attachment.
