@@ -22,37 +22,43 @@ func pod(f hostport.Family) netip.AddrPort {
 	return netip.MustParseAddrPort("[2001:db8:9::200]:7777")
 }
 
-// Place installs an accepted mapping in portguard's table of nftables, sends all
-// probes of its family again, asks for the node's own connections, takes the table away, and returns how many went to the pod, and what
-// went wrong: a packet of the mapping that does not, or another one that does.
-func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong []string) {
-	t.Helper()
-	m, own := answer.Mapping, w.own()
+// attachment is that of a pod with the mapping.
+func attachment(answer Answer) hostport.Attachment {
+	m := answer.Mapping
 	to := pod(m.Family)
 	m.ContainerPort = to.Port()
-	a := hostport.Attachment{Owner: hostport.Owner{Network: "oracle", ContainerID: "pod", IfName: "eth0"},
+	return hostport.Attachment{Owner: hostport.Owner{Network: "oracle", ContainerID: "pod", IfName: "eth0"},
 		Pods: []netip.Prefix{netip.PrefixFrom(to.Addr(), to.Addr().BitLen())}, Mappings: []hostport.Mapping{m},
 		SNAT: true, Localhost: true, Link: "eth0", Carves: answer.Carves, Flows: answer.Flows}
-	if err := w.change(func(s backend.State) backend.State { return s.With(a) }); err != nil {
+}
+
+// Place installs an accepted mapping in portguard's table of nftables, sends all probes of its
+// family again, asks for the node's own connections, and takes the table away. It returns how
+// many packets went to the pod, and what went wrong: a packet of the mapping that does not, or
+// another one that does.
+func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong []string) {
+	t.Helper()
+	m, own, a := answer.Mapping, w.own(), attachment(answer)
+	b := nftables.New(nftconn.Open(), hostport.Everywhere())
+	if err := w.change(b, func(s backend.State) backend.State { return s.With(a) }); err != nil {
 		t.Fatalf("place %s: %v", m, err)
 	}
 	cut := w.cut(own)
 	after := w.Send(t, m.Family)
-	if err := w.change(func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
+	if err := w.change(b, func(s backend.State) backend.State { return s.Without(a.Owner.Key()) }); err != nil {
 		t.Fatalf("remove %s: %v", m, err)
 	}
 	before = slices.DeleteFunc(slices.Clone(before), func(p Probe) bool { return hostport.FamilyOf(p.Dst) != m.Family })
 	if w.counts { // other packets are dropped now
 		after, before = seen(after, before)
 	}
-	routed, wrong = misrouted(answer, to, before, after)
+	routed, wrong = misrouted(answer, pod(m.Family), before, after)
 	return routed, append(cut, wrong...)
 }
 
-// change changes what portguard's table has.
-func (w *World) change(to func(backend.State) backend.State) (err error) {
+// change changes what a backend has on the node.
+func (w *World) change(b backend.Backend, to func(backend.State) backend.State) (err error) {
 	w.Node.Do(func() {
-		b := nftables.New(nftconn.Open(), hostport.Everywhere())
 		var have backend.State
 		if have, err = b.Load(); err == nil {
 			err = b.Apply(have, to(have))
