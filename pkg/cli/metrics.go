@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/metrics"
 )
 
@@ -59,16 +60,8 @@ func replace(path, text string) error {
 	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
 		return fmt.Errorf("--textfile: %s is no regular file; name one, or none to have the metrics on standard output", path)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("--textfile: %w", err)
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	fresh := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
+	if err := file.Replace(path, fresh, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("--textfile: %w", err)
 	}
 	return nil

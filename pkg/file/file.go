@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package file reads files in whose place others may have put anything.
+// Package file reads and replaces files in whose place others may have put anything.
 package file
 
 import (
@@ -32,4 +32,26 @@ func Read(path string, most int64, flags int) ([]byte, error) {
 	b := make([]byte, st.Size()) // files are replaced, not written to
 	_, err = io.ReadFull(f, b)
 	return b, err
+}
+
+// Replace writes a file by way of another one in the same folder, fresh, so that whoever reads
+// it, also after a crash, has the old text or the new one. What is in the place of fresh is
+// from a process that was killed, and goes; so does an error's.
+func Replace(path, fresh string, text []byte, mode os.FileMode) error {
+	if err := os.RemoveAll(fresh); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	// The umask does not apply to chmod.
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(fresh))
+	}
+	return nil
 }

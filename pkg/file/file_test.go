@@ -48,3 +48,30 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path, fresh := filepath.Join(dir, "text"), filepath.Join(dir, ".text.new")
+	if err := os.MkdirAll(filepath.Join(fresh, "something"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []os.FileMode{0o600, 0o666} {
+		if err := Replace(path, fresh, []byte(mode.String()), mode); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(path)
+		st, serr := os.Stat(path)
+		if err != nil || serr != nil || string(b) != mode.String() || st.Mode() != mode {
+			t.Errorf("%s: %q %v %v %v", mode, b, st.Mode(), err, serr)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Replace(filepath.Join(dir, "folder"), fresh, nil, 0o600); err == nil {
+		t.Error("a folder is replaced")
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 2 {
+		t.Errorf("left behind: %v", left)
+	}
+}

@@ -195,19 +195,7 @@ func (n *Node) lock() (unlock func(), err error) {
 
 // write puts a file in the place of another in one step, and on the disk.
 func write(path string, text []byte, mode os.FileMode) error {
-	fresh := unfinished(path)
-	_ = os.Remove(fresh) // of a run that was killed
-	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
-		_ = os.Remove(fresh)
+	if err := file.Replace(path, unfinished(path), text, mode); err != nil {
 		return err
 	}
 	return sync(filepath.Dir(path))

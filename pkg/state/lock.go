@@ -90,9 +90,9 @@ func regular(path string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
-// flock waits in the kernel, which serves waiters in order. A wait that runs out leaves its
-// goroutine behind, which lets go of what comes too late. A lock that is free is taken
-// however short the wait.
+// flock waits in the kernel, which serves waiters in order. An error closes the file: at once,
+// or, where a wait has run out, when the lock comes too late for it. A lock that is free is
+// taken however short the wait.
 func flock(f *os.File, timeout time.Duration, turns int) error {
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 		stamp(f)
@@ -111,17 +111,19 @@ func flock(f *os.File, timeout time.Duration, turns int) error {
 	for waits, held := 1, stamped(f); ; waits++ {
 		select {
 		case err := <-done:
+			if err != nil {
+				return errors.Join(err, f.Close())
+			}
 			stamp(f)
-			return err
+			return nil
 		case <-time.After(timeout):
 			last := held
 			if held = stamped(f); waits < turns && !held.Equal(last) {
 				continue
 			}
 			go func() {
-				if <-done == nil {
-					f.Close()
-				}
+				<-done
+				f.Close()
 			}()
 			return ErrLocked
 		}

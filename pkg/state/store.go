@@ -171,30 +171,15 @@ func (s *Store) Save(r Record) error {
 	return dirError("write a record", err)
 }
 
-// replace writes a file by way of tmp, so that after a crash it is either the old or the
-// new one. A directory in its place goes, as all else would.
-func replace(file, tmp string, b []byte) error {
-	// The lock is held: a file of that name is from a process that was killed.
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		if st, serr := os.Lstat(file); serr == nil && st.IsDir() {
-			err = os.RemoveAll(file)
+// replace writes a file. A directory in its place goes, as all else would. The lock is held, so
+// that nobody else writes the temporary one.
+func replace(path, tmp string, b []byte) error {
+	if st, err := os.Lstat(path); err == nil && st.IsDir() {
+		if err := os.RemoveAll(path); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = os.Rename(tmp, file)
-	}
-	if err != nil {
-		os.Remove(tmp)
-	}
-	return err
+	return file.Replace(path, tmp, append(b, '\n'), 0o600)
 }
 
 // Delete removes the record for key, whatever somebody put in its place; none is
