@@ -12,9 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
-
-	"github.com/portguard/portguard/pkg/bpf"
 )
 
 // Pins are the directories of what portguard has pinned for this lab: with one file for each
@@ -49,29 +48,20 @@ func (n *Netns) Held() string {
 
 // elements are those of one map that are the namespace's.
 func (n *Netns) elements(path, name string) (out []string, err error) {
-	spec := map[string]bpf.Spec{
-		"ports":   {Type: unix.BPF_MAP_TYPE_HASH, Key: 32, Value: 64},
-		"spare":   {Type: unix.BPF_MAP_TYPE_LPM_TRIE, Key: 32, Value: 4},
-		"refused": {Type: unix.BPF_MAP_TYPE_HASH, Key: 32, Value: 56},
-	}[name]
-	m, err := bpf.OpenMap(path, spec)
+	m, err := ebpf.LoadPinnedMap(path, &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
 	defer m.Close()
-	keys, err := m.Keys()
-	cookie := n.Cookie()
-	for _, k := range keys {
+	var k, v []byte
+	cookie, all := n.Cookie(), m.Iterate()
+	for all.Next(&k, &v) {
 		addr := func(b []byte) string { return netip.AddrFrom16([16]byte(b)).Unmap().String() }
 		u32 := binary.NativeEndian.Uint32
 		switch {
 		case name == "spare" && binary.NativeEndian.Uint64(k[8:]) == cookie:
 			out = append(out, fmt.Sprintf("spare %d %s %d", u32(k[4:]), addr(k[16:32]), u32(k)-96))
 		case name != "spare" && binary.NativeEndian.Uint64(k) == cookie:
-			v, err := m.Get(k)
-			if err != nil {
-				return nil, err
-			}
 			line := fmt.Sprintf("%s %d/%d %s", name, binary.BigEndian.Uint16(k[24:]), k[26], addr(k[8:24]))
 			if name == "ports" {
 				line += fmt.Sprintf(" %d", u32(v[56:]))
@@ -79,7 +69,7 @@ func (n *Netns) elements(path, name string) (out []string, err error) {
 			out = append(out, line)
 		}
 	}
-	return out, err
+	return out, all.Err()
 }
 
 // Cookie is the namespace's (SO_NETNS_COOKIE).

@@ -94,12 +94,6 @@ func (m *Map) Delete(key []byte) error {
 	return nil
 }
 
-// Get reads an element.
-func (m *Map) Get(key []byte) (value []byte, err error) {
-	value = make([]byte, m.value)
-	return value, failed(m.do(unix.BPF_MAP_LOOKUP_ELEM, key, value), "read element")
-}
-
 // Keys lists all keys. Nobody must remove elements meanwhile: the kernel would begin anew.
 func (m *Map) Keys() (out [][]byte, err error) {
 	var last []byte
