@@ -43,7 +43,7 @@ ifeq ($(TMPDIR),)
 $(error there is no folder for temporary files)
 endif
 
-.PHONY: build install dist packages release dist-check packages-test image image-check policies-test deps promtool demo test \
+.PHONY: build install dist packages release dist-check packages-test image image-check policies-test monitoring-test deps promtool demo test \
 	unit integration check-all oracle faults podman e2e bench fuzz generate golden lint vuln debian-test newcomer support clean \
 	distclean help root go-version
 
@@ -93,6 +93,10 @@ image-check: go-version
 policies-test: go-version
 	cd policies && $(GO) tool gator verify ./gatekeeper/...
 
+# The dashboard against Grafana's schema.
+monitoring-test: go-version
+	cd monitoring && $(GO) vet ./... && $(GO) test -count=1 -timeout $(TIMEOUT) ./...
+
 # Installs, upgrades and removes the packages in a root of Debian SUITE.
 packages-test: root go-version
 	@GO="$(GO)" BINDIR=/opt/cni/bin sh scripts/packages-test.sh $(SUITE)
@@ -131,6 +135,7 @@ check-all: root
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory image-check
 	$(MAKE) --no-print-directory policies-test
+	$(MAKE) --no-print-directory monitoring-test
 	$(MAKE) --no-print-directory fuzz
 	$(MAKE) --no-print-directory faults
 	$(MAKE) --no-print-directory podman

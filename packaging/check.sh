@@ -78,9 +78,10 @@ life() { # INSTALL REMOVE ZSH: commands, to which the name of a version or nothi
 	$2 >/dev/null 2>&1
 }
 
-deb_install() { dpkg -i "portguard_$1-1_"*.deb >/dev/null; }
+deb_install() { dpkg -i "portguard_$1-1_"*.deb >/dev/null && dpkg -V portguard; }
 deb_remove() { dpkg -r portguard; }
-rpm_install() { rpm -U --nodeps "portguard-$1-1."*.rpm; }
+# This root has no other rpm that could have what it needs.
+rpm_install() { rpm -U --nodeps "portguard-$1-1."*.rpm && rpm -V --nodeps portguard; }
 rpm_remove() { rpm -e --nodeps portguard; }
 
 life deb_install deb_remove /usr/share/zsh/vendor-completions
@@ -93,6 +94,7 @@ is "$(systemctl is-enabled portguard-restore.service || true)" disabled "what th
 dpkg -P portguard >/dev/null 2>&1
 is "$(left none)" "" "left behind by a purge"
 
+is "$(rpm -qp --requires portguard-0.0.2-1.*.rpm | grep -v '^rpmlib(' | xargs)" /bin/sh "what the .rpm needs"
 life rpm_install rpm_remove /usr/share/zsh/site-functions
 is "$(left none)" "" "left behind by rpm"
 echo "packages: installed, upgraded and removed, .deb and .rpm"
