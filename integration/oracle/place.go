@@ -52,6 +52,9 @@ func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong
 	if w.counts { // other packets are dropped now
 		after, before = seen(after, before)
 	}
+	if w.halves && m.Proto == hostport.TCP { // what is left to the mapping goes anywhere
+		after, before = slices.DeleteFunc(after, answer.covers), slices.DeleteFunc(before, answer.covers)
+	}
 	routed, wrong = misrouted(answer, pod(m.Family), before, after)
 	return routed, append(cut, wrong...)
 }

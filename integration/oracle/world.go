@@ -89,7 +89,10 @@ type World struct {
 	// lengths is set if they ask for the length of packets, or for headers before the last.
 	lengths bool
 	// counts is set if they count packets, so that the same ones do not meet them again.
-	counts   bool
+	counts bool
+	// halves is set if they count packets and take some out of conntrack, so that a connection may
+	// be known by its second packet only.
+	halves   bool
 	lastPort int
 	flows    *flows
 	// sockets are those that wait on the port, or server does for TCP.
@@ -145,10 +148,10 @@ func (w *World) build(t lab.T) {
 	for _, s := range sides() {
 		w.Node.Run("ip", "link", "add", s.link, "type", "veth", "peer", "name", s.link, "netns", w.Client.Name)
 		for _, a := range s.node {
-			w.Node.Run("ip", "addr", "add", a, "dev", s.link)
+			w.Node.Run("ip", "addr", "add", a, "dev", s.link, "nodad")
 		}
 		for _, a := range s.peer {
-			w.Client.Run("ip", "addr", "add", a, "dev", s.link)
+			w.Client.Run("ip", "addr", "add", a, "dev", s.link, "nodad")
 		}
 		w.Node.Run("ip", "link", "set", s.link, "up")
 		w.Client.Run("ip", "link", "set", s.link, "up")
