@@ -73,6 +73,15 @@ type Expr struct {
 	Attrs Attrs
 }
 
+// Packets is how many packets a counter has counted. It is not ok for another expression.
+func (e Expr) Packets() (n uint64, ok bool) {
+	b, _ := e.Attrs.Get(unix.NFTA_COUNTER_PACKETS)
+	if e.Name != "counter" || len(b) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b), true
+}
+
 // DecodeChain reads a chain. Base is false for one that is no base chain. There
 // may be thousands, so each attribute is looked at once.
 func DecodeChain(family uint8, b []byte) (c Chain, base bool, err error) {

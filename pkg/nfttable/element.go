@@ -137,8 +137,8 @@ func cut(types []Type, key string) ([][]byte, bool) {
 	return out, key == "" && len(out) > 0
 }
 
-// Text writes e as nft does in a list of elements.
-func (s Spec) Text(e Element) string {
+// Key writes the key of e as nft does.
+func (s Spec) Key(e Element) string {
 	set := s.Set(e.Set)
 	from, _ := set.Parts(e.From)
 	to, ok := set.Parts(e.To)
@@ -149,8 +149,13 @@ func (s Spec) Text(e Element) string {
 	for i := range from {
 		words = append(words, set.Key[i].interval(from[i], to[i]))
 	}
-	out := strings.Join(words, " . ")
-	if set.Map() {
+	return strings.Join(words, " . ")
+}
+
+// Text writes e as nft does in a list of elements.
+func (s Spec) Text(e Element) string {
+	set, out := s.Set(e.Set), s.Key(e)
+	if set.counted() {
 		out += " counter"
 	}
 	if e.Comment != "" {
@@ -160,7 +165,7 @@ func (s Spec) Text(e Element) string {
 		return out + " : goto " + e.Goto
 	}
 	values, _ := set.Values(e.Value)
-	words = nil
+	var words []string
 	for i, v := range values {
 		words = append(words, set.Value[i].text(v))
 	}

@@ -127,7 +127,7 @@ func (t *Table) readChains(src Source) error {
 	}
 	for n, rules := range have {
 		if t.Spec.Prefix != "" && strings.HasPrefix(n, t.Spec.Prefix) {
-			t.chains[n] = Conditions{Name: n, Shape: shapesOf(rules)}
+			t.chains[n] = Conditions{Name: n, Shape: shapesOf(rules), Packets: packetsOf(rules)}
 		}
 	}
 	return nil
@@ -144,6 +144,21 @@ func shapesOf(rules []nft.Rule) []string {
 	var out []string
 	for _, r := range rules {
 		out = append(out, shapeOf(r.Exprs))
+	}
+	return out
+}
+
+// packetsOf sums up what rules count, by their comments. Conditions may count, too: the
+// last counter is the one behind them.
+func packetsOf(rules []nft.Rule) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, r := range rules {
+		for _, e := range slices.Backward(r.Exprs) {
+			if n, ok := e.Packets(); ok {
+				out[r.Comment] += n
+				break
+			}
+		}
 	}
 	return out
 }

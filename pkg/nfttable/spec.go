@@ -101,9 +101,13 @@ func (s Spec) has(chain string) bool {
 // Map reports whether s is a map.
 func (s Set) Map() bool { return s.Verdicts || len(s.Value) > 0 }
 
+// counted reports whether s counts how often its elements are found. What leads to chains
+// need not: they have rules that count.
+func (s Set) counted() bool { return len(s.Value) > 0 }
+
 // in describes s as nf_tables does.
 func (s Set) in(t nft.Table) nft.Set {
-	out := nft.Set{Table: t, Name: s.Name, Verdicts: s.Verdicts, Counted: s.Map()}
+	out := nft.Set{Table: t, Name: s.Name, Verdicts: s.Verdicts, Counted: s.counted()}
 	for _, k := range s.Key {
 		out.KeyLen += k.padded()
 	}

@@ -38,6 +38,9 @@ type Conditions struct {
 	// Shape is what can be compared of them: for each rule Returns, Translates, or what
 	// else it is.
 	Shape []string
+	// Packets is what the rules have counted, by their comments: each is the key of an
+	// element that leads here. It is not compared.
+	Packets map[string]uint64
 }
 
 // Absent is the table that is not there.
@@ -68,8 +71,12 @@ func (t *Table) Same(e Element) (Element, bool) {
 	return have, ok
 }
 
-// Packets is how often e was found, and false if nobody counts.
+// Packets is how often e was found, and false if nobody counts. What leads to a chain with
+// conditions is counted there: a table of an older version counts it in the set.
 func (t *Table) Packets(e Element) (uint64, bool) {
+	if n, counted := t.chains[e.Goto].Packets[t.Spec.Key(e)]; counted {
+		return n, true
+	}
 	n, ok := t.packets[e.place()]
 	return n, ok
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -63,7 +64,7 @@ func TestText(t *testing.T) {
 		`"eth0" . 10.0.0.0/8`:        left("10.0.0.0/8"),
 		`"eth0" . 10.0.0.1`:          left("10.0.0.1/32"),
 		`"eth0" . 10.0.0.1-10.0.0.5`: {Set: "left", From: Join(LinkKey("eth0"), []byte{10, 0, 0, 1}), To: Join(LinkKey("eth0"), []byte{10, 0, 0, 5})},
-		`80 counter : goto if-A`:     {Set: "lead", From: Join(PortKey(80)), Goto: "if-A"},
+		`80 : goto if-A`:             {Set: "lead", From: Join(PortKey(80)), Goto: "if-A"},
 	} {
 		if got := s.Text(e); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -195,6 +196,32 @@ func TestReadConditions(t *testing.T) {
 		p := Diff(table, tt.want)
 		if p.Script != tt.script || p.Cleanup.Empty() != (name != "gone") {
 			t.Errorf("%s: script %q, cleanup %d", name, p.Script, p.Cleanup.Len())
+		}
+	}
+}
+
+// What leads to a chain with conditions is counted by the rules there that bear its key, the
+// last counter of each, and else by the map: those of an older version count so.
+func TestPackets(t *testing.T) {
+	count := func(n byte) nft.Expr {
+		return nft.Expr{Name: "counter", Attrs: nft.Attrs{}.With(unix.NFTA_COUNTER_PACKETS, []byte{0, 0, 0, 0, 0, 0, 0, n})}
+	}
+	s := sound()
+	s.rules["if-A-1"] = []nft.Rule{{Comment: "80", Exprs: []nft.Expr{count(9), count(2), {Name: "nat"}}}, {Comment: "80", Exprs: []nft.Expr{count(3)}}, {Exprs: []nft.Expr{count(5)}}}
+	lead := map[uint16]Element{}
+	for port, chain := range map[uint16]string{80: "if-A-1", 81: "if-A-1", 82: "if-B-2"} {
+		lead[port] = Element{Set: "lead", From: Join(PortKey(port)), Goto: chain}
+		e := raw(lead[port])
+		e.Counted, e.Packets = true, 7
+		s.elems["lead"] = append(s.elems["lead"], e)
+	}
+	table, err := small().Read(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for port, want := range map[uint16]uint64{80: 5, 81: 7, 82: 7} {
+		if n, ok := table.Packets(lead[port]); !ok || n != want {
+			t.Errorf("%d: %d %t, want %d", port, n, ok, want)
 		}
 	}
 }

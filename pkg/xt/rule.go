@@ -285,8 +285,8 @@ func Native(r nft.Rule) bool {
 // Packets is how many packets a rule has counted, -1 if it does not count.
 func Packets(r nft.Rule) int64 {
 	for _, e := range r.Exprs {
-		if b, ok := e.Attrs.Get(unix.NFTA_COUNTER_PACKETS); e.Name == "counter" && ok && len(b) == 8 {
-			return int64(binary.BigEndian.Uint64(b))
+		if n, ok := e.Packets(); ok {
+			return int64(n)
 		}
 	}
 	return -1

@@ -51,31 +51,37 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 // mapped are the elements that lead to the pod.
 func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Addr, chain string) []nfttable.Element {
 	value := nfttable.Join(nfttable.AddrKey(pod), nfttable.PortKey(m.ContainerPort))
-	port := portOf(m)
-	hosts := netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())
-	if m.Wildcard() {
-		hosts = netip.PrefixFrom(f.family.Wildcard(), 0)
-	}
-	from, to := nfttable.Ends(hosts)
-	led := nfttable.Element{Set: f.name("conditions"), Goto: chain, From: nfttable.Join(from, port), To: nfttable.Join(to, port)}
+	lead := led(m)
 	switch {
 	case len(a.Conditions(f.family)) > 0:
 		if !m.Wildcard() && wildcardToo(a, m) {
 			return nil // its rule stands in the same chain
 		}
-		return []nfttable.Element{led}
+		lead.Goto = chain
+		return []nfttable.Element{lead}
 	case !m.Wildcard():
-		out := []nfttable.Element{{Set: f.name("addresses"), From: nfttable.Join(from, port), Value: value}}
-		if led.Goto = f.name("bylink"); len(a.PassedBy(m)) > 0 {
-			out = append(out, led)
+		out := []nfttable.Element{{Set: f.name("addresses"), From: lead.From, Value: value}}
+		if lead.Goto = f.name("bylink"); len(a.PassedBy(m)) > 0 {
+			out = append(out, lead)
 		}
 		return out
 	}
+	port := portOf(m)
 	out := []nfttable.Element{{Set: f.name("ports"), From: string(port), Value: value}}
 	if f.family == hostport.IPv4 && mapsLocalhost(a) && !slices.Contains(a.Carves, localhostCarve(m)) {
 		out = append(out, nfttable.Element{Set: setLocalhost, From: string(port), Value: value})
 	}
 	return out
+}
+
+// led is the element for m in the map that leads to chains.
+func led(m hostport.Mapping) nfttable.Element {
+	hosts := netip.PrefixFrom(m.HostIP, m.HostIP.BitLen())
+	if m.Wildcard() {
+		hosts = netip.PrefixFrom(m.Family.Wildcard(), 0)
+	}
+	from, to := nfttable.Ends(hosts)
+	return nfttable.Element{Set: info(m.Family).name("conditions"), From: nfttable.Join(from, portOf(m)), To: nfttable.Join(to, portOf(m))}
 }
 
 // linked is the element by which connections from localhost are masqueraded.
