@@ -83,7 +83,7 @@ dist-check: go-version deps
 
 # The image of deploy/ in dist/, without docker: an OCI layout of all IMAGE_ARCHES, and a docker archive of each.
 image: go-version
-	cd deploy && $(GO) run ./image -out "$(abspath $(DISTDIR))" -arches "$(IMAGE_ARCHES)" -version "$$(VERSION="$(VERSION)" sh ../scripts/version.sh)"
+	@GO="$(GO)" DISTDIR="$(abspath $(DISTDIR))" VERSION="$(VERSION)" ARCHES="$(IMAGE_ARCHES)" sh scripts/image.sh
 
 # Builds the image twice and compares, and builds the overlays of deploy/.
 image-check: go-version

@@ -4,30 +4,18 @@
 # dist.sh [tarballs] [packages] makes these in DISTDIR, for each of ARCHES, an SBOM
 # beside them, and SHA256SUMS. Packages are made for PACKAGE_ARCHES among them. The
 # same commit with the same tags gives the same bytes with the same Go, GNU tar and
-# gzip: nothing else of the machine gets in.
+# gzip.
 set -eu
-umask 022
-export LC_ALL=C TZ=UTC
-unset TAR_OPTIONS GZIP
 cd "$(dirname "$0")/.."
-go=${GO:-go}
+. scripts/release-env.sh
+unset TAR_OPTIONS GZIP
 
-VERSION=$(sh scripts/version.sh)
-# Of a tree without git: the day of its version.
-: "${SOURCE_DATE_EPOCH:=$({ [ -e .git ] && git log -1 --format=%ct; } 2>/dev/null ||
-	date +%s -d "$(sed -n 's/^## [0-9.]* (\(.*\))$/\1/p' CHANGELOG.md | head -n 1)")}"
-export VERSION SOURCE_DATE_EPOCH
 # Versions of packages begin with a digit, and know no "-".
 number=$(echo "${VERSION#v}" | sed 's/-rc/~rc/; s/-/+/g')
 case $number in
 [0-9]*.*) ;;
 *) number=0.0.0+$number ;;
 esac
-
-# What a machine may have set otherwise. The levels are Go's defaults. The version is
-# put in by scripts/build.sh.
-export GOFLAGS="-buildvcs=false $(echo " ${GOFLAGS:-}" | grep -o ' -mod=vendor' || true)" GOWORK=off CGO_ENABLED=0
-export GOAMD64=v1 GOARM64=v8.0 GOARM=7 GOPPC64=power8 GORISCV64=rva20u64
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
@@ -64,8 +52,8 @@ case "$*" in
 *packages*)
 	: "${BINDIR:?}"
 	export BINDIR
-	# Not of the main module: what it is made of is ten times as much as the plugin.
-	GOFLAGS=-mod=readonly "$go" build -modfile=packaging/nfpm.mod -o "$stage/nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm
+	# It is ten times as much as the plugin.
+	GOFLAGS=$others "$go" build -modfile=packaging/nfpm.mod -o "$stage/nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm
 	;;
 esac
 for arch in $ARCHES; do

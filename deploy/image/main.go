@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command image builds the image of the DaemonSet without docker: an OCI layout for all
-// architectures, and a docker archive for each.
+// Command image makes an image of files without docker: an OCI layout for all architectures,
+// and a docker archive for each. scripts/image.sh builds the files.
 package main
 
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,50 +26,58 @@ import (
 
 // A build is one run.
 type build struct {
-	source, version string
-	tag             name.Tag
-	created         time.Time
+	files   string // a folder with one folder for each architecture
+	out     string
+	tag     name.Tag
+	created time.Time
 }
 
 func main() {
-	log.SetFlags(0)
-	source := flag.String("source", "..", "the repository")
-	out := flag.String("out", "../dist", "where the image goes")
-	version := flag.String("version", "", "tag of the image (default: what git describes)")
+	files := flag.String("files", "", "folder with a folder of files for each architecture")
+	out := flag.String("out", "", "where the image goes")
 	repository := flag.String("name", "portguard/portguard", "name of the image")
-	arches := flag.String("arches", "amd64 arm64", "architectures")
+	version := flag.String("version", "", "tag of the image")
+	created := flag.Int64("created", 0, "when it was made, in seconds since 1970")
 	flag.Parse()
-	b := build{source: *source, version: *version}
-	if err := b.run(*repository, *out, strings.Fields(*arches)); err != nil {
-		log.Fatalf("image: %v", err)
+	tag, err := name.NewTag(*repository + ":" + *version)
+	if err == nil {
+		b := build{files: *files, out: *out, tag: tag, created: time.Unix(*created, 0).UTC()}
+		err = b.run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
 	}
 }
 
-func (b *build) run(repository, out string, arches []string) (err error) {
-	if err = b.describe(repository); err != nil {
+// run writes the archives and the layout.
+func (b *build) run() error {
+	arches, err := os.ReadDir(b.files)
+	if err == nil {
+		err = os.MkdirAll(b.out, 0o755)
+	}
+	if err != nil {
 		return err
 	}
 	index := v1.ImageIndex(empty.Index)
-	if err = os.MkdirAll(out, 0o755); err != nil {
-		return err
-	}
-	for _, arch := range arches {
+	for _, a := range arches {
+		arch := a.Name()
 		img, err := b.image(arch)
 		if err != nil {
 			return fmt.Errorf("%s: %w", arch, err)
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
-		file := filepath.Join(out, fmt.Sprintf("portguard-image-linux-%s-%s.tar", arch, b.version))
+		file := filepath.Join(b.out, fmt.Sprintf("portguard-image-linux-%s-%s.tar", arch, b.tag.TagStr()))
 		if err := tarball.WriteToFile(file, b.tag, img); err != nil {
 			return err
 		}
 		fmt.Println(file)
 	}
-	dir := filepath.Join(out, "portguard-image-"+b.version)
-	if err = os.RemoveAll(dir); err != nil {
+	dir := filepath.Join(b.out, "portguard-image-"+b.tag.TagStr())
+	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if _, err = layout.Write(dir, index); err != nil {
+	if _, err := layout.Write(dir, index); err != nil {
 		return err
 	}
 	digest, err := index.Digest()
@@ -81,45 +85,9 @@ func (b *build) run(repository, out string, arches []string) (err error) {
 	return err
 }
 
-// describe asks git for what was not said.
-func (b *build) describe(repository string) (err error) {
-	if b.version == "" {
-		if b.version, err = b.git("describe", "--tags", "--always", "--abbrev=12", "--dirty"); err != nil {
-			return err
-		}
-	}
-	if b.tag, err = name.NewTag(repository + ":" + b.version); err != nil {
-		return err
-	}
-	epoch := os.Getenv("SOURCE_DATE_EPOCH")
-	if epoch == "" {
-		if epoch, err = b.git("log", "-1", "--format=%ct"); err != nil {
-			return err
-		}
-	}
-	seconds, err := strconv.ParseInt(epoch, 10, 64)
-	b.created = time.Unix(seconds, 0).UTC()
-	return err
-}
-
-func (b *build) git(args ...string) (string, error) {
-	out, err := exec.Command("git", append([]string{"-C", b.source}, args...)...).Output()
-	return strings.TrimSpace(string(out)), err
-}
-
-// image is that of one architecture: two static programs and the license.
+// image is that of one architecture: one layer of its files.
 func (b *build) image(arch string) (v1.Image, error) {
-	dir, err := os.MkdirTemp("", "portguard-image-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	for _, p := range []string{"plugins/meta/portguard", "cmd/portguard-install"} {
-		if err := b.compile(arch, p, filepath.Join(dir, filepath.Base(p))); err != nil {
-			return nil, err
-		}
-	}
-	text, err := layer(filepath.Join(dir, "portguard"), filepath.Join(dir, "portguard-install"), filepath.Join(b.source, "LICENSE"))
+	text, err := layer(filepath.Join(b.files, arch))
 	if err != nil {
 		return nil, err
 	}
@@ -132,50 +100,43 @@ func (b *build) image(arch string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mutate.ConfigFile(img, b.config(arch, img))
+	c, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	return mutate.ConfigFile(img, b.config(arch, c.DeepCopy()))
 }
 
 // config says what runs.
-func (b *build) config(arch string, img v1.Image) *v1.ConfigFile {
-	c, err := img.ConfigFile()
-	if err != nil {
-		log.Fatal(err) // it was made a moment ago
-	}
-	c = c.DeepCopy()
+func (b *build) config(arch string, c *v1.ConfigFile) *v1.ConfigFile {
 	c.OS, c.Architecture, c.Created = "linux", arch, v1.Time{Time: b.created}
 	c.Config = v1.Config{
 		Entrypoint: []string{"/portguard-install"}, WorkingDir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-		Labels: map[string]string{"org.opencontainers.image.title": "portguard", "org.opencontainers.image.version": b.version, "org.opencontainers.image.licenses": "Apache-2.0"},
+		Labels: map[string]string{"org.opencontainers.image.title": "portguard", "org.opencontainers.image.version": b.tag.TagStr(), "org.opencontainers.image.licenses": "Apache-2.0"},
 	}
 	return c
 }
 
-// compile builds a program so that nothing of this machine gets in.
-func (b *build) compile(arch, program, to string) error {
-	to, err := filepath.Abs(to)
+// layer is a tar of the files of a folder, in the order of their names. Of their modes it
+// keeps whether they are programs, and all have the same owner and time.
+func layer(dir string) ([]byte, error) {
+	files, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-trimpath", "-ldflags", "-X main.stamped="+b.version+" -s -w", "-o", to, "./"+program)
-	cmd.Dir, cmd.Stderr = b.source, os.Stderr
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=-buildvcs=auto", "GOWORK=off", "GOAMD64=v1", "GOARM64=v8.0")
-	return cmd.Run()
-}
-
-// layer is a tar of files. Owner, order and times are always the same.
-func layer(files ...string) ([]byte, error) {
 	var text bytes.Buffer
 	w := tar.NewWriter(&text)
 	for _, f := range files {
-		content, err := os.ReadFile(f)
-		if err != nil {
+		info, err1 := f.Info()
+		content, err2 := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
-		mode := int64(0o755)
-		if filepath.Base(f) == "LICENSE" {
-			mode = 0o644
+		mode := int64(0o644)
+		if info.Mode()&0o100 != 0 {
+			mode = 0o755
 		}
-		if err := w.WriteHeader(&tar.Header{Name: filepath.Base(f), Mode: mode, Size: int64(len(content)), Format: tar.FormatUSTAR}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: f.Name(), Mode: mode, Size: int64(len(content)), Format: tar.FormatUSTAR}); err != nil {
 			return nil, err
 		}
 		if _, err := w.Write(content); err != nil {

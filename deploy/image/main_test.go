@@ -5,11 +5,13 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"debug/buildinfo"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,16 +23,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Two builds are the same to the byte, and hold what the DaemonSet starts.
+// Two builds are the same to the byte, whatever the machine has set, and hold what the
+// DaemonSet starts.
 func TestImage(t *testing.T) {
-	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
-	var outs []string
-	for range 2 {
-		out := t.TempDir()
-		outs = append(outs, out)
-		b := build{source: "../..", version: "v1"}
-		if err := b.run("example/portguard", out, []string{"amd64", "arm64"}); err != nil {
-			t.Fatal(err)
+	outs := []string{t.TempDir(), t.TempDir()}
+	for i, set := range []string{"GOAMD64=v3 LDFLAGS=-Wl,-z,relro TZ=Asia/Kathmandu", "GOFLAGS=-trimpath=false CGO_ENABLED=1"} {
+		cmd := exec.Command("sh", "../../scripts/image.sh")
+		cmd.Env = append(append(os.Environ(), strings.Fields(set)...), "DISTDIR="+outs[i], "ARCHES=amd64 arm64", "VERSION=v1", "SOURCE_DATE_EPOCH=1700000000")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
 		}
 	}
 	for _, f := range files(t, outs[0]) {
@@ -79,6 +80,7 @@ func holds(t *testing.T, img v1.Image, arch string, machine elf.Machine) {
 		t.Fatal(err)
 	}
 	var got []string
+	programs, notices := map[string]*buildinfo.BuildInfo{}, ""
 	for r := tar.NewReader(content); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -88,17 +90,30 @@ func holds(t *testing.T, img v1.Image, arch string, machine elf.Machine) {
 			t.Fatal(err)
 		}
 		got = append(got, fmt.Sprintf("%s %o %d:%d %d", h.Name, h.Mode, h.Uid, h.Gid, h.ModTime.Unix()))
-		if !strings.HasPrefix(h.Name, "portguard") {
+		text, _ := io.ReadAll(r)
+		if h.Name == "THIRD-PARTY-LICENSES" {
+			notices = string(text)
+		}
+		if h.Mode != 0o755 {
 			continue
 		}
-		program, _ := io.ReadAll(r)
-		e, err := elf.NewFile(bytes.NewReader(program))
+		e, err := elf.NewFile(bytes.NewReader(text))
 		if err != nil || e.Machine != machine || e.Section(".interp") != nil {
 			t.Errorf("%s of %s is not a static program for %v: %v", h.Name, arch, machine, err)
 		}
+		if programs[h.Name], err = buildinfo.Read(bytes.NewReader(text)); err != nil {
+			t.Errorf("%s of %s: %v", h.Name, arch, err)
+		}
 	}
-	if want := []string{"portguard 755 0:0 0", "portguard-install 755 0:0 0", "LICENSE 644 0:0 0"}; !slices.Equal(got, want) {
-		t.Errorf("%s: %v; want %v", arch, got, want)
+	if want := []string{"LICENSE 644 0:0 0", "THIRD-PARTY-LICENSES 644 0:0 0", "portguard 755 0:0 0", "portguard-install 755 0:0 0"}; !slices.Equal(got, want) {
+		t.Fatalf("%s: %v; want %v", arch, got, want)
+	}
+	for name, info := range programs {
+		for _, d := range info.Deps {
+			if !strings.Contains(notices, d.Path+" "+d.Version) {
+				t.Errorf("%s has %s %s linked in, and THIRD-PARTY-LICENSES does not say so", name, d.Path, d.Version)
+			}
+		}
 	}
 }
 

@@ -28,6 +28,8 @@ build -o "$bin/agnhost" k8s.io/kubernetes/test/images/agnhost
 build -o "$bin/" ./server ./cmd/node ./cmd/cni
 "$go" test -c -ldflags "-s -w" -o "$bin/conformance.test" ./conformance
 "$go" test -c -ldflags "-s -w" -o "$bin/stories.test" ./stories
+# To vet the other two packages, all of Kubernetes would be read.
+"$go" vet ./node ./stories ./server ./cmd/...
 
 (
 	cd containerd
@@ -43,7 +45,7 @@ build -o "$bin/" ./server ./cmd/node ./cmd/cni
 )
 
 # The image of deploy/, as it is shipped.
-(cd ../../deploy && GO=$go "$go" run ./image -version latest -arches "$("$go" env GOARCH)" -out "$cache/images" >/dev/null)
+GO=$go VERSION=latest ARCHES=$("$go" env GOARCH) DISTDIR=$cache/images sh ../../scripts/image.sh >/dev/null
 
 # image NAME FOLDER ENTRYPOINT [ARGUMENT]: a docker archive of one layer.
 image() {
