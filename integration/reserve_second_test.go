@@ -68,7 +68,7 @@ func (s server) serve(t *testing.T, n *lab.Node) (pid int, stop func()) {
 	return cmd.Process.Pid, stop
 }
 
-// Whoever comes second is told, be it the pod or a process of the node of whatever kind, and
+// Whoever comes second is told, whether it is the pod or a process of the node of any kind, and
 // both are named.
 func TestWhoComesSecondIsTold(t *testing.T) {
 	t.Parallel()

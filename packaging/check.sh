@@ -94,7 +94,7 @@ is "$(systemctl is-enabled portguard-restore.service || true)" disabled "what th
 dpkg -P portguard >/dev/null 2>&1
 is "$(left none)" "" "left behind by a purge"
 
-is "$(rpm -qp --requires portguard-0.0.2-1.*.rpm | grep -v '^rpmlib(' | xargs)" /bin/sh "what the .rpm needs"
+is "$(rpm -qp --requires portguard-0.0.2-1.*.rpm | grep -v "^rpmlib(")" "" "what the .rpm needs"
 life rpm_install rpm_remove /usr/share/zsh/site-functions
 is "$(left none)" "" "left behind by rpm"
 echo "packages: installed, upgraded and removed, .deb and .rpm"

@@ -28,7 +28,7 @@ func Enclosed() bool { return os.Getenv(enclosed) != "" }
 
 // Enclose runs this program again, in a cgroup that is the root of what it sees, with a
 // bpffs that goes with it, calls f there, and returns the exit code. Whatever a test leaves
-// there, and be it by a kill, is gone with the process.
+// there, even when it is killed, is gone with the process.
 func Enclose(f func() int) (code int) {
 	if !Enclosed() {
 		return again()

@@ -62,7 +62,7 @@ func nativeCases(t testing.TB) []findCase {
 		{"an accept in a native table hides nothing", any4, pre(nft.IPv4, "t", verdict(nft.Accept, "")), "", ""},
 
 		{"a native chain in a table of iptables refuses", any4, pre(nft.IPv4, "nat", dnat).rules(t, v6, true), "refuse 103", ""},
-		{"be it in table mangle", any4, pre(nft.IPv4, "mangle", dnat).rules(t, v4, true), "refuse 103", ""},
+		{"so does one in table mangle", any4, pre(nft.IPv4, "mangle", dnat).rules(t, v4, true), "refuse 103", ""},
 		{"an inet table of that name does too", any4, pre(nft.Inet, "nat", dnat).rules(t, v4, true), "refuse 103", ""},
 	}
 }

@@ -118,7 +118,7 @@ func decide(r conflict.Report) Decision {
 	return d
 }
 
-// claimants lists everybody once, be it in both families.
+// claimants lists everybody once, even who is in both families.
 func claimants(r conflict.Report) []Claimant {
 	out := []Claimant{}
 	effect := map[string]string{}

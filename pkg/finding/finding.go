@@ -15,7 +15,7 @@ const (
 	Listener Kind = 100
 	// Claimed means that a live attachment of portguard has the port.
 	Claimed Kind = 101
-	// NodePort means that kube-proxy has a Service with this NodePort, be it without
+	// NodePort means that kube-proxy has a Service with this NodePort, even without
 	// endpoints.
 	NodePort Kind = 102
 	// NATRule means that somebody else's rule translates the traffic (docker,

@@ -42,7 +42,7 @@ type Addressing struct {
 	// Networks are those that the node's own addresses are in, without
 	// loopback, link-local and infrastructure.
 	Networks []netip.Prefix
-	// Infrastructure are the links of infrastructure that exist, be it without addresses.
+	// Infrastructure are the links of infrastructure that exist, even those without addresses.
 	Infrastructure []string
 	// IPVS is set if that of kube-proxy's ipvs mode is among them.
 	IPVS bool

@@ -30,7 +30,7 @@ type Reader struct {
 	Nerdctl string
 	// Patience bounds the search for the holders of sockets.
 	Patience time.Duration
-	// Bound, if set, reports whether somebody has a TCP port bound, be it without listening.
+	// Bound, if set, reports whether somebody has a TCP port bound, even without listening.
 	Bound func(port uint16) bool
 	// dump and bound are sock_diag; links, if set, lists those of the network namespace.
 	dump  func(family uint8, proto hostport.Proto, port uint16) ([]hostport.Listener, error)

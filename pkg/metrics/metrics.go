@@ -75,7 +75,7 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	}
 	build := gauge("build_info", "The version of portguard.", "version")
 	build.counts[values{version}] = 1
-	conflicts := gauge("conflicts_total", "What ADDs found on the ports they asked for since boot, by kind, be it a reason to refuse or not.", "kind")
+	conflicts := gauge("conflicts_total", "What ADDs found on the ports they asked for since boot, by kind, whether it was a reason to refuse or not.", "kind")
 	refusals := gauge("refusals_total", "ADDs that failed since boot, by the first reason.", "kind")
 	conflicts.typ, refusals.typ = "counter", "counter"
 	diagnoses := gauge("doctor_findings", "Findings of portguard doctor.", "check", "severity")

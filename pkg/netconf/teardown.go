@@ -13,7 +13,7 @@ type Teardown struct {
 	Name        string
 	DataDir     string
 	LockTimeout time.Duration
-	// HasPorts reports that runtimeConfig.portMappings holds something, be it
+	// HasPorts reports that runtimeConfig.portMappings holds something, even
 	// malformed, or that nobody can tell.
 	HasPorts bool
 }

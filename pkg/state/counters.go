@@ -11,7 +11,7 @@ import (
 type Counters struct {
 	BootID string `json:"bootID"`
 	// Refusals are ADDs that failed, by the first reason; Conflicts is all that was
-	// found, be it a reason to refuse or not.
+	// found, whether it was a reason to refuse or not.
 	Refusals  map[string]uint64 `json:"refusals"`
 	Conflicts map[string]uint64 `json:"conflicts"`
 }

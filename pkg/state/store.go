@@ -64,7 +64,7 @@ func (s *Store) temporary(key string) string { return filepath.Join(s.dir, ".tmp
 func (s *Store) complete() string            { return filepath.Join(s.dir, "complete") }
 func (s *Store) used() string                { return s.dir + ".used" }
 
-// Has reports whether there is a record for key, be it unreadable.
+// Has reports whether there is a record for key, even an unreadable one.
 func (s *Store) Has(key string) bool {
 	_, err := os.Lstat(s.file(key))
 	return err == nil

@@ -71,7 +71,7 @@ func (b *Backend) Holds() {}
 // Owns implements backend.Backend: programs that are attached to cgroups are no chains.
 func (b *Backend) Owns(nft.Table, string) bool { return false }
 
-// Load implements backend.Backend. Where nothing can be held, be it because the caller may
+// Load implements backend.Backend. Where nothing can be held, for example because the caller may
 // not, there is nothing.
 func (b *Backend) Load() (backend.State, error) {
 	node, err := b.node()
