@@ -222,7 +222,7 @@ func TestDocumentedKinds(t *testing.T) {
 		want[row.Name] = fmt.Sprint(uint(row.Kind))
 	}
 	if d := cmp.Diff(want, column(rows(t, section(t, "## Kinds of conflicts"), "kind"), 1)); d != "" {
-		t.Error(d)
+		t.Errorf("in the code (-) and in docs/commands.md (+):\n%s", d)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestDocumentedMetrics(t *testing.T) {
 		got[r[0]] = r[1:3]
 	}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+		t.Errorf("in the code (-) and in docs/commands.md (+):\n%s", d)
 	}
 }
 
@@ -252,6 +252,6 @@ func TestDocumentedStates(t *testing.T) {
 	got := slices.Sorted(maps.Keys(column(rows(t, section(t, "## portguard list"), "state"), 1)))
 	want := []string{string(inventory.Closed), string(inventory.Missing), string(inventory.OK), string(inventory.Dead), string(inventory.Shadowed), string(inventory.Unknown), string(inventory.Waiting), string(inventory.Absent)}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+		t.Errorf("in the code (-) and in docs/commands.md (+):\n%s", d)
 	}
 }

@@ -25,7 +25,7 @@ func TestCodesAndNamesAreUnique(t *testing.T) {
 		}
 	}
 	if len(codes) != 15 {
-		t.Errorf("%d codes: add the new ones to this test and to docs", len(codes))
+		t.Errorf("%d codes: add the new ones to this test, docs/commands.md and docs/configuration.md", len(codes))
 	}
 }
 

@@ -73,7 +73,7 @@ func TestPageHasTheCodes(t *testing.T) {
 		got[code(r["constant"])] = r["code"]
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-code +page)\n%s", diff)
+		t.Errorf("in the code (-) and in docs/configuration.md (+):\n%s", diff)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestPageHasTheCodesOfCNI(t *testing.T) {
 	slices.Sort(used)
 	slices.Sort(documented)
 	if diff := cmp.Diff(used, documented); diff != "" {
-		t.Errorf("(-code +page)\n%s", diff)
+		t.Errorf("in the code (-) and in docs/configuration.md (+):\n%s", diff)
 	}
 }
 

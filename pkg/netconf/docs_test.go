@@ -113,7 +113,7 @@ func declared(v any) map[string]string {
 func TestPageHasEveryKey(t *testing.T) {
 	for heading, v := range map[string]any{"key": wire{}, "of runtimeConfig": runtime{}, "field": portWire{}} {
 		if diff := cmp.Diff(declared(v), described(t, heading)); diff != "" {
-			t.Errorf("table %q (-code +page)\n%s", heading, diff)
+			t.Errorf("table %q, in the code (-) and in docs/configuration.md (+):\n%s", heading, diff)
 		}
 	}
 }
