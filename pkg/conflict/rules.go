@@ -17,7 +17,13 @@ import (
 // A ruleset is a Ruleset with the walkers that were needed of it.
 type ruleset struct {
 	Ruleset
-	walkers map[string]*walk.Walker
+	walkers map[walkerOf]*walk.Walker
+}
+
+// walkerOf is a table, and the family of packets.
+type walkerOf struct {
+	nft.Table
+	hostport.Family
 }
 
 // drops reports whether the policy of a base chain is drop.
@@ -86,7 +92,7 @@ func (q query) own(name string) nft.Table {
 }
 
 func (q query) walker(t nft.Table) *walk.Walker {
-	key := fmt.Sprint(t, q.m.Family)
+	key := walkerOf{t, q.m.Family}
 	if q.walkers[key] == nil {
 		skip := func(chain string) bool { return q.owns(t, chain) }
 		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets, Late: q.s.Late})

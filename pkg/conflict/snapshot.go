@@ -130,7 +130,7 @@ func NewFinder(s Snapshot) *Finder {
 		d.local[f] = localSet(s, f)
 	}
 	for _, rs := range s.Rulesets {
-		d.rulesets = append(d.rulesets, &ruleset{Ruleset: rs, walkers: map[string]*walk.Walker{}})
+		d.rulesets = append(d.rulesets, &ruleset{Ruleset: rs, walkers: map[walkerOf]*walk.Walker{}})
 	}
 	return d
 }

@@ -77,9 +77,36 @@ func (a Attrs) Get(typ uint16) (payload []byte, ok bool) {
 
 // With returns a with another attribute behind.
 func (a Attrs) With(typ uint16, payload []byte) Attrs {
-	b := binary.NativeEndian.AppendUint16(a[:len(a):len(a)], uint16(len(payload)+4))
-	b = append(binary.NativeEndian.AppendUint16(b, typ), payload...)
-	return append(b, make([]byte, (4-len(b)%4)%4)...)
+	return append(make(Attrs, 0, len(a)+4+(len(payload)+3)&^3), a...).put(typ, payload)
+}
+
+// put is With in the memory of a, as far as there is room.
+func (a Attrs) put(typ uint16, payload []byte) Attrs {
+	a, at := a.open(typ)
+	return append(a, payload...).close(at)
+}
+
+// putText is put for a string.
+func (a Attrs) putText(typ uint16, s string) Attrs {
+	a, at := a.open(typ)
+	return append(append(a, s...), 0).close(at)
+}
+
+// putData is put for a value in NFTA_DATA attributes.
+func (a Attrs) putData(typ uint16, value []byte) Attrs {
+	a, at := a.open(typ | unix.NLA_F_NESTED)
+	return a.put(unix.NFTA_DATA_VALUE, value).close(at)
+}
+
+// open begins an attribute in the memory of a: what is appended until close is its payload.
+func (a Attrs) open(typ uint16) (b Attrs, at int) {
+	return binary.NativeEndian.AppendUint16(append(a, 0, 0), typ), len(a)
+}
+
+// close ends the attribute that begins at a place.
+func (a Attrs) close(at int) Attrs {
+	binary.NativeEndian.PutUint16(a[at:], uint16(len(a)-at))
+	return append(a, "\x00\x00\x00"[:(4-len(a)%4)%4]...)
 }
 
 // WithNum is With for a number, in network order.

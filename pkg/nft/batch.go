@@ -17,6 +17,8 @@ import (
 // does not let others add to its batch; therefore the messages are written here.
 type Batch struct {
 	msgs []message
+	// room is where attributes of elements are written: there may be tens of thousands.
+	room []byte
 }
 
 type message struct {
@@ -31,8 +33,13 @@ func (b *Batch) add(typ, flags uint16, t Table, a Attrs, format string, args ...
 	b.msgs = append(b.msgs, message{typ, flags, t.Family, a, func() string { return fmt.Sprintf(format, args...) + " of table " + t.String() }})
 }
 
-// Grow makes room for n more messages.
-func (b *Batch) Grow(n int) { b.msgs = slices.Grow(b.msgs, n) }
+// lengthOfElement is that of the attributes of most elements, at most.
+const lengthOfElement = 192
+
+// Grow makes room for n more messages, of elements.
+func (b *Batch) Grow(n int) {
+	b.msgs, b.room = slices.Grow(b.msgs, n), make([]byte, 0, n*lengthOfElement)
+}
 
 // Len is the number of messages.
 func (b *Batch) Len() int { return len(b.msgs) }
@@ -43,14 +50,18 @@ func (b *Batch) Empty() bool { return len(b.msgs) == 0 }
 // Halves are two batches that do the same, one after the other.
 func (b *Batch) Halves() (first, second *Batch) {
 	n := len(b.msgs) / 2
-	return &Batch{b.msgs[:n]}, &Batch{b.msgs[n:]}
+	return &Batch{msgs: b.msgs[:n]}, &Batch{msgs: b.msgs[n:]}
 }
 
 // Encode writes the messages; their sequence numbers are their places, from 1.
 // Only the last one asks to be acknowledged: errors come unasked. A batch without its end,
 // which commits it, is checked and dropped (nfnetlink_rcv_batch).
 func (b *Batch) Encode(commit bool) []byte {
-	out := appendMessage(nil, unix.NFNL_MSG_BATCH_BEGIN, 0, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
+	size := 2 * (unix.NLMSG_HDRLEN + NfgenmsgLen)
+	for _, m := range b.msgs {
+		size += unix.NLMSG_HDRLEN + NfgenmsgLen + len(m.attrs)
+	}
+	out := appendMessage(make([]byte, 0, size), unix.NFNL_MSG_BATCH_BEGIN, 0, 0, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 	for i, m := range b.msgs {
 		if i+1 == len(b.msgs) {
 			m.flags |= unix.NLM_F_ACK

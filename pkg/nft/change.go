@@ -102,23 +102,27 @@ func (b *Batch) DeleteElement(t Table, set string, e Element) {
 }
 
 func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb string) {
-	elem := Attrs{}.Nest(unix.NFTA_SET_ELEM_KEY, data(e.Key))
+	a := Attrs(b.room[len(b.room):]).putText(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name).putText(unix.NFTA_SET_ELEM_LIST_SET, set)
+	a, list := a.open(unix.NFTA_SET_ELEM_LIST_ELEMENTS | unix.NLA_F_NESTED)
+	a, elem := a.open(unix.NFTA_LIST_ELEM | unix.NLA_F_NESTED)
+	a = a.putData(unix.NFTA_SET_ELEM_KEY, e.Key)
 	if e.KeyEnd != nil {
-		elem = elem.Nest(ElemKeyEnd, data(e.KeyEnd))
+		a = a.putData(ElemKeyEnd, e.KeyEnd)
 	}
 	switch {
 	case e.Verdict.Chain != "":
-		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, e.Verdict.data())
+		a = a.put(unix.NFTA_SET_ELEM_DATA|unix.NLA_F_NESTED, e.Verdict.data())
 	case e.Data != nil:
-		elem = elem.Nest(unix.NFTA_SET_ELEM_DATA, data(e.Data))
+		a = a.putData(unix.NFTA_SET_ELEM_DATA, e.Data)
 	}
 	if e.Comment != "" {
-		elem = elem.With(unix.NFTA_SET_ELEM_USERDATA, userdata(e.Comment))
+		a = a.put(unix.NFTA_SET_ELEM_USERDATA, userdata(e.Comment))
 	}
-	a := Attrs{}.WithText(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name).WithText(unix.NFTA_SET_ELEM_LIST_SET, set).
-		Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, Attrs{}.Nest(unix.NFTA_LIST_ELEM, elem))
-	b.msgs = append(b.msgs, message{typ, flags, t.Family, a, func() string {
-		return fmt.Sprintf("%s %s of set %s of table %s", verb, e.Text(), set, t)
+	a = a.close(elem).close(list)
+	b.room = a[len(a):]
+	name := e.Text // and no more of e is kept
+	b.msgs = append(b.msgs, message{typ, flags, t.Family, a[:len(a):len(a)], func() string {
+		return fmt.Sprintf("%s %s of set %s of table %s", verb, name(), set, t)
 	}})
 }
 

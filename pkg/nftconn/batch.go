@@ -61,6 +61,9 @@ func (c *Conn) send(b *nft.Batch, commit bool) (err error) {
 			c.close()
 		}
 	}()
+	if commit {
+		c.ignore()
+	}
 	buf := b.Encode(commit)
 	// A transaction is one message to the socket, however long it is.
 	if err := resize(c.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, 2*len(buf)+4096); err != nil {

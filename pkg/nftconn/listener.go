@@ -16,7 +16,7 @@ import (
 
 // groupNFTables is NFNLGRP_NFTABLES of include/uapi/linux/netfilter/nfnetlink.h: those who
 // listen to nf_tables.
-const groupNFTables = 1 << (7 - 1)
+const groupNFTables = 7
 
 // roomForEvents holds those of a synchronisation of kube-proxy with 20,000 rules.
 const roomForEvents = 8 << 20
@@ -51,6 +51,15 @@ func (c *Conn) Deaf() {
 	c.listener = nil
 }
 
+// ignore ends the Listener before a change of our own: the kernel would write a message for
+// each element, and nobody reads them. Its socket stays open, as that of the connection.
+func (c *Conn) ignore() {
+	if c.listener != nil {
+		_ = unix.SetsockoptInt(c.listener.fd, unix.SOL_NETLINK, unix.NETLINK_DROP_MEMBERSHIP, groupNFTables)
+	}
+	c.listener = nil
+}
+
 func listen() (*Listener, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -59,7 +68,7 @@ func listen() (*Listener, error) {
 	_ = resize(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, roomForEvents) // what does not fit is an error later
 	wait := unix.NsecToTimeval(int64(time.Second))
 	err = errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
-		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groupNFTables}))
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupNFTables - 1)}))
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, err

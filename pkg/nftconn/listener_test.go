@@ -3,7 +3,10 @@
 package nftconn
 
 import (
+	"errors"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/internal/need"
 	"github.com/portguard/portguard/pkg/nft"
@@ -91,5 +94,38 @@ func TestListenInVain(t *testing.T) {
 	}
 	if _, err := eventsIn(append([]byte{24, 0, 0, 0}, make([]byte, 16)...)); err == nil {
 		t.Error("a message that is cut off is read")
+	}
+}
+
+// A change of one's own is not told: of each element there would be a message. The next Listener
+// hears of the changes of others again.
+func TestListenToOthers(t *testing.T) {
+	need.Netns(t)
+	c := Open()
+	l, err := c.Listener()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Apply(create(1)); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := unix.Recvfrom(l.fd, l.buf, unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("%d bytes are told of, %v", n, err)
+	}
+	next, err := c.Listener()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &nft.Batch{}
+	b.DeleteTable(nft.Table{Family: nft.Inet, Name: "mine"})
+	if err := Open().Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	now, err := c.Reader().Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events, err := next.Until(now); err != nil || len(events) == 0 {
+		t.Errorf("%d events, %v", len(events), err)
 	}
 }

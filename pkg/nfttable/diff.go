@@ -46,13 +46,13 @@ func Diff(have, want *Table) Plan {
 	} else if len(want.Broken) == 0 {
 		want.Spec.repair(base, have.Broken, have.made)
 	}
-	for _, e := range have.Elements(func(e Element) bool { return want.elements[e.place()] != e }) {
-		p.Commit.DeleteElement(t, e.Set, want.Spec.raw(&e))
+	removed, added := have.ordered(want.lacks), want.ordered(have.lacks)
+	p.Commit.Grow(len(removed) + len(added))
+	for _, e := range removed {
+		p.Commit.DeleteElement(t, e.Set, want.Spec.raw(&e.Element))
 	}
-	added := want.Elements(func(e Element) bool { return have.elements[e.place()] != e })
-	p.Commit.Grow(len(added))
 	for _, e := range added {
-		p.Commit.CreateElement(t, e.Set, want.Spec.raw(&e))
+		p.Commit.CreateElement(t, e.Set, want.Spec.raw(&e.Element))
 	}
 	for _, name := range have.Chains() {
 		if _, keep := want.chains[name]; !keep {

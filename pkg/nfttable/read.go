@@ -61,10 +61,8 @@ func (s Spec) read(src Source) (*Table, error) {
 	if err := t.readChains(src); err != nil {
 		return nil, err
 	}
-	for _, set := range sound {
-		if err := t.list(src, set); err != nil {
-			return nil, err
-		}
+	if err := t.list(src, sound); err != nil {
+		return nil, err
 	}
 	return t, nil
 }
@@ -90,19 +88,31 @@ func (t *Table) judge(have []nft.Set) (sound []Set, err error) {
 	return sound, nil
 }
 
-func (t *Table) list(src Source, s Set) error {
-	elems, err := src.AllElements(s.in(t.Spec.Table))
-	for _, r := range elems {
-		e := fromRaw(s.Name, r)
-		t.elements[e.place()] = e
-		if _, known := t.chains[e.Goto]; !known && e.Goto != "" && !t.Spec.has(e.Goto) { // somebody emptied it
-			t.chains[e.Goto] = Conditions{Name: e.Goto}
+// list reads the elements of sets.
+func (t *Table) list(src Source, sets []Set) error {
+	var lists [][]held
+	for _, s := range sets {
+		elems, err := src.AllElements(s.in(t.Spec.Table))
+		if err != nil {
+			return err
 		}
-		if r.Counted {
-			t.packets[e.place()] = r.Packets
+		all := make([]held, len(elems))
+		for i, r := range elems {
+			all[i] = held{fromRaw(s.Name, r), r.Packets, r.Counted, t.next + i}
+		}
+		lists, t.next = append(lists, all), t.next+len(all)
+	}
+	t.elements = make(map[place]*held, t.next)
+	for _, all := range lists {
+		for i := range all {
+			e := &all[i]
+			t.elements[e.place()] = e
+			if _, known := t.chains[e.Goto]; !known && e.Goto != "" && !t.Spec.has(e.Goto) { // somebody emptied it
+				t.chains[e.Goto] = Conditions{Name: e.Goto}
+			}
 		}
 	}
-	return err
+	return nil
 }
 
 // readChains compares the chains of the skeleton with what they must be, and notes

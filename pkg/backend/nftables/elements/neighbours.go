@@ -85,14 +85,22 @@ func addrIn(s nfttable.Spec, e nfttable.Element, set string, part int) (addr net
 
 // needed drops the intervals of pods that nothing is mapped to any more.
 func needed(t *nfttable.Table) *nfttable.Table {
-	used := map[netip.Addr]bool{}
+	used, stale := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for e := range t.All() {
 		if pod, ok := addrIn(t.Spec, e, "masquerade", 0); ok {
 			used[pod] = true
+		} else if pod, ok := neighbour(t.Spec, e); ok {
+			stale[pod] = true
 		}
+	}
+	for pod := range used {
+		delete(stale, pod)
+	}
+	if len(stale) == 0 {
+		return t
 	}
 	return t.Without(func(e nfttable.Element) bool {
 		pod, ok := neighbour(t.Spec, e)
-		return ok && !used[pod]
+		return ok && stale[pod]
 	})
 }

@@ -29,6 +29,13 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 		}
 	}
 	chain, _ := conditions(a)
+	carves, flows := map[uint16][]hostport.Carve{}, map[uint16][]hostport.Flow{}
+	for _, c := range a.Carves {
+		carves[c.Port] = append(carves[c.Port], c)
+	}
+	for _, x := range a.Flows {
+		flows[x.Local.Port()] = append(flows[x.Local.Port()], x)
+	}
 	for _, fam := range hostport.Families() {
 		pod, ok := a.Pod(fam)
 		if !ok {
@@ -37,6 +44,8 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 		f := info(fam)
 		add(masqueraded(a, f, pod)...)
 		for _, m := range a.Of(fam) {
+			a := a
+			a.Carves, a.Flows = carves[m.HostPort], flows[m.HostPort] // there may be some for each
 			add(mapped(a, f, m, pod.Addr(), chain.Name)...)
 			add(linked(a, m, pod.Addr())...)
 			add(connected(a, f, m)...)
@@ -161,6 +170,9 @@ func spared(a hostport.Attachment, f familyInfo, m hostport.Mapping) []netip.Pre
 		if c.Leaves(m) {
 			all = append(all, netip.PrefixFrom(c.Addr, c.Addr.BitLen()))
 		}
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	for _, s := range neverWildcard(f.family) {
 		all = append(all, netip.MustParsePrefix(s))

@@ -46,12 +46,21 @@ func (s *State) settled(t *nfttable.Table) *nfttable.Table {
 		}
 	}
 	var want []nfttable.Element
-	for _, f := range hostport.Families() {
-		if used && !slices.Contains(t.Broken, "set "+info(f).name("own")) { // it would have to be made
-			want = append(want, info(f).own(s.Within[f])...)
-		}
+	if used {
+		want = s.own(t.Broken)
 	}
 	return t.Replace(isOwn, want)
+}
+
+// own are the elements of those of the sets own that are not broken: those would have to be
+// made.
+func (s *State) own(broken []string) (out []nfttable.Element) {
+	for _, f := range hostport.Families() {
+		if !slices.Contains(broken, "set "+info(f).name("own")) {
+			out = append(out, info(f).own(s.Within[f])...)
+		}
+	}
+	return out
 }
 
 // Reach is where the kernel lets mappings be: everywhere in a table that does not know the

@@ -76,7 +76,7 @@ func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.Sta
 		if c, ok := conditions(a); ok && slices.ContainsFunc(mine, func(e nfttable.Element) bool { return e.Goto == c.Name }) {
 			chains = append(chains, c)
 		}
-		t = t.With(mine, chains...)
+		t = t.With(append(mine, s.own(nil)...), chains...) // else all would be cloned once more
 	}
 	return &State{Table: s.settled(t), Within: s.Within, owners: s.owners}
 }

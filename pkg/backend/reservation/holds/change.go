@@ -117,9 +117,16 @@ func sorted(m map[PortKey]Entry) []PortKey {
 func (s State) number() map[uint32][]netip.Prefix {
 	out := map[uint32][]netip.Prefix{}
 	var fresh [][]netip.Prefix
-	for _, slot := range slices.SortedFunc(maps.Keys(s.slots), compare) {
+	var sparing []Slot // most leave out none
+	for slot, h := range s.slots {
+		if len(h.Spared) > 0 {
+			sparing = append(sparing, slot)
+		}
+	}
+	slices.SortFunc(sparing, compare)
+	for _, slot := range sparing {
 		list := s.slots[slot].Spared
-		if len(list) == 0 || idOf(out, list) != 0 {
+		if idOf(out, list) != 0 {
 			continue
 		}
 		if id := idOf(s.sets, list); id != 0 {
@@ -163,7 +170,7 @@ func (s State) entries() map[PortKey]Entry {
 	if s.loaded != nil {
 		return s.loaded
 	}
-	out := map[PortKey]Entry{}
+	out := make(map[PortKey]Entry, len(s.slots))
 	for slot, h := range s.slots {
 		all := PortKey{Proto: slot.Proto, Port: slot.Port}
 		k, v4, id := all, slot.Addr.Is4(), idOf(s.sets, h.Spared)

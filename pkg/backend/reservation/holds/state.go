@@ -93,8 +93,9 @@ func (s State) Claims() []hostport.Claim { return nil }
 
 // With implements backend.State. What another attachment has stays its own.
 func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
-	d := s.without(append(slices.Clone(instead), a.Owner.Key()))
-	for slot, hold := range needs(a) {
+	all := needs(a)
+	d := s.without(append(slices.Clone(instead), a.Owner.Key()), len(all))
+	for slot, hold := range all {
 		if _, taken := d.slots[slot]; !taken {
 			d.slots[slot] = hold
 		}
@@ -106,20 +107,23 @@ func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.Stat
 }
 
 // Without implements backend.State.
-func (s State) Without(keys ...hostport.Key) backend.State { return s.without(keys).finish() }
+func (s State) Without(keys ...hostport.Key) backend.State { return s.without(keys, 0).finish() }
 
-func (s State) without(keys []hostport.Key) State {
+// without is s without what attachments hold, and with room for more.
+func (s State) without(keys []hostport.Key, room int) State {
 	d := s
-	d.slots, d.ours, d.gone = maps.Clone(s.slots), maps.Clone(s.ours), maps.Clone(s.gone)
+	d.slots, d.ours, d.gone = make(map[Slot]Hold, len(s.slots)+room), maps.Clone(s.ours), maps.Clone(s.gone)
 	unknown := map[hostport.Key]bool{}
-	maps.DeleteFunc(d.slots, func(_ Slot, h Hold) bool {
+	for slot, h := range s.slots {
 		is, asked := unknown[h.Key]
 		if !asked && s.known != nil {
 			is = !s.known(h.Key)
 			unknown[h.Key] = is
 		}
-		return is || slices.Contains(keys, h.Key)
-	})
+		if !is && !slices.Contains(keys, h.Key) {
+			d.slots[slot] = h
+		}
+	}
 	d.known, d.loaded = nil, nil
 	return d
 }
@@ -152,15 +156,15 @@ func (s State) listed(port uint16) bool {
 
 // needs are the slots of an attachment. Binds of SCTP cannot be refused.
 func needs(a hostport.Attachment) map[Slot]Hold {
-	out := map[Slot]Hold{}
 	if a.Reserve == hostport.ReserveOff || a.Reserve == hostport.ReserveRuntime {
-		return out
+		return nil
 	}
+	out, key := make(map[Slot]Hold, len(a.Mappings)), a.Owner.Key()
 	for _, m := range a.Mappings {
 		if m.Proto == hostport.SCTP {
 			continue
 		}
-		hold := Hold{Key: a.Owner.Key()}
+		hold := Hold{Key: key}
 		if m.Wildcard() {
 			hold.Localhost, hold.Spared = a.Localhost && m.Family == hostport.IPv4, spared(a, m)
 		}
