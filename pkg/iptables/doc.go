@@ -2,6 +2,6 @@
 
 // Package iptables runs the tools of both flavours: iptables-restore to change
 // portguard's rules; iptables-save to write out a rule for a message and what a failed
-// change must bring back; iptables --version where plain iptables is a wrapper.
-// go-iptables, which runs iptables once for each rule, is used only to remove portmap's.
+// change must bring back; iptables --version where plain iptables is a wrapper, and
+// iptables once for each rule where those of portmap are removed.
 package iptables

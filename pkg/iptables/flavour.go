@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	goiptables "github.com/coreos/go-iptables/iptables"
-
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -91,17 +89,4 @@ func path(fl Flavour, f hostport.Family, verb string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s: %w; install the iptables package", own, ErrNoTool)
-}
-
-// Open returns go-iptables for a flavour and family: it changes one rule a call.
-func (t *Tools) Open(fl Flavour, f hostport.Family) (*goiptables.IPTables, error) {
-	p, err := path(fl, f, "")
-	if err != nil {
-		return nil, err
-	}
-	proto := goiptables.ProtocolIPv4
-	if f == hostport.IPv6 {
-		proto = goiptables.ProtocolIPv6
-	}
-	return goiptables.New(goiptables.IPFamily(proto), goiptables.Path(p), goiptables.Timeout(t.seconds()))
 }

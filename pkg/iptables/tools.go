@@ -108,6 +108,20 @@ func (t *Tools) restore(fl Flavour, f hostport.Family, script string, args ...st
 	return err
 }
 
+// Run runs iptables itself, which changes one rule or chain a call, and returns what it
+// printed.
+func (t *Tools) Run(fl Flavour, f hostport.Family, args ...string) (string, error) {
+	p, err := path(fl, f, "")
+	if err != nil {
+		return "", err
+	}
+	if fl == Legacy {
+		args = append([]string{"--wait", strconv.Itoa(t.seconds())}, args...)
+	}
+	stdout, _, err := t.run(p, "", args...)
+	return stdout, err
+}
+
 // seconds is how long to wait for the xtables lock.
 func (t *Tools) seconds() int { return max(1, int(math.Ceil(t.Wait.Seconds()))) }
 
@@ -123,7 +137,7 @@ func (t *Tools) run(path, stdin string, args ...string) (stdout, stderr string, 
 		return res.Stdout, res.Stderr, nil
 	case res.Code == 4 && says(said, "xtables lock", "Resource temporarily unavailable", "Device or resource busy"):
 		return "", "", fmt.Errorf("%s: %w: %s", name, ErrBusy, said)
-	case says(said, "restore: line ", "does not exist", "does a matching rule exist", "No such file or directory"):
+	case says(said, "restore: line ", "does not exist", "does a matching rule exist", "match by that name", "No such file or directory"):
 		return "", "", fmt.Errorf("%s: %s%w", name, said, ErrGone)
 	default:
 		return "", "", fmt.Errorf("%s: %s", name, said)

@@ -138,12 +138,16 @@ func TestFindsTools(t *testing.T) {
 	if err := tools.Test(NFT, hostport.IPv6, ""); err != nil {
 		t.Errorf("it is there: %v", err)
 	}
-	if _, err := tools.Open(Legacy, hostport.IPv6); !errors.Is(err, ErrNoTool) {
-		t.Errorf("go-iptables of the other flavour: %v", err)
+	if _, err := tools.Run(Legacy, hostport.IPv6, "-S"); !errors.Is(err, ErrNoTool) {
+		t.Errorf("the other flavour's is not there: %v", err)
 	}
-	b.tool("ip6tables-legacy", `echo "ip6tables v1.8.9 (legacy)"`)
-	if _, err := tools.Open(Legacy, hostport.IPv6); err != nil {
-		t.Errorf("go-iptables: %v", err)
+	b.tool("ip6tables-legacy", `echo "$*"`)
+	if got, err := tools.Run(Legacy, hostport.IPv6, "-t", "nat", "-S"); err != nil || got != "--wait 2 -t nat -S\n" {
+		t.Errorf("it is there: %q, %v", got, err)
+	}
+	b.tool("ip6tables-legacy", `echo "ip6tables: No chain/target/match by that name." >&2; exit 1`)
+	if _, err := tools.Run(Legacy, hostport.IPv6, "-F", "X"); !errors.Is(err, ErrGone) {
+		t.Errorf("a chain that is not there: %v", err)
 	}
 }
 

@@ -60,10 +60,8 @@ func (n *Node) Backends(o plugin.BackendOptions) []backend.Backend {
 	local.Users, local.Records = o.Users, o.Records
 	others := portmap.New(portmap.Options{
 		CacheDir: o.CacheDir, Life: o.Life, Families: n.Families(), Batch: r.apply,
-		Open: func() portmap.Reader { return r.open() },
-		Iptables: func(fl iptables.Flavour, f hostport.Family) (portmap.Iptables, error) {
-			return n.tools(o.Wait).Open(fl, f)
-		},
+		Open:     func() portmap.Reader { return r.open() },
+		Iptables: n.tools(o.Wait).Run,
 	})
 	n.bound = map[uint16]bool{}
 	held := reservation.New(reservation.Options{

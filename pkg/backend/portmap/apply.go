@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/iptables"
@@ -80,50 +82,42 @@ func (b *Backend) remove(e entry) error {
 }
 
 func (b *Backend) removeByName(e entry) error {
-	t, err := b.o.Iptables(e.place.flavour, e.place.family)
-	if err != nil {
-		return err
+	nat := func(args ...string) (string, error) {
+		return b.o.Iptables(e.place.flavour, e.place.family, append([]string{"-t", "nat"}, args...)...)
 	}
 	for {
-		i, rule, err := jump(t, e)
-		if i == 0 && (err == nil || gone(err)) {
-			break
-		}
-		if err != nil {
+		list, err := nat("-S", portmap.Entry)
+		if err != nil && !errors.Is(err, iptables.ErrGone) {
 			return err
+		}
+		i, rule := jump(list, e)
+		if i == 0 {
+			break
 		}
 		// By its text, since others change the chain too. Some conditions iptables does
 		// not find again by it.
-		if err = t.Delete("nat", portmap.Entry, rule...); err != nil {
-			err = t.DeleteById("nat", portmap.Entry, i)
+		if _, err = nat(append([]string{"-D", portmap.Entry}, rule...)...); err != nil {
+			_, err = nat("-D", portmap.Entry, strconv.Itoa(i))
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, c := range e.Chains {
-		if err := t.ClearAndDeleteChain("nat", c); err != nil && !gone(err) {
-			return err
+		for _, what := range []string{"-F", "-X"} {
+			if _, err := nat(what, c); err != nil && !errors.Is(err, iptables.ErrGone) {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// gone reports whether go-iptables says that something is not there.
-func gone(err error) bool {
-	var e interface{ IsNotExist() bool }
-	return errors.As(err, &e) && e.IsNotExist()
-}
-
 // jump finds a rule that leads to a chain of the container, with its number from 1; 0 is
-// none.
-func jump(t Iptables, e entry) (number int, rule []string, err error) {
-	lines, err := t.List("nat", portmap.Entry)
-	if err != nil {
-		return 0, nil, err
-	}
-	for _, l := range lines {
-		words := iptsave.Split(l)
+// none. What is searched is what "iptables -S CHAIN" prints.
+func jump(list string, e entry) (number int, rule []string) {
+	for l := range strings.Lines(list) {
+		words := iptsave.Split(strings.TrimSuffix(l, "\n"))
 		if len(words) < 3 || words[0].String() != "-A" {
 			continue // "-N CHAIN"
 		}
@@ -132,9 +126,9 @@ func jump(t Iptables, e entry) (number int, rule []string, err error) {
 			rule = append(rule, w.String())
 		}
 		if slices.Contains(e.Chains, iptsave.Rule{Text: iptsave.Join(rule...)}.Spec().Target) {
-			return number, rule, nil
+			return number, rule
 		}
 		rule = nil
 	}
-	return 0, nil, nil
+	return 0, nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	goiptables "github.com/coreos/go-iptables/iptables"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portguard/portguard/pkg/backend"
@@ -46,13 +47,14 @@ func onKernel(t *testing.T, tools *iptables.Tools) *Backend {
 	}
 	families := hostport.Families()
 	return New(Options{CacheDir: dir, Families: families[:], Life: func(string) (hostport.Life, string) { return hostport.Dead, "" }, Open: func() Reader { return reader{nftconn.NewReader()} }, Batch: nftconn.Open().Apply,
-		Iptables: func(fl iptables.Flavour, f hostport.Family) (Iptables, error) { return tools.Open(fl, f) }})
+		Iptables: tools.Run})
 }
 
-// lay makes the rules that portmap makes for a container, in iptables-nft.
-func lay(t *testing.T, tools *iptables.Tools, id string, port int, condition ...string) {
+// lay makes the rules that portmap makes for a container, in iptables-nft, and with the
+// library that it uses.
+func lay(t *testing.T, id string, port int, condition ...string) {
 	t.Helper()
-	ipt, err := tools.Open(iptables.NFT, hostport.IPv4)
+	ipt, err := goiptables.New(goiptables.Path("iptables-nft"), goiptables.Timeout(5))
 	if err != nil {
 		need.Skip(t, err)
 	}
@@ -97,9 +99,9 @@ func TestRemove(t *testing.T) {
 	if s := load(t, b); len(s.Claims()) > 0 {
 		t.Fatalf("at first %v", s.Claims())
 	}
-	lay(t, tools, "def", 81)
+	lay(t, "def", 81)
 	before := save(t, tools)
-	lay(t, tools, "abc", 80, "-m", "recent", "--rcheck", "--name", "x")
+	lay(t, "abc", 80, "-m", "recent", "--rcheck", "--name", "x")
 	s := load(t, b)
 	want := []string{"81/tcp false", "81/udp false", "80/tcp true", "80/udp true"}
 	for i, id := range []string{"def", "def", "abc", "abc"} {
@@ -131,7 +133,7 @@ func TestRemoveBesideNativeRules(t *testing.T) {
 	need.Netns(t)
 	tools := &iptables.Tools{Wait: 5 * time.Second}
 	b := onKernel(t, tools)
-	lay(t, tools, "abc", 80)
+	lay(t, "abc", 80)
 	if out, err := exec.Command("nft", "add rule ip nat "+portmap.Entry+" tcp dport 9 redirect to :10").CombinedOutput(); err != nil {
 		need.Skip(t, "nft: ", err, string(out))
 	}

@@ -4,6 +4,7 @@ package portmap
 
 import (
 	"flag"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -22,18 +23,18 @@ type broken struct{}
 
 func (broken) Rules(string, nft.Table, string) ([]nft.Rule, error) { return nil, unix.EPERM }
 
-func (broken) List(string, string) ([]string, error) { return nil, nil }
-
-func (broken) Delete(string, string, ...string) error { return unix.EPERM }
-
-func (broken) DeleteById(string, string, int) error { return unix.EPERM } //nolint:revive // go-iptables names it so
-
-func (broken) ClearAndDeleteChain(string, string) error { return unix.EPERM }
+// iptables lists nothing and removes nothing.
+func (broken) iptables(_ iptables.Flavour, _ hostport.Family, args ...string) (string, error) {
+	if slices.Contains(args, "-S") {
+		return "", nil
+	}
+	return "", unix.EPERM
+}
 
 func TestMessages(t *testing.T) {
 	m := golden.New(t)
 	b := New(Options{Families: []hostport.Family{hostport.IPv4}, Open: func() Reader { return broken{} }, Batch: func(*nft.Batch) error { return unix.EPERM },
-		Iptables: func(iptables.Flavour, hostport.Family) (Iptables, error) { return broken{}, nil }})
+		Iptables: broken{}.iptables})
 	m.Section("rules of portmap that cannot be read")
 	_, err := b.Load()
 	m.AddError("109", err)

@@ -28,14 +28,6 @@ type Reader interface {
 	Rules(flavour string, t nft.Table, chain string) ([]nft.Rule, error)
 }
 
-// Iptables changes one flavour and family; *iptables.IPTables of go-iptables does.
-type Iptables interface {
-	List(table, chain string) ([]string, error)
-	Delete(table, chain string, rule ...string) error
-	DeleteById(table, chain string, id int) error
-	ClearAndDeleteChain(table, chain string) error
-}
-
 // Options are what a Backend works with.
 type Options struct {
 	// CacheDir is libcni's.
@@ -47,8 +39,8 @@ type Options struct {
 	Families []hostport.Family
 	// Open returns a Reader that has read nothing yet.
 	Open func() Reader
-	// Iptables returns what changes a flavour and family.
-	Iptables func(fl iptables.Flavour, f hostport.Family) (Iptables, error)
+	// Iptables runs iptables, which changes one rule or chain a call, and returns what it printed.
+	Iptables func(fl iptables.Flavour, f hostport.Family, args ...string) (string, error)
 	// Batch changes nf_tables.
 	Batch func(*nft.Batch) error
 }
