@@ -26,6 +26,12 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 	if !store.Has(owner.Key()) && !t.HasPorts && !store.Unknown() {
 		return nil // a pod without hostPorts
 	}
+	return p.delete(t, owner, store)
+}
+
+// delete is a DEL that has something to look for. It is apart from Del, whose stack frame
+// would be so large that pods without hostPorts pay for it.
+func (p *Plugin) delete(t netconf.Teardown, owner hostport.Owner, store *state.Store) error {
 	unlock, err := p.lockToRemove(store, t.LockTimeout)
 	if err != nil {
 		return cniError(err, CodeApply)

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -52,7 +51,7 @@ func whatever(del func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	}
 	given, _ := io.ReadAll(os.Stdin) // as much of it as there is
 	os.Stdin = os.NewFile(uintptr(pipe[0]), "plain configuration")
-	_, _ = unix.Write(pipe[1], fmt.Appendf(nil, `{"cniVersion":%q,"name":"any"}`, version.Current()))
+	_, _ = unix.Write(pipe[1], []byte(`{"cniVersion":"`+version.Current()+`","name":"any"}`))
 	_ = unix.Close(pipe[1])
 	return func(args *skel.CmdArgs) error {
 		args.StdinData = given
