@@ -72,49 +72,6 @@ func fieldErrorf(field, format string, args ...any) error {
 	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
-// wire is the JSON as written, over the defaults. The keys from backend to
-// externalSetMarkChain are portmap's.
-type wire struct {
-	CNIVersion           string          `json:"cniVersion"`
-	Name                 string          `json:"name"`
-	Backend              string          `json:"backend"`
-	SNAT                 bool            `json:"snat"`
-	MasqAll              bool            `json:"masqAll"`
-	ConditionsV4         []string        `json:"conditionsV4"`
-	ConditionsV6         []string        `json:"conditionsV6"`
-	MarkMasqBit          *int            `json:"markMasqBit"`
-	ExternalSetMarkChain *string         `json:"externalSetMarkChain"`
-	ConflictPolicy       string          `json:"conflictPolicy"`
-	Reserve              string          `json:"reserve"`
-	Localhost            *bool           `json:"localhost"`
-	ExcludeCIDRs         []string        `json:"excludeCIDRs"`
-	ExcludeInterfaces    []string        `json:"excludeInterfaces"`
-	ProtectedPorts       []protected     `json:"protectedPorts"`
-	LockTimeout          string          `json:"lockTimeout"`
-	ClaimWait            string          `json:"claimWait"`
-	DataDir              string          `json:"dataDir"`
-	CacheDir             string          `json:"cacheDir"`
-	PodLogsDir           string          `json:"podLogsDir"`
-	RuntimeConfig        runtime         `json:"runtimeConfig"`
-	Capabilities         map[string]bool `json:"capabilities"`
-	// PrevResult is as written; null is none.
-	PrevResult *json.RawMessage `json:"prevResult"`
-}
-
-// protected is an entry of protectedPorts: a string, or what stands there, such as 22.
-type protected string
-
-func (p *protected) UnmarshalJSON(b []byte) error {
-	if json.Unmarshal(b, (*string)(p)) != nil {
-		*p = protected(b)
-	}
-	return nil
-}
-
-type runtime struct {
-	PortMappings []json.RawMessage `json:"portMappings"`
-}
-
 // Parse reads the configuration of an ADD or a CHECK. The error is a
 // *FieldError for everything but broken JSON.
 func Parse(stdin []byte) (*Config, error) {
@@ -123,8 +80,14 @@ func Parse(stdin []byte) (*Config, error) {
 		LockTimeout: DefaultLockTimeout.String(), ClaimWait: DefaultClaimWait.String(),
 		DataDir: DefaultDataDir, CacheDir: DefaultCacheDir, PodLogsDir: DefaultPodLogsDir,
 	}
-	if err := decode(stdin, "", w); err != nil {
+	var all given
+	if err := decode(stdin, "", &all); err != nil {
 		return nil, err
+	}
+	for _, k := range w.keys() {
+		if err := all.into(k.name, k.to); err != nil {
+			return nil, err
+		}
 	}
 	c := &Config{
 		Name: w.Name, CNIVersion: w.CNIVersion, Capable: w.Capabilities["portMappings"], Backend: w.Backend,

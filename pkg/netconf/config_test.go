@@ -253,7 +253,7 @@ func FuzzParse(f *testing.F) {
 func TestKeysInOtherCase(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"Backend":"iptables"}`:                         place.IPTables,
-		`{"BACKEND":"nftables","backend":"iptables"}`:    place.IPTables,
+		`{"backend":"iptables","X":1,"x":2}`:             place.IPTables,
 		`{"backends":"iptables","bac":"x","back end":1}`: place.Auto,
 	} {
 		c, err := Parse([]byte(in))
@@ -263,6 +263,10 @@ func TestKeysInOtherCase(t *testing.T) {
 		if c.Backend != want {
 			t.Errorf("%s: got %q", in, c.Backend)
 		}
+	}
+	// DEL takes the last of several, and may not look elsewhere than ADD.
+	if _, err := Parse([]byte(`{"dataDir":"/a","DATADIR":"/b"}`)); !errors.As(err, new(*FieldError)) {
+		t.Errorf("a key that is given twice: %v", err)
 	}
 	if tear := ParseTeardown([]byte(`{"":"/a/b"}`)); tear.Name != "" || tear.DataDir != DefaultDataDir {
 		t.Errorf("a key without a name is taken for others: %+v", tear)

@@ -3,7 +3,6 @@
 package netconf
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -85,12 +84,10 @@ func described(t *testing.T, heading string) map[string]string {
 	return out
 }
 
-// declared maps the JSON keys of a struct to what the page calls their types.
-func declared(v any) map[string]string {
+// declared maps JSON keys to what the page calls their types.
+func declared(types map[string]reflect.Type) map[string]string {
 	out := map[string]string{}
-	typ := reflect.TypeOf(v)
-	for i := range typ.NumField() {
-		f := typ.Field(i).Type
+	for key, f := range types {
 		if f.Kind() == reflect.Pointer {
 			f = f.Elem()
 		}
@@ -105,14 +102,32 @@ func declared(v any) map[string]string {
 		case name == "":
 			name = "object"
 		}
-		out[typ.Field(i).Tag.Get("json")] = name
+		out[key] = name
+	}
+	return out
+}
+
+// top are the types of the keys of the configuration, by key.
+func top() map[string]reflect.Type {
+	out := map[string]reflect.Type{}
+	for _, k := range new(wire).keys() {
+		out[k.name] = reflect.TypeOf(k.to).Elem()
+	}
+	return out
+}
+
+// below are those of a struct.
+func below[T any]() map[string]reflect.Type {
+	out := map[string]reflect.Type{}
+	for i, t := 0, reflect.TypeFor[T](); i < t.NumField(); i++ {
+		out[t.Field(i).Tag.Get("json")] = t.Field(i).Type
 	}
 	return out
 }
 
 func TestPageHasEveryKey(t *testing.T) {
-	for heading, v := range map[string]any{"key": wire{}, "of runtimeConfig": runtime{}, "field": portWire{}} {
-		if diff := cmp.Diff(declared(v), described(t, heading)); diff != "" {
+	for heading, types := range map[string]map[string]reflect.Type{"key": top(), "of runtimeConfig": below[runtime](), "field": below[portWire]()} {
+		if diff := cmp.Diff(declared(types), described(t, heading)); diff != "" {
 			t.Errorf("table %q, in the code (-) and in docs/configuration.md (+):\n%s", heading, diff)
 		}
 	}
@@ -178,7 +193,7 @@ func TestPageHasTheErrors(t *testing.T) {
 		field, _, _ := strings.Cut(want, ":")
 		wrong[regexp.MustCompile(`\[\d+\]$`).ReplaceAllString(field, "")] = true
 	}
-	for _, key := range append(keysOf("", wire{}), keysOf("runtimeConfig.portMappings[0].", portWire{})...) {
+	for _, key := range append(keysOf("", top()), keysOf("runtimeConfig.portMappings[0].", below[portWire]())...) {
 		// libcni and skel read the first two; any object is a prevResult here.
 		if !wrong[key] && !slices.Contains([]string{"cniVersion", "name", "prevResult"}, key) {
 			t.Errorf("the page shows no wrong value of %s", key)
@@ -186,9 +201,9 @@ func TestPageHasTheErrors(t *testing.T) {
 	}
 }
 
-func keysOf(prefix string, v any) []string {
+func keysOf(prefix string, types map[string]reflect.Type) []string {
 	var out []string
-	for k := range declared(v) {
+	for k := range types {
 		out = append(out, prefix+k)
 	}
 	return out
@@ -216,14 +231,8 @@ func TestPageHasValidExamples(t *testing.T) {
 			}
 			conf = list.Plugins[i].Bytes
 		}
-		var known struct {
-			wire
-			Type string `json:"type"`
-		}
-		d := json.NewDecoder(bytes.NewReader(conf))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&known); err != nil {
-			t.Errorf("%v\n%s", err, conf)
+		if unknown := Unknown(conf); len(unknown) > 0 {
+			t.Errorf("no such keys as %q\n%s", unknown, conf)
 		}
 		if _, err := Parse(conf); err != nil {
 			t.Errorf("%v\n%s", err, conf)

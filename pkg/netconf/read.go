@@ -7,9 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -78,21 +75,4 @@ func jsonKind(name string) string {
 		return "a string"
 	}
 	return "an object"
-}
-
-// Unknown are the keys of an entry of a conflist that mean nothing, neither to portguard
-// nor to CNI.
-func Unknown(entry []byte) (out []string) {
-	known := []string{"type", "args", "dns", "ipam"}
-	for i, t := 0, reflect.TypeFor[wire](); i < t.NumField(); i++ {
-		known = append(known, t.Field(i).Tag.Get("json"))
-	}
-	var given map[string]json.RawMessage
-	_ = json.Unmarshal(entry, &given)
-	for _, key := range slices.Sorted(maps.Keys(given)) {
-		if !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, key) }) {
-			out = append(out, key)
-		}
-	}
-	return out
 }

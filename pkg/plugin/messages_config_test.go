@@ -28,7 +28,7 @@ func (s *script) configurations() {
 		`,"conditionsV4":["-s","1.1.1.1","-j","ACCEPT"]`, `,"conditionsV4":["ip saddr 10.0.0.1","accept"]`, `,"conditionsV4":["ip saddr 10.0.0.1; flush ruleset"]`,
 		`,"conditionsV6":["ip6 saddr","\n"]`, `,"backend":"iptables","conditionsV6":["ip6","saddr","::1"]`, `,"conditionsV4":["-s","1.1.1.1"],"conditionsV6":["ip6","saddr","::1"]`,
 		`,"excludeCIDRs":["10.0.0.0/33"]`, `,"excludeCIDRs":["::ffff:10.0.0.0/104"]`, `,"excludeCIDRs":["0.0.0.0/0"]`, `,"excludeInterfaces":[""]`, `,"excludeInterfaces":["*"]`, `,"excludeInterfaces":["lo"]`, `,"excludeInterfaces":["lb*0"]`, `,"excludeInterfaces":["kube-loadbalancer0"]`, `,"excludeInterfaces":["a/b"]`,
-		`,"protectedPorts":["ssh"]`, `,"protectedPorts":["30-20/tcp"]`, `,"protectedPorts":["22/icmp"]`, `,"lockTimeout":"10"`, `,"claimWait":"5"`, `,"dataDir":"run"`, `,"cacheDir":"/"`,
+		`,"protectedPorts":["ssh"]`, `,"protectedPorts":["30-20/tcp"]`, `,"protectedPorts":["22/icmp"]`, `,"lockTimeout":"10"`, `,"claimWait":"5"`, `,"dataDir":"run"`, `,"cacheDir":"/"`, `,"dataDir":"/a","DATADIR":"/b"`,
 		`,"runtimeConfig":[]`, `,"runtimeConfig":{"portMappings":{}}`, port(`7`), port(`{"hostPort":"80"}`), port(`{"containerPort":80}`), port(`{"hostPort":80,"containerPort":70000}`),
 		port(`{"hostPort":80,"containerPort":80,"protocol":"icmp"}`), port(`{"hostPort":80,"containerPort":80,"hostIP":"localhost"}`),
 	} {
