@@ -27,9 +27,9 @@ func TestNoAnswerIsNoEmptyList(t *testing.T) {
 	}
 }
 
-// A reload of firewalld with its backend nftables and FlushAllOnReload, as it goes (fw.py,
-// reload): the rules of iptables are flushed, and its own table is made anew. What is in nftables
-// serves all the time; what is in iptables is back with the next call, or restore.
+// A reload of firewalld 1.3 with its backend nftables, as it goes (fw.py, reload): the rules of
+// iptables are flushed, and its own table is made anew. What is in nftables serves all the time;
+// what is in iptables is back with the next call, or restore. TestRealFirewalld runs it itself.
 func TestFirewalldReload(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []string{"nftables", "iptables"} {

@@ -91,10 +91,13 @@ func TestFiltersOfTools(t *testing.T) {
 		{"libvirt", "libvirt.iptables", "", "", "", "", true},
 		{"firewalld", "firewalld.nft", "", "", "", "", true},
 		{"firewalld with its iptables backend", "firewalld-iptables.iptables", "", "", "", "", true},
-		{"firewalld with StrictForwardPorts", "firewalld.nft", "ct status dnat accept", "", "--new-policy=hostports", "", false},
+		{"firewalld with StrictForwardPorts", "firewalld-strict.nft", "", "", "it is firewalld's: set StrictForwardPorts=no in /etc/firewalld/firewalld.conf, then firewall-cmd --reload", "", false},
+		{"firewalld without a rule for what was translated", "firewalld.nft", "ct status dnat accept", "", "--new-policy=hostports", "", false},
 		{"and after its remedy", "firewalld-policy.nft", "ct status dnat accept", "", "", "", true},
 		{"firewalld, and FORWARD drops", "firewalld.nft", "", "iptables -P FORWARD DROP", "iptables-nft -I FORWARD", "iptables-nft -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT", false},
 		{"firewalld in panic mode", "firewalld-panic.nft", "", "", "firewall-cmd --panic-off", "nft delete table inet firewalld_policy_drop; nft add table inet firewalld_policy_drop", false},
+		{"firewalld with its iptables backend in panic mode", "firewalld-iptables.iptables", "", "for t in raw mangle; do iptables -t $t -P PREROUTING DROP; done",
+			"firewall-cmd --panic-off if firewalld is in panic mode, else iptables-nft -t raw -P PREROUTING ACCEPT", "for t in raw mangle; do iptables -t $t -P PREROUTING ACCEPT; done", false},
 		{"kube-router", "kube-router.iptables", "", "", "NetworkPolicy", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

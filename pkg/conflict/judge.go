@@ -121,10 +121,13 @@ func (q query) taker(path walk.Path) (who, has, remedy string) {
 	for _, h := range path.Hops {
 		switch {
 		case h.Table.Name == "docker-bridges", h.Chain == "DOCKER":
+			if name := q.container(path); name != "" {
+				return "docker", "docker publishes it for container " + name, stopping(name)
+			}
 			return "docker", "docker publishes it", fmt.Sprintf("docker ps --filter publish=%d names the container; stop it or choose another hostPort", q.m.HostPort)
 		case h.Table.Name == "netavark", h.Chain == "NETAVARK-HOSTPORT-DNAT":
 			return "podman", "podman publishes it", fmt.Sprintf("podman ps --filter publish=%d names the container; stop it or choose another hostPort", q.m.HostPort)
-		case h.Table.Name == "firewalld", h.Chain == "PREROUTING_ZONES":
+		case h.Table.Name == "firewalld", h.Chain == "PREROUTING_ZONES", h.Chain == "PREROUTING_POLICIES": // the latter since 2.0
 			return "firewalld", "firewalld forwards it", "firewall-cmd --list-all-zones shows the forward-port; take it out (--remove-forward-port) or choose another hostPort"
 		case h.Chain == "CNI-HOSTPORT-DNAT":
 			return "portmap", "portmap has it for a container", remedy

@@ -39,19 +39,21 @@ func (t *trip) follow(at conflict.Point) error {
 	}
 	t.left = t.p.Start()
 	if !translated {
-		return t.all(t.arrive, t.deliver)
+		_, err := t.all(t.arrive, t.deliver)
+		return err
 	}
 	if t.w.To == netip.IPv6Loopback() && !to.Addr().IsLoopback() {
 		t.w.Closed = homeless(to)
 		return nil
 	}
-	return t.all(
+	_, err := t.all(
 		func() (bool, error) { return t.pass(conflict.PrioFirst, at.Priority) },
 		func() (bool, error) { return t.translate(to, at.Priority) },
 		t.onward,
 		t.masks,
 		t.answer,
 	)
+	return err
 }
 
 // source is the address that packets are from. Those of the node to itself have the one they
@@ -64,13 +66,13 @@ func (t *trip) source() netip.Addr {
 }
 
 // all takes steps until one of them ends the way.
-func (t *trip) all(steps ...func() (bool, error)) error {
+func (t *trip) all(steps ...func() (bool, error)) (open bool, err error) {
 	for _, step := range steps {
-		if open, err := step(); err != nil || !open {
-			return err
+		if open, err = step(); err != nil || !open {
+			return open, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // pass sends the packets through the rest of a hook.
@@ -90,9 +92,8 @@ func (t *trip) arrive() (open bool, err error) {
 	if open, err := t.whole(); err != nil || !open {
 		return open, err
 	}
-	if t.w.Source.Side == Self { // it goes out by lo, and comes in again
-		t.left, t.p.In = t.left.Looped(), walk.Link{Name: "lo", Index: 1}
-		return true, nil
+	if t.w.Source.Side == Self {
+		return t.all(t.leave, t.comeBack)
 	}
 	leg, err := t.route(Route{Src: t.w.Source.Addr, Dst: t.w.To, In: t.in.Name})
 	if err == nil && leg.Fault == ReversePath {
@@ -100,6 +101,19 @@ func (t *trip) arrive() (open bool, err error) {
 	}
 	return t.w.Closed == nil, err
 }
+
+// leave and comeBack send packets of the node to itself out by lo, and in again.
+func (t *trip) leave() (bool, error) {
+	t.p.Hook, t.p.Out = walk.Postrouting, loopback()
+	return t.whole()
+}
+
+func (t *trip) comeBack() (bool, error) {
+	t.left, t.p.Hook, t.p.In, t.p.Out = t.left.Looped(), walk.Prerouting, loopback(), walk.Link{}
+	return t.whole()
+}
+
+func loopback() walk.Link { return walk.Link{Name: "lo", Index: 1} }
 
 func (t *trip) deliver() (bool, error) {
 	t.p.Hook = walk.Input

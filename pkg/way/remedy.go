@@ -27,6 +27,7 @@ type tool struct {
 func tools() []tool {
 	return []tool{
 		{"firewalld in panic mode", []string{"firewalld_policy_drop"}, nil, panicOff, panicOff},
+		{"firewalld", nil, []string{"filter_FORWARD_dnat", "filter_INPUT_dnat", "filter_OUTPUT_dnat", "FORWARD_dnat", "INPUT_dnat", "OUTPUT_dnat"}, strictOff, strictOff},
 		{"firewalld", []string{"firewalld"}, []string{"FORWARD_direct", "INPUT_direct", "FWD", "FWDI_", "FWDO_", "IN_"}, firewalldOnward, firewalldInward},
 		{"ufw", nil, []string{"ufw-", "ufw6-"}, ufwOnward, ufwInward},
 		{"kube-router's network policies", nil, []string{"KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"}, policies, policies},
@@ -49,6 +50,10 @@ func opening(t *trip, s *conflict.Stop) string {
 		if open != nil {
 			return "it is " + tool.name + "'s: " + open(t, s)
 		}
+	}
+	if s.Policy && (s.Legacy || conflict.OfIptables(s.Table)) && s.Table.Name != "filter" {
+		// Nobody else has such policies (set_policy_rules of firewalld's ipXtables.py).
+		return fmt.Sprintf("%s if firewalld is in panic mode, else %s -t %s -P %s ACCEPT", panicOff(t, s), iptables(t, s), s.Table.Name, s.Chain)
 	}
 	if t.p.Hook == walk.Prerouting || t.p.Hook == walk.Output || t.p.Hook == walk.Input {
 		if s.Removal == "" {
@@ -87,6 +92,12 @@ func iptables(t *trip, s *conflict.Stop) string {
 }
 
 func panicOff(*trip, *conflict.Stop) string { return "firewall-cmd --panic-off" }
+
+// strictOff: of what was translated firewalld lets through what its own forward-ports are, and no
+// policy is asked.
+func strictOff(*trip, *conflict.Stop) string {
+	return "set StrictForwardPorts=no in /etc/firewalld/firewalld.conf, then firewall-cmd --reload"
+}
 
 // firewalldOnward: what goes from one zone to another needs a policy.
 func firewalldOnward(t *trip, _ *conflict.Stop) string {

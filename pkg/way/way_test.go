@@ -143,18 +143,23 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// What a socket has is not forwarded, and passes INPUT.
+// What a socket has is not forwarded, and passes INPUT. What the node sends to itself goes out
+// by lo and comes in there.
 func TestSockets(t *testing.T) {
-	for rule, lost := range map[string][2]bool{
-		"INPUT ! -i lo -p tcp -m tcp --dport 8080 -j DROP": {true, false},
-		"INPUT -i lo -j DROP":                              {false, true},
-		"FORWARD -j DROP":                                  {false, false},
-		"OUTPUT -o lo -j REJECT":                           {false, true},
+	for rules, lost := range map[string][2]bool{
+		table("filter", "ACCEPT", "INPUT ! -i lo -p tcp -m tcp --dport 8080 -j DROP"): {true, false},
+		table("filter", "ACCEPT", "INPUT -i lo -j DROP"):                              {false, true},
+		table("filter", "ACCEPT", "FORWARD -j DROP"):                                  {false, false},
+		table("filter", "ACCEPT", "OUTPUT -o lo -j REJECT"):                           {false, true},
+		table("mangle", "ACCEPT", "POSTROUTING -o lo -j DROP"):                        {false, true},
+		table("mangle", "ACCEPT", "POSTROUTING -o eth0 -j DROP"):                      {false, false},
+		table("raw", "ACCEPT", "PREROUTING -i lo -j DROP"):                            {false, true},
+		table("raw", "ACCEPT", "PREROUTING -i eth0 -j DROP"):                          {true, false},
 	} {
-		m := model(t, table("filter", "ACCEPT", rule), nil)
+		m := model(t, rules, nil)
 		for _, side := range []Side{Outside, Self} {
 			if c := closes(t, m, side, listener()); (c != nil) != lost[side] {
-				t.Errorf("%s: side %d: %+v", rule, side, c)
+				t.Errorf("%s: side %d: %+v", rules, side, c)
 			}
 		}
 	}
