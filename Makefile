@@ -44,7 +44,7 @@ $(error there is no folder for temporary files)
 endif
 
 .PHONY: build install dist packages release dist-check packages-test image image-check policies-test monitoring-test deps promtool demo test \
-	unit integration check-all oracle faults podman e2e bench fuzz generate golden lint vuln debian-test newcomer support clean \
+	unit integration check-all oracle faults podman daemons e2e bench fuzz generate golden lint vuln debian-test newcomer support clean \
 	distclean help root go-version
 
 # The plugin, static, in bin/. PIE=1 and LDFLAGS=... if you want it otherwise, VERSION if there is no git.
@@ -139,6 +139,7 @@ check-all: root
 	$(MAKE) --no-print-directory fuzz
 	$(MAKE) --no-print-directory faults
 	$(MAKE) --no-print-directory podman
+	$(MAKE) --no-print-directory daemons
 	$(MAKE) --no-print-directory dist-check
 	$(MAKE) --no-print-directory packages-test
 	$(MAKE) --no-print-directory oracle
@@ -151,6 +152,11 @@ oracle: root go-version deps
 podman: root go-version deps
 	@COMMANDS="podman crun" PACKAGES="podman crun" sh scripts/deps.sh
 	PODMAN=1 $(GO) test -count=1 -timeout $(TIMEOUT) -v ./integration/podman
+
+# The real firewalld and docker of Debian SUITE, in a root of its own: on a machine apt would start them.
+daemons: root
+	@PACKAGES="$(PACKAGES)" GO="$(GO)" sh scripts/debian-test.sh "$(SUITE)" integration RUN='TestRealFirewalld|TestRealDocker' FIREWALLD=1 DOCKER=1 \
+		COMMANDS="firewalld dockerd docker" PACKAGES="firewalld docker.io $(if $(filter bookworm,$(SUITE)),,docker-cli)"
 
 # kill -9 at random moments, TRIES times for each verb and backend; an ADD and a bind that start together, twice as often.
 faults: root go-version deps

@@ -4,6 +4,7 @@ package conflict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,6 +20,8 @@ func listenerRemedy(l hostport.Listener, m hostport.Mapping) string {
 	switch {
 	case l.Holder.Link != "":
 		return "give that link another port " + other
+	case l.Holder.Docker != "":
+		return stopping(l.Holder.Docker)
 	case ofDocker(l):
 		return fmt.Sprintf("it is docker's for a container: docker ps --filter publish=%d; stop that %s", l.Port, other)
 	case l.Holder.Comm == "conmon":
@@ -29,6 +32,24 @@ func listenerRemedy(l hostport.Listener, m hostport.Mapping) string {
 		return fmt.Sprintf("it has that address only: give the pod a hostIP of another one, or the network excludeCIDRs with %s/%d; or stop it", l.Addr, l.Addr.BitLen())
 	}
 	return finding.Listener.Remedy()
+}
+
+// stopping is the remedy for a container of docker's.
+func stopping(container string) string {
+	return "docker stop " + container + ", or choose another hostPort"
+}
+
+// container names the container of docker's to which a rule leads, by who keeps the port for
+// it; "" if nobody knows. The daemon itself does not say where its ports lead.
+func (q query) container(path walk.Path) string {
+	to, _ := netip.ParseAddrPort(path.Last().To)
+	for _, l := range q.s.Listeners {
+		at := l.Holder.Target
+		if l.Holder.Docker != "" && l.Proto == q.m.Proto && l.Port == q.m.HostPort && (at == to || !at.IsValid() || !to.IsValid()) {
+			return l.Holder.Docker
+		}
+	}
+	return ""
 }
 
 // ofDocker reports whether a socket keeps a port for a container of docker: docker-proxy's,

@@ -3,6 +3,7 @@
 package conflict
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -13,6 +14,13 @@ import (
 // by is a listener of a process.
 func by(l hostport.Listener, pid int, comm string) hostport.Listener {
 	l.Holder.PID, l.Holder.Comm = pid, comm
+	return l
+}
+
+// forContainer is a socket of docker-proxy.
+func forContainer(target, name string) hostport.Listener {
+	l := by(listens(hostport.TCP, "0.0.0.0", 80), 7, "docker-proxy")
+	l.Holder.Target, l.Holder.Docker = netip.MustParseAddrPort(target), name
 	return l
 }
 
@@ -41,6 +49,9 @@ func TestRemedyFits(t *testing.T) {
 		{"podman's monitor", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 7, "conmon")), []string{"podman ps --filter publish=80"}},
 		{"docker's rule before its proxy", node().with(by(listens(hostport.TCP, "0.0.0.0", 80), 7, "docker-proxy")).rules(t, v4, true, docker...),
 			[]string{"docker publishes it (DNAT to 172.17.0.2:80", "docker ps --filter publish=80 names the container"}},
+		{"and its container", node().with(forContainer("172.17.0.3:80", "other"), forContainer("172.17.0.2:80", "shop")).rules(t, v4, true, docker...),
+			[]string{"docker publishes it for container shop (DNAT to 172.17.0.2:80", "docker stop shop, or choose another hostPort"}},
+		{"a proxy without a rule", node().with(forContainer("172.17.0.2:80", "shop")), []string{"docker-proxy (pid 7, container shop) listens on 0.0.0.0:80; docker stop shop, or choose"}},
 		{"all ports", node().rules(t, v4, true, "PREROUTING -p tcp -j REDIRECT --to-ports 15001"), []string{"it takes all ports that come to it: let it leave this one out"}},
 		{"all ports of an address", node().rules(t, v4, true, "PREROUTING -d 192.0.2.1/32 -p tcp -j REDIRECT --to-ports 15001"), []string{"it takes all ports that come to it of 192.0.2.1"}},
 		{"OVN-Kubernetes", node().rules(t, v4, true, "PREROUTING -j OVN-KUBE-NODEPORT", "OVN-KUBE-NODEPORT -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 80 -j DNAT --to-destination 10.96.3.7:80"),

@@ -46,6 +46,7 @@ func ruleCases(t testing.TB) []findCase {
 		{"our own chains are not a conflict", any4, in(local+"PORTGUARD-HOSTPORTS", "PORTGUARD-HOSTPORTS "+dnat), "", ""},
 
 		{"docker is named", any4, in(local+"DOCKER", "DOCKER ! -i docker0 "+dnat), "refuse 103", "docker publishes it (DNAT to 10.0.0.2:8080"},
+		{"docker's container is named", any4, in(local+"DOCKER", "DOCKER ! -i docker0 "+dnat).with(forContainer("10.0.0.2:8080", "shop")), "refuse 103; refuse 100", "docker publishes it for container shop (DNAT to 10.0.0.2:8080"},
 		{"portmap is named with its container", any4, in(local+"CNI-HOSTPORT-DNAT",
 			`CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"cbr0\" id: \"0123456789abcdef\"" -m multiport --dports 80 -j CNI-DN-x`, "CNI-DN-x "+dnat),
 			"refuse 103", "portmap has it for container 0123456789abc (network cbr0)"},

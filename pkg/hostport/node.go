@@ -55,6 +55,8 @@ type Process struct {
 	// this process, Target the address that it forwards to. Both are "" or zero for others.
 	Container string
 	Target    netip.AddrPort
+	// Docker is the name of docker's container that publishes the port, if it keeps it for one.
+	Docker string
 	// Link is the tunnel whose socket it is, as "vxlan flannel.1", "" if that is not known.
 	// Such a socket has no process.
 	Link string
@@ -111,6 +113,8 @@ func (l Listener) Who() string {
 		return "the kernel's own " + l.Holder.Link
 	case l.Holder.PID == 0:
 		return fmt.Sprintf("a socket of uid %d (inode %d, no process found)", l.UID, l.Inode)
+	case l.Holder.Docker != "":
+		return fmt.Sprintf("%s (pid %d, container %s)", l.Holder.Comm, l.Holder.PID, l.Holder.Docker)
 	case l.Holder.Pod != "":
 		return fmt.Sprintf("%s (pid %d, %s)", l.Holder.Comm, l.Holder.PID, l.Holder.Pod)
 	}

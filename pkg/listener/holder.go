@@ -31,6 +31,7 @@ func (r *Reader) name(ls []hostport.Listener) {
 			missing[link] = append(missing[link], i)
 		}
 	}
+	var docker []published
 	deadline := time.Now().Add(r.Patience)
 	if len(missing) == 0 {
 		return
@@ -52,6 +53,9 @@ func (r *Reader) name(ls []hostport.Listener) {
 				ls[i].Holder = r.process(pid)
 				if uid := ls[i].UID; uid == 0 || uid == uint32(os.Geteuid()) {
 					r.identify(&ls[i].Holder)
+					if ofDocker(ls[i].Holder.Comm) {
+						ls[i].Holder.Docker = r.docker(ls[i], &docker)
+					}
 				}
 			}
 			delete(missing, link)
