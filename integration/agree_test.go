@@ -108,3 +108,15 @@ func served(o explain.Outcome, servers map[string]string) string {
 	}
 	return answerer(o)
 }
+
+// closed wants explain to say that nobody answers at a port, and nobody to do so.
+func (s *situation) closed(port string) {
+	s.t.Helper()
+	a := ask(s.t, s.n, port)
+	s.sides(a, nil)
+	for _, o := range a.Outside {
+		if who := answerer(o); who != "" {
+			s.t.Errorf("%s: explain says %q answers: %+v", port, who, o)
+		}
+	}
+}

@@ -165,6 +165,10 @@ func (s *situation) capability() {
 	s.conflist(lab.Conf{"capabilities": map[string]bool{}})
 	s.pod("web", lab.TCP(8080, 80))
 	s.try("capability")
+	if all := hostPorts(s.t, s.n); len(all) > 0 {
+		s.t.Errorf("no hostPort was asked for, and list says %+v", all)
+	}
+	s.closed("8080/tcp")
 }
 
 func (s *situation) forward() {
@@ -208,11 +212,26 @@ func (s *situation) order() {
 	s.agree(nil)
 }
 
+// dead starts a pod that is deleted without a DEL. It has no servers: they would keep its
+// network namespace alive.
+func (s *situation) dead(name string, ports ...lab.Port) {
+	s.t.Helper()
+	p := s.n.NewPod(name)
+	s.hear(s.n.MustAdd(p, s.list, ports...), nil)
+	p.Delete()
+}
+
 func (s *situation) leaked() {
-	s.conflist(lab.Conf{"type": "portmap"})
-	s.pod("old", lab.TCP(8080, 80)).Delete()
-	s.conflist(nil)
+	leak := func() {
+		s.conflist(lab.Conf{"type": "portmap"})
+		s.dead("old", lab.TCP(8080, 80))
+		s.conflist(nil)
+	}
+	leak()
 	s.try("leaked")
+	s.closed("8080/tcp")
+	leak()
+	s.agree(nil)
 }
 
 func (s *situation) flavours() {
@@ -241,21 +260,24 @@ func (s *situation) udp() {
 
 // codes has everybody say what the table of messages shows.
 func (s *situation) codes() {
-	s.conflist(lab.Conf{"backend": "iptables", "lockTimeout": "1s", "protectedPorts": []string{"22/tcp"}})
+	conf := lab.Conf{"backend": "iptables", "lockTimeout": "1s", "protectedPorts": []string{"22/tcp"}}
+	s.conflist(conf)
 	s.kubeProxy()
 	web := s.pod("web", lab.TCP(8080, 80))
-	s.pod("balanced", lab.TCP(80, 80)).Delete() // a dead one's port is free
+	s.dead("balanced", lab.TCP(80, 80)) // its port is free
 	s.called("ntpd")
 	s.n.ServeUDP("udp4", "0.0.0.0:40000", "client")
 	s.pod("ephemeral", lab.UDP(40000, 80))
 	s.called("nginx")
 	s.n.ServeTCP("tcp4", "0.0.0.0:80", "nginx")
 	s.rules()
+	s.conflist(conf)
 	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7100, 7200} {
 		s.pod("refused", lab.TCP(port, 80))
 	}
 	s.pod("sctp", lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "sctp"})
 	s.pod("web", lab.TCP(8080, 80)) // of the same name
+	s.agree(map[string]string{"portmap for": "old", "Service": ""})
 	s.failures(web)
 	program := s.n.Steer("dispatch", 8083, 0)
 	s.pod("refused", lab.TCP(8083, 80))
@@ -273,10 +295,8 @@ func (s *situation) codes() {
 
 // rules are those of others that the table of messages speaks of.
 func (s *situation) rules() {
-	mine := s.list
 	s.conflist(lab.Conf{"type": "portmap"})
 	s.pod("old", lab.TCP(8082, 80))
-	s.list = mine
 	for _, rule := range []string{
 		"-N DOCKER", "-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
 		"-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8081 -j DNAT --to-destination 172.17.0.2:80",
