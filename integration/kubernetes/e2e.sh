@@ -23,7 +23,7 @@ while read -r mode containerd; do
 	out=$CACHE/logs/$mode-containerd$containerd.out
 	echo "== kube-proxy: $mode, containerd: $containerd"
 	code=0
-	MODE=$mode CONTAINERD=$containerd ./world.sh "$CACHE/bin/stories.test" -test.v -test.timeout=3h ${RUN:+-test.run="$RUN"} >"$out" 2>&1 </dev/null || code=$?
+	MODE=$mode CONTAINERD=$containerd ./world.sh "$CACHE/bin/stories.test" -test.v -test.timeout=3h -test.parallel=16 ${RUN:+-test.run="$RUN"} >"$out" 2>&1 </dev/null || code=$?
 	cat "$out"
 	counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$out" | tail -n 1)
 	p=${counts% *} f=${counts#* }

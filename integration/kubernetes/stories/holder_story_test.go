@@ -14,7 +14,7 @@ import (
 // A pod on the host's network has the port: the event names it, and the other one starts
 // by itself when it goes.
 func TestHolderFirst(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	s.run("holder", onHost("7000"))
 	s.create("web", spec("7000"))
 	s.refused("web", "hostPort 7000/tcp is taken", "pod "+s.ns+"/holder", "listens on")
@@ -27,7 +27,7 @@ func TestHolderFirst(t *testing.T) {
 
 // The other way round: who comes later is told, or explain and list tell.
 func TestHolderLater(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	s.run("web", spec("7001", "7001/udp"))
 	later := s.create("later", onHost("7001"))
 	if s.reserves() {

@@ -51,7 +51,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 	s.must(the.CoreV1().Pods(s.ns).Delete(s.Context(), "web", metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}))
 	s.create("next", spec("7203"))
 	s.must(the.StartContainerd(s.Context()))
-	s.running("next")
+	s.runsSoon("next")
 	s.until("only the next one is there", func() bool { return len(s.list()) == s.lines("next") })
 	s.alone("next", 7203)
 }

@@ -37,9 +37,22 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	if left := leftAtTheEnd(); left != "" {
+		fmt.Println(left)
+		code, score.failed = 1, score.failed+1
+	}
 	if score.passed+score.failed == 0 {
 		code, score.failed = 1, 1 // nothing ran
 	}
 	fmt.Printf("%d passed, %d failed\n", score.passed, score.failed)
 	os.Exit(code)
+}
+
+// leftAtTheEnd is what is left when all stories are over.
+func leftAtTheEnd() string {
+	list, err := listed()
+	if err != nil {
+		return err.Error()
+	}
+	return anyLeft(list)
 }

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
@@ -63,9 +64,24 @@ func meta(name string) metav1.ObjectMeta {
 // create makes a pod and does not wait.
 func (s *story) create(name string, spec corev1.PodSpec) *corev1.Pod {
 	s.Helper()
-	p, err := the.CoreV1().Pods(s.ns).Create(s.Context(), &corev1.Pod{ObjectMeta: meta(name), Spec: spec}, metav1.CreateOptions{})
+	return s.createAs(meta(name), spec)
+}
+
+func (s *story) createAs(m metav1.ObjectMeta, spec corev1.PodSpec) *corev1.Pod {
+	s.Helper()
+	p, err := the.CoreV1().Pods(s.ns).Create(s.Context(), &corev1.Pod{ObjectMeta: m, Spec: spec}, metav1.CreateOptions{})
 	s.must(err)
 	return p
+}
+
+// runsSoon waits until a pod runs that was refused. The kubelet tries again when something
+// of a pod changes, and not ten seconds later; that it does by itself is another story's.
+func (s *story) runsSoon(name string) *corev1.Pod {
+	s.Helper()
+	patch := []byte(`{"metadata":{"annotations":{"try":"again"}}}`)
+	_, err := the.CoreV1().Pods(s.ns).Patch(s.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
+	s.must(err)
+	return s.running(name)
 }
 
 // run makes a pod and waits until it runs.

@@ -14,7 +14,7 @@ import (
 // A Service has the port as its NodePort: the event names it, and the pod starts by
 // itself when the Service goes.
 func TestNodePortFirst(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	s.run("backend", spec())
 	s.nodePort("shop", "backend", 30070)
 	s.answers(node.V4+":30070", "backend")
@@ -29,7 +29,7 @@ func TestNodePortFirst(t *testing.T) {
 
 // A Service that takes the NodePort later wins, and everybody who asks is told.
 func TestNodePortLater(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	s.run("backend", spec())
 	s.run("web", spec("30071"))
 	want(t, "before there is a Service", s.name(client, "tcp", node.V4+":30071"), "web")
@@ -48,7 +48,7 @@ func TestNodePortLater(t *testing.T) {
 // The IP of a LoadBalancer may be the node's, as with k3s: there the Service wins, and
 // the pod has the other addresses.
 func TestLoadBalancer(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	s.run("backend", spec())
 	v := s.service("shop", "backend", corev1.ServiceSpec{
 		Type:  corev1.ServiceTypeLoadBalancer,
@@ -70,7 +70,7 @@ func TestLoadBalancer(t *testing.T) {
 // The scheduler and the kubelet take :: for one address. The second pod is past both, and
 // its event names the first one.
 func TestPastTheScheduler(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	s.run("first", spec("[::]:7060"))
 	s.create("second", spec("["+node.V6+"]:7060"))
 	s.refused("second", "7060/tcp is taken", "pod "+s.ns+"/first", "hostPort")

@@ -41,7 +41,7 @@ func TestStatus(t *testing.T) {
 		t.Error("doctor says that the node is fit")
 	}
 	s.onNode("umount", dataDir)
-	s.running("web")
+	s.runsSoon("web")
 	s.alone("web", 7801)
 	s.alone("before", 7800)
 }

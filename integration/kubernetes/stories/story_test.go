@@ -5,7 +5,9 @@ package stories
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,13 +21,29 @@ import (
 type story struct {
 	*testing.T
 	ns string
+	// others is whether other stories are told meanwhile.
+	others bool
 }
 
-// begin begins a story. When it ends its pods go, and nothing of them may stay.
+// begin begins a story that has the node to itself. When it ends its pods go, and nothing of
+// them may stay.
 func begin(t *testing.T) *story {
 	t.Helper()
+	return start(t, false)
+}
+
+// beside begins a story that is told beside others, when those of begin are over: mostly it
+// waits until the kubelet tries again.
+func beside(t *testing.T) *story {
+	t.Helper()
+	t.Parallel()
+	return start(t, true)
+}
+
+func start(t *testing.T, others bool) *story {
+	t.Helper()
 	ns := strings.ToLower(regexp.MustCompile(`\W|_`).ReplaceAllString(strings.TrimPrefix(t.Name(), "Test"), "-"))
-	s := &story{T: t, ns: ns}
+	s := &story{T: t, ns: ns, others: others}
 	t.Cleanup(func() {
 		score.Lock()
 		defer score.Unlock()
@@ -56,7 +74,9 @@ func (s *story) end() {
 	if err := the.CoreV1().Namespaces().Delete(context.Background(), s.ns, metav1.DeleteOptions{}); err != nil {
 		s.Error(err)
 	}
-	s.nothingLeft()
+	if left := s.left(); left != "" {
+		s.Error(left)
+	}
 }
 
 // removeAll removes all that makes pods, then all pods, and waits until the runtime has
@@ -82,22 +102,40 @@ func (s *story) removeAll() {
 	}
 }
 
-// nothingLeft asks the kernel and portguard whether anything of pods is left.
-func (s *story) nothingLeft() {
+// left is what is left of the story in list, and, if it was alone, of anybody.
+func (s *story) left() string {
 	s.Helper()
-	if list := s.list(); len(list) != 0 {
-		s.Errorf("left in list: %v", list)
+	list := s.list()
+	if !s.others {
+		return anyLeft(list)
+	}
+	list = slices.DeleteFunc(list, func(e entry) bool { return !strings.HasPrefix(e.Pod, s.ns+"/") })
+	return listLeft(list)
+}
+
+func listLeft(list []entry) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("left in list: %v", list)
+}
+
+// anyLeft asks the kernel, too, whether anything of pods is left.
+func anyLeft(list []entry) string {
+	if left := listLeft(list); left != "" {
+		return left
 	}
 	for _, save := range []string{"iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save"} {
 		out, err := the.Exec(save, "-t", "nat")
 		if err == nil && regexp.MustCompile(`PG[CDM]-|CNI-DN-|--comment.*portguard.*DNAT`).MatchString(out) {
-			s.Errorf("left in %s:\n%s", save, out)
+			return fmt.Sprintf("left in %s:\n%s", save, out)
 		}
 	}
 	// The last mapping takes the table with it.
 	if out, err := the.Exec("nft", "list", "table", "inet", "portguard"); err == nil {
-		s.Errorf("left in nftables:\n%s", out)
+		return "left in nftables:\n" + out
 	}
+	return ""
 }
 
 // An entry is a line of "portguard list".
@@ -108,18 +146,29 @@ type entry struct {
 
 func (s *story) list() []entry {
 	s.Helper()
+	list, err := listed()
+	s.must(err)
+	return list
+}
+
+func listed() ([]entry, error) {
 	var l struct{ HostPorts []entry }
-	s.ask(&l, "list")
-	return l.HostPorts
+	err := ask(&l, "list")
+	return l.HostPorts, err
 }
 
 // ask runs one of portguard's commands and reads its JSON.
 func (s *story) ask(into any, args ...string) {
 	s.Helper()
+	s.must(ask(into, args...))
+}
+
+func ask(into any, args ...string) error {
 	out, _ := the.Command(append([]string{"portguard"}, append(args, "-o", "json")...)...).Output()
 	if err := json.Unmarshal(out, into); err != nil {
-		s.Fatalf("portguard %v: %v\n%s", args, err, out)
+		return fmt.Errorf("portguard %v: %w\n%s", args, err, out)
 	}
+	return nil
 }
 
 // portguard runs one of its commands as a person does.

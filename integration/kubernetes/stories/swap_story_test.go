@@ -24,7 +24,7 @@ func TestSwap(t *testing.T) {
 	s.run("new", spec("7502"))
 	s.alone("new", 7502)
 	s.remove("old")
-	s.running("same")
+	s.runsSoon("same")
 	want(t, "the port of a pod that went", s.name(client, "tcp", "["+node.V6+"]:7500"), "same")
 	s.remove("stays", "same")
 	s.until("their mappings are gone", func() bool { return len(s.list()) == s.lines("new") })

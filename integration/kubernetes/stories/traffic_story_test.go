@@ -5,6 +5,8 @@ package stories
 import (
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +16,7 @@ import (
 
 // What Kubernetes itself asks of hostPorts.
 func TestConformance(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	cmd := exec.Command(the.Bin+"/conformance.test", "-test.run=TestConformance", "-kubeconfig="+node.Kubeconfig, "-provider=skeleton", "-ginkgo.no-color",
 		"-ginkgo.focus=HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+node.Kubeconfig)
@@ -23,12 +25,14 @@ func TestConformance(t *testing.T) {
 		s.Errorf("%v\n%s", err, out)
 	}
 	says(s, "the test", string(out), "1 Passed", "0 Failed")
-	s.until("its pods are gone", func() bool { return len(s.list()) == 0 })
+	s.until("its pods are gone", func() bool {
+		return !slices.ContainsFunc(s.list(), func(e entry) bool { return strings.HasPrefix(e.Pod, "hostport-") })
+	})
 }
 
 // Everybody reaches the pod, and it sees who asks.
 func TestTraffic(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	web := s.run("web", spec("8080", "8080/udp", "127.0.0.1:8081"))
 	other := s.run("other", spec(node.V4+":8082", "["+node.V6+"]:8083"))
 	for _, network := range []string{"tcp", "udp"} {

@@ -4,7 +4,6 @@ package stories
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 // A workload is a way to replace the pod that has a hostPort.
 type workload struct {
 	name    string
+	port    string
 	make    func(s *story, name string, template corev1.PodTemplateSpec) error
 	replace func(s *story, name string) error
 }
@@ -29,38 +29,38 @@ type workload struct {
 // patch is what changes a template: its pods are replaced.
 const patch = `{"spec":{"template":{"metadata":{"annotations":{"version":"2"}}}}}`
 
-var workloads = []workload{
-	{"daemonset", daemonSet, func(s *story, name string) error {
+// updates are told one after another, but for those that mostly wait for the old pod's end.
+var updates = [][]workload{
+	{{"daemonset", "7100", daemonSet, func(s *story, name string) error {
 		_, err := the.AppsV1().DaemonSets(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		return err
-	}},
-	{"deployment", deployment, func(s *story, name string) error {
+	}}},
+	{{"deployment", "7101", deployment, func(s *story, name string) error {
 		_, err := the.AppsV1().Deployments(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		return err
-	}},
-	{"statefulset", statefulSet, func(s *story, name string) error {
+	}}},
+	{{"statefulset", "7102", statefulSet, func(s *story, name string) error {
 		_, err := the.AppsV1().StatefulSets(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		return err
-	}},
-	{"forced-deployment", deployment, force},
-	{"forced-statefulset", statefulSet, force},
+	}}},
+	{{"forced-deployment", "7103", deployment, force}, {"forced-statefulset", "7104", statefulSet, force}},
 }
 
 // Pods are replaced: the port is away hardly longer than with portmap, nobody is stuck,
 // and no event calls a pod the holder of its own port.
 func TestUpdates(t *testing.T) {
 	s := begin(t)
-	away := map[string]time.Duration{}
+	away := map[string]map[string]time.Duration{"portmap": {}, "portguard": {}}
 	s.besidePortmap(func(plugin string) {
-		for i, w := range workloads {
-			away[plugin+" "+w.name] = s.replaced(w, fmt.Sprint(7100+i))
+		for _, together := range updates {
+			s.replaced(together, away[plugin])
 		}
 	})
-	for _, w := range workloads {
-		ours, portmaps := away["portguard "+w.name], away["portmap "+w.name]
-		t.Logf("%s: the port is away %v, with portmap %v", w.name, ours, portmaps)
+	for name, portmaps := range away["portmap"] {
+		ours := away["portguard"][name]
+		t.Logf("%s: the port is away %v, with portmap %v", name, ours, portmaps)
 		if ours > portmaps+time.Second {
-			t.Errorf("%s: the port is away %v, with portmap %v", w.name, ours, portmaps)
+			t.Errorf("%s: the port is away %v, with portmap %v", name, ours, portmaps)
 		}
 	}
 	for _, e := range s.events("") {
@@ -70,20 +70,34 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
-// replaced replaces the pod of a workload and returns for how long nobody answered.
-func (s *story) replaced(w workload, port string) time.Duration {
+// replaced replaces the pods of workloads at once and says for how long nobody answered.
+func (s *story) replaced(together []workload, away map[string]time.Duration) {
 	s.Helper()
-	template := corev1.PodTemplateSpec{ObjectMeta: meta(w.name), Spec: spec(port)}
-	if strings.HasPrefix(w.name, "forced") {
-		template.Spec.TerminationGracePeriodSeconds = ptr.To(int64(10))
-		template.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 6}}}
+	var before []types.UID
+	var probes []*probe
+	for _, w := range together {
+		s.must(w.make(s, w.name, w.template()))
+		before = append(before, s.the(w.name, "").UID)
+		probes = append(probes, s.probe(node.V4+":"+w.port))
 	}
-	s.must(w.make(s, w.name, template))
-	old := s.the(w.name, "")
-	p := s.probe(node.V4 + ":" + port)
-	s.must(w.replace(s, w.name))
-	s.the(w.name, old.UID)
-	return p.away()
+	for _, w := range together {
+		s.must(w.replace(s, w.name))
+	}
+	for i, w := range together {
+		s.the(w.name, before[i])
+		away[w.name] = probes[i].away()
+	}
+}
+
+// template is that of the workload's pods. One that is to be deleted by force takes its time
+// to end.
+func (w workload) template() corev1.PodTemplateSpec {
+	t := corev1.PodTemplateSpec{ObjectMeta: meta(w.name), Spec: spec(w.port)}
+	if strings.HasPrefix(w.name, "forced") {
+		t.Spec.TerminationGracePeriodSeconds = ptr.To(int64(10))
+		t.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 6}}}
+	}
+	return t
 }
 
 // the waits for the only pod of a workload that is ready, and is not the one before.
