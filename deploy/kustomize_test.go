@@ -49,7 +49,7 @@ type container struct {
 	VolumeMounts    []struct{ Name, MountPath string }
 }
 
-// build is the one object of a kustomization.
+// build is the DaemonSet of a kustomization.
 func build(t *testing.T, dir string) daemonSet {
 	t.Helper()
 	m, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
@@ -61,11 +61,18 @@ func build(t *testing.T, dir string) daemonSet {
 		t.Fatal(err)
 	}
 	var d daemonSet
-	if m.Size() != 1 {
-		t.Fatalf("%s has %d objects", dir, m.Size())
+	var kinds []string
+	for text := range strings.SplitSeq(string(b), "\n---\n") {
+		var o daemonSet
+		if err := yaml.Unmarshal([]byte(text), &o); err != nil || o.Metadata.Namespace != "kube-system" {
+			t.Fatalf("%s: %v\n%s", dir, err, text)
+		}
+		if kinds = append(kinds, o.Kind); o.Kind == "DaemonSet" {
+			d = o
+		}
 	}
-	if err := yaml.Unmarshal(b, &d); err != nil || d.Kind != "DaemonSet" {
-		t.Fatalf("%s: %v\n%s", dir, err, b)
+	if slices.Sort(kinds); !slices.Equal(kinds, []string{"DaemonSet", "Role", "RoleBinding", "ServiceAccount"}) {
+		t.Fatalf("%s has %v", dir, kinds)
 	}
 	return d
 }
@@ -145,7 +152,11 @@ func TestContainers(t *testing.T) {
 		if mounts["bin"] != "/host/bin" || mounts["conf"] != "/host/conf" || len(mounts) != 2 {
 			t.Errorf("%s: %v", c.Name, mounts)
 		}
-		if !slices.Equal(c.Args[1:], []string{"--mounts=/proc/1/ns/mnt", ports}) || !c.SecurityContext.Privileged || c.Image != "portguard/portguard:latest" {
+		args := []string{"--mounts=/proc/1/ns/mnt", ports}
+		if c.Name == "keep" {
+			args = append([]string{"--daemonset=" + d.Metadata.Name}, args...)
+		}
+		if !slices.Equal(c.Args[1:], args) || !c.SecurityContext.Privileged || c.Image != "portguard/portguard:latest" {
 			t.Errorf("%+v; want %s", c, ports)
 		}
 	}

@@ -24,7 +24,8 @@ const usage = `portguard-install COMMAND
 
   install  puts the plugin into the runtime's folder and into portmap's place in its
            conflist; waits until that could be done
-  keep     does it again whenever somebody undid it, until it is told to end
+  keep     does it again whenever somebody undid it, until it is told to end; with
+           --daemonset it takes both back then if that is deleted
   remove   takes both back; waits until no pod needs portguard
   rest     does nothing until it is told to end
 
@@ -47,6 +48,7 @@ func main() {
 	flags.StringSliceVar(&n.Protect, "protected-ports", nil, "ports that no pod gets, such as 22/tcp,10250/tcp")
 	flags.DurationVar(&n.Grace, "grace", 5*time.Second, "how long the runtime may go on with what it has read before")
 	mounts := flags.String("mounts", "", "mount namespace that the plugin is asked in, such as /proc/1/ns/mnt (default: this one)")
+	owner := flags.String("daemonset", "", "the DaemonSet of this pod, which keep asks the API for (default: it asks nobody)")
 	every := flags.Duration("every", 2*time.Second, "how often to look")
 	flags.Usage = func() { fmt.Fprintf(os.Stderr, "%sFlags:\n%s", usage, flags.FlagUsages()) }
 	n.Run = func(path string, args ...string) (run.Result, error) { return ask(*mounts, path, args...) }
@@ -61,7 +63,7 @@ func main() {
 		err = errors.New("--every must be more than 0")
 	}
 	if err == nil {
-		err = start(ctx, flags.Arg(0), n, *every)
+		err = start(ctx, flags.Arg(0), n, *every, *owner)
 	}
 	if err != nil {
 		say("%v", err)
@@ -71,17 +73,12 @@ func main() {
 }
 
 // start runs a command.
-func start(ctx context.Context, command string, n *install.Node, every time.Duration) error {
+func start(ctx context.Context, command string, n *install.Node, every time.Duration, owner string) error {
 	switch command {
 	case "install":
 		return until(ctx, every, n.Install)
 	case "keep":
-		return until(ctx, every, func() error {
-			if err := n.Install(); err != nil {
-				return err
-			}
-			return errQuiet
-		})
+		return keep(ctx, n, every, owner)
 	case "remove":
 		return until(ctx, every, func() error { return remove(n) })
 	case freeing:
@@ -91,6 +88,37 @@ func start(ctx context.Context, command string, n *install.Node, every time.Dura
 		return nil
 	}
 	return fmt.Errorf("there is no command %q; see portguard-install --help", command)
+}
+
+// keep undoes what others undo. When the DaemonSet is deleted it takes portguard back, and
+// waits for nobody: what a pod still needs stays for the DEL of that pod.
+func keep(ctx context.Context, n *install.Node, every time.Duration, owner string) error {
+	var d *daemonSet
+	if owner != "" {
+		var err error
+		if d, err = newDaemonSet(owner, account); err != nil {
+			say("whether DaemonSet %s is deleted cannot be asked, so portguard would stay then: %v", owner, err)
+		} else {
+			go d.follow(ctx)
+		}
+	}
+	err := until(ctx, every, func() error {
+		if err := n.Install(); err != nil {
+			return err
+		}
+		return errQuiet
+	})
+	if d == nil || !d.removed() {
+		return err
+	}
+	say("DaemonSet %s is deleted, so portguard goes", owner)
+	return until(context.Background(), every, func() error {
+		needed, err := n.Remove()
+		if err == nil && len(needed) > 0 {
+			say("portguard stays for the DEL of its pods: %s", strings.Join(needed, ", "))
+		}
+		return err
+	})
 }
 
 // remove fails while somebody needs portguard.

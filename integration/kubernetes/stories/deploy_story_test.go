@@ -21,7 +21,7 @@ import (
 )
 
 // The DaemonSet of deploy/ installs portguard under running pods of portmap's, keeps it
-// there, upgrades it, and takes it back when no pod needs it any more.
+// there, upgrades it, and takes it back when it is deleted, as far as no pod needs it.
 func TestDeploy(t *testing.T) {
 	s := begin(t)
 	s.hostportsBy("portmap")
@@ -47,44 +47,63 @@ func TestDeploy(t *testing.T) {
 	s.until("the list names portguard again", func() bool { return strings.Contains(s.read(list), `"portguard"`) })
 	s.uses("portguard")
 
-	// Without the DaemonSet all stays. The next version is renamed over the one before.
-	s.kubectl("delete", "--wait", "-k", overlay("install"))
-	s.until("the DaemonSet's pods are gone", func() bool { return len(s.installers()) == 0 })
-	s.run("after", spec("7602"))
-	want(t, "a pod without the DaemonSet is listed by", s.entry(7602).By, "portguard")
+	// An upgrade is none: nothing is taken back in between.
+	same, err := os.Stat(list)
+	s.must(err)
 	s.must(os.WriteFile(plugin+".older", []byte(first+"an older version"), 0o755))
 	s.must(os.Rename(plugin+".older", plugin))
-	s.deploy("install")
+	s.kubectl("-n", "kube-system", "rollout", "restart", "ds/portguard")
+	s.rolledOut()
+	now, err := os.Stat(list)
+	s.must(err)
+	want(t, "the list is the same file after an upgrade", os.SameFile(same, now), true)
 	want(t, "the plugin is the one of the image", s.read(plugin) == first, true)
-	s.run("upgraded", spec("7603"))
-	s.answer("old:7600", "new:7601", "after:7602", "upgraded:7603")
-
-	_, err := os.Stat(the.File("/sys/fs/bpf/portguard"))
+	s.run("upgraded", spec("7602"))
+	s.answer("old:7600", "new:7601", "upgraded:7602")
+	_, err = os.Stat(the.File("/sys/fs/bpf/portguard"))
 	want(t, "ports are held", err == nil, s.reserves())
+
+	// Deleted with all that belongs to it, it gives new pods to portmap, and stays for those
+	// that need it.
+	s.kubectl("delete", "--wait", "-k", overlay("install"))
+	s.uses("portmap", "portguard")
+	s.run("back", spec("7603"))
+	want(t, "a new pod is listed by", s.entry(7603).By, "portmap")
+	s.answer("old:7600", "new:7601", "upgraded:7602", "back:7603")
+
 	s.kubectl("apply", "-k", overlay("remove"))
 	s.until("who needs portguard is said", func() bool {
-		return s.installerSays("portguard is needed", "pod "+s.ns+"/new has hostPort 7601/tcp", "pod "+s.ns+"/after", "pod "+s.ns+"/upgraded")
+		return s.installerSays("portguard is needed", "pod "+s.ns+"/new has hostPort 7601/tcp", "pod "+s.ns+"/upgraded")
 	})
-	s.uses("portmap", "portguard")
-	s.run("back", spec("7604"))
-	want(t, "a new pod is listed by", s.entry(7604).By, "portmap")
-	s.answer("old:7600", "new:7601", "after:7602", "upgraded:7603", "back:7604")
-	s.remove("new", "after", "upgraded")
-	s.kubectl("-n", "kube-system", "rollout", "status", "ds/portguard", "--timeout=5m")
+	s.remove("new", "upgraded")
+	s.rolledOut()
 	s.uses("portmap")
-	want(t, "the list", s.read(list), before)
+	s.gone(plugin, kept, before)
+	s.answer("old:7600", "back:7603")
+	s.kubectl("delete", "--wait", "-k", overlay("remove"))
+	s.remove("old", "back")
+
+	// Where no pod needs it, all is as before when the DaemonSet is.
+	s.deploy("install")
+	s.uses("portguard")
+	s.kubectl("delete", "--wait", "-k", overlay("install"))
+	s.until("the DaemonSet's pods are gone", func() bool { return len(s.installers()) == 0 })
+	s.gone(plugin, kept, before)
+}
+
+// gone asks that nothing of the plugin is left, and that the list is the one of before.
+func (s *story) gone(plugin, kept, before string) {
+	s.Helper()
+	want(s, "the list", s.read(filepath.Join(filepath.Dir(kept), "10-e2e.conflist")), before)
 	for _, path := range []string{plugin, kept, the.File("/sys/fs/bpf/portguard")} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s is left: %v", path, err)
+			s.Errorf("%s is left: %v", path, err)
 		}
 	}
 	rules, _ := the.Exec("sh", "-c", "nft list tables; iptables-nft-save; iptables-legacy-save")
 	if strings.Contains(strings.ToLower(rules), "portguard") || strings.Contains(rules, "PG") {
-		t.Errorf("rules are left:\n%s", rules)
+		s.Errorf("rules are left:\n%s", rules)
 	}
-	s.answer("old:7600", "back:7604")
-	s.kubectl("delete", "--wait", "-k", overlay("remove"))
-	s.remove("old", "back")
 }
 
 // uses waits until the runtime has read a list with these plugins for hostPorts.
@@ -119,6 +138,11 @@ func repository() string { return filepath.Join(filepath.Dir(the.Bin), "..", "..
 func (s *story) deploy(name string) {
 	s.Helper()
 	s.kubectl("apply", "-k", overlay(name))
+	s.rolledOut()
+}
+
+func (s *story) rolledOut() {
+	s.Helper()
 	s.kubectl("-n", "kube-system", "rollout", "status", "ds/portguard", "--timeout=5m")
 }
 
