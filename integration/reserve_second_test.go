@@ -19,6 +19,8 @@ type server struct {
 	// line is run by sh. It prints a line when it listens, and stays, or ends with what the
 	// kernel said.
 	line string
+	// pod is whose it is, "" if it is the node's own.
+	pod string
 }
 
 // listens is a server as most are written: SO_REUSEADDR, bind, listen.
@@ -34,16 +36,18 @@ time.sleep(1000)'`
 
 func servers(t *testing.T, uid string) []server {
 	t.Helper()
-	named := func(name, addr, before string) server {
-		return server{name, before + fmt.Sprintf(listens, name, addr)}
-	}
+	named := func(name, addr string) server { return server{name, fmt.Sprintf(listens, name, addr), ""} }
+	exporter := named("node_exporter", "::") // of a hostNetwork pod
+	exporter.pod = "pod monitoring/exporter-x7k2p"
 	pod := lab.NewCgroup(t).Dir + "/kubepods-pod" + uid + ".slice"
-	t.Cleanup(func() { _ = os.Remove(pod) })
+	container := pod + "/cri-containerd-0123.scope"
+	exporter.line = "mkdir -p " + container + " && echo $$ >" + container + "/cgroup.procs && " + exporter.line
+	t.Cleanup(func() { _, _ = os.Remove(container), os.Remove(pod) })
 	return []server{
-		named("docker-proxy", "0.0.0.0", ""),
-		named("nginx", "::", ""),
-		named("node_exporter", "::", "mkdir -p "+pod+" && echo $$ >"+pod+"/cgroup.procs && "), // of a hostNetwork pod
-		{"systemd-socket-", `exec systemd-socket-activate -l 0.0.0.0:8080 cat 2>&1`},          // 15 characters
+		named("docker-proxy", "0.0.0.0"),
+		named("nginx", "::"),
+		exporter,
+		{"systemd-socket-", `exec systemd-socket-activate -l 0.0.0.0:8080 cat 2>&1`, ""}, // 15 characters
 	}
 }
 
@@ -86,16 +90,13 @@ func TestWhoComesSecondIsTold(t *testing.T) {
 				t.Errorf("after the pod: %v %s", err, out)
 			}
 			says := "pod default/web holds 8080/tcp; a bind was refused once, last to " + s.comm + " (pid "
-			if out, _ := cli(n, "explain", "8080/tcp"); !strings.Contains(out, says) {
+			if out, _ := cli(n, "explain", "8080/tcp"); !strings.Contains(out, says) || !strings.Contains(out, s.pod+")") {
 				t.Errorf("explain:\n%s", out)
 			}
 			must(t, n.Del(pod, list, lab.TCP(8080, 80)))
 
 			pid, stop := s.serve(t, n)
-			who := []string{fmt.Sprintf("hostPort 8080/tcp is taken: %s (pid %d", s.comm, pid)}
-			if s.comm == "node_exporter" {
-				who = append(who, "pod monitoring/exporter-x7k2p")
-			}
+			who := []string{fmt.Sprintf("hostPort 8080/tcp is taken: %s (pid %d", s.comm, pid), s.pod}
 			refused(t, n, list, 100, who, lab.TCP(8080, 80))
 			stop()
 			n.MustAdd(pod, list, lab.TCP(8080, 80))

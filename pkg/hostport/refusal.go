@@ -18,6 +18,9 @@ type Refusal struct {
 	PID     int
 	Command string
 	Last    time.Time
+	// Group is the lower half of the ID of the cgroup above that of the process, 0 if there is
+	// none: of a container's process, that of the pod.
+	Group uint32
 	// Keys are the attachments that hold the port.
 	Keys []Key
 }

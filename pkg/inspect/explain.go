@@ -59,7 +59,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if err != nil {
 		return explain.Answer{}, err
 	}
-	ans.RefusedBinds = refusals(s, func(r hostport.Refusal) bool { return r.Proto == q.Proto && r.Port == q.Port })
+	ans.RefusedBinds = i.refusals(s, func(r hostport.Refusal) bool { return r.Proto == q.Proto && r.Port == q.Port })
 	if d := &ans.Decision; c.WarnOnly && !d.Allowed && len(protected) == 0 {
 		*d = explain.Decision{Allowed: true, Warnings: append(d.Refusals, d.Warnings...)}
 	}

@@ -50,7 +50,7 @@ func (v *view) list() (inventory.List, error) {
 	inventory.Sort(out.HostPorts)
 	out.Notes = v.notes
 	out.Reservation = reservation(v.Session)
-	out.RefusedBinds = refusals(v.Session, func(hostport.Refusal) bool { return true })
+	out.RefusedBinds = v.refusals(v.Session, func(hostport.Refusal) bool { return true })
 	return out, nil
 }
 

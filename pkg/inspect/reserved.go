@@ -33,7 +33,7 @@ func reserved(s *plugin.Session, m hostport.Mapping, key hostport.Key) (yes bool
 }
 
 // refusals are what is remembered of refused binds.
-func refusals(s *plugin.Session, of func(hostport.Refusal) bool) (out []inventory.Refusal) {
+func (i *Inspector) refusals(s *plugin.Session, of func(hostport.Refusal) bool) (out []inventory.Refusal) {
 	each(s, func(x reserver) {
 		for _, r := range x.Refusals() {
 			if !of(r) {
@@ -49,7 +49,11 @@ func refusals(s *plugin.Session, of func(hostport.Refusal) bool) (out []inventor
 				}
 				holders = append(holders, name)
 			}
-			out = append(out, inventory.NewRefusal(r, holders))
+			pod := ""
+			if r.Group != 0 {
+				pod = i.Node.PodOfGroup(r.Group, s.PodLogs)
+			}
+			out = append(out, inventory.NewRefusal(r, pod, holders))
 		}
 	})
 	return out

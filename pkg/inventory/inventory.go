@@ -70,20 +70,29 @@ type Refusal struct {
 	Last    time.Time  `json:"last"`
 	Command string     `json:"command"`
 	PID     int        `json:"pid,omitempty"`
+	// Pod is "pod namespace/name" of who tried it, as long as that is there.
+	Pod string `json:"pod,omitempty"`
 	// Holders have the port.
 	Holders []string `json:"holders"`
 }
 
-// NewRefusal is a refusal, with what the holders are called.
-func NewRefusal(r hostport.Refusal, holders []string) Refusal {
-	return Refusal{Port: r.Port, Protocol: r.Proto, Count: r.Count, Address: r.Addr, Last: r.Last, Command: r.Command, PID: r.PID, Holders: holders}
+// NewRefusal is a refusal, with what the pod of the process and the holders are called.
+func NewRefusal(r hostport.Refusal, pod string, holders []string) Refusal {
+	return Refusal{Port: r.Port, Protocol: r.Proto, Count: r.Count, Address: r.Addr, Last: r.Last, Command: r.Command, PID: r.PID, Pod: pod, Holders: holders}
 }
 
 // String says who wanted a port and who has it.
 func (r Refusal) String() string {
 	who, often := cmp.Or(r.Command, "a process"), "once"
+	var known []string
 	if r.PID != 0 {
-		who += fmt.Sprintf(" (pid %d)", r.PID)
+		known = append(known, fmt.Sprintf("pid %d", r.PID))
+	}
+	if r.Pod != "" {
+		known = append(known, r.Pod)
+	}
+	if len(known) > 0 {
+		who += " (" + strings.Join(known, ", ") + ")"
 	}
 	if r.Count > 1 {
 		often = fmt.Sprintf("%d times", r.Count)

@@ -130,13 +130,27 @@ func (r *Reader) pod(pid int) string {
 	if uid == "" {
 		return ""
 	}
+	return cmp.Or(r.logged(uid), r.sandbox(pid), "pod with UID "+uid)
+}
+
+// PodOfGroup names the pod that a cgroup is of by its path, "" if it is of none.
+func (r *Reader) PodOfGroup(path string) string {
+	uid := podUID(path)
+	if uid == "" {
+		return ""
+	}
+	return cmp.Or(r.logged(uid), "pod with UID "+uid)
+}
+
+// logged names a pod by the directory of its logs, "" if there is none.
+func (r *Reader) logged(uid string) string {
 	dirs, _ := os.ReadDir(r.PodLogs)
 	for _, d := range dirs {
 		if f := strings.Split(d.Name(), "_"); len(f) == 3 && f[2] == uid {
 			return "pod " + f[0] + "/" + f[1]
 		}
 	}
-	return cmp.Or(r.sandbox(pid), "pod with UID "+uid)
+	return ""
 }
 
 // sandbox names the pod of a process by what its runtime was told, "" if that is not known.

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/portguard/portguard/pkg/backend/reservation"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/rules"
 	"github.com/portguard/portguard/pkg/way"
@@ -100,4 +102,9 @@ func (n *Node) Onward(wait time.Duration, on *host.Addressing, f func(conflict.S
 		}
 		return f(snap)
 	})
+}
+
+// PodOfGroup is what the pod is called that a cgroup of v2 belongs to, "" if it is none.
+func (n *Node) PodOfGroup(group uint32, podLogs string) string {
+	return listener.New(podLogs).PodOfGroup(reservation.Group(group))
 }

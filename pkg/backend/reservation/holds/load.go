@@ -63,6 +63,7 @@ func (l *Loader) Refusal(key, value []byte) {
 	since := time.Duration(binary.NativeEndian.Uint64(value[8:]))
 	l.refused = append(l.refused, hostport.Refusal{
 		Proto: k.Proto, Port: k.Port, Count: binary.NativeEndian.Uint64(value), PID: int(binary.NativeEndian.Uint32(value[16:])),
+		Group:   binary.NativeEndian.Uint32(value[20:]),
 		Command: text(value[24:40]), Addr: netip.AddrFrom16([16]byte(value[40:56])).Unmap(), Last: l.Boot.Add(since),
 	})
 }

@@ -84,7 +84,8 @@ struct spared {
 struct refusal {
 	u64 count;
 	u64 when; // since boot, suspended time included
-	u32 pid, pad;
+	u32 pid;
+	u32 group; // see group_above
 	char comm[16];
 	u32 addr[4];
 };
@@ -97,6 +98,7 @@ static long (*const map_update)(void *map, const void *key, const void *value, u
 static u64 (*const get_current_pid_tgid)(void) = (void *)14;
 #endif
 static long (*const get_current_comm)(void *buf, u32 size) = (void *)16;
+static u64 (*const get_current_ancestor_cgroup_id)(int level) = (void *)123;
 static u64 (*const get_netns_cookie)(void *ctx) = (void *)122;
 static u64 (*const ktime_get_boot_ns)(void) = (void *)125;
 static void *(*const skc_to_tcp6_sock)(void *sk) = (void *)136;
@@ -109,6 +111,23 @@ static int (*const set_retval)(int retval) = (void *)187;
 #define BPF_NOEXIST 1
 
 enum { DENY, ALLOW };
+
+// group_above is the cgroup above that of the process, of v2: where a container has a group of
+// its own, that of its pod, which outlives the container. It is the lower half of the ID, which
+// no other group has at the same time (kernfs counts in it).
+INLINE u32 group_above(void)
+{
+	u64 above = 0, own = 0;
+
+	for (int level = 0; level < 32; level++) {
+		u64 id = get_current_ancestor_cgroup_id(level);
+		if (!id)
+			break;
+		above = own;
+		own = id;
+	}
+	return above;
+}
 
 // refuse remembers who was refused, for the port.
 INLINE int refuse(struct slot *k, u32 a0, u32 a1, u32 a2, u32 a3)
@@ -126,6 +145,7 @@ INLINE int refuse(struct slot *k, u32 a0, u32 a1, u32 a2, u32 a3)
 #ifdef PID
 		r->pid = get_current_pid_tgid() >> 32;
 #endif
+		r->group = group_above();
 		get_current_comm(r->comm, sizeof(r->comm));
 		r->addr[0] = a0;
 		r->addr[1] = a1;
