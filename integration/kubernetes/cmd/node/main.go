@@ -36,11 +36,11 @@ func up() error {
 	if !known {
 		return fmt.Errorf("there is no mode %q", *mode)
 	}
-	cache2, err := filepath.Abs(*cache)
+	dir, err := filepath.Abs(*cache)
 	if err != nil {
 		return err
 	}
-	c.Bin, c.Logs = filepath.Join(cache2, "bin"), filepath.Join(cache2, "logs")
+	c.Bin, c.Logs = filepath.Join(dir, "bin"), filepath.Join(dir, "logs")
 	c.Containerd, c.Plugin, c.Options = *containerd, *plugin, *options
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
@@ -50,7 +50,7 @@ func up() error {
 		return err
 	}
 	// node.sh waits for this file, and enters by what is in it.
-	if err := os.WriteFile(filepath.Join(cache2, "node"), []byte(strings.Join(n.Command("").Args[1:], " ")), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "node"), []byte(strings.Join(n.Command("").Args[1:], " ")), 0o644); err != nil {
 		return err
 	}
 	fmt.Println("ready")
