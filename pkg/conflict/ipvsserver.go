@@ -35,7 +35,11 @@ func (q query) findServers() error {
 		if err != nil {
 			return err
 		}
-		q.server(v, dst, walk.Yes, balanced)
+		if balanced {
+			q.balances(v, dst)
+			continue
+		}
+		q.server(v, dst, walk.Yes, false)
 	}
 	return nil
 }
@@ -46,8 +50,8 @@ func (w *way) marked() {
 		if !v.ByMark() {
 			continue
 		}
-		if match, dst := w.left.Chosen(walk.Choice{Mark: v.Mark, Mask: ^uint32(0)}); match != walk.No {
-			w.server(v, dst, match, false)
+		if match, dst, doubtful := w.left.Chosen(walk.Choice{Mark: v.Mark, Mask: ^uint32(0)}); match != walk.No {
+			w.server(v, dst, match, doubtful)
 		}
 	}
 }
@@ -86,21 +90,31 @@ func (q query) balanced(v hostport.VirtualServer) (bool, error) {
 	return false, nil
 }
 
-// server says what a virtual server means for the mapping.
-func (q query) server(v hostport.VirtualServer, dst addrset.Set, match walk.Tri, balanced bool) {
-	f := Finding{Kind: finding.NodePort, Mapping: q.m, Who: "IPVS virtual server " + v.String(), At: both(Socket, prioIPVS), Dst: dst, Part: match != walk.Yes}
+// server says what a virtual server means for the mapping. The mapping would come first, so it
+// refuses too where nobody can tell whether packets get the mark of the server, unless only
+// those would that may well not exist.
+func (q query) server(v hostport.VirtualServer, dst addrset.Set, match walk.Tri, doubtful bool) {
+	f := Finding{Kind: finding.NodePort, Mapping: q.m, Who: serverName(v), At: both(Socket, prioIPVS), Dst: dst, Part: match != walk.Yes}
 	const remedy = "ipvsadm -Ln shows it; remove it or choose another hostPort"
 	switch {
-	case balanced:
-		f.Kind, f.At = finding.ServiceIP, both(Translation, PrioIptables)
-		f.say(f.Kind.Remedy(), "hostPort %s: a Service has the same port on the node address %s (%s); there the Service wins", q.m, dst, f.Who)
 	case match == walk.Unknown && q.told(f):
 		return
-	case match == walk.Unknown:
+	case match == walk.Unknown && doubtful:
 		f.Conditional = true
 		f.say(remedy, "hostPort %s: %s has packets with that mark, and whether any of its packets get it is not known", q.m, f.Who)
+	case match == walk.Unknown:
+		f.say(remedy, "hostPort %s may be taken: %s has packets with that mark, and portguard cannot tell which mark rules give its packets", q.m, f.Who)
 	default:
 		f.say(remedy, "hostPort %s is taken: %s has it", q.m, f.Who)
 	}
 	q.r.add(f)
 }
+
+// balances says what one means that has the LoadBalancer or external IP of a Service.
+func (q query) balances(v hostport.VirtualServer, dst addrset.Set) {
+	f := Finding{Kind: finding.ServiceIP, Mapping: q.m, Who: serverName(v), At: both(Translation, PrioIptables), Dst: dst}
+	f.say(f.Kind.Remedy(), "hostPort %s: a Service has the same port on the node address %s (%s); there the Service wins", q.m, dst, f.Who)
+	q.r.add(f)
+}
+
+func serverName(v hostport.VirtualServer) string { return "IPVS virtual server " + v.String() }

@@ -133,6 +133,16 @@ func serviceIP(path walk.Path) (svc string, ok bool) {
 	return "", false
 }
 
+// whose tells the ways that make a rule a Service's, or a container's, and so perhaps no
+// refusal, from all others.
+func whose(hops []walk.Hop) string {
+	way := walk.Path{Hops: hops}
+	if svc, ok := serviceIP(way); ok {
+		return svc
+	}
+	return portmapOwner(way).ContainerID
+}
+
 // inNat: KUBE-SERVICES and KUBE-NODEPORTS are in table nat of iptables.
 func inNat(h walk.Hop) bool { return OfIptables(h.Table) && h.Table.Name == "nat" }
 

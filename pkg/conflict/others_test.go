@@ -4,10 +4,12 @@ package conflict
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 func (s Snapshot) serves(servers ...hostport.VirtualServer) Snapshot {
@@ -51,6 +53,12 @@ func programCases() []findCase {
 	}
 }
 
+// anyMark is a node that gives packets to port 80 a mark that nobody can tell: a drawn one.
+func anyMark() Snapshot {
+	drawn := slices.Concat(dportIs(80), []nft.Expr{ex("numgen", 1, 8), ex("meta", 2, 3, 3, 8)})
+	return hooks(hookedAt{"mangle", "filter", nft.Prerouting, -150, [][]nft.Expr{drawn}})
+}
+
 func serverCases(t testing.TB) []findCase {
 	any4, only := attach(mapTo(v4, "")), attach(mapTo(v4, nodeIP))
 	mark := hostport.VirtualServer{Mark: 7}
@@ -81,6 +89,7 @@ func serverCases(t testing.TB) []findCase {
 		{"one for a mark that a rule sets refuses", any4, node().serves(mark).mangled(t, "PREROUTING -p tcp -m tcp --dport 80 -j MARK --set-xmark 0x7/0xffffffff"), "refuse 102", "IPVS virtual server fwmark 7 has it"},
 		{"in INPUT too", any4, node().serves(mark).mangled(t, "INPUT -i eth0 -p tcp -m tcp --dport 80 -j MARK --set-xmark 0x7/0xffffffff"), "refuse 102", ""},
 		{"for a mark that none sets it warns", any4, node().serves(mark), "warn 102", "has packets with that mark, and whether any"},
+		{"for a mark that is set to something unknown it refuses", any4, anyMark().serves(mark), "refuse 102", "hostPort 80/tcp may be taken: IPVS virtual server fwmark 7 has packets with that mark, and portguard cannot tell"},
 		{"for another than is set it does not", any4, node().serves(mark).mangled(t, "PREROUTING -j MARK --set-xmark 0x8/0xffffffff", "OUTPUT -j MARK --set-xmark 0x8/0xffffffff"), "", ""},
 	}
 }
@@ -97,6 +106,7 @@ func policyCases(t testing.TB) []findCase {
 			`hostPort 80/tcp is taken: policy routing leads its packets elsewhere before it asks for addresses of the node: ip rule "50: from all fwmark 0x7 lookup 77"; restrict that rule`},
 		{"at another address it may", attach(mapTo(v4, other)), node().leads(marked).mangled(t, set), "warn 114", "may lead some of its packets elsewhere"},
 		{"by a mark that none sets it warns", any4, node().leads(marked), "warn 114", ""},
+		{"by a mark that is set to something unknown it refuses", any4, anyMark().leads(marked), "refuse 114", "hostPort 80/tcp may be taken: policy routing comes before table local, and portguard cannot tell"},
 		{"by a mark that is another it does not", any4, node().leads(marked).mangled(t, "PREROUTING -j MARK --set-xmark 0x8/0xffffffff", "OUTPUT -j MARK --set-xmark 0x8/0xffffffff"), "", ""},
 		{"a rule for all refuses", only, rule(func(*hostport.RouteRule) {}), "refuse 114", ""},
 		{"for a source too", only, rule(func(r *hostport.RouteRule) { r.Src = netip.MustParsePrefix("10.8.0.0/24") }), "refuse 114", ""},

@@ -22,8 +22,8 @@ func (w *way) routed(p walk.Packet) {
 		if !ok {
 			continue
 		}
-		if match, dst := w.left.Chosen(c); match != walk.No {
-			w.leads(rule, dst, match)
+		if match, dst, doubtful := w.left.Chosen(c); match != walk.No {
+			w.leads(rule, dst, match, doubtful)
 		}
 	}
 }
@@ -65,16 +65,21 @@ func union(ps []netip.Prefix) addrset.Set {
 	return addrset.Union(sets...)
 }
 
-// leads says what a rule means for the mapping.
-func (w *way) leads(r hostport.RouteRule, dst addrset.Set, match walk.Tri) {
+// leads says what a rule means for the mapping. The mapping would come first, so it refuses too
+// where nobody can tell whether packets get the mark of the rule, unless only those would that
+// may well not exist.
+func (w *way) leads(r hostport.RouteRule, dst addrset.Set, match walk.Tri, doubtful bool) {
 	f := Finding{Kind: finding.PolicyRoute, Mapping: w.m, Who: "policy routing", Where: fmt.Sprintf("ip rule %q", r.Text),
 		At: []Point{{Hook: w.p.Hook, Stage: Translation, Priority: math.MinInt32}}, Dst: dst, Part: match != walk.Yes || r.Vague}
-	if f.Conditional = match == walk.Unknown || r.Vague; f.Conditional && w.told(f) {
+	f.Conditional = match == walk.Unknown && doubtful || r.Vague
+	switch unknown := match == walk.Unknown; {
+	case (f.Conditional || unknown) && w.told(f):
 		return
-	}
-	if f.Conditional {
+	case f.Conditional:
 		f.say(f.Kind.Remedy(), "hostPort %s: policy routing comes before table local and may lead some of its packets elsewhere: %s", w.m, f.Where)
-	} else {
+	case unknown:
+		f.say(f.Kind.Remedy(), "hostPort %s may be taken: policy routing comes before table local, and portguard cannot tell which mark rules give its packets: %s", w.m, f.Where)
+	default:
 		f.say(f.Kind.Remedy(), "hostPort %s is taken: policy routing leads its packets elsewhere before it asks for addresses of the node: %s", w.m, f.Where)
 	}
 	w.r.add(f)

@@ -95,7 +95,7 @@ func (q query) walker(t nft.Table) *walk.Walker {
 	key := walkerOf{t, q.m.Family}
 	if q.walkers[key] == nil {
 		skip := func(chain string) bool { return q.owns(t, chain) }
-		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets, Late: q.s.Late})
+		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets, Late: q.s.Late, Whose: whose})
 	}
 	return q.walkers[key]
 }

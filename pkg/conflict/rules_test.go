@@ -5,6 +5,7 @@ package conflict
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -119,6 +120,28 @@ func serviceCases(t testing.TB) []findCase {
 func TestRules(t *testing.T) { check(t, ruleCases(t)) }
 
 func TestServices(t *testing.T) { check(t, serviceCases(t)) }
+
+// A refusal is not hidden by warnings, however many there are: of the ways to one chain those of
+// Services, and those of which nobody can tell whether they are met, say something else.
+func TestWarningsHideNoRefusal(t *testing.T) {
+	const half = "-p tcp -m statistic --mode random --probability 0.5 "
+	for name, way := range map[string]string{
+		"Services":           `KUBE-SERVICES -d 192.0.2.1/32 -p tcp -m comment --comment "a/b external IP" -m statistic --mode random --probability 0.5 -j X`,
+		"what is undecided":  "KUBE-SERVICES -p tcp -m frob --level 3 -j X",
+		"portmap of the pod": `CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"cbr0\" id: \"me\"" -m statistic --mode random --probability 0.5 -j X`,
+	} {
+		chain, _, _ := strings.Cut(way, " ")
+		rules := []string{"PREROUTING -j " + chain}
+		for range 40 {
+			rules = append(rules, way)
+		}
+		rules = append(rules, "PREROUTING "+half+"-j X", "X "+half+"-j DNAT --to-destination 10.0.0.2")
+		only := attach(mapTo(v4, nodeIP))
+		if r, err := Find(only, node().rules(t, v4, true, rules...)); err != nil || len(r.Conflicts) == 0 || len(r.Warnings) == 0 {
+			t.Errorf("%s: %s, %v", name, say(r), err)
+		}
+	}
+}
 
 // Rules that cannot be followed are an error, not a free port.
 func TestFindFailsClosed(t *testing.T) {

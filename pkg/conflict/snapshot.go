@@ -115,6 +115,7 @@ type Finder struct {
 
 // NewFinder prepares the walk.
 func NewFinder(s Snapshot) *Finder {
+	s.Sets = newSets(s.Sets)
 	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, listeners: map[uint16][]hostport.Listener{},
 		chains: map[hooksOf][][]hooked{}, servers: map[uint16][]hostport.VirtualServer{}, notLoopback: addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true)}
 	for _, c := range s.Claims {

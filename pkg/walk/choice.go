@@ -17,38 +17,39 @@ type Choice struct {
 }
 
 // Chosen tells whether all of some destinations' packets, some of them, or perhaps some are
-// taken, and the destinations.
-func (s Space) Chosen(c Choice) (Tri, addrset.Set) {
+// taken, and the destinations. The last is doubtful if only packets would be that may well not
+// exist.
+func (s Space) Chosen(c Choice) (match Tri, dst addrset.Set, doubtful bool) {
 	var certain, open []addrset.Set
-	whole := true
+	whole, doubtful := true, true
 	for _, b := range s {
 		taken, all, sure := c.of(b)
 		switch {
-		case len(taken) == 0:
+		case len(taken.dst) == 0:
 			whole = whole && b.doubtful
 		case sure:
 			whole = whole && all
-			certain = append(certain, taken)
+			certain = append(certain, taken.dst)
 		default:
-			open = append(open, taken)
+			open, doubtful = append(open, taken.dst), doubtful && taken.doubtful
 		}
 	}
 	switch {
 	case len(certain) > 0 && whole && len(open) == 0:
-		return Yes, addrset.Union(certain...)
+		return Yes, addrset.Union(certain...), false
 	case len(certain) > 0:
-		return Some, addrset.Union(certain...)
+		return Some, addrset.Union(certain...), false
 	case len(open) > 0:
-		return Unknown, addrset.Union(open...)
+		return Unknown, addrset.Union(open...), doubtful
 	}
-	return No, nil
+	return No, nil, false
 }
 
-// of are the destinations of which packets of b are taken; all is set if none of those is
+// of are the packets of b that are taken; all is set if none to their destinations is
 // left, sure if the answer does not hang on a mark that is not known.
-func (c Choice) of(b box) (taken addrset.Set, all, sure bool) {
+func (c Choice) of(b box) (taken box, all, sure bool) {
 	if len(b.dst) == 0 {
-		return nil, false, false
+		return box{}, false, false
 	}
 	f, conds := hostport.FamilyOf(b.dst[0].Lo), []cond(nil)
 	if len(c.Dst) > 0 {
@@ -68,10 +69,10 @@ func (c Choice) of(b box) (taken addrset.Set, all, sure bool) {
 		_, left, _ := x.apply(b, true, f)
 		out, some, certain := x.apply(b, false, f)
 		if !some {
-			return nil, false, false
+			return box{}, false, false
 		}
 		all, sure = all && (!left || x.kind == onDst), sure && certain
 		b = out
 	}
-	return b.dst, all, sure && !b.doubtful
+	return b, all, sure && !b.doubtful
 }

@@ -30,19 +30,13 @@ func (x *run) elements(set nft.Set) (listing[nft.Element], error) {
 	return l, nil
 }
 
-// ipsetMembers lists an ipset, each once.
-func (x *run) ipsetMembers(name string) (listing[hostport.Member], error) {
-	l, known := x.r.members[name]
-	if !known {
-		if err := x.r.late(x.r.chain); err != nil {
-			return l, err
-		}
-		members, whole, err := x.r.Sets.SetMembers(name)
-		if err != nil {
-			return l, err
-		}
-		l = listing[hostport.Member]{members, whole}
-		x.r.members[name] = l
+// ipsetMembers lists an ipset.
+func (x *run) ipsetMembers(name string) (l listing[hostport.Member], err error) {
+	if err := x.r.late(x.r.chain); err != nil {
+		return l, err
+	}
+	if l.elems, l.whole, err = x.r.Sets.SetMembers(name); err != nil {
+		return l, err
 	}
 	if !l.whole {
 		x.hop.Unlisted = append(x.hop.Unlisted, name)

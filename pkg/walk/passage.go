@@ -6,8 +6,7 @@ import "fmt"
 
 // A passage is what comes out of a chain, and whether it differs from what came in. Quiet is
 // set if the chain does nothing with the packets but to let them go on; otherwise said is how
-// often that was said of packets that got there for certain, or not, and by a rule that names
-// the port, or not.
+// often that was said of packets that got there by ways of one kind.
 type passage struct {
 	rest    Space
 	changed bool
@@ -15,10 +14,20 @@ type passage struct {
 	said    map[kindOfWay]int
 }
 
-// A kindOfWay is what matters of the way to a chain, besides the packets.
+// A kindOfWay is what matters of the way to a chain, besides the packets: whether they got
+// there for certain, and by a rule that names the port, and what Whose says.
 type kindOfWay struct {
 	so        Tri
 	namesPort bool
+	whose     string
+}
+
+func (t *trip) kindOf(path []Hop, so Tri) kindOfWay {
+	k := kindOfWay{so: so, namesPort: Path{Hops: path}.NamesPort()}
+	if t.Whose != nil {
+		k.whose = t.Whose(path)
+	}
+	return k
 }
 
 // maxSaid is by how many ways of one kind what a chain does is found. What it does with the
@@ -35,15 +44,17 @@ func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, chan
 	if len(path) == 0 {
 		return t.through(name, s, path, so)
 	}
-	key, way := name+"\x00"+s.key(), kindOfWay{so, Path{Hops: path}.NamesPort()}
+	key := name + "\x00" + s.key()
 	p, walked := t.known[key]
+	if walked && p.quiet {
+		return p.rest, p.changed, nil
+	}
+	way := t.kindOf(path, so)
 	switch {
 	case !walked:
 		if p = (&passage{said: map[kindOfWay]int{}}); len(t.known) < maxPaths {
 			t.known[key] = p
 		}
-	case p.quiet:
-		return p.rest, p.changed, nil
 	case p.said[way] >= maxSaid:
 		t.skipped++
 		return p.rest, p.changed, nil

@@ -81,7 +81,7 @@ func (s Space) distinct() Space {
 	return out
 }
 
-// bounded keeps a Space small. In the hull nothing is known of marks.
+// bounded keeps a Space small. In the hull there is nothing that not all packets have.
 func (s Space) bounded(is4 bool) Space {
 	if s = s.distinct(); len(s) <= maxBoxes {
 		return s
@@ -93,9 +93,14 @@ func (s Space) hull(is4 bool) (out Space) {
 	for i := range 4 {
 		hull, all := box{src: addrset.All(is4), untracked: i&1 > 0, answered: i&2 > 0}, []addrset.Set(nil)
 		for _, b := range s {
-			if b.untracked == hull.untracked && b.answered == hull.answered {
-				all = append(all, b.dst)
+			if b.untracked != hull.untracked || b.answered != hull.answered {
+				continue
 			}
+			if len(all) == 0 {
+				hull.mark, hull.ctMark = b.mark, b.ctMark
+			}
+			hull.mark, hull.ctMark = hull.mark.or(b.mark), hull.ctMark.or(b.ctMark)
+			all = append(all, b.dst)
 		}
 		if hull.dst = addrset.Union(all...); len(all) > 0 {
 			out = append(out, hull)
@@ -229,61 +234,4 @@ func (f ifaces) with(pattern string, not bool) (ifaces, bool) {
 	// pattern matches another as if that were a name: "eth+" covers "eth1+".
 	covers := func(x string) bool { return x == "+" || f.only != "" && nameMatches(x, f.only) }
 	return f, !slices.ContainsFunc(f.except, covers)
-}
-
-// bits is a number of which some bits are known, and others may be guessed.
-type bits struct{ value, known, guessed uint32 }
-
-// with restricts the number to those with n&mask == value, or to the others. It
-// reports whether any number is left, and whether the answer was known before, or as
-// guessed.
-func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
-	if b.guessed&mask != 0 {
-		out, some, _ = bits{value: b.value & b.known, known: b.known}.with(value, mask, not)
-		if b.unexpected(value, mask, not) {
-			return out, some, false
-		}
-		_, _, sure = b.asGuessed().with(value, mask, not)
-		out.guessed = b.guessed &^ out.known
-		out.value |= b.value & out.guessed
-		return out, true, sure
-	}
-	common := b.known & mask
-	differs := b.value&common != value&common || value&^mask != 0
-	open := mask &^ b.known
-	switch {
-	case differs:
-		return b, not, true
-	case open == 0:
-		return b, !not, true
-	case !not:
-		return bits{value: b.value&^mask | value, known: b.known | mask}, true, false
-	case open&(open-1) == 0: // one bit is open: it must be the other one
-		return bits{value: b.value | open&^value, known: b.known | open}, true, false
-	}
-	return b, true, false
-}
-
-// asGuessed is the number if the guess is right.
-func (b bits) asGuessed() bits { return bits{value: b.value, known: b.known | b.guessed} }
-
-// unexpected reports whether with would leave only numbers that are not as guessed.
-func (b bits) unexpected(value, mask uint32, not bool) bool {
-	_, some, _ := b.asGuessed().with(value, mask, not)
-	return b.guessed&mask != 0 && !some
-}
-
-// number is one of which all bits are known, guess one that is only to be expected.
-func number(n uint32) bits { return bits{value: n, known: ^uint32(0)} }
-
-func guess(n uint32) bits { return bits{value: n, guessed: ^uint32(0)} }
-
-func (b bits) and(mask uint32) bits {
-	return bits{b.value & mask, b.known | ^mask, b.guessed & mask}
-}
-
-func (b bits) xor(o bits) bits {
-	known := b.known & o.known
-	guessed := (b.known | b.guessed) & (o.known | o.guessed) &^ known
-	return bits{(b.value ^ o.value) & (known | guessed), known, guessed}
 }

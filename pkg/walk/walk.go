@@ -35,9 +35,8 @@ type Walker struct {
 	cache map[string][]rule
 	// asked is how many rules were asked in all walks.
 	asked int
-	// listed are sets, and members ipsets, by name.
-	listed  map[string]listing[nft.Element]
-	members map[string]listing[hostport.Member]
+	// listed are sets by name.
+	listed map[string]listing[nft.Element]
 	// run is used for one rule after the other: there may be many.
 	run run
 }
@@ -46,16 +45,20 @@ type Walker struct {
 type Options struct {
 	// Skip tells chains to which jumps are not followed: our own.
 	Skip func(chain string) bool
-	// Sets are the node's ipsets; nil leaves matches on them open.
+	// Sets are the node's ipsets, each of which may be asked often; nil leaves matches on
+	// them open.
 	Sets Sets
 	// Late, if set, tells that nobody can wait any longer.
 	Late func() bool
+	// Whose, if set, tells ways apart that make what they lead to mean something else: "" for
+	// most.
+	Whose func(way []Hop) string
 }
 
 // New returns a Walker for a table and packets of family f. What the walk comes across
 // is read from src.
 func New(src Source, t nft.Table, f hostport.Family, o Options) *Walker {
-	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}, members: map[string]listing[hostport.Member]{}}
+	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}}
 }
 
 func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain) }
