@@ -211,10 +211,10 @@ func (s *situation) compare(what string, shows, out []string) {
 }
 
 // lines drops what is empty or about progress, and makes one of all spaces, process
-// numbers and ages.
+// numbers, times and ages.
 func lines(in []string) (out []string) {
 	progress := regexp.MustCompile(`^portguard: .* \(\d+ s\)$`)
-	vary := regexp.MustCompile(`pid[ =]\d+|fd=\d+| \d+[smh] |inode \d+`)
+	vary := regexp.MustCompile(`pid[ =]\d+|fd=\d+| \d+[smh] |inode \d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 	for _, l := range in {
 		l = strings.Join(strings.Fields(l), " ")
 		if l = vary.ReplaceAllString(l, " # "); l != "" && !progress.MatchString(l) {
