@@ -31,7 +31,7 @@ func TestNativeRulesRefuse(t *testing.T) {
 			chain hostports { tcp dport 8080 dnat to 10.88.0.9:80 comment "0123456789abcdef"; }
 			chain prerouting { type nat hook prerouting priority dstnat; fib daddr type local jump hostports; }
 		}`, "portmap has it for container 0123456789abc (dnat", "103"},
-		{"an expression that hangs on what nobody knows", `table ip t {
+		{"an expression that depends on what nobody knows", `table ip t {
 			chain pre { type nat hook prerouting priority dstnat; tcp dport 8080 meta mark 7 dnat to 10.9.9.9:80; }
 		}`, "cannot decode", "104"},
 		{"a transparent proxy", `table inet t {

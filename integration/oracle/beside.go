@@ -79,7 +79,7 @@ func (d *native) besideVerdict(further []string) string {
 	return d.branch(further)
 }
 
-// markMap is a mark that hangs on the port or an address.
+// markMap is a mark that depends on the port or an address.
 func (d *native) markMap() string {
 	f := d.portField()
 	if d.IntN(2) == 0 {

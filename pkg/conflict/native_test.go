@@ -76,7 +76,7 @@ func mangleCases(t testing.TB) []findCase {
 		{"a TPROXY refuses", attach(mapTo(v4, "")), in("PREROUTING -p tcp -m tcp --dport 80" + tproxy), "refuse 103", "TPROXY"},
 		{"a TPROXY behind a jump refuses", attach(mapTo(v4, "")), in("PREROUTING -j X", "X -p tcp -m tcp --dport 80"+tproxy), "refuse 103", "PREROUTING > X"},
 		{"a TPROXY of another port does not", attach(mapTo(v4, "")), in("PREROUTING -p tcp -m tcp --dport 81" + tproxy), "", ""},
-		{"a TPROXY that hangs on a mark refuses", attach(mapTo(v4, "")), in("PREROUTING -p tcp -m tcp --dport 80 -m mark --mark 0x1" + tproxy), "refuse 104", ""},
+		{"a TPROXY that depends on a mark refuses", attach(mapTo(v4, "")), in("PREROUTING -p tcp -m tcp --dport 80 -m mark --mark 0x1" + tproxy), "refuse 104", ""},
 		{"other targets of mangle do not", attach(mapTo(v4, "")), in("PREROUTING -p tcp -m tcp --dport 80 -j FROB"), "", ""},
 	}
 }

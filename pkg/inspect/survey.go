@@ -111,7 +111,7 @@ func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
 }
 
 // ways are those of the packets of one side to some addresses, for what a asks for. Who has
-// them may hang on the link by which they come.
+// them may depend on the link by which they come.
 func (sv *survey) ways(side way.Side, a hostport.Attachment, place conflict.Place, to []netip.Addr) ([]way.Way, error) {
 	if len(a.Mappings) == 0 {
 		return nil, nil

@@ -18,7 +18,7 @@ type candidate struct {
 	elem nft.Element
 	// when are conditions of which one holds then.
 	when []conds
-	// open means that it hangs on more.
+	// open means that it depends on more.
 	open bool
 	// in are the packets for which one of them holds.
 	in []box

@@ -46,7 +46,7 @@ func (s Space) Chosen(c Choice) (match Tri, dst addrset.Set, doubtful bool) {
 }
 
 // of are the packets of b that are taken; all is set if none to their destinations is
-// left, sure if the answer does not hang on a mark that is not known.
+// left, sure if the answer does not depend on a mark that is not known.
 func (c Choice) of(b box) (taken box, all, sure bool) {
 	if len(b.dst) == 0 {
 		return box{}, false, false

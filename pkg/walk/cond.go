@@ -120,7 +120,7 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 const maxSources = 200
 
 // apply restricts a box to what fulfils c, or, with other, to what does not.
-// sure is false if the answer hangs on a mark that is not known.
+// sure is false if the answer depends on a mark that is not known.
 func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure bool) {
 	not := c.not != other
 	if c.loose && not {

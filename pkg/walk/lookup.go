@@ -79,7 +79,7 @@ func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint
 	return x.stay(th)
 }
 
-// openLookup is one whose key hangs on what the packet set leaves open: then
+// openLookup is one whose key depends on what the packet set leaves open: then
 // every element it may fall on is tried, unless they are too many to list.
 func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
 	if err := x.r.late(x.r.chain); err != nil { // a set may be large, and asked for each of many addresses

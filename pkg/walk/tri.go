@@ -7,7 +7,7 @@ type Tri uint8
 
 // Some and Unknown both leave the question open. Some means that the rule was
 // understood and depends on what the set leaves free (the source, a counter);
-// Unknown means that it was not understood, or hangs on a mark set elsewhere.
+// Unknown means that it was not understood, or depends on a mark set elsewhere.
 const (
 	No Tri = iota
 	Yes
