@@ -49,10 +49,10 @@ func TestManyAtOnce(t *testing.T) {
 // many starts pods and returns when all of them are ready, and how long that took.
 func (s *story) many(plugin string, pods int) time.Duration {
 	s.Helper()
-	s.nodePort(plugin, plugin, 30079)
+	s.nodePort("many", "many", 30079)
 	start := time.Now()
 	for i := range pods {
-		m := meta(plugin)
+		m := meta("many")
 		m.Name = fmt.Sprintf("%s-%d", plugin, i)
 		s.createAs(m, spec(fmt.Sprint(20000+i)))
 	}
