@@ -103,6 +103,9 @@ func TestWayIsTrue(t *testing.T) {
 		{"a link that does not forward", "sysctl -qw net.ipv4.conf.eth0.forwarding=0", "sysctl -qw net.ipv4.conf.eth0.forwarding=1", way.CheckForward, "eth0 does not forward", true},
 		{"the pod's link does not", "sysctl -qw net.ipv4.conf.cni0.forwarding=0", "sysctl -qw net.ipv4.conf.cni0.forwarding=1", way.CheckForward, "cni0 does not forward", true},
 		{"the node does not", "sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1", way.CheckForward, "net.ipv4.ip_forward is 0", true},
+		{"a blackhole for the pod", "ip route add blackhole 10.88.0.2", "ip route del blackhole 10.88.0.2", way.CheckRoute, "there is no route to 10.88.0.2", false},
+		{"with a strict rp_filter", "ip route add blackhole 10.88.0.2; sysctl -qw net.ipv4.conf.all.rp_filter=1", "ip route del blackhole 10.88.0.2; sysctl -qw net.ipv4.conf.all.rp_filter=0", way.CheckRoute, "there is no route to 10.88.0.2", false},
+		{"a route for the pod that prohibits", "ip route add prohibit 10.88.0.2", "ip route del prohibit 10.88.0.2", way.CheckRoute, "there is no route to 10.88.0.2", false},
 		{"no route back", "ip route add unreachable 192.0.2.2", "ip route del unreachable 192.0.2.2", way.CheckRoute, "the answer is lost: there is no route to 192.0.2.2", false},
 	} {
 		t.Run(e.name, func(t *testing.T) {

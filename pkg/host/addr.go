@@ -219,7 +219,7 @@ func linkTo(pod netip.Addr) (string, error) {
 	}
 	defer h.Close()
 	routes, err := h.RouteGet(pod.AsSlice())
-	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+	if routeless(err) {
 		return "", nil
 	}
 	if err != nil {

@@ -100,6 +100,9 @@ func (r *Router) fault(q way.Route, err error) (way.Fault, error) {
 		}
 		return way.NoRoute, err
 	case is(unix.EXDEV, unix.EINVAL) && q.Dst.Is4() && q.In != "": // EXDEV before Linux 6.15
+		if _, err := netlink.RouteGet(q.Dst.AsSlice()); routeless(err) {
+			return way.NoRoute, nil // EINVAL is for a blackhole, too
+		}
 		for _, link := range []string{"all", q.In} {
 			v, err := sysctl.Sysctl("net/ipv4/conf/" + link + "/rp_filter")
 			if err != nil {
@@ -110,10 +113,16 @@ func (r *Router) fault(q way.Route, err error) (way.Fault, error) {
 			}
 		}
 		return way.NoRoute, nil
-	case is(unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES, unix.EINVAL, unix.EXDEV):
+	case routeless(err), is(unix.EXDEV):
 		return way.NoRoute, nil
 	}
 	return way.None, err
+}
+
+// routeless reports whether an error means that there is no route, or one of a type that says
+// so: unreachable, prohibit (EACCES) or blackhole (EINVAL; fib_props of net/ipv4/fib_semantics.c).
+func routeless(err error) bool {
+	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)
 }
 
 func (r *Router) index(name string) (int, error) {

@@ -3,6 +3,7 @@
 package inspect
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -79,14 +80,18 @@ func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
 			if err != nil {
 				return nil, err
 			}
+			link = cmp.Or(link, a.Link) // there was a route when the pod was added
 			if link == "" || slices.ContainsFunc(sv.pods, func(p way.Source) bool { return p.Link.Name == link && p.Addr.Is4() == pod.Addr().Is4() }) {
 				continue
 			}
-			links = append(links, link)
 			index, err := i.Node.LinkIndex(link)
 			if err != nil {
 				return nil, err
 			}
+			if index == 0 { // the link is gone, too
+				continue
+			}
+			links = append(links, link)
 			sv.pods = append(sv.pods, way.Source{Side: way.Pod, Link: walk.Link{Name: link, Index: index}, Addr: pod.Addr()})
 		}
 	}

@@ -72,7 +72,7 @@ func faulty(t *trip, f Fault, in string) *Closure {
 		c.Remedy = fmt.Sprintf("ip route get %s from %s iif %s; is the link to the pod up (ip -br link)? If a rule of ip rule leads there: ip rule add to %[1]s lookup main, or for the network of the pods", t.p.Dst, t.w.Source.Addr, in)
 	default:
 		c.Check, c.What = CheckRoute, "there is no route to "+t.p.Dst.String()
-		c.Remedy = "ip route get " + t.p.Dst.String() + "; is the link there up (ip -br link)? The pod's network is the business of the plugin that made its interface"
+		c.Remedy = "ip route get " + t.p.Dst.String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route)? The pod's network is the business of the plugin that made its interface"
 	}
 	return c
 }
