@@ -107,15 +107,16 @@ func (n *Node) path() string {
 	return strings.Join(path, ":")
 }
 
-// Until asks every now and then until what was asked is so. A limit is for what hangs.
+// Until asks every now and then until what was asked is so, and less often the longer it takes:
+// to answer takes time from what is waited for. A limit is for what hangs.
 func Until(ctx context.Context, what string, is func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	for !is() {
+	for pause := 50 * time.Millisecond; !is(); pause = min(pause+pause/10, 500*time.Millisecond) {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s: not so in five minutes: %w", what, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 	return nil
