@@ -18,9 +18,10 @@ import (
 // that many others had it one after another.
 var ErrLocked = errors.New("another portguard process holds the lock")
 
-// longestQueue is for how many timeouts a process waits that sees the lock change hands. A
-// kubelet waits for two minutes.
-const longestQueue = 6
+// longestQueue is for how many timeouts a process waits that sees the lock change hands: with
+// the default for less than two minutes, which is how long a kubelet waits for the end of a
+// sandbox. For the start of one it waits twice as long (cri-client, remote_runtime.go).
+const longestQueue = 10
 
 // Lock takes the lock of the node, creating the directory if it must. It waits as long as
 // nobody keeps it for the timeout: a hundred pods that start at once have it in turn. The
