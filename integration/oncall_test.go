@@ -26,7 +26,7 @@ type broken struct {
 	cause, remedy string
 }
 
-func ten() []broken {
+func nodes() []broken {
 	sh := func(script string) func(*testing.T, *lab.Node, *lab.Pod) {
 		return func(_ *testing.T, n *lab.Node, _ *lab.Pod) { n.Run("sh", "-ec", script) }
 	}
@@ -57,17 +57,26 @@ func ten() []broken {
 		{"a proxy takes all connections", "8080 shows a login page of something else", sh("iptables -t nat -I PREROUTING -i eth0 -p tcp -j REDIRECT --to-ports 15001"), "8080/tcp",
 			"REDIRECT takes its traffic", "it takes all ports that come to it: let it leave this one out (RETURN before it), or remove that rule (iptables-nft -t nat -D PREROUTING -i eth0 -p tcp -j REDIRECT --to-ports 15001)"},
 		{"the bridge of the pods went down", "8080 times out from everywhere", sh("ip link set cni0 down"), "8080/tcp", "there is no route to 10.88.0.2", "ip route get 10.88.0.2"},
+		{"somebody spared connection tracking", "8080 times out from outside, and works from the node", sh("iptables -t raw -A PREROUTING -p tcp --dport 8080 -j NOTRACK"), "8080/tcp",
+			"taken out of connection tracking, so that nothing translates it, by iptables-nft IPv4 raw PREROUTING", "iptables-nft -t raw -D PREROUTING -p tcp -m tcp --dport 8080 -j NOTRACK"},
+		{"pods go out by a tunnel", "8080 times out from outside since there is the tunnel", sh(`ip link add tun9 type veth peer name tun9p; ip addr add 10.250.0.1/24 dev tun9; ip link set tun9 up; ip link set tun9p up
+			ip route add default dev tun9 table 300; ip rule add from 10.88.0.0/16 lookup 300`), "8080/tcp", "answers leave by tun9", "--restore-mark; ip rule add fwmark"},
+		{"pods may not reach the internet", "8080 times out from outside, and works from the node", sh("iptables -t mangle -A POSTROUTING -s 10.88.0.0/16 -o eth0 -j DROP"), "8080/tcp",
+			"the answer is lost: dropped by iptables-nft IPv4 mangle POSTROUTING", "iptables-nft -t mangle -I POSTROUTING -m conntrack --ctstate DNAT -j ACCEPT"},
+		{"a route takes the pod's address", "8080 times out from everywhere", sh("ip route add blackhole 10.88.0.2"), "8080/tcp", "there is no route to 10.88.0.2", "does a route of type blackhole, unreachable or prohibit lead there"},
+		{"one client is let in", "8080 times out from all but one", sh("nft add table inet fw; nft add chain inet fw pre '{ type filter hook prerouting priority -150; }'; nft add rule inet fw pre ip saddr != 192.0.2.77 tcp dport 8080 drop"), "8080/tcp",
+			`dropped by nftables inet fw pre: "ip saddr != 192.0.2.77 tcp dport 8080 drop"`, "nft delete rule inet fw pre handle 2"},
 		{"the program in the pod stopped", "8080 is refused from everywhere", func(_ *testing.T, _ *lab.Node, web *lab.Pod) {
 			web.Feed("table inet p { chain i { type filter hook input priority 0; tcp dport 80 reject with tcp reset; }; }", "nft", "-f", "-") // as good as that
 		}, "8080/tcp", "nobody listens", "start it"},
 	}
 }
 
-// Ten nodes that were broken in ten ways, looked at with nothing but the commands: at least
-// nine give away cause and remedy. They come in any order, and with -v without a name.
+// Nodes that were broken in as many ways, looked at with nothing but the commands: all but one
+// give away cause and remedy; into a pod no command looks. They come in any order, and with -v without a name.
 func TestOnCall(t *testing.T) {
 	t.Parallel()
-	all := ten()
+	all := nodes()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	told := 0
 	for i, b := range all {
@@ -94,7 +103,7 @@ func TestOnCall(t *testing.T) {
 			_ = os.WriteFile(filepath.Join(dir, b.name), []byte(out.String()), 0o600)
 		}
 	}
-	if told < 9 {
+	if told < len(all)-1 {
 		t.Errorf("%d of %d nodes give away cause and remedy", told, len(all))
 	}
 }
