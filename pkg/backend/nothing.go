@@ -22,6 +22,9 @@ func (Nothing) Claims() []hostport.Claim { return nil }
 // With returns the same.
 func (n Nothing) With(hostport.Attachment, ...hostport.Key) State { return n }
 
+// WithAll returns the same.
+func (n Nothing) WithAll([]hostport.Attachment, ...hostport.Key) State { return n }
+
 // Without returns the same.
 func (n Nothing) Without(...hostport.Key) State { return n }
 

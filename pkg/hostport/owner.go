@@ -39,6 +39,15 @@ func (o Owner) Key() Key {
 	return digest(o.ContainerID + "\x00" + o.IfName)
 }
 
+// Keys are those of attachments.
+func Keys(as []Attachment) []Key {
+	out := make([]Key, len(as))
+	for i, a := range as {
+		out[i] = a.Owner.Key()
+	}
+	return out
+}
+
 // Same reports whether o and p are one attachment.
 func (o Owner) Same(p Owner) bool { return o.ContainerID == p.ContainerID && o.IfName == p.IfName }
 

@@ -83,6 +83,8 @@ type held map[hostport.Key]hostport.Attachment
 func (h held) With(hostport.Attachment, ...hostport.Key) backend.State { return h }
 func (h held) Without(...hostport.Key) backend.State                   { return h }
 
+func (h held) WithAll([]hostport.Attachment, ...hostport.Key) backend.State { return h }
+
 func (h held) Claims() (out []hostport.Claim) {
 	for key, a := range h {
 		out = append(out, hostport.Claim{Owner: a.Owner, Key: key, Mapping: a.Mappings[0], Backend: place.NFTables, Packets: -1})

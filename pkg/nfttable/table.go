@@ -129,6 +129,19 @@ func (t *Table) Same(e Element) (Element, bool) {
 	return Element{}, false
 }
 
+// Free are those of the elements in whose places nothing stands, each once.
+func (t *Table) Free(elements []Element) []Element {
+	seen := make(map[place]bool, len(elements))
+	return slices.DeleteFunc(elements, func(e Element) bool {
+		at := e.place()
+		if t.elements[at] != nil || seen[at] {
+			return true
+		}
+		seen[at] = true
+		return false
+	})
+}
+
 // Packets is how often e was found, and false if nobody counts. What leads to a chain with
 // conditions is counted there: a table of an older version counts it in the set.
 func (t *Table) Packets(e Element) (uint64, bool) {

@@ -53,6 +53,14 @@ func (m memState) With(a hostport.Attachment, instead ...hostport.Key) backend.S
 	return n
 }
 
+func (m memState) WithAll(as []hostport.Attachment, instead ...hostport.Key) backend.State {
+	s := m.Without(instead...)
+	for _, a := range as {
+		s = s.With(a)
+	}
+	return s
+}
+
 func (m memState) Without(keys ...hostport.Key) backend.State {
 	n := memState{m.name, m.keeps, maps.Clone(m.has)}
 	for _, k := range keys {

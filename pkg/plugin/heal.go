@@ -183,10 +183,11 @@ func (s *Session) repairAll(needy []*repair, find finder) (all []*repair) {
 	}
 	for _, r := range all {
 		if r.Unsure == "" && len(r.lost) > 0 {
-			r.refuse(s.putBack(r, find))
+			r.refuse(s.planBack(r, find))
 		}
-		delete(s.pending, r.Owner.Key())
+		delete(s.pending, r.Owner.Key()) // its record has its ports now
 	}
+	s.putBack(all)
 	for _, r := range all {
 		if r.Unsure == "" && len(r.next.Left) > 0 && (r.Put || r.Refused == "") {
 			r.refuse(s.inherit(r, find))

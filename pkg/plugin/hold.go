@@ -23,10 +23,7 @@ func (s *Session) hold(as ...hostport.Attachment) (release func(), err error) {
 		if _, ok := b.(backend.Holder); !ok {
 			continue
 		}
-		before, held := s.have[i], s.have[i]
-		for _, a := range as {
-			held = held.With(a)
-		}
+		before, held := s.have[i], s.have[i].WithAll(as)
 		if err := b.Apply(s.have[i], held); err != nil {
 			release()
 			return release, raceOr(err)

@@ -23,6 +23,16 @@ type repair struct {
 	// found is what does not refuse it, dead are those whose ports it takes over.
 	found []conflict.Finding
 	dead  []hostport.Key
+	// plan is how it is put back, nil if it is not.
+	plan *plan
+}
+
+// A plan is what an attachment gets back. Kept are those of its mappings that are its own still,
+// left those that it leaves to others.
+type plan struct {
+	putting
+	kept, left []hostport.Mapping
+	warnings   []conflict.Finding
 }
 
 // refuse notes why an attachment is not put right. That of others may be.
@@ -32,19 +42,19 @@ func (r *repair) refuse(err error) {
 	}
 }
 
-// putBack makes an attachment have what it lacks, where it belongs by now. What somebody
+// planBack plans how an attachment gets what it lacks, where it belongs by now. What somebody
 // else has by now stays there; so does what another interface of its container has. What
 // works is moved, whoever else has come.
-func (s *Session) putBack(r *repair, find finder) error {
+func (s *Session) planBack(r *repair, find finder) error {
 	rec := r.next
 	rec.Backend = s.home(&rec).Backend
 	if err := s.relink(&rec); err != nil {
 		return err
 	}
-	a, key := &rec.Attachment, r.Owner.Key()
+	a, key := rec.Attachment, r.Owner.Key()
 	kept, left := leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, rec.Backend)
 	a.Mappings = kept
-	report, err := find(*a, rec.Backend)
+	report, err := find(a, rec.Backend)
 	if err != nil {
 		return err
 	}
@@ -55,21 +65,50 @@ func (s *Session) putBack(r *repair, find finder) error {
 			return nil
 		}
 	}
-	before := slices.Clone(s.want)
-	s.Put(*a, rec.Backend, report.TakeOver...)
-	if stays := missing(s.backends, s.want, *a, rec.Backend); slices.Equal(stays, r.lost) {
-		s.want, r.Refused = before, stays[0]
-		return nil
-	} else if len(stays) > 0 {
-		r.Refused = cmp.Or(r.Refused, stays[0])
-	}
-	a.LocalnetWas = s.wasOn(key) // portguard may switch on what was on before
-	r.next.Attachment.LocalnetWas = a.LocalnetWas
-	r.Put, r.now, r.found, r.dead = true, *a, report.Warnings, report.TakeOver
-	r.next.Backend, r.next.Attachment.Mappings, r.next.Attachment.Carves = rec.Backend, kept, a.Carves
-	r.next.Attachment.Flows = a.Flows
-	r.next.Left = slices.Concat(r.next.Left, left)
+	r.plan = &plan{putting{a, rec.Backend, report.TakeOver}, kept, left, report.Warnings}
 	return nil
+}
+
+// putBack does what was planned for all, at once. What is no use for one is not done.
+func (s *Session) putBack(all []*repair) {
+	for before, done := slices.Clone(s.want), false; !done; {
+		s.want, done = slices.Clone(before), true
+		var puttings []putting
+		for _, r := range all {
+			if r.plan != nil {
+				puttings = append(puttings, r.plan.putting)
+			}
+		}
+		if len(puttings) > 0 {
+			s.PutAll(puttings)
+		}
+		for _, r := range all {
+			if r.plan == nil {
+				continue
+			}
+			stays := missing(s.backends, s.want, r.plan.a, r.plan.where)
+			if slices.Equal(stays, r.lost) {
+				r.plan, r.Refused, done = nil, stays[0], false
+			} else if len(stays) > 0 {
+				r.Refused = cmp.Or(r.Refused, stays[0])
+			}
+		}
+	}
+	for _, r := range all {
+		if r.plan != nil {
+			s.note(r)
+		}
+	}
+}
+
+// note notes what an attachment has got back.
+func (s *Session) note(r *repair) {
+	p := r.plan
+	p.a.LocalnetWas = s.wasOn(r.Owner.Key()) // portguard may switch on what was on before
+	r.Put, r.now, r.found, r.dead = true, p.a, p.warnings, p.instead
+	next := &r.next.Attachment
+	next.LocalnetWas, next.Mappings, next.Carves, next.Flows = p.a.LocalnetWas, p.kept, p.a.Carves, p.a.Flows
+	r.next.Backend, r.next.Left = p.where, slices.Concat(r.next.Left, p.left)
 }
 
 // free are those of the mappings of an attachment that nobody has by now. There are none if

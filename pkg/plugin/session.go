@@ -98,13 +98,30 @@ func (s *Session) Recorded() []hostport.Attachment {
 // else, instead of what the attachments of those keys have. Every verb that changes
 // something states the wanted outcome through Put and Drop.
 func (s *Session) Put(a hostport.Attachment, where string, instead ...hostport.Key) {
+	s.PutAll([]putting{{a, where, instead}})
+}
+
+// PutAll is Put for many, in the time that it takes for one.
+func (s *Session) PutAll(all []putting) {
 	for i, b := range s.backends {
-		if place.Has(b.Name(), where) {
-			s.want[i] = s.want[i].With(a, instead...)
-		} else {
-			s.want[i] = s.want[i].Without(append(slices.Clone(instead), a.Owner.Key())...)
+		var here []hostport.Attachment
+		var gone []hostport.Key
+		for _, p := range all {
+			if gone = append(gone, p.instead...); place.Has(b.Name(), p.where) {
+				here = append(here, p.a)
+			} else {
+				gone = append(gone, p.a.Owner.Key())
+			}
 		}
+		s.want[i] = s.want[i].WithAll(here, gone...)
 	}
+}
+
+// putting is what is put, where, and instead of whom.
+type putting struct {
+	a       hostport.Attachment
+	where   string
+	instead []hostport.Key
 }
 
 // Drop makes the attachments of those keys have nothing.

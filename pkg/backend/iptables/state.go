@@ -62,9 +62,22 @@ func (s *State) Links() map[string][]hostport.Key {
 
 // With has the attachment's rules in the families that it has mappings of.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
+	return s.WithAll([]hostport.Attachment{a}, instead...)
+}
+
+// WithAll has what all attachments need.
+func (s *State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backend.State {
+	own := hostport.Keys(as) // what they have is replaced in its place
+	gone := slices.DeleteFunc(slices.Clone(instead), func(k hostport.Key) bool { return slices.Contains(own, k) })
 	return s.each(func(p *part) {
-		p.refused = p.refused || p.native != nil && len(a.Of(p.family)) > 0
-		p.layout = p.layout.Put(a, p.sets, instead...).Within(p.within)
+		if len(gone) > 0 {
+			p.layout = p.layout.Remove(gone...)
+		}
+		for _, a := range as {
+			p.refused = p.refused || p.native != nil && len(a.Of(p.family)) > 0
+			p.layout = p.layout.Put(a, p.sets)
+		}
+		p.layout = p.layout.Within(p.within)
 	})
 }
 

@@ -263,3 +263,30 @@ func TestBackAgain(t *testing.T) {
 		t.Errorf("it is %s, and was %s", after, before)
 	}
 }
+
+// WithAll is With for one after the other.
+func TestWithAll(t *testing.T) {
+	as := []hostport.Attachment{pod("one", "10.88.0.5", "cni0", false), pod("two", "10.88.0.6", "cni0", false), pod("three", "10.89.0.7", "veth1", false), pod("four", "10.89.0.8", "up", true)}
+	before := pod("before", "10.88.0.9", "cni0", false)
+	var pictures []string
+	for _, with := range []func(backend.State) backend.State{
+		func(s backend.State) backend.State {
+			s = s.Without(before.Owner.Key())
+			for _, a := range as {
+				s = s.With(a)
+			}
+			return s
+		},
+		func(s backend.State) backend.State { return s.WithAll(as, before.Owner.Key()) },
+	} {
+		n := newNode("cni0", "veth1", "up")
+		n.on["up"] = true
+		b := n.backend("nft")
+		must(t, apply(b, add(before)))
+		must(t, apply(b, with))
+		pictures = append(pictures, n.picture())
+	}
+	if d := cmp.Diff(pictures[0], pictures[1]); d != "" || pictures[0] == "" {
+		t.Errorf("(-one after the other +at once)\n%s", d)
+	}
+}

@@ -37,8 +37,16 @@ func (s State) Claims() []hostport.Claim { return nil }
 // localhost. What the link was, the state knows better than the attachment. A link that was
 // on stays as open as it was: it has no guard.
 func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
-	d := s.without(append(instead, a.Owner.Key()))
-	if needs(a) {
+	return s.WithAll([]hostport.Attachment{a}, instead...)
+}
+
+// WithAll implements backend.State.
+func (s State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backend.State {
+	d := s.without(slices.Concat(instead, hostport.Keys(as)))
+	for _, a := range as {
+		if !needs(a) {
+			continue
+		}
 		d.was[a.Link] = d.before(a)
 		for _, links := range d.guards {
 			delete(links, a.Link)

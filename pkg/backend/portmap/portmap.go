@@ -156,6 +156,11 @@ func (s *State) With(_ hostport.Attachment, instead ...hostport.Key) backend.Sta
 	return s.Without(instead...)
 }
 
+// WithAll does the same.
+func (s *State) WithAll(_ []hostport.Attachment, instead ...hostport.Key) backend.State {
+	return s.Without(instead...)
+}
+
 // Without has none of the containers with those keys; portmap.Keys tells them.
 func (s *State) Without(keys ...hostport.Key) backend.State {
 	if len(keys) == 0 {

@@ -69,6 +69,9 @@ func (s *State) Reach(f hostport.Family) (within addrset.Set, sparesServices boo
 	if set := info(f).name("own"); !s.Table.There || s.Stranger() != "" || slices.Contains(s.Table.Broken, "set "+set) {
 		return addrset.All(f == hostport.IPv4), false
 	}
+	if known, ok := s.reach[f]; ok {
+		return known, false
+	}
 	var all []addrset.Set
 	for e := range s.Table.All() {
 		if e.Set == info(f).name("own") {
@@ -79,7 +82,11 @@ func (s *State) Reach(f hostport.Family) (within addrset.Set, sparesServices boo
 			}
 		}
 	}
-	return addrset.Union(all...), false
+	if s.reach == nil {
+		s.reach = map[hostport.Family]addrset.Set{}
+	}
+	s.reach[f] = addrset.Union(all...)
+	return s.reach[f], false
 }
 
 // endOf is the address in a key of the sets own.

@@ -23,6 +23,8 @@ type State struct {
 	// or in a State that it was made of.
 	claims []hostport.Claim
 	owners owners
+	// reach are the destinations in the sets own, as far as they were asked for.
+	reach map[hostport.Family]addrset.Set
 }
 
 // known is s.owners, made if need be.
@@ -61,24 +63,44 @@ func broken(t *nfttable.Table) []string {
 
 // With implements backend.State. An element that somebody else has stays with them.
 func (s *State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
-	mine := Of(a)
-	t := s.remove(append(instead, a.Owner.Key()), func(e nfttable.Element) bool {
+	return s.WithAll([]hostport.Attachment{a}, instead...)
+}
+
+// WithAll implements backend.State.
+func (s *State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backend.State {
+	var all []nfttable.Element
+	pods := map[netip.Addr]bool{}
+	for _, a := range as {
+		mine := Of(a)
+		if all = append(all, mine...); len(mine) > 0 {
+			for _, p := range a.Pods {
+				pods[p.Addr()] = true
+			}
+		}
+	}
+	t := s.remove(slices.Concat(instead, hostport.Keys(as)), func(e nfttable.Element) bool {
 		// Of a pod that had the address when the node had other networks.
 		pod, ok := neighbour(s.Table.Spec, e)
-		return ok && len(mine) > 0 && slices.ContainsFunc(a.Pods, func(p netip.Prefix) bool { return p.Addr() == pod })
+		return ok && pods[pod]
 	})
-	mine = slices.DeleteFunc(mine, func(e nfttable.Element) bool {
-		_, taken := t.Same(e)
-		return taken
-	})
-	if len(mine) > 0 {
-		var chains []nfttable.Conditions
-		if c, ok := conditions(a); ok && slices.ContainsFunc(mine, func(e nfttable.Element) bool { return e.Goto == c.Name }) {
-			chains = append(chains, c)
-		}
-		t = t.With(append(mine, s.own(nil)...), chains...) // else all would be cloned once more
+	if all = t.Free(all); len(all) > 0 {
+		t = t.With(append(all, s.own(nil)...), chainsTo(all, as)...) // own now: else all would be cloned once more
 	}
 	return &State{Table: s.settled(t), Within: s.Within, owners: s.owners}
+}
+
+// chainsTo are the chains of attachments to which elements lead.
+func chainsTo(elements []nfttable.Element, as []hostport.Attachment) (out []nfttable.Conditions) {
+	to := map[string]bool{}
+	for _, e := range elements {
+		to[e.Goto] = true
+	}
+	for _, a := range as {
+		if c, ok := conditions(a); ok && to[c.Name] {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // Without implements backend.State.
@@ -93,9 +115,12 @@ func (s *State) remove(keys []hostport.Key, stale func(nfttable.Element) bool) *
 	for _, k := range keys {
 		prefixes = append(prefixes, chainPrefix(k))
 	}
-	seen := s.known()
+	seen, gone := s.known(), map[hostport.Key]bool{}
+	for _, k := range keys {
+		gone[k] = true
+	}
 	return s.Table.Without(func(e nfttable.Element) bool {
-		return strings.HasPrefix(e.Comment, ownerPrefix) && slices.Contains(keys, seen.of(e).key) || stale(e)
+		return strings.HasPrefix(e.Comment, ownerPrefix) && gone[seen.of(e).key] || stale(e)
 	}, prefixes...)
 }
 

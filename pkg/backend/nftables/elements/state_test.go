@@ -278,3 +278,24 @@ func TestAddressOfAPodThatIsGone(t *testing.T) {
 	}
 	same(t, "left", absent().With(now), rest)
 }
+
+// WithAll is With for one after the other: who comes first has what both want.
+func TestWithAll(t *testing.T) {
+	other := web("other", ports(on(v4, "", tcp, 9, 9), on(v4, "", tcp, 8083, 80)))
+	dead := web("dead", ports(on(v4, "", tcp, 8082, 80)))
+	former := web("b", ports(on(v4, "", tcp, 7, 7)))
+	have := absent().With(other).With(dead).With(former)
+	as := []hostport.Attachment{
+		web("a", ports(on(v4, "", tcp, 8080, 80), on(v6, "", tcp, 8080, 80)), func(a *hostport.Attachment) { a.ConditionsV4 = []string{"ip saddr 192.0.2.2"} }),
+		web("b", ports(on(v4, "", tcp, 8080, 80), on(v6, "", tcp, 8080, 81), on(v4, "", tcp, 8082, 80))),
+		web("c", ports(on(v4, "192.0.2.1", udp, 8080, 80), on(v4, "", tcp, 8083, 80), on(v6, "", tcp, 8080, 82))),
+		web("d", ports(on(v4, "", tcp, 8083, 80))),
+	}
+	want := have.Without(dead.Owner.Key())
+	for i := range as {
+		as[i].Pods = []netip.Prefix{prefix(fmt.Sprintf("10.88.1.%d/16", i)), prefix(fmt.Sprintf("fd00:88::1:%d/64", i))}
+		want = want.With(as[i])
+	}
+	same(t, "all at once", want, have.WithAll(as, dead.Owner.Key()))
+	same(t, "nobody", have.Without(dead.Owner.Key()), have.WithAll(nil, dead.Owner.Key()))
+}

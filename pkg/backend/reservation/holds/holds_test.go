@@ -205,6 +205,21 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+// WithAll is With for one after the other.
+func TestWithAll(t *testing.T) {
+	have := newKernel().load(t).With(pod("dead", "tcp 81")).With(pod("b", "tcp 7"))
+	as := []hostport.Attachment{pod("a", "tcp 80"), pod("b", "tcp 80 0.0.0.0", "tcp 81", "tcp 40003"), pod("c", "udp 80 192.0.2.1", "tcp 81")}
+	as[1].Excludes = prefixes("192.0.2.0/24")
+	dead := pod("dead").Owner.Key()
+	want := have.Without(dead)
+	for _, a := range as {
+		want = want.With(a)
+	}
+	if d := cmp.Diff(slots(want.(State)), slots(have.WithAll(as, dead).(State))); d != "" || !Diff(want.(State), have.WithAll(as, dead).(State)).Empty() {
+		t.Errorf("all at once (-want +got)\n%s", d)
+	}
+}
+
 // Where nothing can be held nothing is missing, but for who must not be without.
 func TestLacks(t *testing.T) {
 	a := pod("a", "tcp 80")

@@ -93,15 +93,25 @@ func (s State) Claims() []hostport.Claim { return nil }
 
 // With implements backend.State. What another attachment has stays its own.
 func (s State) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
-	all := needs(a)
-	d := s.without(append(slices.Clone(instead), a.Owner.Key()), len(all))
-	for slot, hold := range all {
-		if _, taken := d.slots[slot]; !taken {
-			d.slots[slot] = hold
-		}
-		delete(d.gone, slot.Port)
+	return s.WithAll([]hostport.Attachment{a}, instead...)
+}
+
+// WithAll implements backend.State.
+func (s State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backend.State {
+	room := 0
+	for _, a := range as {
+		room += len(a.Mappings)
 	}
-	d.required = d.required || a.Reserve == hostport.ReserveRequire
+	d := s.without(slices.Concat(instead, hostport.Keys(as)), room)
+	for _, a := range as {
+		for slot, hold := range needs(a) {
+			if _, taken := d.slots[slot]; !taken {
+				d.slots[slot] = hold
+			}
+			delete(d.gone, slot.Port)
+		}
+		d.required = d.required || a.Reserve == hostport.ReserveRequire
+	}
 	d.detached = d.detached && len(d.slots) == 0
 	return d.finish()
 }
