@@ -34,6 +34,8 @@ type memState struct {
 	// keeps is set for a backend that holds mappings.
 	keeps bool
 	has   map[hostport.Key]hostport.Attachment
+	// made, if set, counts the States that were made of this one.
+	made *int
 }
 
 func (m memState) Claims() (out []hostport.Claim) {
@@ -48,21 +50,22 @@ func (m memState) Claims() (out []hostport.Claim) {
 }
 
 func (m memState) With(a hostport.Attachment, instead ...hostport.Key) backend.State {
-	n := m.Without(append(instead, a.Owner.Key())...).(memState)
-	n.has[a.Owner.Key()] = a
-	return n
+	return m.WithAll([]hostport.Attachment{a}, instead...)
 }
 
 func (m memState) WithAll(as []hostport.Attachment, instead ...hostport.Key) backend.State {
-	s := m.Without(instead...)
+	n := m.Without(instead...).(memState)
 	for _, a := range as {
-		s = s.With(a)
+		n.has[a.Owner.Key()] = a
 	}
-	return s
+	return n
 }
 
 func (m memState) Without(keys ...hostport.Key) backend.State {
-	n := memState{m.name, m.keeps, maps.Clone(m.has)}
+	n := memState{m.name, m.keeps, maps.Clone(m.has), m.made}
+	if m.made != nil {
+		*m.made++
+	}
 	for _, k := range keys {
 		delete(n.has, k)
 	}
@@ -245,7 +248,7 @@ func newBench(t *testing.T) *bench {
 		return place.Iptables{Default: func() (string, error) { return n.flavour, nil }}, nil
 	}
 	for _, name := range []string{"localnet", place.IptablesNFT, place.IptablesLegacy, place.NFTables} {
-		n.backends = append(n.backends, &memBackend{now: memState{name, slices.Contains(place.Mappers(), name), map[hostport.Key]hostport.Attachment{}}, log: &n.log})
+		n.backends = append(n.backends, &memBackend{now: memState{name, slices.Contains(place.Mappers(), name), map[hostport.Key]hostport.Attachment{}, nil}, log: &n.log})
 	}
 	b := &bench{node: n, dir: t.TempDir(), t: t}
 	b.dataDir, n.proc = filepath.Join(b.dir, "state"), filepath.Join(b.dir, "proc")

@@ -14,6 +14,7 @@ import (
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/place"
 )
 
 // A long source is a chain with many rules.
@@ -71,6 +72,26 @@ func TestFewNetworks(t *testing.T) {
 	}
 	if got := rec.Attachment.Networks; len(got) == 0 || len(got) > 16 {
 		t.Errorf("%d networks", len(got))
+	}
+}
+
+// However many attachments are put back, what should be is made as often.
+func TestHealsAllAtOnce(t *testing.T) {
+	made := func(lost int) (n int) {
+		b := newBench(t)
+		for i := range lost {
+			b.mustAdd(b.pod(fmt.Sprint("pod", i)), 1000+i, "")
+		}
+		b.flush()
+		b.in(place.NFTables).now.made = &n
+		b.mustAdd(b.pod("next"), 80, "")
+		if n := len(b.in(place.NFTables).now.has); n != lost+1 {
+			t.Errorf("%d attachments are in place", n)
+		}
+		return n
+	}
+	if few, many := made(2), made(40); few != many || few == 0 {
+		t.Errorf("%d States for 2 attachments, %d for 40", few, many)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // looked at.
 func holding(t *testing.T) (b *bench, seen *[]hostport.Key) {
 	b = newBench(t)
-	b.node.holder = &memBackend{now: memState{"holder", false, map[hostport.Key]hostport.Attachment{}}, log: &b.node.log}
+	b.node.holder = &memBackend{now: memState{"holder", false, map[hostport.Key]hostport.Attachment{}, nil}, log: &b.node.log}
 	seen = &[]hostport.Key{}
 	b.node.looked = func() { *seen = slices.Sorted(maps.Keys(b.node.holder.now.has)) }
 	return b, seen
