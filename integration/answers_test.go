@@ -28,7 +28,7 @@ func TestNoAnswerIsNoEmptyList(t *testing.T) {
 }
 
 // A reload of firewalld 1.3 with its backend nftables, as it goes (fw.py, reload): the rules of
-// iptables are flushed, and its own table is made anew. What is in nftables serves all the time;
+// iptables are flushed, and its own table is made anew. What is in nftables serves at each step;
 // what is in iptables is back with the next call, or restore. TestRealFirewalld runs it itself.
 func TestFirewalldReload(t *testing.T) {
 	t.Parallel()
