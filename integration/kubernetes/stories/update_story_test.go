@@ -51,18 +51,27 @@ var updates = [][]workload{
 func TestUpdates(t *testing.T) {
 	s := begin(t)
 	away := map[string]map[string]time.Duration{"portmap": {}, "portguard": {}}
-	s.besidePortmap(func(plugin string) {
-		for _, together := range updates {
-			s.replaced(together, away[plugin])
+	// As with the hundred pods, the shortest of each are compared.
+	var longer string
+	for range 3 {
+		s.besidePortmap(func(plugin string) {
+			for _, together := range updates {
+				s.replaced(together, away[plugin])
+			}
+		})
+		longer = ""
+		for name, portmaps := range away["portmap"] {
+			ours := away["portguard"][name]
+			t.Logf("%s: the port is away %v, with portmap %v", name, ours, portmaps)
+			if ours > portmaps+time.Second {
+				longer = name
+			}
 		}
-	})
-	for name, portmaps := range away["portmap"] {
-		ours := away["portguard"][name]
-		t.Logf("%s: the port is away %v, with portmap %v", name, ours, portmaps)
-		if ours > portmaps+time.Second {
-			t.Errorf("%s: the port is away %v, with portmap %v", name, ours, portmaps)
+		if longer == "" {
+			break
 		}
 	}
+	want(t, "the port is away too long", longer, "")
 	for _, e := range s.events("") {
 		if strings.HasPrefix(e, "FailedCreatePodSandBox") {
 			t.Errorf("an event says: %s", e)
@@ -85,7 +94,14 @@ func (s *story) replaced(together []workload, away map[string]time.Duration) {
 	}
 	for i, w := range together {
 		s.the(w.name, before[i])
-		away[w.name] = probes[i].away()
+		shortest(away, w.name, probes[i].away())
+	}
+}
+
+// shortest keeps what took the shortest time so far.
+func shortest(took map[string]time.Duration, name string, d time.Duration) {
+	if before, known := took[name]; !known || d < before {
+		took[name] = d
 	}
 }
 
