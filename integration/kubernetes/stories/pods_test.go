@@ -156,6 +156,17 @@ func (s *story) refused(pod string, words ...string) {
 	says(s, "the event of "+pod, event, words...)
 }
 
+// noneFailed asks that all sandboxes were made at once, but for what portmap could not do:
+// two of it that make their chains at the same time.
+func (s *story) noneFailed() {
+	s.Helper()
+	for _, e := range s.events("") {
+		if strings.HasPrefix(e, "FailedCreatePodSandBox") && !strings.Contains(e, `plugin type="portmap"`) {
+			s.Errorf("an event says: %s", e)
+		}
+	}
+}
+
 // service makes a Service of the pods with that name.
 func (s *story) service(name, pods string, spec corev1.ServiceSpec) *corev1.Service {
 	s.Helper()
