@@ -101,6 +101,11 @@ func TestVendor(t *testing.T) {
 	}
 }
 
+// It builds for machines of 32 bits, too, where numbers of the kernel have other types.
+func TestBuildFor32Bits(t *testing.T) {
+	sh(t, "../..", "go build -trimpath -o /dev/null ./plugins/meta/portguard", environ("GOARCH=arm", "CGO_ENABLED=0"), nil)
+}
+
 // everything reports whether there is time for what takes long.
 func everything() bool { return os.Getenv("DIST_ARCHES") != "" }
 

@@ -63,7 +63,7 @@ func (s *Store) Disk() string {
 			return ""
 		}
 	}
-	switch int64(st.Type) {
+	switch int64(uint32(st.Type)) { // it is an int32 on some machines
 	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
 		return ""
 	case unix.EXT4_SUPER_MAGIC:

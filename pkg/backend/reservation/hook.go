@@ -181,7 +181,7 @@ func mountable() error {
 	if err := unix.Statfs(BPFFS, &st); err != nil {
 		return off(fmt.Errorf("%s: %w", BPFFS, err))
 	}
-	if st.Type == unix.BPF_FS_MAGIC {
+	if uint32(st.Type) == unix.BPF_FS_MAGIC { // it is an int32 on some machines
 		return nil
 	}
 	own, err1 := os.Readlink("/proc/self/ns/mnt")
@@ -195,7 +195,7 @@ func mountable() error {
 // mount mounts the bpffs if it is not.
 func mount() error {
 	var st unix.Statfs_t
-	if err := unix.Statfs(BPFFS, &st); err == nil && st.Type == unix.BPF_FS_MAGIC {
+	if err := unix.Statfs(BPFFS, &st); err == nil && uint32(st.Type) == unix.BPF_FS_MAGIC {
 		return nil
 	}
 	if err := unix.Mount("bpf", BPFFS, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
