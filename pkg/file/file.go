@@ -12,24 +12,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read reads a regular file of at most so many bytes. To open a FIFO would wait for ever,
-// and a file with holes may be larger than all memory. Flags are further ones of open(2).
+// Read reads a regular file of at most so many bytes. What is no such file is not opened: a
+// FIFO would let its writer go on, a device may do something, and a file with holes may be
+// larger than all memory. Flags are further ones of open(2).
 func Read(path string, most int64, flags int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|flags, 0)
+	failed := func(err error) ([]byte, error) { return nil, &os.PathError{Op: "open", Path: path, Err: err} }
+	place, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
-		return nil, err
+		return failed(err)
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular():
+	defer unix.Close(place)
+	var st unix.Stat_t
+	if err := unix.Fstat(place, &st); err != nil {
+		return failed(err)
+	}
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFLNK: // O_NOFOLLOW
+		return failed(unix.ELOOP)
+	case kind != unix.S_IFREG:
 		return nil, errors.New("it is no regular file")
-	case st.Size() > most:
-		return nil, fmt.Errorf("it holds %d bytes, which is too much (want at most %d)", st.Size(), most)
+	case st.Size > most:
+		return nil, fmt.Errorf("it holds %d bytes, which is too much (want at most %d)", st.Size, most)
 	}
-	b := make([]byte, st.Size()) // files are replaced, not written to
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed(err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	b := make([]byte, st.Size) // files are replaced, not written to
 	_, err = io.ReadFull(f, b)
 	return b, err
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func TestRead(t *testing.T) {
 		{"fifo", 0, "", "no regular file"},
 		{".", 0, "", "no regular file"},
 		{"huge", 0, "", "8796093022208 bytes"},
-		{"socket", 0, "", "no such device"},
+		{"socket", 0, "", "no regular file"},
 		{"none", 0, "", "no such file"},
 	} {
 		got, err := Read(at(c.name), 4, c.flags)
@@ -47,6 +48,36 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %q, %v", c.name, got, err)
 		}
 	}
+}
+
+// What is no regular file is not opened: whoever waits to write to a FIFO waits on.
+func TestReadOpensFilesOnly(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan struct{})
+	go func() {
+		if f, err := os.OpenFile(fifo, os.O_WRONLY, 0); err == nil {
+			f.Close()
+		}
+		close(opened)
+	}()
+	for range 20 { // the writer may be late
+		_, _ = Read(fifo, 4, 0)
+		time.Sleep(5 * time.Millisecond)
+	}
+	select {
+	case <-opened:
+		t.Error("it was opened")
+	default:
+	}
+	f, err := os.OpenFile(fifo, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	<-opened
 }
 
 func TestReplace(t *testing.T) {
