@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/portguard/portguard/pkg/file"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -24,14 +25,14 @@ func ofDocker(comm string) bool {
 }
 
 // docker names the container whose port a process of docker's keeps. all is what is published,
-// read when the first one asks.
-func (r *Reader) docker(l hostport.Listener, all *[]published) string {
+// read when the first one asks, as far as there is time.
+func (r *Reader) docker(l hostport.Listener, all *[]published, deadline time.Time) string {
 	daemon := l.Holder.PID
 	if l.Holder.Comm != "dockerd" {
 		daemon = r.parent(daemon)
 	}
 	if *all == nil {
-		*all = r.published(daemon)
+		*all = r.published(daemon, deadline)
 	}
 	for _, p := range *all {
 		addr, err := netip.ParseAddr(p.addr)
@@ -42,13 +43,20 @@ func (r *Reader) docker(l hostport.Listener, all *[]published) string {
 	return ""
 }
 
+// maxName is longer than people name containers, and short enough for a message.
+const maxName = 255
+
 // published are the ports of running containers, by the state that the daemon keeps of each
 // (Container in moby's daemon/container).
-func (r *Reader) published(daemon int) []published {
+func (r *Reader) published(daemon int, deadline time.Time) []published {
 	out := []published{}
 	files, _ := filepath.Glob(filepath.Join(r.dataRoot(daemon), "containers", "*", "config.v2.json"))
-	const most = 1 << 20 // more than docker writes
+	const most = 1 << 20                                        // more than docker writes
+	named := regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`) // docker gives no other
 	for _, f := range files {
+		if time.Now().After(deadline) {
+			break
+		}
 		var c struct {
 			Name            string
 			State           struct{ Running bool }
@@ -61,7 +69,7 @@ func (r *Reader) published(daemon int) []published {
 			continue
 		}
 		name := strings.TrimPrefix(c.Name, "/")
-		if !regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`).MatchString(name) { // docker gives no other
+		if len(name) > maxName || !named.MatchString(name) {
 			continue
 		}
 		for inside, ports := range c.NetworkSettings.Ports {

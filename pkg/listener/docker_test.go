@@ -56,6 +56,7 @@ func TestContainersOfDocker(t *testing.T) {
 			at("b01f", shop)
 			at("dead", strings.NewReplacer("true", "false", "8081", "9000").Replace(shop))
 			at("evil", strings.NewReplacer("web-shop", "x; rm -r y", "8081", "9001").Replace(shop))
+			at("long", strings.NewReplacer("web-shop", strings.Repeat("x", 1000), "8081", "9001").Replace(shop))
 			at("torn", shop[:100])
 			ls := []hostport.Listener{tt.l}
 			(&Reader{Proc: dir, Patience: time.Minute}).name(ls)
@@ -66,5 +67,17 @@ func TestContainersOfDocker(t *testing.T) {
 				t.Errorf("who is %s", ls[0].Who())
 			}
 		})
+	}
+}
+
+// However many containers there are, the search ends in time.
+func TestContainersOfDockerInTime(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "20", "root", "var/lib/docker/containers", "b01f", "config.v2.json"), shop)
+	r := &Reader{Proc: dir}
+	for left, want := range map[time.Duration]int{time.Minute: 3, -time.Second: 0} {
+		if got := r.published(20, time.Now().Add(left)); len(got) != want {
+			t.Errorf("%v: %v", left, got)
+		}
 	}
 }

@@ -54,7 +54,7 @@ func (r *Reader) name(ls []hostport.Listener) {
 				if uid := ls[i].UID; uid == 0 || uid == uint32(os.Geteuid()) {
 					r.identify(&ls[i].Holder)
 					if ofDocker(ls[i].Holder.Comm) {
-						ls[i].Holder.Docker = r.docker(ls[i], &docker)
+						ls[i].Holder.Docker = r.docker(ls[i], &docker, deadline)
 					}
 				}
 			}
