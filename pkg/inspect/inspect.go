@@ -41,9 +41,9 @@ type Node interface {
 	RouteRules() ([]hostport.RouteRule, error)
 	// Proxies says what kube-proxy and others have on the node.
 	Proxies(on *host.Addressing) (doctor.Proxies, error)
-	// PodOfGroup is what the pod is called that a cgroup belongs to, "" if it is none: see
-	// hostport.Refusal.
-	PodOfGroup(group uint32, podLogs string) string
+	// PodsOfGroups are what the pods are called that cgroups belong to, without those of none:
+	// see hostport.Refusal.
+	PodsOfGroups(groups []uint32, podLogs string) map[uint32]string
 	// Virtual are the links that carry nothing but addresses and may be of infrastructure.
 	Virtual(on *host.Addressing) ([]doctor.Virtual, error)
 	// Entries are those who send packets from outside, by other links than those of pods.

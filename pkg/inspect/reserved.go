@@ -3,6 +3,8 @@
 package inspect
 
 import (
+	"slices"
+
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/plugin"
@@ -35,26 +37,31 @@ func reserved(s *plugin.Session, m hostport.Mapping, key hostport.Key) (yes bool
 // refusals are what is remembered of refused binds.
 func (i *Inspector) refusals(s *plugin.Session, of func(hostport.Refusal) bool) (out []inventory.Refusal) {
 	each(s, func(x reserver) {
-		for _, r := range x.Refusals() {
-			if !of(r) {
-				continue
+		refused := slices.DeleteFunc(x.Refusals(), func(r hostport.Refusal) bool { return !of(r) })
+		var groups []uint32
+		for _, r := range refused {
+			if r.Group != 0 && !slices.Contains(groups, r.Group) {
+				groups = append(groups, r.Group)
 			}
-			var holders []string
-			for _, key := range r.Keys {
-				name := "another attachment"
-				if rec := s.Record(key); rec != nil {
-					name = rec.Attachment.Owner.String()
-				} else if a, ok := s.Recover(key); ok {
-					name = a.Owner.String()
-				}
-				holders = append(holders, name)
-			}
-			pod := ""
-			if r.Group != 0 {
-				pod = i.Node.PodOfGroup(r.Group, s.PodLogs)
-			}
-			out = append(out, inventory.NewRefusal(r, pod, holders))
+		}
+		pods := i.Node.PodsOfGroups(groups, s.PodLogs)
+		for _, r := range refused {
+			out = append(out, inventory.NewRefusal(r, pods[r.Group], holders(s, r.Keys)))
 		}
 	})
+	return out
+}
+
+// holders are what those are called that have a port.
+func holders(s *plugin.Session, keys []hostport.Key) (out []string) {
+	for _, key := range keys {
+		name := "another attachment"
+		if rec := s.Record(key); rec != nil {
+			name = rec.Attachment.Owner.String()
+		} else if a, ok := s.Recover(key); ok {
+			name = a.Owner.String()
+		}
+		out = append(out, name)
+	}
 	return out
 }

@@ -104,7 +104,11 @@ func (n *Node) Onward(wait time.Duration, on *host.Addressing, f func(conflict.S
 	})
 }
 
-// PodOfGroup is what the pod is called that a cgroup of v2 belongs to, "" if it is none.
-func (n *Node) PodOfGroup(group uint32, podLogs string) string {
-	return listener.New(podLogs).PodOfGroup(reservation.Group(group))
+// PodsOfGroups are what the pods are called that cgroups of v2 belong to, without those of none.
+func (n *Node) PodsOfGroups(groups []uint32, podLogs string) map[uint32]string {
+	pods := reservation.Groups(groups)
+	for id, path := range pods {
+		pods[id] = listener.New(podLogs).PodOfGroup(path)
+	}
+	return pods
 }

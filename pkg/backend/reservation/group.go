@@ -6,26 +6,35 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 )
 
-// Group is the path of a cgroup of v2 by the lower half of its ID, "" if it is gone. The ID is
-// the number of its directory (kernfs).
-func Group(id uint32) (path string) {
+// Groups are the paths of cgroups of v2 by the lower halves of their IDs, without those that
+// are gone. The ID is the number of the directory (kernfs). All cgroups are looked at once.
+func Groups(ids []uint32) map[uint32]string {
+	paths := map[uint32]string{}
+	if len(ids) == 0 {
+		return paths
+	}
 	r, err := openRoot()
 	if err != nil {
-		return ""
+		return paths
 	}
 	defer r.close()
 	_ = fs.WalkDir(os.DirFS(fmt.Sprintf("/proc/self/fd/%d", r.fd)), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil // it may go while we look
 		}
-		if st, err := d.Info(); err == nil && uint32(st.Sys().(*syscall.Stat_t).Ino) == id {
-			path = p
+		if st, err := d.Info(); err == nil {
+			if id := uint32(st.Sys().(*syscall.Stat_t).Ino); slices.Contains(ids, id) {
+				paths[id] = p
+			}
+		}
+		if len(paths) == len(ids) {
 			return fs.SkipAll
 		}
 		return nil
 	})
-	return path
+	return paths
 }
