@@ -40,12 +40,16 @@ func stopping(container string) string {
 }
 
 // container names the container of docker's to which a rule leads, by who keeps the port for
-// it; "" if nobody knows. The daemon itself does not say where its ports lead.
+// it; "" if nobody knows. The daemon itself does not say where its ports lead, but it keeps
+// them on the addresses that the rule is for.
 func (q query) container(path walk.Path) string {
 	to, _ := netip.ParseAddrPort(path.Last().To)
 	for _, l := range q.s.Listeners {
-		at := l.Holder.Target
-		if l.Holder.Docker != "" && l.Proto == q.m.Proto && l.Port == q.m.HostPort && (at == to || !at.IsValid() || !to.IsValid()) {
+		if l.Holder.Docker == "" || l.Proto != q.m.Proto || l.Port != q.m.HostPort {
+			continue
+		}
+		at, here := l.Holder.Target, l.Addr.IsUnspecified() || path.Dst.Contains(l.Addr)
+		if at.IsValid() && at == to || here && (!at.IsValid() || !to.IsValid()) {
 			return l.Holder.Docker
 		}
 	}

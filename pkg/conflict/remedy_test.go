@@ -24,6 +24,13 @@ func forContainer(target, name string) hostport.Listener {
 	return l
 }
 
+// forDaemon is a socket of docker's daemon with userland-proxy=false.
+func forDaemon(addr, name string) hostport.Listener {
+	l := by(listens(hostport.TCP, addr, 80), 7, "dockerd")
+	l.Holder.Docker = name
+	return l
+}
+
 // The remedy is that of the claim: its first finding says what it is and what to do.
 func TestRemedyFits(t *testing.T) {
 	docker := []string{"PREROUTING -m addrtype --dst-type LOCAL -j DOCKER", "DOCKER ! -i docker0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80"}
@@ -51,6 +58,9 @@ func TestRemedyFits(t *testing.T) {
 			[]string{"docker publishes it (DNAT to 172.17.0.2:80", "docker ps --filter publish=80 names the container"}},
 		{"and its container", node().with(forContainer("172.17.0.3:80", "other"), forContainer("172.17.0.2:80", "shop")).rules(t, v4, true, docker...),
 			[]string{"docker publishes it for container shop (DNAT to 172.17.0.2:80", "docker stop shop, or choose another hostPort"}},
+		{"and that of the same address, where the daemon keeps the ports", node().with(forDaemon(nodeIP, "shop"), forDaemon(other, "bank")).rules(t, v4, true,
+			docker[0], "DOCKER -d "+other+"/32 ! -i docker0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.3:80"),
+			[]string{"docker publishes it for container bank (DNAT to 172.17.0.3:80", "docker stop bank, or choose"}},
 		{"a proxy without a rule", node().with(forContainer("172.17.0.2:80", "shop")), []string{"docker-proxy (pid 7, container shop) listens on 0.0.0.0:80; docker stop shop, or choose"}},
 		{"all ports", node().rules(t, v4, true, "PREROUTING -p tcp -j REDIRECT --to-ports 15001"), []string{"it takes all ports that come to it: let it leave this one out"}},
 		{"all ports of an address", node().rules(t, v4, true, "PREROUTING -d 192.0.2.1/32 -p tcp -j REDIRECT --to-ports 15001"), []string{"it takes all ports that come to it of 192.0.2.1"}},
