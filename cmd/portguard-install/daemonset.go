@@ -47,7 +47,10 @@ func newDaemonSet(name, account string) (*daemonSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ResponseHeaderTimeout: patience}
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DialContext:     (&net.Dialer{Timeout: patience}).DialContext, TLSHandshakeTimeout: patience, ResponseHeaderTimeout: patience,
+	}
 	return &daemonSet{server: "https://" + net.JoinHostPort(host, port), name: name, account: account, client: &http.Client{Transport: transport}}, nil
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/pem"
 	"fmt"
 	"net"
@@ -135,5 +136,23 @@ func TestNoServer(t *testing.T) {
 	}
 	if !d.seen.Load() {
 		t.Error("it was not seen")
+	}
+}
+
+// One that takes connections and says nothing is asked again.
+func TestMuteServer(t *testing.T) {
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	d := pod(t, s)
+	s.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d.server = "https://" + l.Addr().String()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	if err := d.watch(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("it was waited for: %v", err)
 	}
 }
