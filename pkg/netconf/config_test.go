@@ -120,6 +120,7 @@ func TestParseNamesTheWrongField(t *testing.T) {
 		{"conflictPolicy must be known", `{"conflictPolicy":""}`, "conflictPolicy", "fail"},
 		{"conditions must be a list", `{"conditionsV4":"-s 1"}`, "conditionsV4", `"-s 1" is a string (want a list)`},
 		{"conditions must be a list of strings", `{"conditionsV4":["-s", 1]}`, "conditionsV4", `["-s",1] holds a number (want a string)`},
+		{"a key without a name leads nowhere", `{"backend":{"":1}}`, "backend", `{"":1} is an object (want a string)`},
 		{"a capability must be true or false", `{"capabilities":{"portMappings":"x"}}`, "capabilities", `{"portMappings":"x"} holds a string (want true or false)`},
 		{"a long value is cut", `{"snat":"` + strings.Repeat("y", 100) + `"}`, "snat", `yyy... is a string (want`},
 		{"a condition must not break the line", `{"conditionsV4":["-s","1.1.1.1\n-A X"]}`, "conditionsV4[1]", "line break"},

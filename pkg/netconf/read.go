@@ -39,12 +39,12 @@ func misread(given, kind string) string {
 	return given + " is " + kind
 }
 
-// valueAt is the value at a path of keys, cut to what fits in an error.
+// valueAt is the value at a path of keys, "" for b itself, cut to what fits in an error.
 func valueAt(b []byte, path string) string {
 	const most = 60
 	for key := range strings.SplitSeq(path, ".") {
 		var object map[string]json.RawMessage
-		if json.Unmarshal(b, &object) != nil || object[key] == nil {
+		if path == "" || json.Unmarshal(b, &object) != nil || object[key] == nil {
 			break
 		}
 		b = object[key]
