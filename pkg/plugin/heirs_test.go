@@ -218,6 +218,31 @@ func TestRestoreOfInterfaces(t *testing.T) {
 	restore("after DEL of the heir", "eth0")
 }
 
+// One address of an interface and all of another one move together.
+func TestInterfacesMove(t *testing.T) {
+	b := newBench(t)
+	one := b.pod("web")
+	all := one.on("eth1")
+	req := b.request(one, 80, "")
+	req.Attachment.Mappings[0].HostIP = netip.MustParseAddr("192.0.2.1")
+	if err := b.addLocked(req, b.store, one.netns, false); err != nil {
+		t.Fatal(err)
+	}
+	b.mustAdd(all, 80, "")
+	b.node.facts.IPVS = true
+	b.mustAdd(b.pod("other"), 99, "")
+	for _, p := range []pod{one, all} {
+		b.wantIn(p, "localnet", place.IptablesNFT)
+		rec, err := b.store.Load(p.key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := b.in(place.IptablesNFT).now.has[p.key()].Mappings; len(has) != 1 || len(rec.Attachment.Mappings) != 1 || len(rec.Left) > 0 {
+			t.Errorf("%s has %v, and its record says %+v", p.owner().IfName, has, rec)
+		}
+	}
+}
+
 // CHECK of one that waits is content, also without its record.
 func TestCheckOfOneThatWaits(t *testing.T) {
 	b := newBench(t)

@@ -51,15 +51,18 @@ func (s *Session) planBack(r *repair, find finder) error {
 	if err := s.relink(&rec); err != nil {
 		return err
 	}
-	a, key := rec.Attachment, r.Owner.Key()
-	kept, left := leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, rec.Backend)
+	a, key, works := rec.Attachment, r.Owner.Key(), len(s.Missing(r.now, r.next.Backend)) == 0
+	kept, left := a.Mappings, []hostport.Mapping(nil)
+	if !works { // else it stands beside what its container has, and that moves, too
+		kept, left = leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, rec.Backend)
+	}
 	a.Mappings = kept
 	report, err := find(a, rec.Backend)
 	if err != nil {
 		return err
 	}
 	a.Carves, a.Flows = joined(a.Carves, report.Carves), report.Flows
-	if works := len(s.Missing(r.now, r.next.Backend)) == 0; len(report.Conflicts) > 0 && !works {
+	if len(report.Conflicts) > 0 && !works {
 		r.Refused = report.Conflicts[0].Message
 		if a.Mappings = s.free(key, kept, report.Conflicts); len(a.Mappings) == 0 {
 			return nil
