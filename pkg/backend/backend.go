@@ -47,8 +47,8 @@ type State interface {
 	// With returns the State with everything a needs here, replacing what it has and what
 	// the attachments with the keys in instead have.
 	With(a hostport.Attachment, instead ...hostport.Key) State
-	// WithAll is With for one after the other, in the time that it takes for one: what one
-	// has stays with it.
+	// WithAll is With for one after the other, in the time that it takes for one. What they
+	// have goes first: of what several want, the first gets it.
 	WithAll(as []hostport.Attachment, instead ...hostport.Key) State
 	// Without returns the State without those attachments, and without shared parts that
 	// only they used.
