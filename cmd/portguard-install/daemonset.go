@@ -84,7 +84,7 @@ func (d *daemonSet) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.Body.Close()
+	defer func() { _ = r.Body.Close() }()
 	for events := json.NewDecoder(r.Body); ; {
 		var e struct {
 			Type   string `json:"type"`
@@ -115,7 +115,7 @@ func (d *daemonSet) removed() bool {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
 	if r, err := d.get(ctx, "/"+d.name); err == nil {
-		defer r.Body.Close()
+		defer func() { _ = r.Body.Close() }()
 		var o object
 		if json.NewDecoder(r.Body).Decode(&o) == nil {
 			d.is(o.Metadata.DeletionTimestamp != "")
@@ -148,7 +148,7 @@ func (d *daemonSet) get(ctx context.Context, what string) (*http.Response, error
 	if r.StatusCode == http.StatusOK {
 		return r, nil
 	}
-	defer r.Body.Close()
+	defer func() { _ = r.Body.Close() }()
 	var status struct {
 		Reason string `json:"reason"`
 	}

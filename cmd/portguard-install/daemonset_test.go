@@ -47,7 +47,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/apis/apps/v1/namespaces/kube-system/daemonsets/portguard":
 		w.WriteHeader(a.status)
-		fmt.Fprint(w, a.body)
+		fmt.Fprintln(w, a.body)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}

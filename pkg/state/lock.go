@@ -122,10 +122,7 @@ func flock(f *os.File, timeout time.Duration, turns int) error {
 			if held = stamped(f); waits < turns && !held.Equal(last) {
 				continue
 			}
-			go func() {
-				<-done
-				f.Close()
-			}()
+			go func() { _ = errors.Join(<-done, f.Close()) }()
 			return ErrLocked
 		}
 	}
