@@ -148,7 +148,7 @@ func TestMuteServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	d.server = "https://" + l.Addr().String()
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
