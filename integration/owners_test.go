@@ -107,6 +107,24 @@ func TestPolicyRouting(t *testing.T) {
 	}
 }
 
+// Cilium marks packets of its proxy's sockets, and leads them by that mark. A port that nobody
+// has a socket on is free beside that.
+func TestSocketMarks(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	list := n.Network("net", "4", nil)
+	n.Run("ip", "route", "add", "local", "default", "dev", "lo", "table", "2004")
+	n.Run("ip", "rule", "add", "pref", "9", "fwmark", "0x200/0xf00", "lookup", "2004")
+	n.Run("ip", "rule", "add", "pref", "100", "lookup", "local")
+	n.Run("ip", "rule", "del", "pref", "0")
+	n.Iptables("", "-t mangle -A PREROUTING -m socket --transparent -j MARK --set-xmark 0x200/0xffffffff")
+	n.Feed("table inet proxy { chain pre { type filter hook prerouting priority mangle; socket transparent 1 meta mark set 0x200; }; }", "nft", "-f", "-")
+	pod := n.NewPod("web")
+	pod.Serve(80, "web")
+	n.MustAdd(pod, list, lab.TCP(8080, 80), lab.UDP(8080, 80))
+	want(t, "beside the marks", n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+}
+
 // A listener that is bound to a link has what comes in by it, for any address of the node. A
 // mapping of an address elsewhere leaves it that, and takes the rest.
 func TestBoundToDevice(t *testing.T) {

@@ -48,7 +48,9 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		return x.maybe(th, Some), nil
 	case "numgen", "hash":
 		return x.drawn(th, e), nil
-	case "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "inner":
+	case "socket":
+		return x.socket(th), nil
+	case "exthdr", "rt", "osf", "xfrm", "tunnel", "inner":
 		// They load something open into a register, or find nothing to load.
 		th.regs = registers{}
 		return x.maybe(th, Some), nil
@@ -58,6 +60,19 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 		return x.xtTarget(th, e), nil
 	}
 	return x.notKnown(th, e.Name), nil
+}
+
+// socket asks for the node's socket that a packet is for, and goes on with the next rule if
+// there is none (nft_socket.c, xt_socket.c). Packets of a hostPort have none: who has one is a
+// listener or a flow of the node's own, which conflict knows otherwise. What the node sends
+// has the socket of its sender.
+func (x *run) socket(th thread) []thread {
+	if hook := x.p.Hook; hook == Prerouting || hook == Input {
+		x.misses(th)
+		return nil
+	}
+	th.regs = registers{}
+	return x.maybe(th, Some)
 }
 
 // notKnown is an expression that may do anything, or nothing.

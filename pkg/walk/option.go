@@ -18,7 +18,7 @@ func freeModule(name string) bool {
 	switch name {
 	case "statistic", "limit", "hashlimit", "connlimit", "connbytes", "recent", "nfacct", "quota", "time",
 		"physdev", "mac", "owner", "cgroup", "pkttype", "length", "ttl", "hl", "tos", "dscp", "ecn",
-		"tcpmss", "cpu", "policy", "realm", "rpfilter", "socket", "connlabel", "helper",
+		"tcpmss", "cpu", "policy", "realm", "rpfilter", "connlabel", "helper",
 		"string", "u32", "bpf", "geoip", "osf", "esp", "ah", "frag", "rt", "hbh", "dst", "mh", "ipv6header", "eui64":
 		return true
 	}

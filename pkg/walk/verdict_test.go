@@ -56,7 +56,8 @@ func TestNativeVerdicts(t *testing.T) {
 		{"extension headers are open", []exprs{and(ex("exthdr", map[uint16]uint32{1: 1}), is(1), redir()), dnat(nft.IPv4)}, "some redirect via pre; yes dnat via pre"},
 		{"chance is open", []exprs{and(ex("numgen", map[uint16]uint32{1: 1}), is(native(0)...), redir())}, "some redirect via pre"},
 		{"a hash is open, whatever was in its register", []exprs{and(dport(), ex("hash", map[uint16]uint32{1: 2, 2: 1, 4: 2}), is(native(0)...), redir())}, "some redirect via pre"},
-		{"what was loaded before something open is forgotten", []exprs{and(dport(), ex("socket", map[uint16]uint32{2: 1}), is(0, 81), redir())}, "some redirect via pre"},
+		{"what was loaded before something open is forgotten", []exprs{and(dport(), ex("rt", map[uint16]uint32{2: 1}), is(0, 81), redir())}, "some redirect via pre"},
+		{"what nobody listens for has no socket", []exprs{and(ex("socket", map[uint16]uint32{1: 0, 2: 1}), is(1), redir()), and(xtables1("match", "socket"), redir())}, ""},
 
 		{"the comment of iptables passes", []exprs{and(xtables1("match", "comment"), redir())}, "yes redirect via pre"},
 		{"other matches of iptables are not understood", []exprs{and(xtables1("match", "tcp"), redir())}, "unknown redirect via pre"},

@@ -15,6 +15,9 @@ import (
 // xtMatch answers for a match of xtables.
 func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
 	i := xt.InfoOf(e, !x.r.is4)
+	if i.Name == "socket" {
+		return x.socket(th), nil
+	}
 	if freeModule(i.Name) {
 		return x.maybe(th, Some), nil
 	}
