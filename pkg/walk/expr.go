@@ -51,9 +51,7 @@ func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
 	case "socket":
 		return x.socket(th), nil
 	case "exthdr", "rt", "osf", "xfrm", "tunnel", "inner":
-		// They load something open into a register, or find nothing to load.
-		th.regs = registers{}
-		return x.maybe(th, Some), nil
+		return x.unread(th), nil
 	case "match":
 		return x.xtMatch(th, e)
 	case "target":
@@ -71,6 +69,11 @@ func (x *run) socket(th thread) []thread {
 		x.misses(th)
 		return nil
 	}
+	return x.unread(th)
+}
+
+// unread is an expression that loads something open into a register, or finds nothing to load.
+func (x *run) unread(th thread) []thread {
 	th.regs = registers{}
 	return x.maybe(th, Some)
 }
