@@ -52,7 +52,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		if l.Device != "" && !m.Wildcard() && l.Addr.IsUnspecified() {
 			what = fmt.Sprintf("%s, which receives what comes in by %s for any address of the node", l, l.Device)
 		}
-		f.Proxy = ofDocker(l)
+		f.Proxy = l.Holder.OfDocker()
 		f.say(listenerRemedy(l, m), "hostPort %s is taken: %s", m, what)
 		r.add(f)
 	}

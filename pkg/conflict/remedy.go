@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -22,7 +21,7 @@ func listenerRemedy(l hostport.Listener, m hostport.Mapping) string {
 		return "give that link another port " + other
 	case l.Holder.Docker != "":
 		return stopping(l.Holder.Docker)
-	case ofDocker(l):
+	case l.Holder.OfDocker():
 		return fmt.Sprintf("it is docker's for a container: docker ps --filter publish=%d; stop that %s", l.Port, other)
 	case l.Holder.Comm == "conmon":
 		return fmt.Sprintf("it is podman's for a container: podman ps --filter publish=%d; stop that %s", l.Port, other)
@@ -54,12 +53,6 @@ func (q query) container(path walk.Path) string {
 		}
 	}
 	return ""
-}
-
-// ofDocker reports whether a socket keeps a port for a container of docker: docker-proxy's,
-// or with userland-proxy=false the daemon's own. Names of processes have 15 characters.
-func ofDocker(l hostport.Listener) bool {
-	return strings.HasPrefix(l.Holder.Comm, "docker-proxy") || l.Holder.Comm == "dockerd"
 }
 
 // ruleRemedy is that for somebody's rule that takes the packets.

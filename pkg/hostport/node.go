@@ -5,6 +5,7 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 )
@@ -60,6 +61,12 @@ type Process struct {
 	// Link is the tunnel whose socket it is, as "vxlan flannel.1", "" if that is not known.
 	// Such a socket has no process.
 	Link string
+}
+
+// OfDocker reports whether the process keeps ports for containers of docker's: docker-proxy, or
+// with userland-proxy=false the daemon itself. Names of processes have 15 characters.
+func (p Process) OfDocker() bool {
+	return strings.HasPrefix(p.Comm, "docker-proxy") || p.Comm == "dockerd"
 }
 
 // HoldsFor reports whether a runtime keeps the port open for a container: of that ID, or

@@ -18,12 +18,6 @@ import (
 // A published is a port that a container of docker's has on the node, as docker writes it.
 type published struct{ name, addr, port string }
 
-// ofDocker reports whether a process keeps ports for containers of docker's: docker-proxy, or
-// with userland-proxy=false the daemon itself. Names of processes have 15 characters.
-func ofDocker(comm string) bool {
-	return strings.HasPrefix(comm, "docker-proxy") || comm == "dockerd"
-}
-
 // docker names the container whose port a process of docker's keeps. all is what is published,
 // read when the first one asks, as far as there is time.
 func (r *Reader) docker(l hostport.Listener, all *[]published, deadline time.Time) string {

@@ -53,7 +53,7 @@ func (r *Reader) name(ls []hostport.Listener) {
 				ls[i].Holder = r.process(pid)
 				if uid := ls[i].UID; uid == 0 || uid == uint32(os.Geteuid()) {
 					r.identify(&ls[i].Holder)
-					if ofDocker(ls[i].Holder.Comm) {
+					if ls[i].Holder.OfDocker() {
 						ls[i].Holder.Docker = r.docker(ls[i], &docker, deadline)
 					}
 				}
