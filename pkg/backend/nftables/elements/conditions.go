@@ -4,6 +4,7 @@ package elements
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,21 +36,10 @@ func conditions(a hostport.Attachment) (c nfttable.Conditions, ok bool) {
 			c.Rules, c.Shape = append(c.Rules, rule), append(c.Shape, shape)
 		}
 	}
-	c.Name = fmt.Sprintf("%s-%08x", chainPrefix(a.Owner.Key()), digest(strings.Join(what, "\n")))
+	digest := fnv.New32a()
+	_, _ = digest.Write([]byte(strings.Join(what, "\n")))
+	c.Name = fmt.Sprintf("%s-%08x", chainPrefix(a.Owner.Key()), digest.Sum32())
 	return c, len(c.Rules) > 0
-}
-
-// digest is crc32.ChecksumIEEE. That package makes a table whenever the program starts,
-// which pods without hostPorts would pay for.
-func digest(s string) uint32 {
-	sum := ^uint32(0)
-	for i := range len(s) {
-		sum ^= uint32(s[i])
-		for range 8 {
-			sum = sum>>1 ^ 0xedb88320&-(sum&1)
-		}
-	}
-	return ^sum
 }
 
 // A conditional is one rule of a chain with conditions. One that translates is of the
