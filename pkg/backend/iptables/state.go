@@ -73,11 +73,9 @@ func (s *State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backe
 		if len(gone) > 0 {
 			p.layout = p.layout.Remove(gone...)
 		}
-		for _, a := range as {
-			p.refused = p.refused || p.native != nil && len(a.Of(p.family)) > 0
-			p.layout = p.layout.Put(a, p.sets)
-		}
-		p.layout = p.layout.Within(p.within)
+		asks := func(a hostport.Attachment) bool { return len(a.Of(p.family)) > 0 }
+		p.refused = p.refused || p.native != nil && slices.ContainsFunc(as, asks)
+		p.layout = p.layout.Put(p.sets, as...).Within(p.within)
 	})
 }
 

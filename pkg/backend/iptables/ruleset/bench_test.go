@@ -19,7 +19,7 @@ func thousand(b *testing.B) (text string, all []hostport.Attachment) {
 	for i := range 1000 {
 		a := simple(fmt.Sprintf("%064d", i), "cni0", uint16(20000+i))
 		a.Pods = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(2 + i%250)}), 16)}
-		all, l = append(all, a), l.Put(a, nil)
+		all, l = append(all, a), l.Put(nil, a)
 	}
 	k.apply(b, Diff(have, l))
 	return k.save(), all
@@ -38,7 +38,7 @@ func BenchmarkAdd(b *testing.B) {
 		if n := len(have.Claims()); n != 1000 {
 			b.Fatalf("%d claims", n)
 		}
-		if Diff(have, have.Put(next, nil)) == "" {
+		if Diff(have, have.Put(nil, next)) == "" {
 			b.Fatal("nothing changes")
 		}
 	}

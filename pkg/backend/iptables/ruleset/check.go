@@ -16,7 +16,7 @@ import (
 // and order, and returns one line for each thing that is lost. Rules of other
 // attachments do not matter. Sets are those of ServiceSets that exist.
 func (l *Layout) Check(a hostport.Attachment, sets []Set) []string {
-	want := empty(l.Family).Put(a, sets)
+	want := empty(l.Family).Put(sets, a)
 	var lost []string
 	for _, chain := range want.named(func(string) bool { return true }) {
 		if keyOf(chain) == "" {

@@ -13,24 +13,28 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
-// Put returns l with the attachment's rules as they must be, replacing those it
-// has and those of the keys in instead, and with everything they share in its
-// place. Sets are those of ServiceSets that exist.
-func (l *Layout) Put(a hostport.Attachment, sets []Set, instead ...string) *Layout {
-	d, key := l.clone(), a.Owner.Key()
-	d.remove(slices.DeleteFunc(slices.Clone(instead), func(k string) bool { return k == key })...)
-	own := ownChains(a, l.Family)
-	maps.DeleteFunc(d.chains, func(name string, _ []*rule) bool { return keyOf(name) == key && own[name] == nil })
-	for name, rules := range own {
-		if !sameRules(d.chains[name], rules) {
-			d.chains[name] = rules
-		}
+// Put returns l with the attachments' rules as they must be, replacing those they have, and
+// with everything they share in its place. Sets are those of ServiceSets that exist.
+func (l *Layout) Put(sets []Set, as ...hostport.Attachment) *Layout {
+	d := l.clone()
+	for _, a := range as {
+		d.put(a)
 	}
-	d.lead(hostports, key, entries(a, l.Family))
-	d.lead(masq, key, masqJumps(a, l.Family))
 	d.services(sets)
 	d.settle()
 	return d
+}
+
+func (l *Layout) put(a hostport.Attachment) {
+	key, own := a.Owner.Key(), ownChains(a, l.Family)
+	maps.DeleteFunc(l.chains, func(name string, _ []*rule) bool { return keyOf(name) == key && own[name] == nil })
+	for name, rules := range own {
+		if !sameRules(l.chains[name], rules) {
+			l.chains[name] = rules
+		}
+	}
+	l.lead(hostports, key, entries(a, l.Family))
+	l.lead(masq, key, masqJumps(a, l.Family))
 }
 
 // Remove returns l without the attachments with those keys, and without what

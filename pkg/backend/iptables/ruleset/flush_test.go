@@ -41,7 +41,7 @@ func TestAddAfterAFlush(t *testing.T) {
 				t.Errorf("%s flushed: %d is free", chain, 8000+3*i)
 			}
 			if len(have.Check(a, nil)) > 0 {
-				l = l.Put(a, nil)
+				l = l.Put(nil, a)
 			}
 		}
 		k.apply(t, Diff(have, l))

@@ -246,7 +246,7 @@ func TestMasqueradeOfManyNetworks(t *testing.T) {
 		next := simple("next", "", 99)
 		next.Pods = []netip.Prefix{netip.MustParsePrefix("10.1.0.99/32")}
 		have := k.layout(t, v4)
-		if got := have.Put(next, nil).jumps["POSTROUTING"]; first == docker && (len(got) != 1 || got[0].index != 1) {
+		if got := have.Put(nil, next).jumps["POSTROUTING"]; first == docker && (len(got) != 1 || got[0].index != 1) {
 			t.Errorf("an ADD moves ours: %+v", got)
 		}
 		k["nat"]["POSTROUTING"] = rules

@@ -85,7 +85,7 @@ func (l *life) step() {
 	}
 	if a := l.newcomer(); len(a.Mappings) > 0 {
 		have := l.k.layout(l, v4)
-		l.change(have, have.Put(a, nil))
+		l.change(have, have.Put(nil, a))
 		l.live[a.Owner.Key()] = a
 	}
 }

@@ -88,7 +88,7 @@ func TestPutThenRemoveIsNoDifference(t *testing.T) {
 	k.put(t, hostport.IPv4, simple("other", "veth9", 90), nil)
 	have := k.layout(t, hostport.IPv4)
 	a := dualStack()
-	if diff := Diff(have, have.Put(a, nil).Remove(a.Owner.Key())); diff != "" {
+	if diff := Diff(have, have.Put(nil, a).Remove(a.Owner.Key())); diff != "" {
 		t.Errorf("plan is not empty:\n%s", diff)
 	}
 }

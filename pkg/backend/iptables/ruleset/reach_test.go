@@ -66,7 +66,7 @@ func crowded() fake {
 	have, _ := k.parse()
 	all := have
 	for i := range uint16(60) {
-		all = all.Put(many(fmt.Sprint(i), hostport.TCP, 8000+3*i), nil)
+		all = all.Put(nil, many(fmt.Sprint(i), hostport.TCP, 8000+3*i))
 	}
 	if err := k.run(Diff(have, all)); err != nil {
 		panic(err)

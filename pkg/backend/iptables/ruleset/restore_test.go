@@ -57,7 +57,7 @@ func (k fake) apply(t testing.TB, script string) {
 func (k fake) put(t testing.TB, f hostport.Family, a hostport.Attachment, sets []Set, instead ...string) string {
 	t.Helper()
 	have := k.layout(t, f)
-	plan := Diff(have, have.Put(a, sets, instead...))
+	plan := Diff(have, have.Remove(instead...).Put(sets, a))
 	k.apply(t, plan)
 	return plan
 }

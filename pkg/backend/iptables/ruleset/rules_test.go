@@ -63,7 +63,7 @@ func TestRulesAreTheirText(t *testing.T) {
 		if lost = slices.Concat(rules.Check(a, ServiceSets(f)), lost, moved); len(lost) > 0 {
 			t.Errorf("%s: lost %q", f, lost)
 		}
-		if plan := Diff(rules, rules.Put(a, ServiceSets(f))); plan != "" {
+		if plan := Diff(rules, rules.Put(ServiceSets(f), a)); plan != "" {
 			t.Errorf("%s: putting it again changes\n%s", f, plan)
 		}
 		k.apply(t, Diff(rules, rules.Remove(a.Owner.Key())))
@@ -87,7 +87,7 @@ func TestWhatIsNotKnown(t *testing.T) {
 	if l.Undoable(l.Remove(a.Owner.Key())) || !l.Undoable(l) {
 		t.Error("it can be undone without the words of iptables")
 	}
-	k.apply(t, Diff(l, l.Put(many("b", hostport.TCP, 81), nil)))
+	k.apply(t, Diff(l, l.Put(nil, many("b", hostport.TCP, 81))))
 	l = k.decoded(t, v4)
 	k.apply(t, Diff(l, l.Remove(a.Owner.Key(), many("b", hostport.TCP).Owner.Key())))
 	if diff := cmp.Diff(foreign().save(), k.save()); diff != "" {

@@ -64,7 +64,7 @@ func TestPutLeavesItsReceiverAlone(t *testing.T) {
 	k := foreign()
 	k.put(t, v4, simple("a", "veth1", 80), nil)
 	l, same := k.layout(t, v4), k.layout(t, v4)
-	l.Put(dualStack(), ServiceSets(v4))
+	l.Put(ServiceSets(v4), dualStack())
 	l.Remove(simple("a", "veth1", 80).Owner.Key())
 	if diff := Diff(same, l); diff != "" {
 		t.Errorf("receiver changed:\n%s", diff)

@@ -26,9 +26,9 @@ func TestWithin(t *testing.T) {
 			gaps   int
 		}{{addrset.All(f == hostport.IPv4), nil, 0}, {within, nil, 3}, {within, ServiceSets(f), 3}, {within, nil, 3}, {nil, nil, 1}, {addrset.All(f == hostport.IPv4), nil, 0}, {within, ServiceSets(f)[:1], 3}} {
 			have := k.layout(t, f)
-			k.apply(t, Diff(have, have.Put(a, step.sets).Within(step.within)))
+			k.apply(t, Diff(have, have.Put(step.sets, a).Within(step.within)))
 			have = k.layout(t, f)
-			if d := Diff(have, have.Put(a, step.sets).Within(step.within)); d != "" {
+			if d := Diff(have, have.Put(step.sets, a).Within(step.within)); d != "" {
 				t.Errorf("%s: the same again changes\n%s", f, d)
 			}
 			if d := Diff(have, have.Remove("nobody").Within(step.within)); d != "" {
