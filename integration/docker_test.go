@@ -39,12 +39,7 @@ func startDocker(t *testing.T, n *lab.Node, options string) func(command string)
 // agree, and who asks for a port of docker's is told which container has it, with docker-proxy
 // or without.
 func TestRealDocker(t *testing.T) {
-	if _, err := exec.LookPath("dockerd"); err != nil {
-		if os.Getenv("DOCKER") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("docker is not installed")
-	}
+	lab.Installed(t, "dockerd", "DOCKER")
 	for _, options := range []string{"", "--userland-proxy=false"} {
 		t.Run("dockerd "+options, func(t *testing.T) {
 			t.Parallel()

@@ -24,14 +24,11 @@ func startFirewalld(t *testing.T, n *lab.Node, conf string) func(command string)
 		until firewall-cmd --state >/run/state 2>&1; do kill -0 $fw; sleep 0.2; done`, conf)
 }
 
-// installed is the configuration of the firewalld that is installed. Without one the test is
-// skipped; with FIREWALLD set, as "make daemons" sets it, there must be one.
+// installed is the configuration of the firewalld that is installed.
 func installed(t *testing.T) string {
 	t.Helper()
+	lab.Installed(t, "firewalld", "FIREWALLD")
 	b, err := os.ReadFile("/etc/firewalld/firewalld.conf")
-	if err != nil && os.Getenv("FIREWALLD") == "" {
-		t.Skip("firewalld is not installed")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,18 +54,8 @@ func servers(t *testing.T, uid string) []server {
 func (s server) serve(t *testing.T, n *lab.Node) (pid int, stop func()) {
 	t.Helper()
 	cmd := n.Command("sh", "-c", s.line)
-	out, err := cmd.StdoutPipe()
-	n.Do(func() {
-		if err == nil {
-			err = cmd.Start()
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop = func() { _, _ = cmd.Process.Kill(), cmd.Wait() }
-	t.Cleanup(stop)
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(strings.ToLower(line), "listen") {
+	out, stop := n.Start(cmd)
+	if line, err := out.ReadString('\n'); err != nil || !strings.HasPrefix(strings.ToLower(line), "listen") {
 		t.Fatalf("%s: %q, %v", s.comm, line, err)
 	}
 	return cmd.Process.Pid, stop

@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,24 +31,16 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run, &bin)) }
 type host struct {
 	*lab.Node
 	t *testing.T
-	// pid is that of the process that keeps the namespaces.
-	pid string
+	// within are the words before a command that runs beside podman.
+	within []string
 }
 
 // newHost makes a node with podman, two networks and an image, or skips where there is none
 // with a CNI backend. With PODMAN set, as "make podman" sets it, podman must be there.
 func newHost(t *testing.T) *host {
 	t.Helper()
-	if _, err := exec.LookPath("podman"); err != nil {
-		if os.Getenv("PODMAN") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("podman is not installed")
-	}
+	lab.Installed(t, "podman", "PODMAN")
 	h := &host{Node: lab.NewNode(t, bin, "nft"), t: t}
-	h.write("init.sh", `mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir -p /run/lock || exit
-		[ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 none /sys/fs/cgroup || exit
-		echo ready; exec sleep infinity`)
 	h.write("containers.conf", fmt.Sprintf(`[containers]
 		cgroups = "disabled"
 		log_driver = "k8s-file"
@@ -69,7 +60,8 @@ func newHost(t *testing.T) *host {
 		list := strings.NewReplacer(`"cni0"`, fmt.Sprintf(`"cni%d"`, i), lab.PodNetV4, fmt.Sprintf("10.%d.0.0/16", 88+i)).Replace(h.Network(name, "4", lab.Conf{"claimWait": "30s"}))
 		h.write("net.d/"+name+".conflist", strings.Replace(list, "1.1.0", "0.4.0", 1)) // podman 4 knows no newer one
 	}
-	h.start()
+	h.within = h.Apart(`mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /var/lib; mkdir -p /run/lock
+		[ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 none /sys/fs/cgroup`)
 	if out, err := h.try("podman", "info", "--format", "{{.Host.NetworkBackend}}"); err != nil && strings.Contains(out, "netavark") {
 		t.Skipf("this podman has no CNI backend: %s", out)
 	} else if strings.TrimSpace(out) != "cni" {
@@ -88,34 +80,6 @@ func (h *host) write(name, text string) {
 	}
 	if err != nil {
 		h.t.Fatal(err)
-	}
-}
-
-// start makes the namespaces. Everything in them dies with the process that it starts.
-func (h *host) start() {
-	h.t.Helper()
-	cmd := h.Command("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private", "sh", filepath.Join(h.Dir, "init.sh"))
-	var failed bytes.Buffer
-	cmd.Stderr = &failed
-	out, err := cmd.StdoutPipe()
-	h.Do(func() {
-		if err == nil {
-			err = cmd.Start()
-		}
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
-		h.t.Fatalf("no namespaces: %v\n%s", err, &failed)
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
-	if h.pid = strings.TrimSpace(string(children)); err != nil || h.pid == "" {
-		h.t.Fatalf("no child: %v", err)
 	}
 }
 
@@ -147,7 +111,7 @@ func (h *host) image() string {
 
 // try runs a command of the host.
 func (h *host) try(args ...string) (string, error) {
-	return h.Try("", append([]string{"nsenter", "--target", h.pid, "--mount", "--pid", "--net"}, args...)...)
+	return h.Try("", slices.Concat(h.within, args)...)
 }
 
 // podman runs podman, which must succeed.
