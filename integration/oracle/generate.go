@@ -126,6 +126,7 @@ func Generate(seed uint64, native bool) []Set {
 		g.sharedMark(&out[1], &out[0])
 	}
 	g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	socketRule(seed, out)
 	return out
 }
 

@@ -205,12 +205,12 @@ func (w *World) receive(t lab.T, all []Probe) {
 	}
 }
 
-// wait opens the sockets, and a server for TCP if there is none among them.
-func (w *World) wait(t lab.T, sockets []*Socket) {
+// wait opens the sockets, and a server for TCP if there is none among them and rules do not
+// ask for it.
+func (w *World) wait(t lab.T, sockets []*Socket, server bool) {
 	t.Helper()
 	w.hush()
 	w.sockets = sockets
-	server := true
 	for _, s := range sockets {
 		server = server && s.UDP
 		var err1, err2, err3 error
