@@ -15,6 +15,7 @@ TRIES ?= 500
 # A limit is for what hangs. A slow machine must not run into it.
 TIMEOUT ?= 3h
 RUNS = $(if $(RUN),-run '$(RUN)')
+INTEGRATION ?= ./integration/...
 # The root that debian-test makes and uses.
 SUITE ?= trixie
 NEWCOMER ?= bookworm trixie
@@ -127,7 +128,7 @@ unit: go-version deps
 
 # The real plugin on nodes made of network namespaces.
 integration: root go-version deps promtool
-	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) ./integration/...
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) $(INTEGRATION)
 
 # Everything but e2e, newcomer and support: test, lint, each fuzz target for a short time, and the slow suites.
 check-all: root
@@ -155,7 +156,7 @@ podman: root go-version deps
 
 # The real firewalld and docker of Debian SUITE, in a root of its own: on a machine apt would start them.
 daemons: root
-	@PACKAGES="$(PACKAGES)" GO="$(GO)" sh scripts/debian-test.sh "$(SUITE)" integration RUN='TestRealFirewalld|TestRealDocker' FIREWALLD=1 DOCKER=1 \
+	@PACKAGES="$(PACKAGES)" GO="$(GO)" sh scripts/debian-test.sh "$(SUITE)" integration INTEGRATION=./integration RUN='TestRealFirewalld|TestRealDocker' FIREWALLD=1 DOCKER=1 \
 		COMMANDS="firewalld dockerd docker" PACKAGES="firewalld docker.io $(if $(filter bookworm,$(SUITE)),,docker-cli)"
 
 # kill -9 at random moments, TRIES times for each verb and backend; an ADD and a bind that start together, twice as often.

@@ -23,8 +23,8 @@ find /sys/fs/cgroup -depth -type d \( -path '*/kubepods*' -o -path '*/k8s.io*' \
 mount -t bpf bpf /sys/fs/bpf
 
 for d in etc var opt; do
-	mkdir -p "$disk/$d" "$disk/work/$d"
-	mount -t overlay -o "lowerdir=/$d,upperdir=$disk/$d,workdir=$disk/work/$d" overlay "/$d"
+	mkdir -p "$disk/$d" "$disk/overlay/$d"
+	mount -t overlay -o "lowerdir=/$d,upperdir=$disk/$d,workdir=$disk/overlay/$d" overlay "/$d"
 done
 mkdir -p "$disk/containerd" /var/lib/containerd # overlays of containers do not lie on an overlay
 mount --bind "$disk/containerd" /var/lib/containerd
