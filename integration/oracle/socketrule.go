@@ -20,11 +20,14 @@ func socketRule(seed uint64, sets []Set) {
 	var r Rule
 	if s.Table != nil {
 		base := s.Table.Bases[g.IntN(len(s.Table.Bases))]
-		then := "meta mark set 0x1"
+		kinds, then := []string{"transparent 0", "transparent 1", "wildcard 0", "wildcard 1"}, "meta mark set 0x1"
+		if base.Hook == "output" { // it is the sender's, and here all are of these kinds
+			kinds = []string{"transparent 1", "wildcard 0"}
+		}
 		if base.Type == "nat" && base.Hook != "input" {
 			then = "redirect to :9998"
 		}
-		r = Rule{Chain: base.Name, Text: "meta l4proto " + proto + " socket " + g.pick("transparent 0", "transparent 1", "wildcard 0", "wildcard 1") + " " + then}
+		r = Rule{Chain: base.Name, Text: "meta l4proto " + proto + " socket " + g.pick(kinds...) + " " + then}
 	} else {
 		r = Rule{Chain: "PREROUTING", Text: "-p " + proto + " -m socket " + g.pick("", "--transparent ", "--nowildcard ")}
 		if g.IntN(2) == 0 {
