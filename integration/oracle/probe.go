@@ -84,6 +84,9 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 			all = append(all, p)
 		}
 	}
+	if w.counts { // every second one meets a rule, of few perhaps none
+		all = slices.Concat(all, all, all)
+	}
 	var err error
 	// In any order: rules may count.
 	order := rand.New(rand.NewPCG(1, 2)).Perm(len(all))

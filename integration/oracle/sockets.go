@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -187,11 +189,41 @@ func (s *Socket) received() (out []uint16, err error) {
 	}
 }
 
+// handshakes are the source ports of those who a socket on the port has answered, and who did
+// not get that: a rule may drop it. They are of the calling thread's namespace.
+func handshakes() (out []uint16, err error) {
+	const synRecv = 3
+	for _, name := range []string{"tcp", "tcp6"} {
+		table, err := os.ReadFile("/proc/thread-self/net/" + name)
+		if err != nil {
+			return nil, err
+		}
+		_, lines, _ := strings.Cut(string(table), "\n")
+		for line := range strings.Lines(lines) {
+			var n, local, remote, state int
+			var here, there string
+			line = strings.ReplaceAll(line, ":", " ")
+			if _, err := fmt.Sscanf(line, "%d %s %x %s %x %x", &n, &here, &local, &there, &remote, &state); err != nil {
+				return nil, fmt.Errorf("%s: %w", line, err)
+			}
+			if local == port && state == synRecv {
+				out = append(out, uint16(remote))
+			}
+		}
+	}
+	return out, nil
+}
+
 // receive completes the probes with the sockets that have got them.
 func (w *World) receive(t lab.T, all []Probe) {
 	t.Helper()
 	for _, s := range w.sockets {
 		ports, err := s.received()
+		if s.waits() && !s.UDP && err == nil {
+			var begun []uint16
+			w.Node.Do(func() { begun, err = handshakes() })
+			ports = append(ports, begun...)
+		}
 		if err != nil {
 			t.Fatalf("%s: %v", s, err)
 		}

@@ -147,8 +147,9 @@ func typeCond(op uint32, data []byte, p Packet) (cond, bool) {
 	switch binary.NativeEndian.Uint32(data) {
 	case local:
 		c.addrs = p.Local
-	case unicast:
-		c.addrs, c.loose = p.Local.Not(p.Family() == hostport.IPv4), true
+	case unicast: // of IPv6 by the routes, and not all have one
+		is4 := p.Family() == hostport.IPv4
+		c.addrs, c.loose = p.Local.Not(is4), !is4
 	default:
 		return c, false
 	}

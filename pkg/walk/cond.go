@@ -63,8 +63,9 @@ func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
 }
 
 // srcType reads "--src-type" as a condition on the source, where the node's
-// addresses are known. For IPv4 UNICAST is what is not local, and not all of it;
-// for IPv6 it is a property of the address.
+// addresses are known. For IPv4 UNICAST is what is not local: the look-up is in table
+// local (inet_dev_addr_type), and no connection has one of the broadcast addresses there
+// as its source. For IPv6 it is a property of the address.
 func srcType(o iptsave.Option, p Packet) (c cond, ok bool) {
 	c = cond{kind: onSrc, not: o.Not}
 	is4 := p.Family() == hostport.IPv4
@@ -74,7 +75,7 @@ func srcType(o iptsave.Option, p Packet) (c cond, ok bool) {
 	case o.Value() == "LOCAL":
 		c.addrs = p.Local
 	case o.Value() == "UNICAST" && is4:
-		c.addrs, c.loose = p.Local.Not(true), true
+		c.addrs = p.Local.Not(true)
 	case o.Value() == "UNICAST":
 		c.addrs = addrset.Of(netip.MustParsePrefix("ff00::/8")).Or(addrset.Of(netip.MustParsePrefix("::/128"))).Not(false)
 	default:

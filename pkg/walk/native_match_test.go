@@ -101,6 +101,7 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"a local source that is no local address", and(fib(3, saddr), is(native(2)...), load(1, 12, 4), is(10, 0, 0, 1)), No, No},
 		{"no local source that is a local address", and(fib(3, saddr), isNot(native(2)...), load(1, 12, 4), is(192, 0, 2, 2)), No, No},
 		{"a source that is a unicast address", and(fib(3, saddr), is(native(1)...), load(1, 12, 4), is(192, 0, 2, 2)), No, No},
+		{"a source of another address that is none", and(fib(3, saddr), isNot(native(1)...), load(1, 12, 4), is(10, 0, 0, 1)), No, No},
 		{"a source of another type", and(fib(3, saddr), is(native(4)...)), Some, Some},
 		{"a broadcast source", and(fib(3, saddr), is(native(3)...)), No, No},
 		{"the way back to the source", and(fib(1, saddr|iif), is(native(0)...)), Some, Some},
