@@ -24,8 +24,9 @@ type Answer struct {
 	// Warned means that there is a warning.
 	Warned bool
 	Says   string
-	// Writes means that it is refused only for what rules write into packets.
-	Writes bool
+	// Rare means that it is refused only for packets that nobody sends here: what rules write
+	// into later ones of a connection, and what has a mark that no rule sets.
+	Rare bool
 	// Carves are addresses that the mapping leaves to those who listen there.
 	Carves []hostport.Carve
 	// Flows are those of the node's own that it leaves alone.
@@ -114,7 +115,10 @@ func (w *World) listeners(s *conflict.Snapshot) (err error) {
 func answer(m hostport.Mapping, r conflict.Report) Answer {
 	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves, Flows: r.Flows}
 	var lines []string
-	a.Writes = a.Taken && !slices.ContainsFunc(r.Conflicts, func(f conflict.Finding) bool { return !strings.Contains(f.Message, "("+walk.Rewrites+", ") })
+	common := func(f conflict.Finding) bool {
+		return !strings.Contains(f.Message, "("+walk.Rewrites+", ") && !strings.Contains(f.Message, conflict.UnsetMark)
+	}
+	a.Rare = a.Taken && !slices.ContainsFunc(r.Conflicts, common)
 	for _, f := range append(r.Conflicts, r.Warnings...) {
 		lines = append(lines, f.Message)
 	}
@@ -154,11 +158,11 @@ func (v Verdict) FalseFree() bool { return v.Hit != nil && !v.Taken }
 
 // FalseTaken means that we refused, and the kernel translates no packet at all, and a
 // mapping would work.
-func (v Verdict) FalseTaken() bool { return v.Hit == nil && v.Taken && v.Arrives && !v.Writes }
+func (v Verdict) FalseTaken() bool { return v.Hit == nil && v.Taken && v.Arrives && !v.Rare }
 
-// Unsent means the same for what rules write into later packets of a connection that has got
-// an answer, or is assured: the packets of this world are the first ones, mostly.
-func (v Verdict) Unsent() bool { return v.Hit == nil && v.Taken && v.Arrives && v.Writes }
+// Unsent means the same for packets that nobody sends: those of this world are the first ones
+// of their connections, mostly.
+func (v Verdict) Unsent() bool { return v.Hit == nil && v.Taken && v.Arrives && v.Rare }
 
 // String says what differs.
 func (v Verdict) String() string {

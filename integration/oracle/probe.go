@@ -26,7 +26,9 @@ type Probe struct {
 	Marked   bool
 	// Long packets have options, of IPv6 an extension header; those of UDP that are marked
 	// have more to say instead.
-	Long    bool
+	Long bool
+	// Once means that a flow of UDP has one packet.
+	Once    bool
 	srcPort uint16
 	// Seen is set if conntrack knows the connection, To is where it leads then.
 	Seen bool
@@ -84,8 +86,12 @@ func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 			all = append(all, p)
 		}
 	}
-	if w.counts { // every second one meets a rule, of few perhaps none
-		all = slices.Concat(all, all, all)
+	if w.counts { // every second packet meets a rule, of few flows perhaps no first one
+		again := slices.Clone(all)
+		for i := range again {
+			again[i].Once = true
+		}
+		all = slices.Concat(all, again, all)
 	}
 	var err error
 	// In any order: rules may count.
@@ -235,13 +241,16 @@ func (w *World) send(p *Probe) error {
 	err = unix.Connect(fd, sockaddr(p.Dst, port))
 	// Two datagrams: the second meets what the first one left to its connection. An answer
 	// that the first got is the result of a try that sends nothing.
-	size := 32
+	size, left := 32, 2
 	if p.bulky() {
 		size += 40
 	}
-	for sent, tries := 0, 0; p.UDP && sent < 2 && tries < 4; tries++ {
+	if p.Once {
+		left = 1
+	}
+	for tries := 0; p.UDP && left > 0 && tries < 4; tries++ {
 		if _, err = unix.Write(fd, make([]byte, size)); err == nil {
-			sent++
+			left--
 		}
 	}
 	switch err {

@@ -32,8 +32,10 @@ func sides() []side {
 	return []side{
 		{"eth0", []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{"192.0.2.2/24", "192.0.2.77/24", "2001:db8:2::2/64", "2001:db8:2::77/64"}},
 		{"ens1", []string{"198.51.100.1/24", "2001:db8:3::1/64"},
-			// The last of each family has none of the bytes and networks that rules ask for.
-			[]string{"198.51.100.2/24", "10.1.1.1/32", "172.45.67.89/32", "2001:db8:3::2/64", "fd00::5/128", "2a0b:1c2d:3e4f:5a6b:7c8d:9eaf:b1c2:d3e4/128"}},
+			// The last of each family has none of the bytes and networks that rules ask for, the
+			// one before it is of one network and has the bytes of another.
+			[]string{"198.51.100.2/24", "10.1.1.1/32", "10.0.2.2/32", "172.45.67.89/32",
+				"2001:db8:3::2/64", "fd00::5/128", "fd00:db8:2::2/128", "2a0b:1c2d:3e4f:5a6b:7c8d:9eaf:b1c2:d3e4/128"}},
 	}
 }
 
