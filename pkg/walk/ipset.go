@@ -104,10 +104,11 @@ func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, 
 	if err != nil || !list.whole {
 		return nil, Some, err
 	}
-	for _, m := range list.elems {
-		if m.Except {
-			return nil, Some, nil
-		}
+	members, ok := x.narrowed(list.elems, parts)
+	if !ok {
+		return nil, Some, nil
+	}
+	for _, m := range members {
 		if !slices.Contains(parts, "port") || m.Proto == x.p.Proto && m.Port == x.p.Port {
 			has = append(has, member(m, parts, dims, x.r.is4))
 		}
@@ -116,6 +117,34 @@ func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, 
 		return nil, Some, nil
 	}
 	return has, No, nil
+}
+
+// narrowed takes out of the members what smaller ones except (nomatch): of the nets that an
+// address is in the smallest decides (mtype_test_cidrs). It is not ok where a net is not all
+// that a member has, or where they are too many.
+func (x *run) narrowed(list []hostport.Member, parts []string) (out []hostport.Member, ok bool) {
+	excepts := slices.DeleteFunc(slices.Clone(list), func(m hostport.Member) bool { return !m.Except })
+	if len(excepts) == 0 {
+		return list, true
+	}
+	if parts[0] != "net" || len(parts) > 1 && (len(parts) > 2 || parts[1] != "port") || len(excepts)*len(list) > maxSingles*maxSingles {
+		return nil, false
+	}
+	for _, m := range list {
+		if m.Except {
+			continue
+		}
+		all := m.Addrs
+		for _, e := range excepts {
+			if smaller := e.Addrs.Only(x.r.is4); e.Proto == m.Proto && e.Port == m.Port && !slices.Equal(smaller, all) && slices.Equal(smaller.And(all), smaller) {
+				m.Addrs = m.Addrs.And(smaller.Not(x.r.is4))
+			}
+		}
+		if len(m.Addrs) > 0 {
+			out = append(out, m)
+		}
+	}
+	return out, true
 }
 
 // member is what packets must be to be that member.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 )
@@ -49,7 +50,7 @@ func (s ipsets) SetMembers(name string) (out []hostport.Member, whole bool, err 
 			text, m.Except = strings.CutSuffix(text, " nomatch")
 			parts := append(strings.Split(text, ","), "", "")
 			n, _ := strconv.Atoi(parts[1])
-			m.Addrs, m.Proto, m.Port = one(parts[0]), hostport.TCP, uint16(n)
+			m.Addrs, m.Proto, m.Port = net(parts[0]), hostport.TCP, uint16(n)
 			if parts[2] != "" {
 				m.Addrs2 = one(parts[2])
 			}
@@ -62,13 +63,21 @@ func (s ipsets) SetMembers(name string) (out []hostport.Member, whole bool, err 
 	return out, name != "LONG", s.err
 }
 
+// net reads an address or a prefix.
+func net(text string) addrset.Set {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return addrset.Of(p)
+	}
+	return one(text)
+}
+
 func overSets(t *testing.T, err error, rules ...string) (*Walker, Packet) {
 	t.Helper()
 	src := nat(t, hostport.IPv4, rules...)
 	sets := ipsets{src, map[string][]string{
 		"PORTS": {"bitmap:port", "80"}, "OTHERS": {"bitmap:port", "81"}, "NODES": {"hash:ip", "192.0.2.1"}, "NONE": {"hash:ip"},
 		"PAIRS": {"hash:ip,port", "192.0.2.2,80"}, "ODD": {"hash:ip,mark,ip", ""},
-		"ANY": {"hash:ip", "10.0.0.1"}, "LONG": {"hash:ip", "10.0.0.1"}, "BUT": {"hash:net", "10.0.0.1 nomatch"}, "FROM": {"hash:ip,port", "10.0.0.1,80", "10.0.0.2,81"},
+		"ANY": {"hash:ip", "10.0.0.1"}, "LONG": {"hash:ip", "10.0.0.1"}, "BUT": {"hash:net", "10.0.0.0/8", "10.1.0.0/16 nomatch", "10.1.1.0/24"}, "FROM": {"hash:ip,port", "10.0.0.1,80", "10.0.0.2,81"},
 		"THREE": {"hash:ip,port,ip", "192.0.2.1,80,10.0.0.1", "192.0.2.2,80,10.0.0.2", "192.0.2.2,81,10.0.0.1"}, "LINKS": {"hash:net,iface", "10.0.0.1,eth1"},
 		"LIST": {"list:set", "NODES", "NONE", "PAIRS"}, "EVERY": {"list:set", "NODES", "PORTS"}, "ODDS": {"list:set", "NODES", "LONG"}, "EMPTY": {"list:set"},
 	}, err}
@@ -142,7 +151,11 @@ func TestIPSetsOfSources(t *testing.T) {
 		{"-s 10.0.0.2", "FROM src,dst"}:                     No,
 		{"-s 10.0.0.1", "FROM src,src"}:                     Some,
 		{"-s 10.0.0.1", "LONG src"}:                         Some,
-		{"-s 10.0.0.1", "BUT src"}:                          Some,
+		{"-s 10.0.0.1", "BUT src"}:                          Yes,
+		{"-s 10.1.0.1", "BUT src"}:                          No,
+		{"-s 10.1.1.1", "BUT src"}:                          Yes,
+		{"-s 11.0.0.1", "BUT src"}:                          No,
+		{"-s 10.1.0.0/16", "BUT src"}:                       Some,
 		{"-s 10.0.0.1", "ODDS src"}:                         Some,
 		{"-s 192.0.2.1", "LIST src"}:                        Yes,
 		{"-s 10.0.0.1", "LIST src"}:                         No,
