@@ -5,6 +5,7 @@ package addrset
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -50,6 +51,9 @@ func TestSetProperties(t *testing.T) {
 	}
 	for range 2000 {
 		a, b := random(), random()
+		if got, want := a.Minus(b), a.And(b.Not(true)); !slices.Equal(got, want) {
+			t.Fatalf("%s without %s: got %s, want %s", a, b, got, want)
+		}
 		for i := range 256 {
 			ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 			inA, inB := a.Contains(ip), b.Contains(ip)

@@ -84,7 +84,7 @@ func (r Reach) taken(local []hostport.Local, link string) (out []netip.Addr) {
 
 // late are the node's own addresses that mappings are not at.
 func (r Reach) late(local []hostport.Local) (out []netip.Addr) {
-	for _, span := range hostport.Own(local, r.Family).And(r.Within.Not(r.Family == hostport.IPv4)) {
+	for _, span := range hostport.Own(local, r.Family).Minus(r.Within) {
 		out = append(out, span.Lo)
 	}
 	return out

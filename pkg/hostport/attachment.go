@@ -206,7 +206,7 @@ func (a Attachment) Spared(f Family) addrset.Set {
 
 // Scope are the local addresses that a's wildcard mappings match, carves aside.
 func (a Attachment) Scope(local []Local, f Family) addrset.Set {
-	return Own(local, f).And(a.Spared(f).Not(f == IPv4))
+	return Own(local, f).Minus(a.Spared(f))
 }
 
 // Destinations are the addresses at which a maps m.
@@ -222,7 +222,7 @@ func (m Mapping) In(scope addrset.Set, carves []Carve) addrset.Set {
 	out := scope
 	for _, c := range carves {
 		if c.Leaves(m) {
-			out = out.And(addrset.Between(c.Addr, c.Addr).Not(m.Family == IPv4))
+			out = out.Minus(addrset.Between(c.Addr, c.Addr))
 		}
 	}
 	return out

@@ -116,5 +116,5 @@ func Own(local []Local, f Family) addrset.Set {
 			own = append(own, addrset.Of(l.Prefix))
 		}
 	}
-	return addrset.Union(own...).And(addrset.Union(others...).Not(f == IPv4))
+	return addrset.Union(own...).Minus(addrset.Union(others...))
 }
