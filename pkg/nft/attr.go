@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,18 +60,26 @@ func EachAttr(b []byte, f func(typ uint16, payload []byte) error) error {
 	return nil
 }
 
+// all goes through attributes up to one that is cut off, which parseAttrs has refused.
+func (a Attrs) all() iter.Seq2[uint16, []byte] {
+	return func(yield func(uint16, []byte) bool) {
+		for b := []byte(a); len(b) >= 4; {
+			n := int(binary.NativeEndian.Uint16(b))
+			if n < 4 || n > len(b) || !yield(binary.NativeEndian.Uint16(b[2:])&attrTypeMask, b[4:n]) {
+				return
+			}
+			b = b[min(len(b), (n+3)&^3):]
+		}
+	}
+}
+
 // Get returns the payload of the last attribute of a type, and whether there is
 // one.
 func (a Attrs) Get(typ uint16) (payload []byte, ok bool) {
-	for b := []byte(a); len(b) >= 4; {
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < 4 || n > len(b) {
-			break // parseAttrs has refused it
+	for t, p := range a.all() {
+		if t == typ {
+			payload, ok = p, true
 		}
-		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == typ {
-			payload, ok = b[4:n], true
-		}
-		b = b[min(len(b), (n+3)&^3):]
 	}
 	return payload, ok
 }
@@ -126,11 +135,34 @@ func (a Attrs) Text(typ uint16) string {
 	return Text(b)
 }
 
+// Fields are the payloads of the first types of attributes.
+type Fields [8][]byte
+
+// Fields looks at each attribute once.
+func (a Attrs) Fields() (f Fields) {
+	for typ, payload := range a.all() {
+		if int(typ) < len(f) {
+			f[typ] = payload
+		}
+	}
+	return f
+}
+
+// Num is Attrs.Num.
+func (f *Fields) Num(typ uint16) (uint32, bool) { return number(f[typ]) }
+
+// Nested is Attrs.Nested.
+func (f *Fields) Nested(typ uint16) (Attrs, error) { return parseAttrs(f[typ]) }
+
 // Num returns a number of four bytes, which nf_tables writes in network order,
 // and whether it is there.
 func (a Attrs) Num(typ uint16) (uint32, bool) {
-	b, ok := a.Get(typ)
-	if !ok || len(b) != 4 {
+	b, _ := a.Get(typ)
+	return number(b)
+}
+
+func number(b []byte) (uint32, bool) {
+	if len(b) != 4 {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(b), true

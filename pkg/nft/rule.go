@@ -4,8 +4,8 @@ package nft
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
-	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -112,31 +112,51 @@ func DecodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
 
 // DecodeRule reads the expressions of a rule.
 func DecodeRule(b []byte) (r Rule, err error) {
-	a, err := parseAttrs(b)
+	var list []byte
+	err = EachAttr(b, func(typ uint16, payload []byte) error {
+		switch typ {
+		case unix.NFTA_RULE_HANDLE:
+			if len(payload) == 8 {
+				r.Handle = binary.BigEndian.Uint64(payload)
+			}
+		case unix.NFTA_RULE_CHAIN:
+			r.Chain = Text(payload)
+		case unix.NFTA_RULE_USERDATA:
+			r.Comment = comment(payload)
+		case unix.NFTA_RULE_EXPRESSIONS:
+			list = payload
+		}
+		return nil
+	})
 	if err != nil {
 		return r, err
 	}
-	if h, _ := a.Get(unix.NFTA_RULE_HANDLE); len(h) == 8 {
-		r.Handle = binary.BigEndian.Uint64(h)
-	}
-	r.Chain = a.Text(unix.NFTA_RULE_CHAIN)
-	data, _ := a.Get(unix.NFTA_RULE_USERDATA)
-	r.Comment = comment(data)
-	list, _ := a.Get(unix.NFTA_RULE_EXPRESSIONS)
 	n := 0
-	_ = EachAttr(list, func(uint16, []byte) error { n++; return nil })
+	for range Attrs(list).all() {
+		n++
+	}
 	r.Exprs = make([]Expr, 0, n)
 	err = EachAttr(list, func(_ uint16, elem []byte) error {
-		e, err := parseAttrs(elem)
-		if err != nil {
-			return err
-		}
-		data, err := e.Nested(unix.NFTA_EXPR_DATA)
-		name, _ := e.Get(unix.NFTA_EXPR_NAME)
-		r.Exprs = append(r.Exprs, Expr{Name: word(name), Attrs: data})
-		return err
+		_, err1 := parseAttrs(elem)
+		e := expr(elem)
+		_, err2 := parseAttrs(e.Attrs)
+		r.Exprs = append(r.Exprs, e)
+		return cmp.Or(err1, err2)
 	})
 	return r, err
+}
+
+// expr reads an expression in a message.
+func expr(b []byte) (e Expr) {
+	for typ, payload := range Attrs(b).all() {
+		switch typ {
+		case unix.NFTA_EXPR_NAME:
+			e.Name = word(payload)
+		case unix.NFTA_EXPR_DATA:
+			e.Attrs = payload
+		}
+	}
+	return e
 }
 
 // Destination finds the one destination that a rule in a message compares with, as
@@ -171,46 +191,42 @@ func asked(m []byte, base, off, size uint32) (v []byte, ok bool) {
 	const setsSomething = unix.NFTA_META_SREG
 	list, _ := Attrs(m).Get(unix.NFTA_RULE_EXPRESSIONS)
 	loaded := uint32(0) // the register with the bytes, if they were just loaded
-	stop := errors.New("stop")
-	_ = EachAttr(list, func(_ uint16, elem []byte) error {
-		name, _ := Attrs(elem).Get(unix.NFTA_EXPR_NAME)
-		data, _ := Attrs(elem).Get(unix.NFTA_EXPR_DATA)
-		e := Attrs(data)
+	for _, elem := range Attrs(list).all() {
+		e := expr(elem)
 		was := loaded
 		loaded = 0
-		switch word(name) {
+		switch e.Name {
 		case "match":
 		case "meta":
-			if _, set := e.Get(setsSomething); set {
-				return stop
+			if _, set := e.Attrs.Get(setsSomething); set {
+				return nil, false
 			}
 		case "cmp":
-			reg, _ := e.Num(1)
-			op, _ := e.Num(2)
-			value, _ := e.Get(3)
+			f := e.Attrs.Fields()
+			reg, _ := f.Num(1)
+			op, _ := f.Num(2)
 			if was == 0 || was != reg {
-				return nil
+				continue
 			}
-			v = Value(value)
-			ok = op == 0 && len(v) == int(size)
-			return stop
+			v = Value(f[3])
+			return v, op == 0 && len(v) == int(size)
 		case "payload":
-			reg, loads := e.Num(1)
-			from, _ := e.Num(2)
-			at, _ := e.Num(3)
-			n, _ := e.Num(4)
+			f := e.Attrs.Fields()
+			reg, loads := f.Num(1)
+			from, _ := f.Num(2)
+			at, _ := f.Num(3)
+			n, _ := f.Num(4)
 			if !loads {
-				return stop
+				return nil, false
 			}
 			if from == base && at == off && n == size {
 				loaded = reg
 			}
 		default:
-			return stop
+			return nil, false
 		}
-		return nil
-	})
-	return v, ok
+	}
+	return nil, false
 }
 
 // Text returns a string without its NUL.

@@ -3,7 +3,6 @@
 package nftconn
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"runtime"
@@ -88,10 +87,16 @@ func (c *Conn) hear(req []byte, keep func(m []byte) bool) (told [][]byte, err er
 
 // once is hear without another try.
 func (c *Conn) once(req []byte, keep func(m []byte) bool) (told [][]byte, err error) {
+	var mem []byte // each piece is larger than the one before
 	err = c.talk(req, func(m []byte) error {
-		if keep(m) {
-			told = append(told, bytes.Clone(m))
+		if !keep(m) {
+			return nil
 		}
+		if cap(mem)-len(mem) < len(m) {
+			mem = make([]byte, 0, max(len(m), min(2*cap(mem), len(c.buf))))
+		}
+		mem = append(mem, m...)
+		told = append(told, mem[len(mem)-len(m):len(mem):len(mem)])
 		return nil
 	})
 	return told, err
