@@ -37,7 +37,7 @@ func candidates(elems []nft.Element, th single, slots []slot, p Packet) (out []c
 		if !ok {
 			continue
 		}
-		if c.in, _ = splitAny(c.when, th.b, p.Family()); len(c.in) > 0 {
+		if c.in, _ = splitAny(c.when, th.b); len(c.in) > 0 {
 			out = append(out, c)
 		}
 	}

@@ -4,7 +4,6 @@ package walk
 
 import (
 	"github.com/portguard/portguard/pkg/addrset"
-	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // A Choice is what something that is no rule of netfilter takes of packets: a rule of policy
@@ -51,7 +50,7 @@ func (c Choice) of(b box) (taken box, all, sure bool) {
 	if len(b.dst) == 0 {
 		return box{}, false, false
 	}
-	f, conds := hostport.FamilyOf(b.dst[0].Lo), []cond(nil)
+	var conds []cond
 	if len(c.Dst) > 0 {
 		conds = append(conds, cond{kind: onDst, addrs: c.Dst})
 	}
@@ -66,8 +65,8 @@ func (c Choice) of(b box) (taken box, all, sure bool) {
 	}
 	all, sure = true, true
 	for _, x := range conds {
-		_, left, _ := x.apply(b, true, f)
-		out, some, certain := x.apply(b, false, f)
+		_, left, _ := x.apply(b, true)
+		out, some, certain := x.apply(b, false)
 		if !some {
 			return box{}, false, false
 		}

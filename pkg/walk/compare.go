@@ -48,7 +48,7 @@ func testOf(anyOf []conds, not bool) test {
 }
 
 // compare answers "slots op data".
-func compare(slots []slot, op uint32, data []byte, p Packet) test {
+func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 	if b, ok := bytesOf(slots, len(data)); ok {
 		return test{always: yesIf(holds(bytes.Compare(b, data), op))}
 	}
@@ -66,7 +66,7 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			return test{cond: &c}
 		}
 	case ofIn, ofInIndex, ofInGroup, ofInType:
-		if t, ok := linkTest(slots, op, data, p); ok {
+		if t, ok := linkTest(slots, op, data, *p); ok {
 			return t
 		}
 	case ofMark, ofCtMark:
@@ -77,7 +77,7 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 		if never(data) && (op == cmpEQ || op == cmpNEQ) {
 			return test{always: yesIf(op == cmpNEQ)}
 		}
-		if c, ok := typeCond(op, data, p); ok {
+		if c, ok := typeCond(op, data, *p); ok {
 			return test{cond: &c}
 		}
 	case ofLinkType:
@@ -85,7 +85,7 @@ func compare(slots []slot, op uint32, data []byte, p Packet) test {
 			return test{always: yesIf(op == cmpNEQ)}
 		}
 	case ofNextHdr:
-		return test{always: nextHeader(op, data, p)}
+		return test{always: nextHeader(op, data, *p)}
 	case ofPorts:
 		return test{always: ports(slots[0], op, data, p.Port)}
 	case ofAnything, known, unclear:

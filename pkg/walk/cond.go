@@ -122,7 +122,7 @@ const maxSources = 200
 
 // apply restricts a box to what fulfils c, or, with other, to what does not.
 // sure is false if the answer depends on a mark that is not known.
-func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure bool) {
+func (c cond) apply(b box, other bool) (out box, some, sure bool) {
 	not := c.not != other
 	if c.loose && not {
 		return b, true, true
@@ -130,16 +130,12 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 	if not && c.kind == onSrc && len(b.src) > maxSources {
 		return b, true, true
 	}
-	addrs := c.addrs
-	if not && (c.kind == onDst || c.kind == onSrc) {
-		addrs = addrs.Not(f == hostport.IPv4)
-	}
 	switch c.kind {
 	case onDst:
-		b.dst = b.dst.And(addrs)
+		b.dst = c.of(b.dst, not)
 		return b, len(b.dst) > 0, true
 	case onSrc:
-		b.src = b.src.And(addrs)
+		b.src = c.of(b.src, not)
 		return b, len(b.src) > 0, true
 	case onIn:
 		b.in, some = b.in.with(c.in, not)
@@ -155,15 +151,23 @@ func (c cond) apply(b box, other bool, f hostport.Family) (out box, some, sure b
 	return b, some, sure
 }
 
+// of are those of some addresses that fulfil a condition on them, or do not.
+func (c cond) of(all addrset.Set, not bool) addrset.Set {
+	if not {
+		return all.Minus(c.addrs)
+	}
+	return all.And(c.addrs)
+}
+
 // split are the packets of a box for which all conditions hold, if there are some, and the
 // others. The conditions are such that every answer is sure.
-func (cs conds) split(b box, f hostport.Family) (in, out []box) {
+func (cs conds) split(b box) (in, out []box) {
 	for _, c := range cs {
-		if rest, some, _ := c.apply(b, true, f); some {
+		if rest, some, _ := c.apply(b, true); some {
 			out = append(out, rest)
 		}
 		var some bool
-		if b, some, _ = c.apply(b, false, f); !some {
+		if b, some, _ = c.apply(b, false); !some {
 			return nil, out
 		}
 	}
@@ -171,12 +175,12 @@ func (cs conds) split(b box, f hostport.Family) (in, out []box) {
 }
 
 // splitAny are the packets of a box for which one of several conditions holds, and the others.
-func splitAny(anyOf []conds, b box, f hostport.Family) (in, rest []box) {
+func splitAny(anyOf []conds, b box) (in, rest []box) {
 	rest = []box{b}
 	for _, all := range anyOf {
 		var next []box
 		for _, b := range rest {
-			met, not := all.split(b, f)
+			met, not := all.split(b)
 			in, next = append(in, met...), append(next, not...)
 		}
 		rest = next

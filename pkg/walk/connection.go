@@ -35,18 +35,19 @@ const (
 
 // ct: the packets open a connection, or answer one that was translated. Of one that is not
 // there only the state is told (nft_ct_get_eval).
-func (x *run) ct(th thread, a nft.Attrs) []thread {
+func (x *run) ct(th *thread, a nft.Attrs) {
 	key, _ := a.Num(2)
 	none := x.unconnected(th.b)
 	if sreg, set := a.Num(4); set {
 		if key == ctMark && !none {
 			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
 		}
-		return x.stay(th)
+		x.stay(th)
+		return
 	}
 	if none && key != ctState {
 		x.misses(th)
-		return nil
+		return
 	}
 	dreg, _ := a.Num(1)
 	dir, directed := a.Get(3)
@@ -84,7 +85,7 @@ func (x *run) ct(th thread, a nft.Attrs) []thread {
 			x.original(&th.regs, dreg, (key-ctSrcIP)%2 == 0, size)
 		}
 	}
-	return x.stay(th)
+	x.stay(th)
 }
 
 // original loads an address of the connection as it was opened: that of the packet itself,
@@ -136,10 +137,10 @@ func (x *run) state(b box) uint32 {
 }
 
 // untrack takes packets out of conntrack, if that has not seen them yet (nft_notrack_eval).
-func (x *run) untrack(th thread) []thread {
+func (x *run) untrack(th *thread) {
 	if x.p.Early {
 		x.out(th, untracks, "notrack", "", false)
 		th.b.untracked, th.altered = true, true
 	}
-	return x.stay(th)
+	x.stay(th)
 }

@@ -8,81 +8,80 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// step evaluates one expression for a thread and returns the threads that are
-// still on the rule. The names and numbers are those of the kernel's
+// step evaluates one expression for a thread, and lets those stay that are still on the
+// rule. It may change the thread. The names and numbers are those of the kernel's
 // net/netfilter/nft_*.c and include/uapi/linux/netfilter/nf_tables.h.
-func (x *run) step(th thread, e nft.Expr) ([]thread, error) {
+func (x *run) step(th *thread, e nft.Expr) error {
 	switch e.Name {
 	case "meta":
-		return x.meta(th, e.Attrs), nil
+		x.meta(th, e.Attrs)
 	case "payload":
-		return x.payload(th, e.Attrs), nil
+		x.payload(th, e.Attrs)
 	case "ct":
-		return x.ct(th, e.Attrs), nil
+		x.ct(th, e.Attrs)
 	case "fib":
-		return x.fib(th, e.Attrs), nil
+		x.fib(th, e.Attrs)
 	case "cmp":
 		return x.cmp(th, e.Attrs)
 	case "range":
 		return x.between(th, e.Attrs)
 	case "bitwise":
-		return bitwise(th, e.Attrs)
+		return x.bitwise(th, e.Attrs)
 	case "byteorder":
-		return byteorder(th, e.Attrs), nil
+		x.byteorder(th, e.Attrs)
 	case "lookup":
 		return x.lookup(th, e.Attrs)
 	case "immediate":
 		return x.immediate(th, e.Attrs)
 	case "nat", "redir":
-		return x.nat(th, e), nil
+		x.nat(th, e)
 	case "tproxy":
-		return x.tproxy(th, e.Attrs), nil
+		x.tproxy(th, e.Attrs)
 	case "masq", "reject", "queue", "fwd":
 		x.out(th, ends, e.Name, "", false)
-		return nil, nil
 	case "notrack":
-		return x.untrack(th), nil
+		x.untrack(th)
 	case "counter", "log", "last", "dup", "secmark":
-		return x.stay(th), nil
+		x.stay(th)
 	case "limit", "quota", "connlimit", "objref", "dynset", "synproxy", "flow_offload":
-		return x.maybe(th, Some), nil
+		x.maybe(th, Some)
 	case "numgen", "hash":
-		return x.drawn(th, e), nil
+		x.drawn(th, e)
 	case "socket":
-		return x.socket(th), nil
+		x.socket(th)
 	case "exthdr", "rt", "osf", "xfrm", "tunnel", "inner":
-		return x.unread(th), nil
-	case "match":
-		return x.xtMatch(th, e)
-	case "target":
-		return x.xtTarget(th, e), nil
+		x.unread(th)
+	case "match", "target":
+		return x.extension(th, e)
+	default:
+		x.notKnown(th, e.Name)
 	}
-	return x.notKnown(th, e.Name), nil
+	return nil
 }
 
 // socket asks for the node's socket that a packet is for, and goes on with the next rule if
 // there is none (nft_socket.c, xt_socket.c). Packets of a hostPort have none: who has one is a
 // listener or a flow of the node's own, which conflict knows otherwise. What the node sends
 // has the socket of its sender.
-func (x *run) socket(th thread) []thread {
+func (x *run) socket(th *thread) {
 	if hook := x.p.Hook; hook == Prerouting || hook == Input {
 		x.misses(th)
-		return nil
+		return
 	}
-	return x.unread(th)
+	x.unread(th)
 }
 
 // unread is an expression that loads something open into a register, or finds nothing to load.
-func (x *run) unread(th thread) []thread {
+func (x *run) unread(th *thread) {
 	th.regs = registers{}
-	return x.maybe(th, Some)
+	x.maybe(th, Some)
 }
 
 // notKnown is an expression that may do anything, or nothing.
-func (x *run) notKnown(th thread, name string) []thread {
+func (x *run) notKnown(th *thread, name string) {
 	x.anything(th, name)
 	th.regs, th.open = registers{}, Unknown
-	return x.stay(th)
+	x.stay(th)
 }
 
 // Keys of meta.
@@ -99,13 +98,14 @@ const (
 	metaIifGroup = 21
 )
 
-func (x *run) meta(th thread, a nft.Attrs) []thread {
+func (x *run) meta(th *thread, a nft.Attrs) {
 	key, _ := a.Num(2)
 	if sreg, set := a.Num(3); set {
 		if key == metaMark {
 			th.b.mark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
 		}
-		return x.stay(th)
+		x.stay(th)
+		return
 	}
 	dreg, _ := a.Num(1)
 	switch {
@@ -132,7 +132,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofInIndex, 0, 4)
 	case (key == metaIifGroup || key == metaIifType) && x.p.Hook == Output: // nothing to load ends the rule
 		x.misses(th)
-		return nil
+		return
 	case key == metaIifGroup && x.p.Hook != Postrouting:
 		th.regs.load(dreg, ofInGroup, 0, 4)
 	case key == metaIifType && x.p.Hook != Postrouting:
@@ -142,7 +142,7 @@ func (x *run) meta(th thread, a nft.Attrs) []thread {
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
 	}
-	return x.stay(th)
+	x.stay(th)
 }
 
 // link loads a link that is known beside the space of packets, and reports whether it is.
@@ -177,7 +177,7 @@ func (p Packet) leaves() bool {
 
 // drawn loads a number below a modulus, which is an attribute of both expressions, as is
 // what is added to it.
-func (x *run) drawn(th thread, e nft.Expr) []thread {
+func (x *run) drawn(th *thread, e nft.Expr) {
 	into, modulus, offset := uint16(1), uint16(2), uint16(4) // NFTA_NG_DREG, _MODULUS and _OFFSET
 	if e.Name == "hash" {
 		into, modulus, offset = 2, 4, 6 // NFTA_HASH_DREG, _MODULUS and _OFFSET
@@ -190,13 +190,13 @@ func (x *run) drawn(th thread, e nft.Expr) []thread {
 			th.regs[i].values = n
 		}
 	}
-	return x.stay(th)
+	x.stay(th)
 }
 
 func (x *run) family() uint8 { return x.p.Family().NFProto() }
 
 // fib: the type of the destination is LOCAL; the rest is open.
-func (x *run) fib(th thread, a nft.Attrs) []thread {
+func (x *run) fib(th *thread, a nft.Attrs) {
 	const resultType, bySrc, byDst, byIn, byOut = 3, 1, 2, 8, 16
 	dreg, _ := a.Num(1)
 	result, _ := a.Num(2)
@@ -213,45 +213,46 @@ func (x *run) fib(th thread, a nft.Attrs) []thread {
 	case result == resultType && (flags&^(byIn|byOut) == byDst || flags&^(byIn|byOut) == bySrc):
 		th.regs.load(dreg, ofLinkType, 0, 4)
 	}
-	return x.stay(th)
+	x.stay(th)
 }
 
 // immediate loads a value or gives a verdict.
-func (x *run) immediate(th thread, a nft.Attrs) ([]thread, error) {
+func (x *run) immediate(th *thread, a nft.Attrs) error {
 	dreg, _ := a.Num(1)
 	data, err := a.Nested(2)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if dreg != 0 {
 		th.regs.store(dreg, nft.Value(data))
-		return x.stay(th), nil
+		x.stay(th)
+		return nil
 	}
 	v, err := nft.DecodeVerdict(data)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		x.verdict(th, v)
 	}
-	return x.verdict(th, v), nil
+	return err
 }
 
 // nat translates. In an inet table a rule for one family passes the packets of
 // the other, and one of a port alone is for both (nft_nat_inet_eval).
-func (x *run) nat(th thread, e nft.Expr) []thread {
+func (x *run) nat(th *thread, e nft.Expr) {
 	const dnat = 1
 	if e.Name == "redir" {
 		x.out(th, translates, "redirect", "", false)
-		return nil
+		return
 	}
 	a := e.Attrs
 	family, _ := a.Num(2)
 	if x.r.table.Family == nft.Inet && uint8(family) != nft.Inet && uint8(family) != x.family() {
-		return x.stay(th)
+		x.stay(th)
+		return
 	}
 	if typ, _ := a.Num(1); typ != dnat {
 		x.out(th, ends, "snat", "", false)
-		return nil
+		return
 	}
 	x.hop.To = natTarget(th, a, x.family())
 	x.out(th, translates, "dnat", "", false)
-	return nil
 }

@@ -9,13 +9,15 @@ import (
 
 // payload loads header bytes: addresses and the destination port are followed,
 // the rest is open.
-func (x *run) payload(th thread, a nft.Attrs) []thread {
-	dreg, _ := a.Num(1)
-	base, _ := a.Num(2)
-	off, _ := a.Num(3)
-	n, _ := a.Num(4)
-	if _, set := a.Get(5); set {
-		return x.write(th, base, off, n)
+func (x *run) payload(th *thread, a nft.Attrs) {
+	f := a.Fields()
+	dreg, _ := f.Num(1)
+	base, _ := f.Num(2)
+	off, _ := f.Num(3)
+	n, _ := f.Num(4)
+	if f[5] != nil {
+		x.write(th, base, off, n)
+		return
 	}
 	src, dst, size := 12, 16, 4
 	if x.family() == nft.IPv6 {
@@ -42,7 +44,7 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 		th.regs.load(dreg, ofPorts, 0, 4)
 		x.hop.NamesPort = true
 	}
-	return x.stay(th)
+	x.stay(th)
 }
 
 // Rewrites is the target of rules that write into the destination of packets, which they
@@ -50,7 +52,7 @@ func (x *run) payload(th thread, a nft.Attrs) []thread {
 const Rewrites = "rewrite"
 
 // write writes into the packet.
-func (x *run) write(th thread, base, off, n uint32) []thread {
+func (x *run) write(th *thread, base, off, n uint32) {
 	dst, size := uint32(16), uint32(4)
 	if x.family() == nft.IPv6 {
 		dst, size = 24, 16
@@ -60,9 +62,9 @@ func (x *run) write(th thread, base, off, n uint32) []thread {
 	switch {
 	case base == network && overlaps(dst, size), base == transport && overlaps(portAt, portSize):
 		x.out(th, translates, Rewrites, "", false)
-		return nil
+		return
 	case base == network && overlaps(dst-size, size): // the source, and so may be any
 		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
 	}
-	return x.stay(th)
+	x.stay(th)
 }

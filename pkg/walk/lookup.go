@@ -6,12 +6,11 @@ import (
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
-	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
 // lookup asks a set or map.
-func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
+func (x *run) lookup(th *thread, a nft.Attrs) error {
 	const inverted = 1
 	name := a.Text(1)
 	sreg, _ := a.Num(2)
@@ -19,130 +18,128 @@ func (x *run) lookup(th thread, a nft.Attrs) ([]thread, error) {
 	flags, _ := a.Num(5)
 	set, err := x.r.src.Set(x.r.table, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	x.hop.Sets = append(x.hop.Sets, name)
 	slots := th.regs.take(sreg, set.KeyLen)
 	x.asks(slots, flags&inverted != 0)
-	var out []thread
 	for _, th := range guessed(th, slots) {
-		after, err := x.lookIn(th, set, th.regs.take(sreg, set.KeyLen), dreg, isMap, flags&inverted != 0)
-		if err != nil {
-			return nil, err
+		if err := x.lookIn(&th, set, th.regs.take(sreg, set.KeyLen), dreg, isMap, flags&inverted != 0); err != nil {
+			return err
 		}
-		out = append(out, after...)
 	}
-	return out, nil
+	return nil
 }
 
 // lookIn looks up the key in slots.
-func (x *run) lookIn(th thread, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
+func (x *run) lookIn(th *thread, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) error {
 	slots = slices.Clone(slots)
-	var out []thread
 	for _, one := range x.singles(th, slots) {
 		key, ok := one.key(slots, set.KeyLen)
 		if !ok {
-			after, err := x.openLookup(one, set, slots, dreg, isMap, inverted)
-			if err != nil {
-				return nil, err
+			if err := x.openLookup(&one, set, slots, dreg, isMap, inverted); err != nil {
+				return err
 			}
-			out = append(out, after...)
 			continue
 		}
 		e, found, err := x.r.src.Lookup(set, key)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out = append(out, x.found(one.thread, set, e, found, dreg, isMap, inverted)...)
+		x.found(&one.thread, set, e, found, dreg, isMap, inverted)
 	}
-	return out, nil
+	return nil
 }
 
 // found goes on with a thread for which a look-up has one answer.
-func (x *run) found(th thread, set nft.Set, e nft.Element, found bool, dreg uint32, isMap, inverted bool) []thread {
+func (x *run) found(th *thread, set nft.Set, e nft.Element, found bool, dreg uint32, isMap, inverted bool) {
 	if found && e.Stateful {
 		x.misses(th) // its limit or quota may end the rule
 		th.open = weaker(th.open, Some)
 	}
-	if !isMap {
-		return x.apply(th, test{always: yesIf(found != inverted)})
-	}
-	if !found {
+	switch {
+	case !isMap:
+		x.apply(th, test{always: yesIf(found != inverted)})
+	case !found:
 		x.misses(th)
-		return nil
+	default:
+		x.mapsTo(th, set, e, dreg)
 	}
-	th.comment = e.Comment
-	if set.Verdicts {
-		return x.verdict(th, e.Verdict)
+}
+
+// mapsTo goes on with what an element of a map holds.
+func (x *run) mapsTo(th *thread, set nft.Set, e nft.Element, dreg uint32) {
+	if th.comment = e.Comment; set.Verdicts {
+		x.verdict(th, e.Verdict)
+		return
 	}
 	th.regs.store(dreg, e.Data)
-	return x.stay(th)
+	x.stay(th)
 }
 
 // openLookup is one whose key depends on what the packet set leaves open: then
 // every element it may fall on is tried, unless they are too many to list.
-func (x *run) openLookup(th single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) ([]thread, error) {
+func (x *run) openLookup(th *single, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) error {
 	if err := x.r.late(x.r.chain); err != nil { // a set may be large, and asked for each of many addresses
-		return nil, err
+		return err
 	}
 	open := openness(slots)
 	list, err := x.elements(set)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !list.whole {
 		if isMap && set.Verdicts {
-			x.anything(th.thread, "vmap @"+set.Name)
+			x.anything(&th.thread, "vmap @"+set.Name)
 		}
 		th.regs.load(dreg, ofAnything, 0, 16)
-		return x.maybe(th.thread, open), nil
+		x.maybe(&th.thread, open)
+		return nil
 	}
-	found := candidates(list.elems, th, slots, x.p)
-	if !isMap {
-		return x.members(th.thread, found, open, inverted), nil
+	found := candidates(list.elems, *th, slots, x.p)
+	if isMap {
+		x.mapped(&th.thread, set, found, slots, dreg)
+	} else {
+		x.members(&th.thread, found, open, inverted)
 	}
-	return x.mapped(th.thread, set, found, slots, dreg), nil
+	return nil
 }
 
 // mapped goes on with a thread whose key may fall on several elements of a map.
-func (x *run) mapped(th thread, set nft.Set, found []candidate, slots []slot, dreg uint32) (out []thread) {
+func (x *run) mapped(th *thread, set nft.Set, found []candidate, slots []slot, dreg uint32) {
 	whole := covers(set, found, slots)
 	rest, certain := []box{th.b}, true
 	for _, c := range found {
-		t := th
-		if t.comment = c.elem.Comment; c.elem.CatchAll() {
+		if c.elem.CatchAll() {
 			c.in, c.open, whole = rest, !certain, whole || !stateful(found)
 		}
+		open := th.open
 		if c.open {
-			t.open = weaker(t.open, openness(slots)) // an element's own limit is covered by misses
+			open = weaker(open, openness(slots)) // an element's own limit is covered by misses
 		} else if len(rest) <= maxSingles {
-			rest = without(rest, c.when, x.p.Family())
+			rest = without(rest, c.when)
 		} else { // rest has packets of this element
 			certain = false
 		}
 		certain = certain && !c.open
-		for _, t.b = range c.in {
-			if set.Verdicts {
-				out = append(out, x.verdict(t, c.elem.Verdict)...)
-				continue
-			}
-			t.regs.store(dreg, c.elem.Data)
-			out = append(out, t)
+		for _, b := range c.in {
+			t := *th
+			t.b, t.open = b, open
+			x.mapsTo(&t, set, c.elem, dreg)
 		}
 	}
 	if whole {
-		return out
+		return
 	}
 	for _, th.b = range rest {
 		x.misses(th)
 	}
-	return out
 }
 
 // without are the packets of boxes for which none of several conditions holds.
-func without(boxes []box, anyOf []conds, f hostport.Family) (out []box) {
+func without(boxes []box, anyOf []conds) (out []box) {
 	for _, b := range boxes {
-		_, rest := splitAny(anyOf, b, f)
+		_, rest := splitAny(anyOf, b)
 		out = append(out, rest...)
 	}
 	return out
@@ -160,16 +157,17 @@ func stateful(found []candidate) bool {
 }
 
 // members goes on with a thread that is, or is not, in a set of candidates.
-func (x *run) members(th thread, found []candidate, open Tri, inverted bool) []thread {
+func (x *run) members(th *thread, found []candidate, open Tri, inverted bool) {
 	var anyOf []conds
 	exact := true
 	for _, c := range found {
 		anyOf, exact = append(anyOf, c.when...), exact && !c.open
 	}
 	if anyOf = merged(anyOf); !exact || len(anyOf) > maxSingles {
-		return x.maybe(th, open)
+		x.maybe(th, open)
+		return
 	}
-	return x.apply(th, testOf(anyOf, inverted))
+	x.apply(th, testOf(anyOf, inverted))
 }
 
 // merged makes one of conditions on the source alone, or on the destination.
@@ -200,17 +198,17 @@ type single struct {
 const maxSingles = 64
 
 // singles splits a thread by destination where the key holds one.
-func (x *run) singles(th thread, slots []slot) []single {
+func (x *run) singles(th *thread, slots []slot) []single {
 	if !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofDst }) {
-		return []single{{thread: th}}
+		return []single{{thread: *th}}
 	}
 	var out []single
 	for _, sp := range th.b.dst {
 		for a := sp.Lo; ; a = a.Next() {
 			if len(out) == maxSingles {
-				return []single{{thread: th}}
+				return []single{{thread: *th}}
 			}
-			one := th
+			one := *th
 			one.b.dst = addrset.Between(a, a)
 			out = append(out, single{one, a.AsSlice()})
 			if a == sp.Hi {

@@ -27,15 +27,19 @@ func newMark(old box, slots []slot) bits {
 
 // guessed splits a thread in two where a mark is asked for: those that have the one that is
 // to be expected, and those that have not.
-func guessed(th thread, slots []slot) []thread {
-	sure, doubt := th, th
-	of, mark, forget := ofMark, th.b.mark, &doubt.b.mark
+func guessed(th *thread, slots []slot) []thread {
+	of, mark := ofMark, th.b.mark
 	if slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofCtMark }) {
-		of, mark, forget = ofCtMark, th.b.ctMark, &doubt.b.ctMark
+		of, mark = ofCtMark, th.b.ctMark
 	}
 	asked := slices.ContainsFunc(slots, func(s slot) bool { return s.of == of })
 	if !asked || mark.guessed == 0 || mark.guessed|mark.known != ^uint32(0) {
-		return []thread{th}
+		return []thread{*th}
+	}
+	sure, doubt := *th, *th
+	forget := &doubt.b.mark
+	if of == ofCtMark {
+		forget = &doubt.b.ctMark
 	}
 	for i, s := range sure.regs {
 		if s.of == of {

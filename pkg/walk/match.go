@@ -11,32 +11,34 @@ import (
 )
 
 // cmp keeps the packets for which the comparison holds.
-func (x *run) cmp(th thread, a nft.Attrs) ([]thread, error) {
-	sreg, _ := a.Num(1)
-	op, _ := a.Num(2)
-	data, err := a.Nested(3)
+func (x *run) cmp(th *thread, a nft.Attrs) error {
+	f := a.Fields()
+	sreg, _ := f.Num(1)
+	op, _ := f.Num(2)
+	data, err := f.Nested(3)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	v := nft.Value(data)
 	slots := th.regs.take(sreg, len(v))
 	x.asks(slots, op == cmpNEQ)
-	t := compare(slots, op, v, x.p)
+	t := compare(slots, op, v, &x.p)
 	if t.cond != nil || t.always == Yes || t.always == No {
-		return x.apply(th, t), nil
+		x.apply(th, t)
+		return nil
 	}
-	var out []thread
 	if ways := guessed(th, slots); len(ways) > 1 {
-		for _, th := range ways {
-			out = append(out, x.apply(th, compare(th.regs.take(sreg, len(v)), op, v, x.p))...)
+		for i := range ways {
+			x.apply(&ways[i], compare(ways[i].regs.take(sreg, len(v)), op, v, &x.p))
 		}
-		return out, nil
+		return nil
 	}
 	if c, ok := th.part(slots, v); ok && (op == cmpEQ || op == cmpNEQ) {
 		c.not = op == cmpNEQ
-		return x.apply(th, test{cond: &c}), nil
+		t = test{cond: &c}
 	}
-	return x.apply(th, t), nil
+	x.apply(th, t)
+	return nil
 }
 
 // asks notes that the rule asks for what is in slots. Who asks for all ports but one
@@ -46,25 +48,26 @@ func (x *run) asks(slots []slot, not bool) {
 }
 
 // between keeps the packets whose value is in a range, or not in it.
-func (x *run) between(th thread, a nft.Attrs) ([]thread, error) {
+func (x *run) between(th *thread, a nft.Attrs) error {
 	sreg, _ := a.Num(1)
 	op, _ := a.Num(2)
 	from, err1 := a.Nested(3)
 	to, err2 := a.Nested(4)
 	if err1 != nil || err2 != nil {
-		return nil, errAttrs(err1, err2)
+		return errAttrs(err1, err2)
 	}
 	lo, hi := nft.Value(from), nft.Value(to)
 	slots := th.regs.take(sreg, len(lo))
 	not := op == cmpNEQ
 	x.asks(slots, not)
-	t1, t2 := compare(slots, cmpGTE, lo, x.p), compare(slots, cmpLTE, hi, x.p)
+	t1, t2 := compare(slots, cmpGTE, lo, &x.p), compare(slots, cmpLTE, hi, &x.p)
 	switch {
 	case t1.cond != nil && t2.cond != nil && t1.cond.kind == t2.cond.kind:
-		c := cond{kind: t1.cond.kind, addrs: t1.cond.addrs.And(t2.cond.addrs), not: not}
-		return x.apply(th, test{cond: &c}), nil
+		x.apply(th, test{cond: &cond{kind: t1.cond.kind, addrs: t1.cond.addrs.And(t2.cond.addrs), not: not}})
+		return nil
 	case t1.cond != nil || t2.cond != nil:
-		return x.apply(th, test{always: Some}), nil
+		x.apply(th, test{always: Some})
+		return nil
 	}
 	both := weaker(t1.always, t2.always)
 	if t1.always == No || t2.always == No {
@@ -73,7 +76,8 @@ func (x *run) between(th thread, a nft.Attrs) ([]thread, error) {
 	if not {
 		both = both.not()
 	}
-	return x.apply(th, test{always: both}), nil
+	x.apply(th, test{always: both})
+	return nil
 }
 
 func errAttrs(errs ...error) error {
@@ -82,62 +86,61 @@ func errAttrs(errs ...error) error {
 }
 
 // apply splits a thread by the answer of a comparison.
-func (x *run) apply(th thread, t test) []thread {
-	if len(t.anyOf) > 0 {
-		return x.anyOf(th, t)
+func (x *run) apply(th *thread, t test) {
+	switch {
+	case len(t.anyOf) > 0:
+		x.anyOf(th, t)
+		return
+	case t.cond != nil:
+		x.condition(th, t.cond)
+		return
 	}
-	if t.cond == nil {
-		switch t.always {
-		case Yes:
-			return x.stay(th)
-		case No:
-			x.misses(th)
-			return nil
-		case Some, Unknown:
-		}
-		return x.maybe(th, t.always)
+	switch t.always {
+	case Yes:
+		x.stay(th)
+	case No:
+		x.misses(th)
+	case Some, Unknown:
+		x.maybe(th, t.always)
 	}
-	if t.cond.kind == onDst && !t.cond.not {
+}
+
+// condition splits a thread by a condition.
+func (x *run) condition(th *thread, c *cond) {
+	if c.kind == onDst && !c.not {
 		x.hop.Specific = true
 	}
-	f := x.p.Family()
-	b, some, sure := t.cond.apply(th.b, false, f)
+	b, some, sure := c.apply(th.b, false)
 	if !some { // as nearly all rules of a large node, which are for other destinations
 		x.misses(th)
-		return nil
+		return
 	}
-	if b, some, _ := t.cond.apply(th.b, true, f); some {
-		miss := th
-		miss.b = b
-		x.misses(miss)
+	if th.b, some, _ = c.apply(th.b, true); some {
+		x.misses(th)
 	}
 	th.b = b
 	if !sure {
 		th.open = Unknown
 	}
-	return x.stay(th)
+	x.stay(th)
 }
 
 // anyOf splits a thread by several conditions.
-func (x *run) anyOf(th thread, t test) (out []thread) {
-	in, rest := splitAny(t.anyOf, th.b, x.p.Family())
+func (x *run) anyOf(th *thread, t test) {
+	in, rest := splitAny(t.anyOf, th.b)
 	if t.not {
 		in, rest = rest, in
 	}
-	for _, b := range rest {
-		miss := th
-		miss.b = b
-		x.misses(miss)
+	for _, th.b = range rest {
+		x.misses(th)
 	}
-	for _, b := range in {
-		th.b = b
-		out = append(out, th)
+	for _, th.b = range in {
+		x.stay(th)
 	}
-	return out
 }
 
 // bitwise masks and flips: value&mask ^ xor.
-func bitwise(th thread, a nft.Attrs) ([]thread, error) {
+func (x *run) bitwise(th *thread, a nft.Attrs) error {
 	sreg, _ := a.Num(1)
 	dreg, _ := a.Num(2)
 	n, _ := a.Num(3)
@@ -145,7 +148,7 @@ func bitwise(th thread, a nft.Attrs) ([]thread, error) {
 	mask, err1 := a.Nested(4)
 	xor, err2 := a.Nested(5)
 	if err1 != nil || err2 != nil {
-		return nil, errAttrs(err1, err2)
+		return errAttrs(err1, err2)
 	}
 	slots := slices.Clone(th.regs.take(sreg, int(n)))
 	of := port(slots)
@@ -156,7 +159,8 @@ func bitwise(th thread, a nft.Attrs) ([]thread, error) {
 	}
 	m, f := nft.Value(mask), nft.Value(xor)
 	if !ok || shifted && op != 0 || len(m) != int(n) || len(f) != int(n) || len(slots) == 0 || i+len(slots) > len(th.regs) {
-		return []thread{th}, nil
+		x.stay(th)
+		return nil
 	}
 	for k, s := range slots {
 		for j := range min(4, int(n)-4*k) {
@@ -165,11 +169,12 @@ func bitwise(th thread, a nft.Attrs) ([]thread, error) {
 		}
 		th.regs[i+k] = s
 	}
-	return []thread{th}, nil
+	x.stay(th)
+	return nil
 }
 
 // byteorder swaps the bytes of numbers of a size (nft_byteorder_eval).
-func byteorder(th thread, a nft.Attrs) (out []thread) {
+func (x *run) byteorder(th *thread, a nft.Attrs) {
 	sreg, _ := a.Num(1)
 	dreg, _ := a.Num(2)
 	n, _ := a.Num(4)
@@ -189,9 +194,8 @@ func byteorder(th thread, a nft.Attrs) (out []thread) {
 		} else {
 			th.regs.load(dreg, openSource(slots), 0, int(n))
 		}
-		out = append(out, th)
+		x.stay(&th)
 	}
-	return out
 }
 
 // openSource is what a transformed value is: open, or not understood.
@@ -203,17 +207,17 @@ func openSource(slots []slot) source {
 }
 
 // tproxy leads to a socket of one family, or of both (nft_tproxy_eval).
-func (x *run) tproxy(th thread, a nft.Attrs) []thread {
+func (x *run) tproxy(th *thread, a nft.Attrs) {
 	family, _ := a.Num(1)
 	if f := uint8(family); (f == nft.IPv4 || f == nft.IPv6) && f != x.family() {
-		return x.stay(th)
+		x.stay(th)
+		return
 	}
 	x.out(th, translates, "tproxy", "", false)
-	return nil
 }
 
 // natTarget is where a dnat leads, "" if that is not known.
-func natTarget(th thread, a nft.Attrs, family uint8) string {
+func natTarget(th *thread, a nft.Attrs, family uint8) string {
 	size := 16
 	if family == nft.IPv4 {
 		size = 4

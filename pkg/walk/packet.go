@@ -75,7 +75,7 @@ func (p Packet) local() (local, known bool) {
 	case p.Local == nil:
 		return false, p.Hook == Forward || p.Hook == Postrouting
 	}
-	return len(p.Dst.And(p.Local.Not(p.Family() == hostport.IPv4))) == 0, true
+	return len(p.Dst.Minus(p.Local)) == 0, true
 }
 
 // Family returns the family of the destinations.

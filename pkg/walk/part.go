@@ -7,7 +7,7 @@ const maxParts = 64
 
 // part reads a comparison with some bytes of an address, of those that a thread has. It is
 // not ok if slots hold something else, or the addresses are too many to tell.
-func (th thread) part(slots []slot, data []byte) (c cond, ok bool) {
+func (th *thread) part(slots []slot, data []byte) (c cond, ok bool) {
 	if len(slots) == 0 || slots[0].of != ofDst && slots[0].of != ofSrc {
 		return c, false
 	}

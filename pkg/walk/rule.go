@@ -23,7 +23,7 @@ type Source interface {
 // A rule is one rule with its place.
 type rule struct {
 	*Walker
-	rule  nft.Rule
+	rule  *nft.Rule
 	chain string
 	index int
 }
@@ -37,8 +37,8 @@ func (w *Walker) rules(chain string) ([]rule, error) {
 		return nil, err
 	}
 	rs := make([]rule, len(list))
-	for i, r := range list {
-		rs[i] = rule{Walker: w, rule: r, chain: chain, index: i}
+	for i := range list {
+		rs[i] = rule{Walker: w, rule: &list[i], chain: chain, index: i}
 	}
 	w.cache[chain] = rs
 	return rs, nil
@@ -61,7 +61,7 @@ type thread struct {
 	comment string
 }
 
-// A run collects what comes out of one rule.
+// A run collects what comes out of one rule, and then of the next one: there may be many.
 type run struct {
 	r    *rule
 	p    Packet
@@ -70,33 +70,44 @@ type run struct {
 	// altered is set if some packet goes on, or comes back, with another mark.
 	altered bool
 	hop     Hop
-	// threads are those on the rule before and after a step; one is what stay returns.
+	// threads are those on the rule before a step, next those that stay on it.
 	threads, next []thread
-	one           [1]thread
+	// spare is memory for rest.
+	spare Space
 }
+
+// run is one for rules of one chain. Done gives it back.
+func (w *Walker) run(p Packet) *run {
+	x := &run{}
+	if n := len(w.runs); n > 0 {
+		x, w.runs = w.runs[n-1], w.runs[:n-1]
+	}
+	x.p = p
+	return x
+}
+
+func (w *Walker) done(x *run) { w.runs = append(w.runs, x) }
 
 // eval splits packets by what becomes of them: what happens to those that match, and
 // those that go on with the next rule. Packets can be in both, or in several outcomes,
 // if it is open what they do. Altered means that some mark was changed; without
-// outcomes and alteration all go on as they are.
-func (r *rule) eval(p Packet, s Space) ([]outcome, Space, bool, error) {
-	x := &r.run
-	*x = run{r: r, p: p, threads: x.threads[:0], next: x.next, rest: x.rest[:0]}
+// outcomes and alteration all go on as they are. The outcomes are good until the next rule.
+func (x *run) eval(r *rule, s Space) ([]outcome, Space, bool, error) {
+	x.r, x.hop, x.altered = r, Hop{}, false
+	x.threads, x.outs, x.rest = x.threads[:0], x.outs[:0], x.spare[:0]
 	for _, b := range s {
-		th := thread{b: b, open: Yes}
+		open := Yes
 		if b.doubtful {
-			th.open = Unknown
+			open = Unknown
 		}
-		x.threads = append(x.threads, th)
+		x.threads = append(x.threads, thread{b: b, open: open})
 	}
 	for _, e := range r.rule.Exprs {
 		x.next = x.next[:0]
-		for _, th := range x.threads {
-			after, err := x.step(th, e)
-			if err != nil {
+		for i := range x.threads {
+			if err := x.step(&x.threads[i], e); err != nil {
 				return nil, nil, false, err
 			}
-			x.next = append(x.next, after...)
 		}
 		if x.threads, x.next = x.next, x.threads; len(x.threads) > maxBoxes {
 			x.threads = x.hull(x.threads)
@@ -105,8 +116,8 @@ func (r *rule) eval(p Packet, s Space) ([]outcome, Space, bool, error) {
 			break
 		}
 	}
-	for _, th := range x.threads { // no verdict: they go on
-		x.misses(th)
+	for i := range x.threads { // no verdict: they go on
+		x.misses(&x.threads[i])
 	}
 	return x.result(s)
 }
@@ -115,6 +126,7 @@ func (r *rule) eval(p Packet, s Space) ([]outcome, Space, bool, error) {
 // packets take.
 func (x *run) result(s Space) ([]outcome, Space, bool, error) {
 	if len(x.outs) == 0 && !x.altered {
+		x.spare = x.rest
 		return nil, s, false, nil
 	}
 	for i := range x.outs {
@@ -123,9 +135,8 @@ func (x *run) result(s Space) ([]outcome, Space, bool, error) {
 			h.Match = Some
 		}
 	}
-	rest := x.rest
-	x.rest = nil // it is not ours any more
-	return x.outs, rest.bounded(x.r.is4), x.altered, nil
+	x.spare = nil // rest is not ours any more
+	return x.outs, x.rest.bounded(x.r.is4), x.altered, nil
 }
 
 func (x *run) likely(s Space) bool {
@@ -158,34 +169,30 @@ func (x *run) hull(threads []thread) []thread {
 }
 
 // misses lets a thread go on with the next rule.
-func (x *run) misses(th thread) {
+func (x *run) misses(th *thread) {
 	x.rest = append(x.rest, th.b)
 	x.altered = x.altered || th.altered
 }
 
-// stay lets a thread stay on the rule. What it returns is good until it is called
-// again.
-func (x *run) stay(th thread) []thread {
-	x.one[0] = th
-	return x.one[:]
-}
+// stay lets a thread stay on the rule.
+func (x *run) stay(th *thread) { x.next = append(x.next, *th) }
 
 // maybe lets a thread go on with the next rule and also stay: whether it does is
 // open.
-func (x *run) maybe(th thread, open Tri) []thread {
+func (x *run) maybe(th *thread, open Tri) {
 	x.misses(th)
 	th.open = weaker(th.open, open)
-	return x.stay(th)
+	x.stay(th)
 }
 
 // out ends a thread with an outcome; equal ones are joined. What becomes of doubtful packets
 // only is of its own certainty.
-func (x *run) out(th thread, k kind, target, chain string, leave bool) {
+func (x *run) out(th *thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
 	hop.Table, hop.Chain, hop.Handle, hop.Index = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index
 	if k != returns { // of which nothing is told
-		hop.Text = describe(x.r.rule)
+		hop.Text = describe(*x.r.rule)
 	}
 	hop.Match, hop.Target = th.open, target
 	if hop.Comment = th.comment; hop.Comment == "" {
@@ -212,17 +219,16 @@ func (x *run) out(th thread, k kind, target, chain string, leave bool) {
 }
 
 // anything is what an expression may do that is not known: translate, for any port.
-func (x *run) anything(th thread, name string) {
+func (x *run) anything(th *thread, name string) {
 	x.hop.NamesPort = true
 	x.out(th, mayDoAnything, name, "", false)
 }
 
-// verdict ends a thread with what an immediate or a verdict map says. It returns
-// the thread if it goes on.
-func (x *run) verdict(th thread, v nft.Verdict) []thread {
+// verdict ends a thread with what an immediate or a verdict map says, or lets it stay.
+func (x *run) verdict(th *thread, v nft.Verdict) {
 	switch v.Code {
 	case nft.Continue:
-		return x.stay(th)
+		x.stay(th)
 	case nft.Break:
 		x.misses(th)
 	case nft.Accept:
@@ -246,5 +252,4 @@ func (x *run) verdict(th thread, v nft.Verdict) []thread {
 	default:
 		x.anything(th, fmt.Sprintf("verdict %d", v.Code))
 	}
-	return nil
 }

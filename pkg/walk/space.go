@@ -100,7 +100,9 @@ func (s Space) hull(is4 bool) (out Space) {
 				hull.mark, hull.ctMark = b.mark, b.ctMark
 			}
 			hull.mark, hull.ctMark = hull.mark.or(b.mark), hull.ctMark.or(b.ctMark)
-			all = append(all, b.dst)
+			if n := len(all); n == 0 || !slices.Equal(all[n-1], b.dst) { // as most are
+				all = append(all, b.dst)
+			}
 		}
 		if hull.dst = addrset.Union(all...); len(all) > 0 {
 			out = append(out, hull)

@@ -37,8 +37,8 @@ type Walker struct {
 	asked int
 	// listed are sets by name.
 	listed map[string]listing[nft.Element]
-	// run is used for one rule after the other: there may be many.
-	run run
+	// runs are those that no chain needs now.
+	runs []*run
 }
 
 // Options are what a walk may need besides the rules.
@@ -122,7 +122,8 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 	if err != nil {
 		return nil, false, err
 	}
-	var returned Space
+	x, returned := t.run(t.p), Space(nil)
+	defer t.done(x)
 	for i := range rules {
 		ru := &rules[i]
 		if t.steps++; t.steps > maxSteps || t.told() > maxPaths {
@@ -136,7 +137,7 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 		if len(path) == 0 && !t.place && ru.ours() {
 			t.place, t.r.Reached, t.r.Before, t.r.NATBefore = true, s.Dst(), len(t.r.End), len(t.r.NAT)
 		}
-		outs, next, altered, err := ru.eval(t.p, s)
+		outs, next, altered, err := x.eval(ru, s)
 		if err != nil {
 			return nil, false, err
 		}
@@ -151,8 +152,8 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 				next = append(next, o.in...)
 				continue
 			case left:
-				if returned = append(returned, after...); len(returned) > 2*maxBoxes {
-					returned = returned.hull(t.is4) // now, for there may be thousands
+				if returned = append(returned, after...); len(returned) > 2*maxBoxes { // now, for there may be thousands
+					returned = append(returned[:0], returned.hull(t.is4)...)
 				}
 			case stays:
 				next = append(next, after...)
@@ -163,6 +164,9 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 		}
 		if !altered {
 			continue
+		}
+		if changed {
+			x.spare = s
 		}
 		s, changed = next.bounded(t.is4), true
 		if len(s) == 0 {
@@ -190,8 +194,10 @@ func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
 		return nil, err
 	}
 	var out []Hop
+	x := w.run(p)
+	defer w.done(x)
 	for i := range rules {
-		outs, _, _, err := rules[i].eval(p, p.Start())
+		outs, _, _, err := x.eval(&rules[i], p.Start())
 		if err != nil {
 			return nil, err
 		}

@@ -12,48 +12,67 @@ import (
 	"github.com/portguard/portguard/pkg/xt"
 )
 
+// extension is a match or a target of xtables.
+func (x *run) extension(th *thread, e nft.Expr) error {
+	if e.Name == "match" {
+		return x.xtMatch(th, e)
+	}
+	x.xtTarget(th, e)
+	return nil
+}
+
 // xtMatch answers for a match of xtables.
-func (x *run) xtMatch(th thread, e nft.Expr) ([]thread, error) {
+func (x *run) xtMatch(th *thread, e nft.Expr) error {
 	i := xt.InfoOf(e, !x.r.is4)
 	if i.Name == "socket" {
-		return x.socket(th), nil
+		x.socket(th)
+		return nil
 	}
 	if freeModule(i.Name) {
-		return x.maybe(th, Some), nil
+		x.maybe(th, Some)
+		return nil
 	}
 	opts, ok := xt.Match(i)
 	if !ok {
 		if slices.Contains([]string{"multiport", "tcp", "udp", "sctp", "set"}, i.Name) {
 			x.hop.NamesPort = true
 		}
-		return x.maybe(th, Unknown), nil
+		x.maybe(th, Unknown)
+		return nil
 	}
 	if (i.Name == "conntrack" || i.Name == "connmark") && x.unconnected(th.b) {
-		return x.apply(th, test{always: withoutConnection(opts, x.state(th.b))}), nil
+		x.apply(th, test{always: withoutConnection(opts, x.state(th.b))})
+		return nil
 	}
+	return x.options(th, opts)
+}
+
+// options splits a thread by one option after the other.
+func (x *run) options(th *thread, opts []iptsave.Option) error {
 	limited := slices.ContainsFunc(opts, func(o iptsave.Option) bool { return strings.HasPrefix(o.Name, "--limit-iface-") })
-	threads := []thread{th}
+	first := len(x.next)
+	x.stay(th)
 	for _, o := range opts {
 		if o.Name == "--comment" {
-			for n := range threads {
-				threads[n].comment = cmp.Or(threads[n].comment, o.Value())
+			for n := range x.next[first:] {
+				x.next[first+n].comment = cmp.Or(x.next[first+n].comment, o.Value())
 			}
 			continue
 		}
 		t, err := x.option(o, limited)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		var next []thread
-		for _, th := range threads {
-			if o.Name == "--ctstate" && th.b.answered {
+		threads := slices.Clone(x.next[first:])
+		x.next = x.next[:first]
+		for n := range threads {
+			if o.Name == "--ctstate" && threads[n].b.answered {
 				t = test{always: hasState(o, "ESTABLISHED")}
 			}
-			next = append(next, x.apply(th, t)...)
+			x.apply(&threads[n], t)
 		}
-		threads = next
 	}
-	return threads, nil
+	return nil
 }
 
 // option answers for one option of iptables. Limited means that addrtype asks
@@ -74,26 +93,26 @@ func (x *run) option(o iptsave.Option, limited bool) (test, error) {
 
 // xtTarget does what a target of xtables does. One that is not known may do anything,
 // but only to the ports that the matches of the rule ask for.
-func (x *run) xtTarget(th thread, e nft.Expr) []thread {
+func (x *run) xtTarget(th *thread, e nft.Expr) {
 	i := xt.InfoOf(e, !x.r.is4)
 	k, ok := targetKind(i.Name)
 	switch {
 	case !ok:
 		x.out(th, mayDoAnything, i.Name, "", false)
-		return x.stay(th)
+		x.stay(th)
 	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
 		if i.Name != "CONNMARK" || !x.unconnected(th.b) {
 			th.b, th.altered = marked(th.b, i), true
 		}
-		return x.stay(th)
+		x.stay(th)
 	case i.Name == "NOTRACK", i.Name == "CT" && xt.Untracks(i):
-		return x.untrack(th)
+		x.untrack(th)
 	case k == keepsOn:
-		return x.stay(th)
+		x.stay(th)
+	default:
+		x.hop.To = xt.Destination(i)
+		x.out(th, k, i.Name, "", false)
 	}
-	x.hop.To = xt.Destination(i)
-	x.out(th, k, i.Name, "", false)
-	return nil
 }
 
 // withoutConnection answers for the options of a match on the connection where there is
