@@ -21,8 +21,9 @@ func explainCommand() command {
 Services and NodePorts, other rules with the chains that lead to them, hostPorts,
 listeners with process and pod. Then who gets a packet from outside, one from the
 node for localhost, and one from a pod, and what keeps it from getting there
-(filters, forwarding, rp_filter, routes); and what an ADD of that hostPort would do:
-it is decided by the same code.
+(filters, forwarding, rp_filter, routes, the pod's own network), or that nobody in
+the pod listens; and what an ADD of that hostPort would do: it is decided by the
+same code.
 
 PORT is 80, 192.0.2.1:80 or [2001:db8::1]:80; without a protocol all three are
 explained. Exit code: 0 if a new hostPort would be allowed, 1 if not, 2 if the node

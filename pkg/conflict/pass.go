@@ -58,8 +58,8 @@ func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Spac
 }
 
 // Masks says which rule of others gives packets at p's hook another source, "" if none does for
-// certain.
-func (d *Finder) Masks(p walk.Packet, left walk.Space) (where string, err error) {
+// certain; some rule may, if may is set.
+func (d *Finder) Masks(p walk.Packet, left walk.Space) (where string, may bool, err error) {
 	q := query{Finder: d, r: &Report{}, m: hostport.Mapping{Family: p.Family(), Proto: p.Proto, HostPort: p.Port}}
 	p.Local = d.local[p.Family()]
 	for _, c := range slices.Concat(q.groups(p.Hook)...) {
@@ -69,16 +69,17 @@ func (d *Finder) Masks(p walk.Packet, left walk.Space) (where string, err error)
 		q.ruleset = c.ruleset
 		res, err := q.walk(c.Table, c.Name, p, left)
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		for _, path := range res.End {
 			masks := slices.Contains([]string{"masq", "masquerade", "snat", "netmap"}, strings.ToLower(path.Last().Target))
 			if masks && path.Match != walk.Unknown && !path.Doubtful {
-				return q.where(path), nil
+				return q.where(path), true, nil
 			}
+			may = may || masks
 		}
 	}
-	return "", nil
+	return "", may, nil
 }
 
 // filter sends packets through one base chain.

@@ -76,9 +76,11 @@ type Outcome struct {
 	// Unless are claimants that take some of the packets, or may.
 	Unless []string `json:"unless,omitempty"`
 	// Closed is what keeps them from whom they are for. Remedy is what to do about that, or about
-	// the detour of their answers.
+	// the detour of their answers, or if they are unheard.
 	Closed string `json:"closed,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
+	// Unheard says that nobody waits for them in the pod that gets them.
+	Unheard string `json:"unheard,omitempty"`
 	// Detour is the link by which answers leave, if it is not that of the packets and should be.
 	Detour string `json:"detour,omitempty"`
 	// Masked is what makes the pod see an address of the node as the client.

@@ -37,7 +37,7 @@ func outcomes(ways []way.Way) []Outcome {
 
 // same reports whether two outcomes say the same of packets.
 func (o Outcome) same(x Outcome) bool {
-	return o.Kind == x.Kind && o.Gets == x.Gets && o.Closed == x.Closed && o.Detour == x.Detour && o.Masked == x.Masked && slices.Equal(o.Unless, x.Unless)
+	return o.Kind == x.Kind && o.Gets == x.Gets && o.Closed == x.Closed && o.Detour == x.Detour && o.Masked == x.Masked && o.Unheard == x.Unheard && slices.Equal(o.Unless, x.Unless)
 }
 
 // bySource are the outcomes of packets to one address. They tell their sources if there are
@@ -93,11 +93,13 @@ func outcome(w way.Way) Outcome {
 		return o
 	}
 	o.Kind, o.Gets, o.Detour = w.Taker.Kind.String(), claimant(*w.Taker), w.Detour
-	o.Masked = w.Masked
+	o.Masked, o.Unheard = w.Masked, w.Unheard
 	switch {
 	case w.Closed != nil:
 		o.Closed, o.Remedy = w.Closed.String(), w.Closed.Remedy
 		o.Kind, o.Gets = "nobody", fmt.Sprintf("nobody (it is for %s, and %s)", o.Gets, o.Closed)
+	case w.Unheard != "":
+		o.Remedy = w.Start
 	case w.Detour != "":
 		o.Remedy = w.Straighten()
 	case w.Ended && w.Taker.Life == hostport.Dead:
@@ -142,6 +144,9 @@ func Sentence(side string, outs []Outcome) string {
 		}
 		if o.Masked != "" {
 			s += ", which sees an address of the node as the client, because of " + o.Masked
+		}
+		if o.Unheard != "" {
+			s += ", and " + o.Unheard
 		}
 		parts = append(parts, s)
 	}

@@ -36,7 +36,7 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	var ans explain.Answer
 	var protected []conflict.Finding
 	order := place.Order(choice.Backend)
-	err = i.survey(s, a.Mappings, func(sv *survey) (err error) {
+	err = i.survey(s, a.Mappings, true, func(sv *survey) (err error) {
 		sv.snap.Place = order
 		report, err := conflict.Find(a, sv.snap)
 		if err != nil {

@@ -50,9 +50,17 @@ type Node interface {
 	Entries(on *host.Addressing, pods []string) ([]way.Source, error)
 	// Router asks the kernel for routes.
 	Router() way.Router
+	// Pods looks into the network namespaces of pods; with ears also who waits for packets there.
+	Pods(home func(hostport.Key) host.Home, ears bool) Pods
 	// Onward calls f with all rules of the node, for packets wherever they go, until one
 	// reading was consistent, at most for the time wait.
 	Onward(wait time.Duration, on *host.Addressing, f func(conflict.Snapshot) error) error
+}
+
+// Pods are what is looked into.
+type Pods interface {
+	way.Pods
+	Close()
 }
 
 // An Inspector answers people's questions about a node.

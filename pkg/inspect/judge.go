@@ -31,7 +31,7 @@ func (v *view) judge() ([]verdict, error) {
 		ms = append(ms, a.Mappings...)
 	}
 	var out []verdict
-	err := v.survey(v.Session, ms, func(sv *survey) error {
+	err := v.survey(v.Session, ms, false, func(sv *survey) error {
 		out = make([]verdict, len(v.claims))
 		contested, err := v.contested(sv)
 		if err != nil {

@@ -62,6 +62,7 @@ func (*node) Families() []hostport.Family                              { return 
 func (*node) BridgesFilter() bool                                      { return false }
 func (*node) Router() way.Router                                       { return nil }
 func (*node) Entries(*host.Addressing, []string) ([]way.Source, error) { return nil, nil }
+func (*node) Pods(func(hostport.Key) host.Home, bool) Pods             { return host.NewPods(nil, nil) }
 func (*node) Name() string                                             { return place.NFTables }
 func (*node) Owns(nft.Table, string) bool                              { return false }
 func (*node) Apply(backend.State, backend.State) error                 { return nil }

@@ -50,17 +50,20 @@ type asked struct {
 // maxLinks is how many links of a side are asked for one by one.
 const maxLinks = 8
 
-// survey calls f with the node as it is now, for mappings that somebody asks about.
-func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, f func(*survey) error) error {
+// survey calls f with the node as it is now, for mappings that somebody asks about; with ears it
+// asks who waits for their packets in the pods.
+func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, ears bool, f func(*survey) error) error {
 	sv, err := i.senders(s)
 	if err != nil {
 		return err
 	}
 	sv.record, sv.filtered = s.Record, i.Node.BridgesFilter()
 	sv.own, sv.loopback = i.reachable(s.On.Local)
+	pods := i.Node.Pods(s.Home, ears)
+	defer pods.Close()
 	return i.Node.Onward(s.Wait, s.On, func(whole conflict.Snapshot) error {
 		whole.Owns = s.Owns
-		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router(), Straight: sv.straight}
+		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router(), Straight: sv.straight, Pods: pods}
 		return s.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
 			sv.snap, sv.finders = snap, map[asked]*conflict.Finder{}
 			return f(sv)

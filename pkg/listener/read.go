@@ -75,6 +75,11 @@ func (r *Reader) Read(mappings []hostport.Mapping) ([]hostport.Listener, error) 
 	return out, nil
 }
 
+// Waiting returns who waits on a port in the calling thread's network namespace, without names.
+func Waiting(proto hostport.Proto, port uint16) ([]hostport.Listener, error) {
+	return New("").protocol(proto, []uint16{port})
+}
+
 func (r *Reader) net(file string) string { return filepath.Join(r.Proc, "thread-self", "net", file) }
 
 // protocol asks sock_diag, and /proc where the kernel has no handler for it.

@@ -4,6 +4,7 @@ package node
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -12,8 +13,10 @@ import (
 	"github.com/portguard/portguard/pkg/doctor"
 	"github.com/portguard/portguard/pkg/host"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/inspect"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 	"github.com/portguard/portguard/pkg/rules"
 	"github.com/portguard/portguard/pkg/way"
 )
@@ -85,6 +88,19 @@ func (n *Node) Entries(on *host.Addressing, pods []string) ([]way.Source, error)
 
 // Router asks the kernel for routes.
 func (n *Node) Router() way.Router { return host.NewRouter() }
+
+// Pods looks into the network namespaces of pods.
+func (n *Node) Pods(home func(hostport.Key) host.Home, ears bool) inspect.Pods {
+	if !ears {
+		return host.NewPods(home, nil)
+	}
+	return host.NewPods(home, func(p hostport.Proto, port uint16) ([]hostport.Listener, bool, error) {
+		all, err := listener.Waiting(p, port)
+		base, _, nferr := nftconn.NewReader().Chains()
+		legacy, _ := os.ReadFile("/proc/thread-self/net/ip_tables_names")
+		return all, len(base)+len(legacy) > 0 || nferr != nil, err
+	})
+}
 
 // Onward calls f with all rules of the node, for packets wherever they go: Look leaves out
 // those that are not about the node's addresses and the ports that it is asked for.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containernetworking/plugins/pkg/ns"
+
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/host"
@@ -219,6 +221,17 @@ func (s *Session) Life(o hostport.Owner, rec *state.Record) (hostport.Life, stri
 		return s.sight.LifeBefore(rec.Netns)
 	}
 	return s.sight.Life(rec.Netns)
+}
+
+// Home is where an attachment is: what has no record, or is of another boot, is not known.
+func (s *Session) Home(key hostport.Key) host.Home {
+	rec := s.Record(key)
+	if rec == nil || rec.BootID != "" && s.boot != "" && rec.BootID != s.boot {
+		return host.Home{}
+	}
+	a := rec.Attachment
+	return host.Home{Path: rec.Netns.Path, IfName: a.Owner.IfName, Link: a.Link, MasqAll: a.MasqAll,
+		Open: func() ns.NetNS { return s.sight.Open(rec.Netns) }, Same: rec.Netns.Same}
 }
 
 // Owns reports whether a chain belongs to one of the backends.

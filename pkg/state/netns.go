@@ -55,6 +55,34 @@ func (s *Sight) Identify(path string) (Netns, error) {
 	return n, err
 }
 
+// Open opens a network namespace of this boot wherever it is found, nil if it is not seen from
+// here. Who is inside must ask Same whether it is another one.
+func (s *Sight) Open(n Netns) ns.NetNS {
+	if n.Inode == 0 {
+		return nil
+	}
+	path := n.Path
+	if n.there() != nil {
+		s.look()
+		if path = s.nets[n.Inode]; path == "" {
+			path, _ = s.mounted(n)
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	out, err := ns.GetNS(path)
+	if err != nil {
+		return nil
+	}
+	var st unix.Stat_t
+	if unix.Fstat(int(out.Fd()), &st) != nil || st.Ino != n.Inode {
+		_ = out.Close()
+		return nil
+	}
+	return out
+}
+
 // cookie is that of the network namespace at a path, 0 if it cannot be told or if another
 // inode is there by now.
 func cookie(path string, inode uint64) (cookie uint64) {
@@ -68,12 +96,25 @@ func cookie(path string, inode uint64) (cookie uint64) {
 		return 0
 	}
 	_ = n.Do(func(ns.NetNS) error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err == nil {
-			cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-			_ = unix.Close(fd)
-		}
-		return err
+		cookie = here()
+		return nil
 	})
 	return cookie
+}
+
+// here is the cookie of the calling thread's network namespace, 0 if it cannot be told.
+func here() (cookie uint64) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = unix.Close(fd) }()
+	cookie, _ = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return cookie
+}
+
+// Same reports whether the calling thread is in n, and not in another one with its inode.
+func (n Netns) Same() bool {
+	now := here()
+	return n.Cookie == 0 || now == 0 || n.Cookie == now
 }

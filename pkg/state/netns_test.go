@@ -23,3 +23,30 @@ func TestStatNetns(t *testing.T) {
 		}
 	}
 }
+
+// A namespace is opened where it is, and not if another one is there.
+func TestOpen(t *testing.T) {
+	n, err := See("/proc").Identify(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, other, old := n, n, n
+	moved.Path, other.Inode, old.Inode = "/nonexistent", n.Inode+1, 0
+	for name, tt := range map[string]struct {
+		n    Netns
+		seen bool
+	}{"at its path": {n, true}, "of a process": {moved, true}, "another": {other, false}, "of which only the path is known": {old, false}} {
+		f := See("/proc").Open(tt.n)
+		if (f != nil) != tt.seen {
+			t.Errorf("%s: opened %v", name, f)
+		}
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+	again := n
+	again.Cookie++
+	if !n.Same() || n.Cookie != 0 && again.Same() {
+		t.Errorf("cookie %d is not told from %d", n.Cookie, again.Cookie)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/portguard/portguard/pkg/conflict"
+	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -29,11 +30,15 @@ const (
 	CheckReverse = "rp-filter"
 	CheckRoute   = "route"
 	CheckAnswer  = "answer"
+	// Of the pod and its link.
+	CheckLink      = "pod-link"
+	CheckAddress   = "pod-address"
+	CheckNeighbour = "neighbour"
 )
 
 // Checks are those names.
 func Checks() []string {
-	return []string{CheckFilter, CheckForward, CheckReverse, CheckRoute, CheckAnswer}
+	return []string{CheckFilter, CheckForward, CheckReverse, CheckRoute, CheckAnswer, CheckLink, CheckAddress, CheckNeighbour}
 }
 
 // String says what the closure is, and of which direction.
@@ -73,6 +78,11 @@ func faulty(t *trip, f Fault, in string) *Closure {
 	default:
 		c.Check, c.What = CheckRoute, "there is no route to "+t.p.Dst.String()
 		c.Remedy = "ip route get " + t.p.Dst.String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route)? The pod's network is the business of the plugin that made its interface"
+	}
+	if t.Pods != nil && c.Check == CheckRoute && !c.Back && t.w.Taker.Kind == finding.Claimed {
+		if why := t.Pods.Link(t.w.Taker.Key); why != "" {
+			c.What += ": " + why
+		}
 	}
 	return c
 }

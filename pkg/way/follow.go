@@ -21,6 +21,8 @@ type trip struct {
 	in   walk.Link
 	p    walk.Packet
 	left walk.Space
+	// beyond is set if they leave to a gateway.
+	beyond bool
 }
 
 func one(a netip.Addr) addrset.Set { return addrset.Between(a, a) }
@@ -51,6 +53,7 @@ func (t *trip) follow(at conflict.Point) error {
 		func() (bool, error) { return t.translate(to, at.Priority) },
 		t.onward,
 		t.masks,
+		t.inside,
 		t.answer,
 	)
 	return err
@@ -152,7 +155,7 @@ func (t *trip) onward() (open bool, err error) {
 // masks notes who gives packets from outside another source on their way to a pod.
 func (t *trip) masks() (open bool, err error) {
 	if t.w.Source.Side == Outside && t.w.Taker.Kind == finding.Claimed {
-		t.w.Masked, err = t.Finder.Masks(t.p, t.left)
+		t.w.Masked, _, err = t.Finder.Masks(t.p, t.left)
 	}
 	return true, err
 }
@@ -206,7 +209,7 @@ func (t *trip) routed(r Route) (open bool, err error) {
 	if err == nil && leg.Fault != None {
 		t.w.Closed = faulty(t, leg.Fault, r.In)
 	}
-	t.p.Out = leg.Out
+	t.p.Out, t.beyond = leg.Out, leg.Gateway
 	return t.w.Closed == nil, err
 }
 

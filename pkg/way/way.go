@@ -67,6 +67,9 @@ type Way struct {
 	// Masked is the rule of others that gives packets an address of the node as source, so that
 	// the pod does not see who sends them.
 	Masked string
+	// Unheard says that nobody in the pod waits for the packets, "" if somebody does, or nobody
+	// knows; Start is what to do about it.
+	Unheard, Start string
 }
 
 // A Model is what is known of the node.
@@ -78,6 +81,8 @@ type Model struct {
 	// Straight, if set, reports whether the answers of a taker to a neighbour of its pod, or to
 	// itself, which has asked for an address of the node, go past the node.
 	Straight func(taker conflict.Finding, from, to netip.Addr) bool
+	// Pods is nil if nobody can look into them.
+	Pods Pods
 }
 
 // A Router asks the kernel for routes.

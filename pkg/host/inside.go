@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/way"
+)
+
+// A namespace is what a network namespace has. The handle asks it from wherever.
+type namespace struct {
+	*netlink.Handle
+	links map[int]netlink.Link
+	addrs []netlink.Addr
+	// neighbours are those of a family, once they were read; waited is how long for their answers.
+	neighbours map[int][]netlink.Neigh
+	// sources are the own addresses towards others, once they were asked for.
+	sources map[netip.Addr]netip.Addr
+	waited  time.Duration
+}
+
+// readNamespace reads that of the calling thread.
+func readNamespace() (*namespace, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	n := &namespace{Handle: h, links: map[int]netlink.Link{}, neighbours: map[int][]netlink.Neigh{}, sources: map[netip.Addr]netip.Addr{}}
+	links, err := Complete(h.LinkList)
+	for _, l := range links {
+		n.links[l.Attrs().Index] = l
+	}
+	if err == nil {
+		n.addrs, err = Complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
+	}
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// called is what a link is called in words. Who makes a link in a pod gives it any name, and a
+// person may run what is printed.
+func called(l netlink.Link) string {
+	a := l.Attrs()
+	odd := func(c rune) bool {
+		return !strings.ContainsRune("-_.@", c) && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z')
+	}
+	if a.Name == "" || a.Name[0] == '-' || strings.ContainsFunc(a.Name, odd) {
+		return fmt.Sprintf("if%d", a.Index)
+	}
+	return a.Name
+}
+
+// link is that of a name, nil if there is none.
+func (n *namespace) link(name string) netlink.Link {
+	for _, l := range n.links {
+		if l.Attrs().Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// address is that of a link, or of any link with index 0, nil if there is none.
+func (n *namespace) address(a netip.Addr, index int) *netlink.Addr {
+	i := slices.IndexFunc(n.addrs, func(x netlink.Addr) bool {
+		return prefix(x.IPNet).Addr() == a && (index == 0 || x.LinkIndex == index)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &n.addrs[i]
+}
+
+// has reports whether packets to an address are for the namespace itself.
+func (n *namespace) has(a netip.Addr, o netlink.RouteGetOptions) bool {
+	if n.address(a, 0) != nil {
+		return true
+	}
+	routes, err := n.RouteGetWithOptions(a.AsSlice(), &o)
+	return err != nil && !routeless(err) || len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+}
+
+// source is the own address towards another, the zero Addr if there is none.
+func (n *namespace) source(to netip.Addr) netip.Addr {
+	from, known := n.sources[to]
+	if !known {
+		if routes, err := n.RouteGet(to.AsSlice()); err == nil && len(routes) > 0 {
+			from, _ = netip.AddrFromSlice(routes[0].Src)
+			from = from.Unmap()
+		}
+		n.sources[to] = from
+	}
+	return from
+}
+
+// hooked reports whether programs or actions have the packets of a link before the kernel asks
+// for their addresses, or after.
+func (n *namespace) hooked(l netlink.Link) bool {
+	if x := l.Attrs().Xdp; x != nil && x.Attached {
+		return true
+	}
+	all, err := Complete(func() ([]netlink.Qdisc, error) { return n.QdiscList(l) })
+	return err != nil || slices.ContainsFunc(all, func(q netlink.Qdisc) bool { return q.Type() == "ingress" || q.Type() == "clsact" })
+}
+
+// gateway is the next address on a route to another one, the zero Addr if that is of another
+// family.
+func gateway(r netlink.Route, to netip.Addr) netip.Addr {
+	switch gw, ok := netip.AddrFromSlice(r.Gw); {
+	case r.Via != nil:
+		return netip.Addr{}
+	case ok:
+		return gw.Unmap()
+	}
+	return to
+}
+
+// packetSocket reports whether somebody in the calling thread's network namespace takes packets
+// off the links, as a network stack of its own does.
+func packetSocket() bool {
+	b, err := os.ReadFile("/proc/thread-self/net/packet")
+	return err != nil || bytes.Count(b, []byte("\n")) > 1 // the first line is the heading
+}
+
+// leg is a route as package way has it.
+func (n *namespace) leg(to netip.Addr, o netlink.RouteGetOptions) (leg way.Leg, next netip.Addr, err error) {
+	routes, err := n.RouteGetWithOptions(to.AsSlice(), &o)
+	switch {
+	case routeless(err):
+		return way.Leg{Fault: way.NoRoute}, next, nil
+	case err != nil || len(routes) == 0:
+		return leg, next, errors.Join(err, os.ErrNotExist)
+	}
+	r := routes[0]
+	leg.Gateway, leg.Out.Index = r.Gw != nil || r.Via != nil, r.LinkIndex
+	if l := n.links[r.LinkIndex]; l != nil {
+		leg.Out.Name = called(l)
+	}
+	if r.Type == unix.RTN_UNICAST {
+		next = gateway(r, to)
+	}
+	return leg, next, nil
+}
