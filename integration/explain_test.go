@@ -158,7 +158,7 @@ func sides(t *testing.T, n *lab.Node, pod *lab.Pod, a explain.Answer) {
 // answerer is the server behind an outcome.
 func answerer(o explain.Outcome) string {
 	switch {
-	case o.Kind == "nobody", strings.HasPrefix(o.Gets, "nobody"):
+	case o.Kind == "nobody", strings.HasPrefix(o.Gets, "nobody"), o.Unheard != "":
 		return ""
 	case o.Kind == "hostPort":
 		name, _, _ := strings.Cut(strings.TrimPrefix(o.Gets, "pod default/"), " ")

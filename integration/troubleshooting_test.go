@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ func situations() map[string]func(*situation) {
 		"udp":        (*situation).udp,
 		"codes":      (*situation).codes,
 		"rpfilter":   (*situation).reversePath,
+		"unheard":    (*situation).unheard,
+		"podlink":    (*situation).podLink,
 	}
 }
 
@@ -179,6 +182,30 @@ func (s *situation) forward() {
 	s.agree(nil)
 	s.n.Iptables("", "-I FORWARD -m conntrack --ctstate DNAT -j ACCEPT")
 	want(s.t, "after the remedy", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+}
+
+func (s *situation) unheard() {
+	web := s.n.NewPod("web")
+	s.n.MustAdd(web, s.list, lab.TCP(8080, 80))
+	web.ServeTCP("tcp4", "127.0.0.1:80", "web")
+	want(s.t, "from outside", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
+	s.try("unheard")
+	s.agree(nil)
+	web.ServeTCP("tcp4", web.V4+":80", "web")
+	want(s.t, "after the remedy", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+}
+
+func (s *situation) podLink() {
+	s.pod("web", lab.TCP(8080, 80))
+	veth, _, _ := strings.Cut(s.n.Run("ip", "-br", "link", "show", "master", "cni0"), "@")
+	s.n.Run("ip", "link", "set", veth, "nomaster")
+	want(s.t, "from outside", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "")
+	s.try("podlink")
+	s.agree(nil)
+	s.n.Run("ip", "link", "set", veth, "master", "cni0")
+	s.n.Run("bridge", "link", "set", "dev", veth, "hairpin", "on")
+	want(s.t, "after the remedy", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+	s.agree(nil)
 }
 
 func (s *situation) reversePath() {

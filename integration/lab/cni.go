@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -94,6 +95,8 @@ type Pod struct {
 	Args string
 	// IfName is the interface, "" for eth0.
 	IfName string
+	// servers are those of Serve.
+	servers []io.Closer
 }
 
 // On is another interface of the pod, with addresses of its own.
@@ -204,8 +207,14 @@ func (n *Node) Check(p *Pod, list string, ports ...Port) error {
 // Serve starts a TCP and a UDP server on a port of the pod, both families.
 func (p *Pod) Serve(port int, name string) {
 	p.T.Helper()
-	p.ServeTCP("tcp", fmt.Sprintf(":%d", port), name)
-	p.ServeUDP("udp", fmt.Sprintf(":%d", port), name)
+	p.servers = append(p.servers, p.ServeTCP("tcp", fmt.Sprintf(":%d", port), name), p.ServeUDP("udp", fmt.Sprintf(":%d", port), name))
+}
+
+// Stop ends what Serve has started.
+func (p *Pod) Stop() {
+	for _, s := range p.servers {
+		_ = s.Close()
+	}
 }
 
 // Call runs the plugin itself for the pod's eth0, and returns its outputs. The
