@@ -294,6 +294,7 @@ func TestKilledBetweenInterfaces(t *testing.T) {
 		n := newNode(t, backend, "nft")
 		p := n.NewPod("web")
 		link(n, p)
+		p.Run("sh", "-ec", "ip addr add 10.88.0.77/32 dev eth0; ip link set eth0 up; ip route add default dev eth0; ip link add net1 type veth peer name net2; ip link set net1 up")
 		confDir(t, n, n.Network("net", "4", nil))
 		conf := direct(n, p, `[{"hostPort":8080,"containerPort":80}]`, "")
 		second := strings.ReplaceAll(conf, `"eth0"`, `"net1"`)
