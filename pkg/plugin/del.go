@@ -20,13 +20,18 @@ import (
 // interface name, and finds nothing to be a success. What cannot be read is an error only if
 // something of the attachment may be there.
 func (p *Plugin) Del(args *skel.CmdArgs) error {
+	if Idle(args) {
+		return nil
+	}
+	t := netconf.ParseTeardown(args.StdinData)
+	return p.delete(t, netconf.OwnerOf(t.Name, args), state.Open(t.DataDir))
+}
+
+// Idle reports whether a DEL has nothing to look for: that of a pod without hostPorts.
+func Idle(args *skel.CmdArgs) bool {
 	t := netconf.ParseTeardown(args.StdinData)
 	store := state.Open(t.DataDir)
-	owner := netconf.OwnerOf(t.Name, args)
-	if !store.Has(owner.Key()) && !t.HasPorts && !store.Unknown() {
-		return nil // a pod without hostPorts
-	}
-	return p.delete(t, owner, store)
+	return !t.HasPorts && !store.Has(netconf.OwnerOf(t.Name, args).Key()) && !store.Unknown()
 }
 
 // delete is a DEL that has something to look for. It is apart from Del, whose stack frame
