@@ -30,7 +30,9 @@ const patience = 5 * time.Second
 type daemonSet struct {
 	server, name string
 	account      string
+	space        string // its namespace
 	client       *http.Client
+	patience     time.Duration
 
 	seen    atomic.Bool // it was there once
 	deleted atomic.Bool
@@ -39,7 +41,9 @@ type daemonSet struct {
 // newDaemonSet is that of a name in the namespace of this pod.
 func newDaemonSet(name, account string) (*daemonSet, error) {
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
-	ca, err := os.ReadFile(filepath.Join(account, "ca.crt"))
+	ca, err1 := os.ReadFile(filepath.Join(account, "ca.crt"))
+	space, err2 := os.ReadFile(filepath.Join(account, "namespace"))
+	err := errors.Join(err1, err2)
 	roots := x509.NewCertPool()
 	if err == nil && (host == "" || !roots.AppendCertsFromPEM(ca)) {
 		err = errors.New("this is no pod that may ask the API")
@@ -51,8 +55,14 @@ func newDaemonSet(name, account string) (*daemonSet, error) {
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		DialContext:     (&net.Dialer{Timeout: patience}).DialContext, TLSHandshakeTimeout: patience, ResponseHeaderTimeout: patience,
 	}
-	return &daemonSet{server: "https://" + net.JoinHostPort(host, port), name: name, account: account, client: &http.Client{Transport: transport}}, nil
+	return &daemonSet{
+		server: "https://" + net.JoinHostPort(host, port), name: name, account: account, space: string(space),
+		client: &http.Client{Transport: transport}, patience: patience,
+	}, nil
 }
+
+// sets is the path of the DaemonSets among which this one is.
+func (d *daemonSet) sets() string { return "/apis/apps/v1/namespaces/" + d.space + "/daemonsets" }
 
 // An object is what is read of one.
 type object struct {
@@ -61,8 +71,10 @@ type object struct {
 	} `json:"metadata"`
 }
 
+func (o object) goes() bool { return o.Metadata.DeletionTimestamp != "" }
+
 // follow learns of the DaemonSet's end when that comes, until ctx is done. A watch outlives
-// the role by which it was let in, which may be deleted with the DaemonSet.
+// the role and the account by which it was let in, which may be deleted with the DaemonSet.
 func (d *daemonSet) follow(ctx context.Context) {
 	said := ""
 	for ctx.Err() == nil {
@@ -73,14 +85,14 @@ func (d *daemonSet) follow(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(patience):
+		case <-time.After(d.patience):
 		}
 	}
 }
 
 // watch returns when the API server ends the watch, as it does now and then.
 func (d *daemonSet) watch(ctx context.Context) error {
-	r, err := d.get(ctx, "?watch=true&fieldSelector="+url.QueryEscape("metadata.name="+d.name))
+	r, err := d.get(ctx, d.sets()+"?watch=true&fieldSelector="+url.QueryEscape("metadata.name="+d.name))
 	if err != nil {
 		return err
 	}
@@ -95,7 +107,7 @@ func (d *daemonSet) watch(ctx context.Context) error {
 		}
 		switch e.Type {
 		case "ADDED", "MODIFIED", "DELETED":
-			d.is(e.Type == "DELETED" || e.Object.Metadata.DeletionTimestamp != "")
+			d.is(e.Type == "DELETED" || e.Object.goes())
 		default:
 			return fmt.Errorf("the watch says %s", e.Type)
 		}
@@ -107,36 +119,61 @@ func (d *daemonSet) is(deleted bool) {
 	d.seen.Store(true)
 }
 
-// removed reports whether the DaemonSet is deleted for sure.
+// removed reports whether the DaemonSet is deleted for sure. Where the API server does not
+// answer, the watch may still say so: with a namespace the account goes by which it is asked.
 func (d *daemonSet) removed() bool {
 	if !d.seen.Load() {
 		return false
 	}
-	ctx, stop := context.WithTimeout(context.Background(), patience)
+	ctx, stop := context.WithTimeout(context.Background(), d.patience)
 	defer stop()
-	if r, err := d.get(ctx, "/"+d.name); err == nil {
-		defer func() { _ = r.Body.Close() }()
-		var o object
-		if json.NewDecoder(r.Body).Decode(&o) == nil {
-			d.is(o.Metadata.DeletionTimestamp != "")
-		}
-	} else if errors.Is(err, errNone) {
-		d.is(true)
+	if goes, err := d.goes(ctx); err == nil {
+		return goes
+	}
+	for !d.deleted.Load() && ctx.Err() == nil {
+		time.Sleep(d.patience / 50)
 	}
 	return d.deleted.Load()
+}
+
+// goes asks whether the DaemonSet is deleted, or its namespace is, with all that is in it. No
+// namespace comes back from that; since Kubernetes 1.33 its pods go first, the DaemonSet later.
+func (d *daemonSet) goes(ctx context.Context) (bool, error) {
+	set, err := d.read(ctx, d.sets()+"/"+d.name)
+	switch {
+	case errors.Is(err, errNone):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	d.is(set.goes())
+	if set.goes() {
+		return true, nil
+	}
+	space, err := d.read(ctx, "/api/v1/namespaces/"+d.space)
+	return space.goes(), err
+}
+
+func (d *daemonSet) read(ctx context.Context, path string) (o object, err error) {
+	r, err := d.get(ctx, path)
+	if err != nil {
+		return o, err
+	}
+	defer func() { _ = r.Body.Close() }()
+	err = json.NewDecoder(r.Body).Decode(&o)
+	return o, err
 }
 
 // errNone means that there is no such DaemonSet.
 var errNone = errors.New("there is none")
 
-// get asks for something below the DaemonSets of this namespace.
-func (d *daemonSet) get(ctx context.Context, what string) (*http.Response, error) {
-	namespace, err1 := os.ReadFile(filepath.Join(d.account, "namespace"))
-	token, err2 := os.ReadFile(filepath.Join(d.account, "token")) // it is renewed
-	if err := errors.Join(err1, err2); err != nil {
+// get asks for what is at a path.
+func (d *daemonSet) get(ctx context.Context, path string) (*http.Response, error) {
+	token, err := os.ReadFile(filepath.Join(d.account, "token")) // it is renewed
+	if err != nil {
 		return nil, err
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, d.server+"/apis/apps/v1/namespaces/"+string(namespace)+"/daemonsets"+what, nil)
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, d.server+path, nil)
 	if err != nil {
 		return nil, err
 	}

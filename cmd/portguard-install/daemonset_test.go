@@ -28,6 +28,7 @@ type api struct {
 	events chan string // "" ends the watch
 	status int
 	body   string
+	space  string // of its namespace, "" if that may not be asked
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -48,6 +49,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/apis/apps/v1/namespaces/kube-system/daemonsets/portguard":
 		w.WriteHeader(a.status)
 		fmt.Fprintln(w, a.body)
+	case "/api/v1/namespaces/kube-system":
+		if a.space == "" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+		fmt.Fprintln(w, a.space)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
@@ -76,6 +82,7 @@ func pod(t *testing.T, s *httptest.Server) *daemonSet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.patience = time.Second / 2
 	return d
 }
 
@@ -87,21 +94,26 @@ func TestRemoved(t *testing.T) {
 		events []string
 		status int
 		body   string
+		space  string
 		want   bool
 	}{
-		"an upgrade":                        {[]string{added, event("MODIFIED", there)}, http.StatusOK, there, false},
-		"deleted":                           {[]string{added}, http.StatusNotFound, notFound, true},
-		"deleted in the foreground":         {[]string{added}, http.StatusOK, going, true},
-		"deleted with its role":             {[]string{added, event("DELETED", there)}, http.StatusForbidden, denied, true},
-		"the role goes first":               {[]string{added, event("MODIFIED", going)}, http.StatusUnauthorized, denied, true},
-		"deleted and made again":            {[]string{added, event("DELETED", there), added}, http.StatusOK, there, false},
-		"made again behind the watch":       {[]string{added, event("DELETED", there)}, http.StatusOK, there, false},
-		"never seen":                        {nil, http.StatusNotFound, notFound, false},
-		"no answer":                         {[]string{added}, http.StatusBadGateway, "", false},
-		"an answer that is not Kubernetes'": {[]string{added}, http.StatusNotFound, "<html>", false},
+		"an upgrade":                        {[]string{added, event("MODIFIED", there)}, http.StatusOK, there, there, false},
+		"deleted":                           {[]string{added}, http.StatusNotFound, notFound, there, true},
+		"deleted in the foreground":         {[]string{added}, http.StatusOK, going, there, true},
+		"deleted with its role":             {[]string{added, event("DELETED", there)}, http.StatusForbidden, denied, there, true},
+		"the role goes first":               {[]string{added, event("MODIFIED", going)}, http.StatusUnauthorized, denied, there, true},
+		"deleted and made again":            {[]string{added, event("DELETED", there), added}, http.StatusOK, there, there, false},
+		"made again behind the watch":       {[]string{added, event("DELETED", there)}, http.StatusOK, there, there, false},
+		"never seen":                        {nil, http.StatusNotFound, notFound, there, false},
+		"no answer":                         {[]string{added}, http.StatusBadGateway, "", there, false},
+		"an answer that is not Kubernetes'": {[]string{added}, http.StatusNotFound, "<html>", there, false},
+		"its namespace is deleted":          {[]string{added}, http.StatusOK, there, going, true},
+		"its namespace may not be asked":    {[]string{added}, http.StatusOK, there, "", false},
+		"made again, and no more answers":   {[]string{added, event("DELETED", there)}, http.StatusOK, there, "", false},
+		"the role is gone":                  {[]string{added}, http.StatusForbidden, denied, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := &api{make(chan string), tt.status, tt.body}
+			a := &api{make(chan string), tt.status, tt.body, tt.space}
 			s := httptest.NewTLSServer(a)
 			defer s.Close()
 			d := pod(t, s)
@@ -119,6 +131,32 @@ func TestRemoved(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With a namespace the account goes, and then the DaemonSet: the watch goes on and says so.
+func TestRemovedLater(t *testing.T) {
+	a := &api{events: make(chan string), status: http.StatusUnauthorized, body: denied}
+	s := httptest.NewTLSServer(a)
+	defer s.Close()
+	d := pod(t, s)
+	d.patience = time.Minute
+	go d.follow(t.Context())
+	a.events <- `{"type":"ADDED","object":` + there + `}`
+	for !d.seen.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	removed := make(chan bool)
+	go func() { removed <- d.removed() }()
+	select {
+	case <-removed:
+		t.Error("nobody has said that it is deleted")
+	case <-time.After(time.Second):
+	}
+	a.events <- `{"type":"DELETED","object":` + there + `}`
+	if !<-removed {
+		t.Error("what the watch says is not believed")
+	}
+	close(a.events)
 }
 
 // An API server that is gone keeps nobody from his end.

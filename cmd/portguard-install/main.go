@@ -99,7 +99,9 @@ func keep(ctx context.Context, n *install.Node, every time.Duration, owner strin
 		if d, err = newDaemonSet(owner, account); err != nil {
 			say("whether DaemonSet %s is deleted cannot be asked, so portguard would stay then: %v", owner, err)
 		} else {
-			go d.follow(ctx)
+			following, stop := context.WithCancel(context.Background()) // on, when this pod is told to end
+			defer stop()
+			go d.follow(following)
 		}
 	}
 	err := until(ctx, every, func() error {
