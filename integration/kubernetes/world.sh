@@ -35,6 +35,7 @@ delegate() {
 enter() {
 	for h in $(hierarchies); do
 		echo $$ >"$h/$group/cgroup.procs"
+		[ ! -e "$h/$group/cgroup.type" ] || export WORLD_CPU="$h/$group/cpu.stat"
 	done
 	exec unshare --cgroup sh "$0" --leave "$@"
 }

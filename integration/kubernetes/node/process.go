@@ -29,6 +29,10 @@ func (n *Node) start(name string, onNode bool, cmd *exec.Cmd) error {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, "GOGC=400") // there is more memory than time
 	p := &process{name: name, cmd: cmd, onNode: onNode, ended: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -58,6 +62,17 @@ func (n *Node) ready(ctx context.Context, name string, is func() bool) error {
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(filepath.Join(n.Logs, name+".log")))
 	}
+	return nil
+}
+
+// Freeze keeps a program of the control plane from running while f does: it answers nobody.
+func (n *Node) Freeze(name string, f func()) error {
+	process := n.procs[name].cmd.Process
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("freeze %s: %w", name, err)
+	}
+	defer func() { _ = process.Signal(syscall.SIGCONT) }()
+	f()
 	return nil
 }
 

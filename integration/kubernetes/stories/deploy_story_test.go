@@ -24,19 +24,14 @@ import (
 // there, upgrades it, and takes it back when it is deleted, as far as no pod needs it.
 func TestDeploy(t *testing.T) {
 	s := begin(t)
-	s.hostportsBy("portmap")
-	plugin, list := the.File("/opt/cni/bin/portguard"), the.File("/etc/cni/net.d/10-e2e.conflist")
-	kept := filepath.Join(filepath.Dir(list), ".10-e2e.conflist.portmap")
-	before := s.read(list)
-	defer s.hostportsBy("portguard")
-	defer func() { s.must(the.Install("portguard", filepath.Join(the.Bin, "plugins", "portguard"))) }()
-	s.must(os.Remove(plugin))
+	defer s.portguardAgain()
+	f := s.onlyPortmap()
 	s.run("old", spec("7600"))
 
-	s.deploy("install")
+	s.deploy("install", system)
 	s.uses("portguard")
-	want(t, "the list that was kept", s.read(kept), before)
-	first := s.read(plugin)
+	want(t, "the list that was kept", s.read(f.kept), f.before)
+	first := s.read(f.plugin)
 	want(t, "a pod of portmap's is listed by", s.entry(7600).By, "portmap")
 	s.run("new", spec("7601"))
 	want(t, "a new pod is listed by", s.entry(7601).By, "portguard")
@@ -44,20 +39,19 @@ func TestDeploy(t *testing.T) {
 
 	// The network's own DaemonSet writes its list again.
 	s.must(the.Conflist("portmap"))
-	s.until("the list names portguard again", func() bool { return strings.Contains(s.read(list), `"portguard"`) })
+	s.until("the list names portguard again", func() bool { return strings.Contains(s.read(f.list), `"portguard"`) })
 	s.uses("portguard")
 
 	// An upgrade is none: nothing is taken back in between.
-	same, err := os.Stat(list)
+	same, err := os.Stat(f.list)
 	s.must(err)
-	s.must(os.WriteFile(plugin+".older", []byte(first+"an older version"), 0o755))
-	s.must(os.Rename(plugin+".older", plugin))
-	s.kubectl("-n", "kube-system", "rollout", "restart", "ds/portguard")
-	s.rolledOut()
-	now, err := os.Stat(list)
+	s.must(os.WriteFile(f.plugin+".older", []byte(first+"an older version"), 0o755))
+	s.must(os.Rename(f.plugin+".older", f.plugin))
+	s.replaceInstaller(system)
+	now, err := os.Stat(f.list)
 	s.must(err)
 	want(t, "the list is the same file after an upgrade", os.SameFile(same, now), true)
-	want(t, "the plugin is the one of the image", s.read(plugin) == first, true)
+	want(t, "the plugin is the one of the image", s.read(f.plugin) == first, true)
 	s.run("upgraded", spec("7602"))
 	s.answer("old:7600", "new:7601", "upgraded:7602")
 	_, err = os.Stat(the.File("/sys/fs/bpf/portguard"))
@@ -65,37 +59,109 @@ func TestDeploy(t *testing.T) {
 
 	// Deleted with all that belongs to it, it gives new pods to portmap, and stays for those
 	// that need it.
-	s.kubectl("delete", "--wait", "-k", overlay("install"))
+	s.kubectl("delete", "--wait", "-f", s.manifest("install", system))
 	s.uses("portmap", "portguard")
 	s.run("back", spec("7603"))
 	want(t, "a new pod is listed by", s.entry(7603).By, "portmap")
 	s.answer("old:7600", "new:7601", "upgraded:7602", "back:7603")
 
-	s.kubectl("apply", "-k", overlay("remove"))
+	s.kubectl("apply", "-f", s.manifest("remove", system))
 	s.until("who needs portguard is said", func() bool {
 		return s.installerSays("portguard is needed", "pod "+s.ns+"/new has hostPort 7601/tcp", "pod "+s.ns+"/upgraded")
 	})
 	s.remove("new", "upgraded")
-	s.rolledOut()
+	s.rolledOut(system)
 	s.uses("portmap")
-	s.gone(plugin, kept, before)
+	s.gone(f)
 	s.answer("old:7600", "back:7603")
-	s.kubectl("delete", "--wait", "-k", overlay("remove"))
+	s.kubectl("delete", "--wait", "-f", s.manifest("remove", system))
 	s.remove("old", "back")
 
 	// Where no pod needs it, all is as before when the DaemonSet is.
-	s.deploy("install")
+	s.deploy("install", system)
 	s.uses("portguard")
-	s.kubectl("delete", "--wait", "-k", overlay("install"))
+	s.kubectl("delete", "--wait", "-f", s.manifest("install", system))
 	s.until("the DaemonSet's pods are gone", func() bool { return len(s.installers()) == 0 })
-	s.gone(plugin, kept, before)
+	s.gone(f)
+}
+
+// The DaemonSet has a namespace of its own. Without an answer of the API, or the right to ask,
+// nothing is taken back; with the namespace all is.
+func TestDeployNamespace(t *testing.T) {
+	s := begin(t)
+	defer s.portguardAgain()
+	f := s.onlyPortmap()
+	const own = "portguard-own"
+	s.kubectl("create", "namespace", own)
+	s.deploy("install", own)
+	s.uses("portguard")
+	same, err := os.Stat(f.list)
+	s.must(err)
+
+	s.must(the.Freeze("kube-apiserver", s.stopInstaller))
+	s.until("the installer runs again", func() bool { return s.installer() != "" })
+	s.kubectl("-n", own, "delete", "rolebinding", "portguard")
+	s.stopInstaller()
+	now, err := os.Stat(f.list)
+	s.must(err)
+	want(t, "the list is the same file", os.SameFile(same, now), true)
+
+	s.kubectl("apply", "-f", s.manifest("install", own))
+	s.replaceInstaller(own)
+	s.kubectl("delete", "namespace", own)
+	s.gone(f)
+}
+
+// stopInstaller tells container "keep" to end, as the kubelet does, and waits for its end.
+func (s *story) stopInstaller() {
+	s.Helper()
+	cri := s.cri()
+	defer cri.Close()
+	_, err := cri.StopContainer(s.Context(), &runtimeapi.StopContainerRequest{ContainerId: s.installer(), Timeout: 30})
+	s.must(err)
+}
+
+// installer is the container that keeps portguard on the node, "" if it does not run.
+func (s *story) installer() string {
+	s.Helper()
+	cri := s.cri()
+	defer cri.Close()
+	list, err := cri.ListContainers(s.Context(), &runtimeapi.ListContainersRequest{Filter: &runtimeapi.ContainerFilter{
+		State:         &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING},
+		LabelSelector: map[string]string{"io.kubernetes.container.name": "keep"},
+	}})
+	s.must(err)
+	if len(list.Containers) == 0 {
+		return ""
+	}
+	return list.Containers[0].Id
+}
+
+// files are those that deploy/ changes on the node.
+type files struct{ plugin, list, kept, before string }
+
+// onlyPortmap takes portguard off the node, and portguardAgain brings it back.
+func (s *story) onlyPortmap() files {
+	s.Helper()
+	s.hostportsBy("portmap")
+	f := files{plugin: the.File("/opt/cni/bin/portguard"), list: the.File("/etc/cni/net.d/10-e2e.conflist")}
+	f.kept = filepath.Join(filepath.Dir(f.list), ".10-e2e.conflist.portmap")
+	f.before = s.read(f.list)
+	s.must(os.Remove(f.plugin))
+	return f
+}
+
+func (s *story) portguardAgain() {
+	s.Helper()
+	s.must(the.Install("portguard", filepath.Join(the.Bin, "plugins", "portguard")))
+	s.hostportsBy("portguard")
 }
 
 // gone asks that nothing of the plugin is left, and that the list is the one of before.
-func (s *story) gone(plugin, kept, before string) {
+func (s *story) gone(f files) {
 	s.Helper()
-	want(s, "the list", s.read(filepath.Join(filepath.Dir(kept), "10-e2e.conflist")), before)
-	for _, path := range []string{plugin, kept, the.File("/sys/fs/bpf/portguard")} {
+	want(s, "the list", s.read(f.list), f.before)
+	for _, path := range []string{f.plugin, f.kept, the.File("/sys/fs/bpf/portguard")} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			s.Errorf("%s is left: %v", path, err)
 		}
@@ -126,24 +192,41 @@ func (s *story) uses(plugins ...string) {
 	})
 }
 
-// overlay is one of deploy's, for the folders of the node.
-func overlay(name string) string {
-	return filepath.Join(repository(), "deploy", "overlays", "opt-cni-bin", name)
+// system is the namespace that deploy/ names.
+const system = "kube-system"
+
+// manifest is an overlay of deploy/ for the folders of the node, in a namespace. This runtime
+// sees a new list at once, so that nobody has to be given five seconds.
+func (s *story) manifest(overlay, namespace string) string {
+	s.Helper()
+	text := s.kubectl("kustomize", filepath.Join(repository(), "deploy", "overlays", "opt-cni-bin", overlay))
+	text = strings.ReplaceAll(text, "namespace: kube-system", "namespace: "+namespace)
+	text = strings.ReplaceAll(text, "- --mounts=", "- --grace=1s\n        - --mounts=")
+	path := filepath.Join(s.TempDir(), overlay+".yaml")
+	s.must(os.WriteFile(path, []byte(text), 0o600))
+	return path
 }
 
 // repository is portguard's.
 func repository() string { return filepath.Join(filepath.Dir(the.Bin), "..", "..", "..") }
 
 // deploy applies an overlay and waits until it is rolled out.
-func (s *story) deploy(name string) {
+func (s *story) deploy(overlay, namespace string) {
 	s.Helper()
-	s.kubectl("apply", "-k", overlay(name))
-	s.rolledOut()
+	s.kubectl("apply", "-f", s.manifest(overlay, namespace))
+	s.rolledOut(namespace)
 }
 
-func (s *story) rolledOut() {
+func (s *story) rolledOut(namespace string) {
 	s.Helper()
-	s.kubectl("-n", "kube-system", "rollout", "status", "ds/portguard", "--timeout=5m")
+	s.kubectl("-n", namespace, "rollout", "status", "ds/portguard", "--timeout=5m")
+}
+
+// replaceInstaller replaces the pods of the DaemonSet, as an upgrade does.
+func (s *story) replaceInstaller(namespace string) {
+	s.Helper()
+	s.kubectl("-n", namespace, "rollout", "restart", "ds/portguard")
+	s.rolledOut(namespace)
 }
 
 func (s *story) kubectl(args ...string) string {

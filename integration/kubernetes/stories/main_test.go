@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,10 +20,13 @@ import (
 // the is the node that all stories share, one after another.
 var the *node.Node
 
-// score counts stories.
+// score counts stories, and says what each of them took.
 var score struct {
 	sync.Mutex
 	passed, failed int
+	took           []string
+	// together runs since the last story that had the node to itself.
+	together watch
 }
 
 func TestMain(m *testing.M) {
@@ -30,13 +34,17 @@ func TestMain(m *testing.M) {
 	c := node.Modes[os.Getenv("MODE")]
 	c.Bin, c.Logs = filepath.Join(cache, "bin"), filepath.Join(cache, "logs", os.Getenv("MODE")+"-containerd"+os.Getenv("CONTAINERD"))
 	c.Containerd, c.Plugin, c.Options = os.Getenv("CONTAINERD"), "portguard", os.Getenv("OPTIONS")
+	w := startWatch()
 	var err error
 	if the, err = node.Up(context.Background(), c); err != nil {
 		fmt.Println(err)
 		fmt.Println("0 passed, 1 failed")
 		os.Exit(1)
 	}
+	score.took = []string{w.stop("the node starts")}
+	score.together = startWatch()
 	code := m.Run()
+	score.took = append(score.took, score.together.stop("those that are told beside each other"), w.stop("all"))
 	if left := leftAtTheEnd(); left != "" {
 		fmt.Println(left)
 		code, score.failed = 1, score.failed+1
@@ -44,6 +52,7 @@ func TestMain(m *testing.M) {
 	if score.passed+score.failed == 0 {
 		code, score.failed = 1, 1 // nothing ran
 	}
+	fmt.Println(strings.Join(score.took, "\n"))
 	fmt.Printf("%d passed, %d failed\n", score.passed, score.failed)
 	os.Exit(code)
 }

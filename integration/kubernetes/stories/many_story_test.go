@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/portguard/portguard/integration/kubernetes/node"
 )
@@ -23,9 +24,11 @@ func TestManyAtOnce(t *testing.T) {
 	// any: a run that says no is asked again, and the shortest of each are compared.
 	later := true
 	for range 3 {
-		s.besidePortmap(func(plugin string) {
-			shortest(took, plugin, s.many(plugin, pods))
-		})
+		shortest(took, "portguard", s.many("portguard", pods))
+		s.removeAll()
+		s.hostportsBy("portmap")
+		shortest(took, "portmap", s.many("portmap", pods))
+		s.newNode()
 		t.Logf("%d pods run after %v, with portmap after %v", pods, took["portguard"], took["portmap"])
 		// Two runs of the same differ by some percent.
 		if later = took["portguard"] > took["portmap"]+took["portmap"]/5; !later {
@@ -55,6 +58,20 @@ func (s *story) many(plugin string, pods int) time.Duration {
 		want(s, addr, s.name(client, "tcp", addr), fmt.Sprintf("%s-%d", plugin, i))
 	}
 	return took
+}
+
+// newNode takes the power from the node and gives it an empty disk: pods that nobody asks about
+// are gone at once, and to delete a hundred of them takes longer than to start them.
+func (s *story) newNode() {
+	s.Helper()
+	the.PowerOff()
+	s.must(the.Wipe("containerd", "etc", "opt", "var"))
+	s.must(the.Boot(s.Context()))
+	s.must(the.CoreV1().Pods(s.ns).DeleteCollection(s.Context(), metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}, metav1.ListOptions{}))
+	the.Plugin = "portguard"
+	s.must(the.Restart(s.Context()))
+	s.must(the.Ready(s.Context()))
+	s.removeAll() // the Service, too
 }
 
 func (s *story) readyPods() (n int) {

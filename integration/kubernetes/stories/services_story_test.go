@@ -50,13 +50,7 @@ func TestNodePortLater(t *testing.T) {
 func TestLoadBalancer(t *testing.T) {
 	s := beside(t)
 	s.run("backend", spec())
-	v := s.service("shop", "backend", corev1.ServiceSpec{
-		Type:  corev1.ServiceTypeLoadBalancer,
-		Ports: []corev1.ServicePort{{Name: "http", Port: 8090}},
-	})
-	v.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: node.V4}}
-	_, err := the.CoreV1().Services(s.ns).UpdateStatus(s.Context(), v, metav1.UpdateOptions{})
-	s.must(err)
+	s.loadBalancer("shop", "backend", 8090)
 	s.answers(node.V4+":8090", "backend")
 	s.run("web", spec("8090"))
 	want(t, "the Service's address", s.name(client, "tcp", node.V4+":8090"), "backend")
@@ -78,6 +72,18 @@ func TestPastTheScheduler(t *testing.T) {
 	s.remove("first")
 	s.running("second")
 	want(t, "the port later", s.name(client, "tcp", "["+node.V6+"]:7060"), "second")
+}
+
+// loadBalancer makes a Service whose IP is the node's.
+func (s *story) loadBalancer(name, pods string, port int32) {
+	s.Helper()
+	v := s.service(name, pods, corev1.ServiceSpec{
+		Type:  corev1.ServiceTypeLoadBalancer,
+		Ports: []corev1.ServicePort{{Name: "http", Port: port}},
+	})
+	v.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: node.V4}}
+	_, err := the.CoreV1().Services(s.ns).UpdateStatus(s.Context(), v, metav1.UpdateOptions{})
+	s.must(err)
 }
 
 // answers waits until that one answers. A Service takes kube-proxy a second.

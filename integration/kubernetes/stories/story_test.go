@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/portguard/portguard/integration/kubernetes/node"
 )
@@ -44,9 +46,15 @@ func start(t *testing.T, others bool) *story {
 	t.Helper()
 	ns := strings.ToLower(regexp.MustCompile(`\W|_`).ReplaceAllString(strings.TrimPrefix(t.Name(), "Test"), "-"))
 	s := &story{T: t, ns: ns, others: others}
+	w := startWatch()
 	t.Cleanup(func() {
 		score.Lock()
 		defer score.Unlock()
+		if others {
+			score.took = append(score.took, fmt.Sprintf("%7.1f s %18s %s", time.Since(w.start).Seconds(), "", t.Name()))
+		} else {
+			score.took, score.together = append(score.took, w.stop(t.Name())), startWatch()
+		}
 		if t.Failed() {
 			score.failed++
 		} else {
@@ -90,6 +98,7 @@ func (s *story) removeAll() {
 	_ = the.AppsV1().Deployments(s.ns).DeleteCollection(ctx, del, all)
 	_ = the.AppsV1().StatefulSets(s.ns).DeleteCollection(ctx, del, all)
 	_ = the.AppsV1().ReplicaSets(s.ns).DeleteCollection(ctx, del, all)
+	del.GracePeriodSeconds = ptr.To(int64(1)) // the pods' own may be long
 	_ = the.CoreV1().Pods(s.ns).DeleteCollection(ctx, del, all)
 	s.untilIn(ctx, "all pods are gone", func() bool {
 		pods, err := the.CoreV1().Pods(s.ns).List(ctx, all)
