@@ -299,7 +299,7 @@ func (s *situation) codes() {
 	s.n.ServeTCP("tcp4", "0.0.0.0:80", "nginx")
 	s.rules()
 	s.conflist(conf)
-	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7100, 7200} {
+	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7001, 7100, 7200} {
 		s.pod("refused", lab.TCP(port, 80))
 	}
 	s.pod("sctp", lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "sctp"})
@@ -329,6 +329,7 @@ func (s *situation) rules() {
 		"-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8081 -j DNAT --to-destination 172.17.0.2:80",
 		"-A PREROUTING -p tcp -m tcp --dport 9000 -j REDIRECT --to-ports 22",
 		"-A PREROUTING -p tcp -m tcp --dport 7000 -m mark --mark 0x1 -j DNAT --to-destination 10.9.9.9:1",
+		"-A PREROUTING -p tcp -m tcp --dport 7001 -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1 -j DNAT --to-destination 10.9.9.9:1",
 		"-A PREROUTING -i eth0 -p sctp -m mark --mark 0x2 -j DNAT --to-destination 10.9.9.9",
 		"-I PREROUTING -p tcp -m tcp --dport 7100 -j ACCEPT",
 	} {
