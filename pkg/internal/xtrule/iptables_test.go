@@ -47,7 +47,8 @@ func everyRule(f hostport.Family) []string {
 		"-m mark --mark 0x1 -j ACCEPT", "-m mark ! --mark 0x1/0xff -j ACCEPT", "-m conntrack --ctstate NEW,RELATED -j ACCEPT", "-m conntrack ! --ctstate INVALID,DNAT -j ACCEPT",
 		"-m conntrack --ctproto 17 --ctdir REPLY -j ACCEPT", "-p tcp -m conntrack --ctorigdstport 80:90 -j ACCEPT", "-m state --state NEW -j ACCEPT",
 		"-m statistic --mode nth --every 2 --packet 0 -j ACCEPT", "-m comment --comment one -m comment --comment two",
-		"-p tcp -j MARK --set-xmark 0x1/0x1", "-j MARK --set-mark 0x4000", "-j MARK --or-mark 0x4000", "-p tcp -j REDIRECT --to-ports 9998", "-p tcp -j REDIRECT --to-ports 1-9 --random",
+		"-p tcp -j MARK --set-xmark 0x1/0x1", "-j MARK --set-mark 0x4000", "-j MARK --or-mark 0x4000", "-m connmark ! --mark 0x1/0xff -j ACCEPT", "-j CONNMARK --set-xmark 0x1/0x3", "-j CONNMARK --set-mark 0x4", "-j CONNMARK --save-mark", "-j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x1",
+		"-p tcp -j REDIRECT --to-ports 9998", "-p tcp -j REDIRECT --to-ports 1-9 --random",
 		"-j REDIRECT", "POSTROUTING -j MASQUERADE", "POSTROUTING -j MASQUERADE --random-fully", "POSTROUTING -p tcp -j MASQUERADE --to-ports 5-6",
 	}
 	if f == hostport.IPv6 {

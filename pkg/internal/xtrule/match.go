@@ -76,7 +76,7 @@ func (m *maker) writer(module string) (name string, rev uint32, write func(*writ
 		write func(*writer, group)
 	}{
 		"comment": {0, comment}, "tcp": {0, tcp}, "udp": {0, udp}, "sctp": {0, sctp}, "multiport": {1, multiport}, "addrtype": {1, addrtype},
-		"mark": {1, mark}, "conntrack": {3, conntrack}, "iprange": {1, iprange}, "set": {4, m.set},
+		"mark": {1, mark}, "connmark": {1, mark}, "conntrack": {3, conntrack}, "iprange": {1, iprange}, "set": {4, m.set},
 		"socket": {3, socket},
 	}[module]
 	return module, known.rev, known.write

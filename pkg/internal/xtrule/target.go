@@ -4,6 +4,7 @@ package xtrule
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"strings"
 
@@ -40,6 +41,9 @@ func (m *maker) target(s iptsave.Spec) []nft.Expr {
 	case "MARK":
 		i.Rev = 2
 		w.markTarget(s)
+	case "CONNMARK":
+		i.Rev = 2
+		w.connmark(s)
 	case "DNAT":
 		i.Rev = 2
 		w.natRange(s, "--to-destination")
@@ -82,6 +86,32 @@ func (w *writer) markTarget(s iptsave.Spec) {
 		w.u32(value)
 		w.u32(mask)
 	}
+}
+
+// connmark writes struct xt_connmark_tginfo2, which shifts nothing.
+func (w *writer) connmark(s iptsave.Spec) {
+	value, ctmask, nfmask, mode := uint32(0), uint32(math.MaxUint32), uint32(math.MaxUint32), uint8(0)
+	for _, o := range s.TargetOptions {
+		switch o.Name {
+		case "--set-xmark":
+			value, ctmask = w.marks(o.Value())
+		case "--set-mark":
+			value, ctmask = w.marks(o.Value())
+			ctmask |= value
+		case "--save-mark":
+			mode = 1
+		case "--restore-mark":
+			mode = 2
+		case "--nfmask":
+			nfmask = w.number(o.Value(), 32)
+		case "--ctmask":
+			ctmask = w.number(o.Value(), 32)
+		}
+	}
+	w.u32(value)
+	w.u32(ctmask)
+	w.u32(nfmask)
+	w.u8(0, 0, mode)
 }
 
 // natRange writes struct nf_nat_range, the beginning of nf_nat_range2, of an option such
