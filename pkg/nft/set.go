@@ -26,6 +26,8 @@ const (
 	SetAnonymous = unix.NFT_SET_ANONYMOUS
 	SetInterval  = unix.NFT_SET_INTERVAL
 	SetMap       = unix.NFT_SET_MAP
+	// SetDynamic is what rules add to.
+	SetDynamic = unix.NFT_SET_EVAL
 	// SetConcat is NFT_SET_CONCAT: an interval in each field of the key.
 	SetConcat = 0x80
 

@@ -87,7 +87,7 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 	case ofNextHdr:
 		return test{always: nextHeader(op, data, *p)}
 	case ofPorts:
-		return test{always: ports(slots[0], op, data, p.Port)}
+		return test{always: ports(slots[0], op, data, p.port())}
 	case ofAnything, known, unclear:
 	}
 	return test{always: openness(slots)}
@@ -113,7 +113,7 @@ func nextHeader(op uint32, data []byte, p Packet) Tri {
 	if len(data) != 1 || op != cmpEQ && op != cmpNEQ {
 		return Some
 	}
-	if data[0] == uint8(p.Proto) || bytes.IndexByte([]byte{0, 43, 44, 50, 51, 60, 135, 139, 140, 253, 254}, data[0]) >= 0 {
+	if data[0] == p.proto() || bytes.IndexByte([]byte{0, 43, 44, 50, 51, 60, 135, 139, 140, 253, 254}, data[0]) >= 0 {
 		return Some
 	}
 	return yesIf(op == cmpNEQ)

@@ -39,19 +39,17 @@ const (
 
 // condition reads o as a cond, if it is one. An address of the other family stays
 // undecided: iptables would have refused it.
-func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
-	c.not = o.Not
+func condition(o iptsave.Option, p Packet) (c cond, ok bool) {
+	is4 := p.Family() == hostport.IPv4
 	switch {
 	case o.Name == "--ctorigdst":
 		c.addrs, ok = parseNet(o.Value(), is4)
 	case o.Name == "--ctorigsrc":
 		c.kind = onSrc
 		c.addrs, ok = parseNet(o.Value(), is4)
-	case o.Name == "--dst-range":
+	case o.Name == "--dst-range", o.Name == "--src-range":
 		c.addrs, ok = parseRange(o.Value(), is4)
-	case o.Name == "--src-range":
-		c.kind = onSrc
-		c.addrs, ok = parseRange(o.Value(), is4)
+		c = p.within(o.Name == "--src-range", c.addrs)
 	case o.Module == "mark" && o.Name == "--mark":
 		c.kind = onMark
 		c.value, c.mask, ok = parseMark(o.Value())
@@ -59,18 +57,19 @@ func condition(o iptsave.Option, is4 bool) (c cond, ok bool) {
 		c.kind = onCtMark
 		c.value, c.mask, ok = parseMark(o.Value())
 	}
+	c.not = o.Not
 	return c, ok
 }
 
-// srcType reads "--src-type" as a condition on the source, where the node's
-// addresses are known. For IPv4 UNICAST is what is not local: the look-up is in table
-// local (inet_dev_addr_type), and no connection has one of the broadcast addresses there
-// as its source. For IPv6 it is a property of the address.
+// srcType reads "--src-type", of answers "--dst-type", as a condition on the source of the
+// connection, where the node's addresses are known. For IPv4 UNICAST is what is not local: the
+// look-up is in table local (inet_dev_addr_type), and no connection has one of the broadcast
+// addresses there as its source. For IPv6 it is a property of the address.
 func srcType(o iptsave.Option, p Packet) (c cond, ok bool) {
 	c = cond{kind: onSrc, not: o.Not}
 	is4 := p.Family() == hostport.IPv4
 	switch {
-	case o.Name != "--src-type" || p.Local == nil:
+	case p.Local == nil || p.Beside, o.Name != map[bool]string{false: "--src-type", true: "--dst-type"}[p.Answer]:
 		return c, false
 	case o.Value() == "LOCAL":
 		c.addrs = p.Local

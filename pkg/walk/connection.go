@@ -20,10 +20,13 @@ const (
 	ctProtocol = 10
 	ctProtoDst = 12
 	ctSrcIP    = 19
+	ctDstIP    = 20
+	ctSrcIP6   = 21
 	ctDstIP6   = 22
 
 	stateInvalid     = 1
 	stateEstablished = 2
+	stateRelated     = 4
 	stateNew         = 8
 	stateUntracked   = 64
 
@@ -61,6 +64,7 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 	case key == ctState:
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
 	case key == ctMark:
+		x.r.ctMark = true
 		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
 	case key == ctStatus && !x.p.Later:
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.p.status()))
@@ -74,39 +78,13 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
 	case !original:
 	case key == ctProtoDst:
-		th.regs.storePort(dreg, x.p.originalPort(), 0, 2)
-	case key == ctSrc:
-		x.original(&th.regs, dreg, true, size)
-	case key == ctDst:
-		x.original(&th.regs, dreg, false, size)
-	case key >= ctSrcIP && key <= ctDstIP6:
-		// src/dst by family: an even offset is the source.
-		if (key >= ctSrcIP+2) == (x.family() == nft.IPv6) {
-			x.original(&th.regs, dreg, (key-ctSrcIP)%2 == 0, size)
-		}
+		th.regs.storePort(dreg, x.p.Port, 0, 2)
+	case key == ctSrc, key == ctSrcIP && size == 4, key == ctSrcIP6 && size == 16:
+		th.regs.load(dreg, ofSrc, 0, size)
+	case key == ctDst, key == ctDstIP && size == 4, key == ctDstIP6 && size == 16:
+		th.regs.load(dreg, ofDst, 0, size)
 	}
 	x.stay(th)
-}
-
-// original loads an address of the connection as it was opened: that of the packet itself,
-// unless it was translated or goes the other way.
-func (x *run) original(r *registers, dreg uint32, src bool, size int) {
-	switch {
-	case !src && x.p.translated():
-		r.store(dreg, x.p.Was.Addr().AsSlice())
-	case src == x.p.Answer:
-		r.load(dreg, ofDst, 0, size)
-	default:
-		r.load(dreg, ofSrc, 0, size)
-	}
-}
-
-// originalPort is where the connection was opened to.
-func (p Packet) originalPort() uint16 {
-	if p.translated() {
-		return p.Was.Port()
-	}
-	return p.Port
 }
 
 // status is that of the connection.
@@ -114,7 +92,7 @@ func (p Packet) status() uint32 {
 	switch {
 	case p.Answer:
 		return statusSeenReply | statusConfirmed | statusDstNAT
-	case p.translated():
+	case p.Moved:
 		return statusDstNAT
 	}
 	return 0 // no reply was seen, nothing translated or confirmed
@@ -130,6 +108,8 @@ func (x *run) state(b box) uint32 {
 		return stateUntracked
 	case x.p.Early:
 		return stateInvalid
+	case x.p.Error:
+		return stateRelated
 	case b.answered, x.p.Answer:
 		return stateEstablished
 	}

@@ -5,6 +5,7 @@ package walk
 import (
 	"encoding/binary"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/nft"
 )
 
@@ -33,11 +34,11 @@ func (x *run) step(th *thread, e nft.Expr) error {
 		return x.lookup(th, e.Attrs)
 	case "immediate":
 		return x.immediate(th, e.Attrs)
-	case "nat", "redir":
+	case "nat", "redir", "masq":
 		x.nat(th, e)
 	case "tproxy":
 		x.tproxy(th, e.Attrs)
-	case "masq", "reject", "queue", "fwd":
+	case "reject", "queue", "fwd":
 		x.out(th, ends, e.Name, "", false)
 	case "notrack":
 		x.untrack(th)
@@ -112,7 +113,7 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 	case key == metaNfproto:
 		th.regs.store(dreg, []byte{x.family()})
 	case key == metaL4proto:
-		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+		th.regs.store(dreg, []byte{x.p.proto()})
 	case key == metaProtocol && x.family() == nft.IPv4:
 		th.regs.store(dreg, []byte{0x08, 0x00})
 	case key == metaProtocol:
@@ -160,7 +161,7 @@ func (x *run) link(r *registers, dreg, key uint32) bool {
 		return false
 	}
 	switch {
-	case l.Name == "":
+	case l.Name == "", l.Index == 0 && (key == metaIif || key == metaOif):
 		r.load(dreg, ofAnything, 0, 16)
 	case key == metaIif || key == metaOif:
 		r.store(dreg, binary.NativeEndian.AppendUint32(nil, uint32(l.Index)))
@@ -172,7 +173,7 @@ func (x *run) link(r *registers, dreg, key uint32) bool {
 
 // leaves reports whether the packets are on their way out, by another link than lo.
 func (p Packet) leaves() bool {
-	return p.Hook == Forward || p.Hook == Postrouting || p.Hook == Output && p.translated()
+	return p.Hook == Forward || p.Hook == Postrouting || p.Hook == Output && (p.Moved || p.Answer)
 }
 
 // drawn loads a number below a modulus, which is an attribute of both expressions, as is
@@ -195,6 +196,12 @@ func (x *run) drawn(th *thread, e nft.Expr) {
 
 func (x *run) family() uint8 { return x.p.Family().NFProto() }
 
+// masks gives packets another source, and ends the walk of the base chain.
+func (x *run) masks(th *thread, name string) {
+	th.b.src, th.altered = addrset.All(x.r.is4), true
+	x.out(th, ends, name, "", false)
+}
+
 // fib: the type of the destination is LOCAL; the rest is open.
 func (x *run) fib(th *thread, a nft.Attrs) {
 	const resultType, bySrc, byDst, byIn, byOut = 3, 1, 2, 8, 16
@@ -202,14 +209,9 @@ func (x *run) fib(th *thread, a nft.Attrs) {
 	result, _ := a.Num(2)
 	flags, _ := a.Num(3)
 	th.regs.load(dreg, ofAnything, 0, 16)
-	switch local, known := x.p.local(); {
-	case !known:
-	case result == resultType && flags == byDst && local:
-		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 2)) // RTN_LOCAL
-	case result == resultType && flags == byDst:
-		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, 1)) // RTN_UNICAST
-	case result == resultType && flags == bySrc:
-		th.regs.load(dreg, ofSrcType, 0, 4)
+	switch {
+	case result == resultType && (flags == byDst || flags == bySrc):
+		x.addressType(&th.regs, dreg, flags == bySrc)
 	case result == resultType && (flags&^(byIn|byOut) == byDst || flags&^(byIn|byOut) == bySrc):
 		th.regs.load(dreg, ofLinkType, 0, 4)
 	}
@@ -239,8 +241,12 @@ func (x *run) immediate(th *thread, a nft.Attrs) error {
 // the other, and one of a port alone is for both (nft_nat_inet_eval).
 func (x *run) nat(th *thread, e nft.Expr) {
 	const dnat = 1
-	if e.Name == "redir" {
+	switch e.Name {
+	case "redir":
 		x.out(th, translates, "redirect", "", false)
+		return
+	case "masq":
+		x.masks(th, e.Name)
 		return
 	}
 	a := e.Attrs
@@ -250,7 +256,7 @@ func (x *run) nat(th *thread, e nft.Expr) {
 		return
 	}
 	if typ, _ := a.Num(1); typ != dnat {
-		x.out(th, ends, "snat", "", false)
+		x.masks(th, "snat")
 		return
 	}
 	x.hop.To = natTarget(th, a, x.family())

@@ -18,8 +18,9 @@ import (
 func TestForward(t *testing.T) {
 	pod, client, was := netip.MustParseAddr("10.88.0.2"), netip.MustParseAddr("203.0.113.9"), netip.MustParseAddrPort("192.0.2.1:8080")
 	eth0, cni0 := Link{Name: "eth0", Index: 2}, Link{Name: "cni0", Index: 3}
-	there := Packet{Hook: Forward, Proto: hostport.TCP, Port: 80, Dst: addrset.Between(pod, pod), Src: addrset.Between(client, client), Was: was, In: eth0, Out: cni0}
-	back := Packet{Hook: Forward, Proto: hostport.TCP, Port: 80, Dst: there.Src, Src: there.Dst, Was: was, In: cni0, Out: eth0, Answer: true}
+	there := Packet{Hook: Forward, Proto: hostport.TCP, Port: was.Port(), Dst: addrset.Between(was.Addr(), was.Addr()), Src: addrset.Between(client, client), Moved: true, To: netip.AddrPortFrom(pod, 80), In: eth0, Out: cni0}
+	back := there
+	back.In, back.Out, back.Answer = cni0, eth0, true
 	for rule, want := range map[string][2]string{
 		"-d 10.88.0.2/32 -j DROP":                                {"ends", "passes"},
 		"-d 10.88.0.3/32 -j DROP":                                {"passes", "passes"},

@@ -27,22 +27,15 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 	th.regs.load(dreg, ofAnything, 0, int(n))
 	switch {
 	case base == 1 && at >= src && at+int(n) <= src+size:
-		th.regs.load(dreg, ofSrc, at-src, int(n))
+		x.address(&th.regs, dreg, true, at-src, int(n))
 	case base == 1 && at >= dst && at+int(n) <= dst+size:
-		th.regs.load(dreg, ofDst, at-dst, int(n))
+		x.address(&th.regs, dreg, false, at-dst, int(n))
 	case base == 1 && at == 9 && n == 1 && x.family() == nft.IPv4:
-		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+		th.regs.store(dreg, []byte{x.p.proto()})
 	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
 		th.regs.load(dreg, ofNextHdr, 0, 1)
-	case base == 2 && x.p.Answer:
-		if at+int(n) <= 2 {
-			th.regs.storePort(dreg, x.p.Port, at, int(n))
-		}
-	case base == 2 && at >= 2 && at+int(n) <= 4:
-		th.regs.storePort(dreg, x.p.Port, at-2, int(n))
-	case base == 2 && at == 0 && n == 4: // nft joins "sport 1 dport 2" to one load
-		th.regs.load(dreg, ofPorts, 0, 4)
-		x.hop.NamesPort = true
+	case base == 2:
+		x.ports(&th.regs, dreg, at, int(n))
 	}
 	x.stay(th)
 }
@@ -60,6 +53,8 @@ func (x *run) write(th *thread, base, off, n uint32) {
 	const network, transport, portAt, portSize = 1, 2, 2, 2
 	overlaps := func(at, size uint32) bool { return off < at+size && at < off+n }
 	switch {
+	case x.p.Moved || x.p.Answer: // it is not on its way to the port
+		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
 	case base == network && overlaps(dst, size), base == transport && overlaps(portAt, portSize):
 		x.out(th, translates, Rewrites, "", false)
 		return

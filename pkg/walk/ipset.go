@@ -57,21 +57,23 @@ func (x *run) holds(name, typ string, dims []string) (has []conds, open Tri, err
 	}
 	for i, part := range parts {
 		known := slices.Contains([]string{"ip", "net", "port", "iface"}, part)
-		if !known || part == "port" && dims[i] == "src" || part == "iface" && dims[i] == "dst" {
+		if !known || part == "port" && !x.p.asked(dims[i] == "src") || part == "iface" && dims[i] == "dst" {
 			return nil, Some, nil
 		}
 	}
 	switch {
+	case x.p.open(true), x.p.open(false), x.p.port() == 0:
+		return nil, Some, nil
 	case typ == "bitmap:port":
-		ok, err := x.r.Sets.SetHas(name, typ, x.p.Dst[0].Lo, x.p.Proto, x.p.Port)
+		ok, err := x.r.Sets.SetHas(name, typ, x.p.Dst[0].Lo, x.p.Proto, x.p.port())
 		if ok {
 			has = []conds{{}}
 		}
 		return has, No, err
-	case dims[0] == "dst" && slices.Contains([]string{"ip", "net", "ip,port", "net,port"}, fields):
+	case x.p.asked(dims[0] == "src") && slices.Contains([]string{"ip", "net", "ip,port", "net,port"}, fields):
 		members, open, err := x.inSet(name, typ)
 		if len(members) > 0 {
-			has = []conds{{{kind: onDst, addrs: members}}}
+			has = []conds{{x.p.within(dims[0] == "src", members)}}
 		}
 		return has, open, err
 	}
@@ -109,8 +111,8 @@ func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, 
 		return nil, Some, nil
 	}
 	for _, m := range members {
-		if !slices.Contains(parts, "port") || m.Proto == x.p.Proto && m.Port == x.p.Port {
-			has = append(has, member(m, parts, dims, x.r.is4))
+		if !slices.Contains(parts, "port") || m.Proto == x.p.Proto && m.Port == x.p.port() {
+			has = append(has, x.p.member(m, parts, dims, x.r.is4))
 		}
 	}
 	if has = merged(has); len(has) > maxSingles {
@@ -148,25 +150,18 @@ func (x *run) narrowed(list []hostport.Member, parts []string) (out []hostport.M
 }
 
 // member is what packets must be to be that member.
-func member(m hostport.Member, parts, dims []string, is4 bool) (all conds) {
+func (p Packet) member(m hostport.Member, parts, dims []string, is4 bool) (all conds) {
 	addrs := []addrset.Set{m.Addrs.Only(is4), m.Addrs2.Only(is4)}
 	for i, part := range parts {
 		switch part {
 		case "ip", "net":
-			all = append(all, cond{kind: kindOf(dims[i]), addrs: addrs[0]})
+			all = append(all, p.within(dims[i] == "src", addrs[0]))
 			addrs = addrs[1:]
 		case "iface":
 			all = append(all, cond{kind: onIn, in: m.Link})
 		}
 	}
 	return all
-}
-
-func kindOf(dim string) condKind {
-	if dim == "src" {
-		return onSrc
-	}
-	return onDst
 }
 
 // ipset finds the set that o is about. Its name is "" if that is not known.
@@ -188,13 +183,16 @@ func (x *run) ipset(o iptsave.Option) (name, typ string, err error) {
 // inSet are the destinations that a set holds with the protocol and the port, if they are
 // not too many to ask for.
 func (x *run) inSet(name, typ string) (out addrset.Set, open Tri, err error) {
-	n := 0
-	for _, sp := range x.p.Dst {
+	n, asked := 0, x.p.Dst
+	if to := x.p.To.Addr(); x.p.Moved {
+		asked = addrset.Between(to, to)
+	}
+	for _, sp := range asked {
 		for a := sp.Lo; ; a = a.Next() {
 			if n++; n > maxSingles {
 				return nil, Unknown, nil
 			}
-			has, err := x.r.Sets.SetHas(name, typ, a, x.p.Proto, x.p.Port)
+			has, err := x.r.Sets.SetHas(name, typ, a, x.p.Proto, x.p.port())
 			if err != nil {
 				return nil, Unknown, err
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/xt"
 )
 
@@ -50,6 +51,57 @@ func guessed(th *thread, slots []slot) []thread {
 	}
 	*forget, doubt.b.doubtful, doubt.open = bits{}, true, Unknown
 	return []thread{sure, doubt}
+}
+
+// Marks reports whether rules of a chain, or of those that it leads to, set marks.
+func (w *Walker) Marks(chain string) (bool, error) {
+	if marks, known := w.marks[chain]; known {
+		return marks, nil
+	}
+	w.marks[chain] = false // a chain that leads to itself does not become one that marks
+	rules, err := w.rules(chain)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range rules {
+		marks := slices.ContainsFunc(r.rule.Exprs, w.marking)
+		if to := r.rule.Target(); to != "" && !marks && !w.skips(to) {
+			if marks, err = w.Marks(to); err != nil {
+				return false, err
+			}
+		}
+		if marks {
+			w.marks[chain] = true
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// marking reports whether an expression sets a mark, or may lead to any chain of the table.
+func (w *Walker) marking(e nft.Expr) bool {
+	key, _ := e.Attrs.Num(2)
+	switch e.Name {
+	case "meta":
+		_, sets := e.Attrs.Get(3)
+		return sets && key == metaMark
+	case "ct":
+		_, sets := e.Attrs.Get(4)
+		return sets && key == ctMark
+	case "target":
+		name := xt.InfoOf(e, !w.is4).Name
+		return name == "MARK" || name == "CONNMARK" || name == "HMARK"
+	case "lookup":
+		into, isMap := e.Attrs.Num(3)
+		return isMap && into == 0 // a verdict map
+	}
+	return false
+}
+
+// restores reports whether a target asks for the mark of the connection.
+func restores(i xt.Info) bool {
+	m, ok := xt.DecodeMark(i)
+	return i.Name == "CONNMARK" && (!ok || m.What == xt.RestoreMark)
 }
 
 // marked is what a target makes of the marks of packets (net/netfilter/xt_mark.c and

@@ -108,11 +108,6 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 	})
 }
 
-const (
-	ctDstIP  = ctSrcIP + 1
-	ctSrcIP6 = ctSrcIP + 2
-)
-
 func TestNativeMatchOfPortsAndAddresses(t *testing.T) {
 	lo, hi := be16(70), be16(90)
 	checkMatches(t, packet4, nil, []matchCase{

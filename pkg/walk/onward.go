@@ -2,29 +2,16 @@
 
 package walk
 
-import (
-	"slices"
+import "slices"
 
-	"github.com/portguard/portguard/pkg/addrset"
-)
-
-// Translated are the packets of s with another destination.
-func (s Space) Translated(to addrset.Set) Space {
-	out := slices.Clone(s)
-	for i := range out {
-		out[i].dst = to
-	}
-	return out
-}
-
-// Answered are the answers to the packets of s as they come in by a link: the mark of the
+// Answered are the answers p to the packets of s before the first rule: the mark of the
 // connection is what it was.
 func (s Space) Answered(p Packet) Space {
 	out := slices.Clone(s)
-	for i := range out {
-		out[i] = box{dst: p.Dst, src: p.Src, in: ifaces{only: p.In.Name}, mark: guess(0), ctMark: out[i].ctMark}
+	for i, b := range s {
+		out[i] = box{dst: b.dst, src: b.src, in: p.comesBy(), mark: guess(0), ctMark: b.ctMark, answered: true, doubtful: b.doubtful}
 	}
-	return out
+	return out.distinct()
 }
 
 // Mark is the mark of all packets that are to be expected, if it is one.

@@ -63,14 +63,23 @@ func matchPorts(o iptsave.Option, p Packet) Tri {
 	asked := map[bool][]string{false: {"--dport", "--dports"}, true: {"--sport", "--sports"}}[p.Answer]
 	switch {
 	case slices.Contains(asked, o.Name):
-		return inPorts(o.Value(), p.Port)
+		return p.inPorts(o.Value())
 	case o.Name == "--ports": // either port
-		if m := inPorts(o.Value(), p.Port); m != No {
+		if m := p.inPorts(o.Value()); m != No {
 			return m
 		}
 	}
 	// The other port, --tcp-flags, --syn, --chunk-types: free.
 	return Some
+}
+
+// inPorts compares the port of the end that is asked.
+func (p Packet) inPorts(list string) Tri {
+	port := p.port()
+	if port == 0 {
+		return Some
+	}
+	return inPorts(list, port)
 }
 
 // inPorts reads "80", "80:90" and comma lists of them.
@@ -98,17 +107,15 @@ func inPorts(list string, port uint16) Tri {
 // hold, and LOCAL is looked up (net/netfilter/xt_addrtype.c, match_type6).
 func matchAddrType(o iptsave.Option, p Packet) Tri {
 	f := p.Family()
-	if here, known := p.local(); !here || !known { // it is somebody else's address, or not even looked at
-		if known && o.Name == "--dst-type" && o.Value() == "LOCAL" {
-			return No
-		}
-		return Some
-	}
-	if o.Name == "--src-type" {
-		return Some
-	}
-	if o.Name != "--dst-type" {
+	switch here, known := p.local(o.Name == "--src-type"); {
+	case o.Name != "--dst-type" && o.Name != "--src-type":
 		return Unknown // --limit-iface-in, --limit-iface-out
+	case !known:
+		return Some
+	case !here && o.Value() == "LOCAL":
+		return No
+	case !here: // it is somebody else's address
+		return Some
 	}
 	local, other := false, false
 	for t := range strings.SplitSeq(o.Value(), ",") {
@@ -127,36 +134,18 @@ func matchAddrType(o iptsave.Option, p Packet) Tri {
 	return yesIf(local)
 }
 
-// tuple reports whether o asks for an address of the connection that is not the packet's
-// own in that place.
-func (p Packet) tuple(o iptsave.Option) bool {
-	switch o.Name {
-	case "--ctorigdst":
-		return p.translated()
-	case "--ctorigsrc":
-		return p.Answer
-	}
-	return false
-}
-
-// matchConntrack: the packets open a connection, or answer one that was translated. Addresses
-// of the original tuple are those of the packet itself until then.
+// matchConntrack: the packets open a connection, or answer one.
 func matchConntrack(o iptsave.Option, p Packet) Tri {
 	switch o.Name {
 	case "--ctstate":
-		state := map[bool]string{false: "NEW", true: "ESTABLISHED"}[p.Answer]
-		for s := range strings.SplitSeq(o.Value(), ",") {
-			if s == state || s == "DNAT" && p.translated() {
-				return Yes
-			}
+		if !p.Answer && !p.Error {
+			return p.hasState(o, "NEW")
 		}
-		return No
+		return p.hasState(o, "ESTABLISHED")
 	case "--ctproto":
 		return yesIf(o.Value() == strconv.Itoa(int(p.Proto)))
 	case "--ctorigdstport":
-		return inPorts(o.Value(), p.originalPort())
-	case "--ctorigdst":
-		return originalDst(o, p)
+		return inPorts(o.Value(), p.Port)
 	case "--ctdir":
 		return yesIf(o.Value() == map[bool]string{false: "ORIGINAL", true: "REPLY"}[p.Answer])
 	case "--ctstatus":
@@ -170,11 +159,18 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 	return Unknown // an address that could not be read
 }
 
-// originalDst asks where a packet was sent that was translated since.
-func originalDst(o iptsave.Option, p Packet) Tri {
-	set, ok := parseNet(o.Value(), p.Family() == hostport.IPv4)
-	if !ok || !p.translated() {
-		return Unknown
+// hasState answers "--ctstate", without its negation, for packets of one state. DNAT is one of
+// connections that were translated: later packets of it are of one that the mapping took, or not.
+func (p Packet) hasState(o iptsave.Option, name string) Tri {
+	states := strings.Split(o.Value(), ",")
+	if p.Error {
+		name = "RELATED"
 	}
-	return yesIf(set.Contains(p.Was.Addr()))
+	switch {
+	case slices.Contains(states, name), slices.Contains(states, "DNAT") && p.Moved:
+		return Yes
+	case slices.Contains(states, "DNAT") && p.Later:
+		return Some
+	}
+	return No
 }

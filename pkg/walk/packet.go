@@ -36,16 +36,18 @@ type Link struct {
 type Packet struct {
 	Hook  Hook
 	Proto hostport.Proto
-	// Dst are the destinations, of one family and all local, or none of them once the
-	// packets were translated. It must not be empty.
+	// Dst are the destinations that connections are opened to, of one family and all local. It
+	// must not be empty.
 	Dst addrset.Set
-	// Port is the destination port, of an answer the source port.
+	// Port is the destination port there.
 	Port uint16
-	// Was is where packets were sent that were translated since, not valid for others.
-	Was netip.AddrPort
-	// Answer means that the packets answer some that were translated.
+	// Moved means that the packets were translated since, or that they answer some that were;
+	// To is where to, as far as that is known.
+	Moved bool
+	To    netip.AddrPort
+	// Answer means that the packets answer: they go from there to where the connection is from.
 	Answer bool
-	// Src are the sources, none for any.
+	// Src are the sources of connections, none for any.
 	Src addrset.Set
 	// In is the link that the packets come by. Links, if not nil, are those that they may come
 	// by; otherwise that may be one that is not there yet.
@@ -62,20 +64,11 @@ type Packet struct {
 	Early bool
 	// Later means that they do not open a connection, but go on with one.
 	Later bool
-}
-
-// translated reports whether the packets, or those that they answer, were.
-func (p Packet) translated() bool { return p.Was.IsValid() }
-
-// local reports whether all destinations are the node's, and whether that is known.
-func (p Packet) local() (local, known bool) {
-	switch {
-	case !p.translated():
-		return true, true
-	case p.Local == nil:
-		return false, p.Hook == Forward || p.Hook == Postrouting
-	}
-	return len(p.Dst.Minus(p.Local)) == 0, true
+	// Error means that they are errors about packets of the connection (ICMP), from anywhere.
+	Error bool
+	// Beside means that nothing counts but what rules do to marks: the Result has no Paths, and
+	// the end that asks may have any address, for there may be many rules, and masquerading.
+	Beside bool
 }
 
 // Family returns the family of the destinations.
@@ -90,21 +83,26 @@ func (p Packet) Start() Space {
 	if len(p.Src) > 0 {
 		b.src = p.Src
 	}
-	switch p.Hook {
-	case Prerouting:
+	if p.Hook == Prerouting || p.Hook == Output {
+		b.src = b.src.And(senders(p.Family(), p.Hook == Prerouting))
+	}
+	b.in = p.comesBy()
+	return Space{b}
+}
+
+// comesBy are the links that packets come by.
+func (p Packet) comesBy() ifaces {
+	switch {
+	case p.In.Name != "":
+		return ifaces{only: p.In.Name}
+	case p.Hook == Prerouting, p.Hook == Ingress:
 		// What arrives through lo was translated in OUTPUT already: its
 		// connection is not NEW any more.
-		b.in = ifaces{except: []string{"lo"}, links: p.Links}
-		b.src = b.src.And(senders(p.Family(), true))
-	case Output:
-		b.in.only = "\x00" // no interface: -i never matches in OUTPUT
-		b.src = b.src.And(senders(p.Family(), false))
-	case Ingress, Input, Forward, Postrouting: // nobody starts there
+		return ifaces{except: []string{"lo"}, links: p.Links}
+	case p.Hook == Output:
+		return ifaces{only: "\x00"} // no interface: -i never matches in OUTPUT
 	}
-	if p.In.Name != "" {
-		b.in = ifaces{only: p.In.Name}
-	}
-	return Space{b}
+	return ifaces{}
 }
 
 // senders are the sources that connections can have. From multicast addresses and unspecified

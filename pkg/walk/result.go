@@ -79,8 +79,10 @@ type Result struct {
 	// lets them. Changed is set if they may differ from those that came.
 	Next    Space
 	Changed bool
-	// Accepted are those among them that did not come to its end.
-	Accepted Space
+	// Accepted are those among them that did not come to its end, Stopped others that go nowhere.
+	Accepted, Stopped Space
+	// CtMark is set if some rule asks for the mark of the connection.
+	CtMark bool
 	// Reached are the destinations of which some packets may get to Place, Passed
 	// those of which some may get to the end of the chain.
 	Reached, Passed addrset.Set

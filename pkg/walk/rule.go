@@ -191,7 +191,7 @@ func (x *run) out(th *thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
 	hop.Table, hop.Chain, hop.Handle, hop.Index = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index
-	if k != returns { // of which nothing is told
+	if k != returns && !x.p.Beside { // of which nothing is told
 		hop.Text = describe(*x.r.rule)
 	}
 	hop.Match, hop.Target = th.open, target

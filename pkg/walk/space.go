@@ -81,6 +81,14 @@ func (s Space) distinct() Space {
 	return out
 }
 
+// with are the packets of both, as long as that is not much each box once.
+func (s Space) with(o Space) Space {
+	if len(s) <= maxBoxes {
+		o = o.Without(s)
+	}
+	return append(s, o...)
+}
+
 // bounded keeps a Space small. In the hull there is nothing that not all packets have.
 func (s Space) bounded(is4 bool) Space {
 	if s = s.distinct(); len(s) <= maxBoxes {
@@ -113,12 +121,13 @@ func (s Space) hull(is4 bool) (out Space) {
 
 // Later are later packets of the connections that those of s opened: they come as the first
 // ones did, as start has them, and their connection has the mark that it got then. Without
-// an answer it is new still.
+// an answer it is new still, and with one it is not any more.
 func (s Space) Later(start Space) (out Space) {
 	for _, b := range s.Tracked() {
+		was := b.answered
 		for _, answered := range []bool{true, false} {
 			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful}
-			if answered || b.ctMark != start[0].ctMark {
+			if answered || !was && b.ctMark != start[0].ctMark {
 				out = append(out, b)
 			}
 		}
@@ -136,6 +145,13 @@ func (s Space) WithAnyMark() Space {
 		out[i].ctMark = bits{}
 	}
 	return out
+}
+
+// Without are the packets of s that are not made as those of o.
+func (s Space) Without(o Space) Space {
+	return slices.DeleteFunc(slices.Clone(s), func(a box) bool {
+		return slices.ContainsFunc(o, func(b box) bool { return a.same(&b) })
+	})
 }
 
 // Same reports whether both are made of the same packets in the same way.

@@ -39,6 +39,10 @@ type Walker struct {
 	listed map[string]listing[nft.Element]
 	// runs are those that no chain needs now.
 	runs []*run
+	// marks tells the chains whose rules set marks.
+	marks map[string]bool
+	// ctMark is set if a rule of this walk asks for the mark of the connection.
+	ctMark bool
 }
 
 // Options are what a walk may need besides the rules.
@@ -58,7 +62,7 @@ type Options struct {
 // New returns a Walker for a table and packets of family f. What the walk comes across
 // is read from src.
 func New(src Source, t nft.Table, f hostport.Family, o Options) *Walker {
-	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}}
+	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}, marks: map[string]bool{}}
 }
 
 func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain) }
@@ -106,9 +110,10 @@ func (w *Walker) Walk(chain string, p Packet) (Result, error) { return w.WalkOn(
 // chain. Place, the point behind which nothing that ends the walk matters, is the first
 // jump to our chains, or the end.
 func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
+	w.ctMark = false
 	t := &trip{Walker: w, p: p, known: map[string]*passage{}}
 	rest, changed, err := t.chain(chain, left, nil, Yes)
-	t.r.Passed = rest.Dst()
+	t.r.Passed, t.r.CtMark = rest.Dst(), w.ctMark
 	if !t.place {
 		t.r.Reached, t.r.Before, t.r.NATBefore = t.r.Passed, len(t.r.End), len(t.r.NAT)
 	}
@@ -153,7 +158,7 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 				continue
 			case left:
 				if returned = append(returned, after...); len(returned) > 2*maxBoxes { // now, for there may be thousands
-					returned = append(returned[:0], returned.hull(t.is4)...)
+					returned = append(returned[:0], returned.bounded(t.is4)...)
 				}
 			case stays:
 				next = append(next, after...)
@@ -213,6 +218,9 @@ func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err e
 	if o.kind == returns {
 		return o.in, left, nil
 	}
+	if t.p.Beside {
+		return t.beside(o, path)
+	}
 	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst(), Doubtful: o.doubtful}
 	switch o.kind {
 	case translates:
@@ -220,9 +228,7 @@ func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err e
 		return nil, stays, nil
 	case ends:
 		t.r.End = append(t.r.End, full)
-		if !full.Stops() {
-			t.r.Accepted = append(t.r.Accepted, o.in...)
-		}
+		t.ends(full, o.in)
 		return nil, stays, nil
 	case untracks:
 		t.r.Untracked = append(t.r.Untracked, full)
@@ -233,7 +239,39 @@ func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err e
 		return nil, same, nil
 	case jumps, keepsOn, returns: // the latter are no outcome, or gone
 	}
-	after, changed, err := t.chain(o.chain, o.in, full.Hops, full.Match)
+	return t.jump(o, full)
+}
+
+// ends notes packets that a rule lets go to the next base chain, or stops.
+func (t *trip) ends(path Path, in Space) {
+	if path.Stops() {
+		t.r.Stopped = t.r.Stopped.with(in)
+	} else {
+		t.r.Accepted = t.r.Accepted.with(in)
+	}
+}
+
+// beside is follow where no way is told.
+func (t *trip) beside(o outcome, path []Hop) (after Space, f fate, err error) {
+	way := Path{Hops: append(path[:len(path):len(path)], o.hop)}
+	switch o.kind {
+	case ends:
+		t.ends(way, o.in)
+		return nil, stays, nil
+	case translates:
+		return nil, stays, nil
+	case untracks:
+		return nil, nothing, nil
+	case mayDoAnything:
+		return nil, same, nil
+	case jumps, keepsOn, returns:
+	}
+	return t.jump(o, way)
+}
+
+// jump sends the packets of an outcome through another chain.
+func (t *trip) jump(o outcome, way Path) (after Space, f fate, err error) {
+	after, changed, err := t.chain(o.chain, o.in, way.Hops, way.Match)
 	switch {
 	case o.leave:
 		return after, left, err

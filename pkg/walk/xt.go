@@ -44,6 +44,7 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 		x.apply(th, test{always: withoutConnection(opts, x.state(th.b))})
 		return nil
 	}
+	x.r.ctMark = x.r.ctMark || i.Name == "connmark"
 	return x.options(th, opts)
 }
 
@@ -67,7 +68,7 @@ func (x *run) options(th *thread, opts []iptsave.Option) error {
 		x.next = x.next[:first]
 		for n := range threads {
 			if o.Name == "--ctstate" && threads[n].b.answered {
-				t = test{always: hasState(o, "ESTABLISHED")}
+				t = test{always: stated(o, x.p.hasState(o, "ESTABLISHED"))}
 			}
 			x.apply(&threads[n], t)
 		}
@@ -85,7 +86,7 @@ func (x *run) option(o iptsave.Option, limited bool) (test, error) {
 	if o.Name == "--match-set" {
 		return x.matchSet(o)
 	}
-	if c, ok := condition(o, x.r.is4); ok && !x.p.tuple(o) {
+	if c, ok := condition(o, x.p); ok {
 		return test{cond: &c}, nil
 	}
 	return optionTest(o, x.p, limited), nil
@@ -102,6 +103,7 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.stay(th)
 	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
 		if i.Name != "CONNMARK" || !x.unconnected(th.b) {
+			x.r.ctMark = x.r.ctMark || restores(i)
 			th.b, th.altered = marked(th.b, i), true
 		}
 		x.stay(th)
@@ -109,6 +111,8 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.untrack(th)
 	case k == keepsOn:
 		x.stay(th)
+	case i.Name == "SNAT", i.Name == "MASQUERADE", i.Name == "NETMAP" && x.p.Hook == Postrouting:
+		x.masks(th, i.Name)
 	default:
 		x.hop.To = xt.Destination(i)
 		x.out(th, k, i.Name, "", false)
@@ -121,15 +125,18 @@ func withoutConnection(opts []iptsave.Option, state uint32) Tri {
 	name := map[uint32]string{stateInvalid: "INVALID", stateUntracked: "UNTRACKED"}[state]
 	for _, o := range opts {
 		if o.Name == "--ctstate" {
-			return hasState(o, name)
+			return stated(o, yesIf(slices.Contains(strings.Split(o.Value(), ","), name)))
 		}
 	}
 	return No
 }
 
-// hasState answers --ctstate for packets of one state.
-func hasState(o iptsave.Option, name string) Tri {
-	return yesIf(slices.Contains(strings.Split(o.Value(), ","), name) != o.Not)
+// stated is an answer with the negation of an option.
+func stated(o iptsave.Option, t Tri) Tri {
+	if o.Not {
+		return t.not()
+	}
+	return t
 }
 
 // targetKind knows the targets of xtables by name (the kernel's net/netfilter and

@@ -73,11 +73,11 @@ func faulty(t *trip, f Fault, in string) *Closure {
 		c.Check, c.What = CheckReverse, fmt.Sprintf("rp_filter of %s is strict, and the way back to %s is not by %[1]s", in, t.w.Source.Addr)
 		c.Remedy = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2 (the greater of all and the link's counts), or repair the routes", in)
 	case Returned:
-		c.Check, c.What = CheckRoute, fmt.Sprintf("what comes from %s for %s is routed out by %s again", t.w.Source.Addr, t.p.Dst, in)
-		c.Remedy = fmt.Sprintf("ip route get %s from %s iif %s; is the link to the pod up (ip -br link)? If a rule of ip rule leads there: ip rule add to %[1]s lookup main, or for the network of the pods", t.p.Dst, t.w.Source.Addr, in)
+		c.Check, c.What = CheckRoute, fmt.Sprintf("what comes from %s for %s is routed out by %s again", t.w.Source.Addr, t.goal(), in)
+		c.Remedy = fmt.Sprintf("ip route get %s from %s iif %s; is the link to the pod up (ip -br link)? If a rule of ip rule leads there: ip rule add to %[1]s lookup main, or for the network of the pods", t.goal(), t.w.Source.Addr, in)
 	default:
-		c.Check, c.What = CheckRoute, "there is no route to "+t.p.Dst.String()
-		c.Remedy = "ip route get " + t.p.Dst.String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route)? The pod's network is the business of the plugin that made its interface"
+		c.Check, c.What = CheckRoute, "there is no route to "+t.goal().String()
+		c.Remedy = "ip route get " + t.goal().String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route)? The pod's network is the business of the plugin that made its interface"
 	}
 	if t.Pods != nil && c.Check == CheckRoute && !c.Back && t.w.Taker.Kind == finding.Claimed {
 		if why := t.Pods.Link(t.w.Taker.Key); why != "" {

@@ -35,10 +35,7 @@ func (t *trip) follow(at conflict.Point) error {
 	if translated && (!to.IsValid() || to.Port() == 0) || hostport.FamilyOf(t.w.To) != hostport.FamilyOf(t.source()) {
 		return nil
 	}
-	t.p = walk.Packet{Hook: t.w.Source.Side.hook(), Proto: t.q.Proto, Dst: one(t.w.To), Port: t.q.To.Port(), In: t.in}
-	if t.w.Source.Side != Self {
-		t.p.Src = one(t.w.Source.Addr)
-	}
+	t.p = walk.Packet{Hook: t.w.Source.Side.hook(), Proto: t.q.Proto, Dst: one(t.w.To), Src: one(t.source()), Port: t.q.To.Port(), In: t.in}
 	t.left = t.p.Start()
 	if !translated {
 		_, err := t.all(t.arrive, t.deliver)
@@ -66,6 +63,17 @@ func (t *trip) source() netip.Addr {
 		return t.w.To
 	}
 	return t.w.Source.Addr
+}
+
+// goal is where the packets go.
+func (t *trip) goal() netip.Addr {
+	switch {
+	case t.p.Answer:
+		return t.source()
+	case t.p.Moved:
+		return t.p.To.Addr()
+	}
+	return t.w.To
 }
 
 // all takes steps until one of them ends the way.
@@ -126,8 +134,7 @@ func (t *trip) deliver() (bool, error) {
 // translate gives the packets their new destination, and sends them through what of the hook
 // is behind that.
 func (t *trip) translate(to netip.AddrPort, at int32) (open bool, err error) {
-	t.p.Was, t.p.Dst, t.p.Port = t.q.To, one(to.Addr()), to.Port()
-	t.left = t.left.Translated(t.p.Dst)
+	t.p.Moved, t.p.To = true, to
 	if t.w.Source.Side == Self { // they are routed anew before the rest of output
 		if open, err = t.routed(Route{Dst: to.Addr()}); err != nil || !open {
 			return open, err
@@ -169,8 +176,7 @@ func (t *trip) answer() (open bool, err error) {
 		}
 		return t.w.Closed == nil, nil
 	}
-	pod := t.p.Dst
-	t.p = walk.Packet{Hook: walk.Prerouting, Proto: t.p.Proto, Port: t.p.Port, Was: t.p.Was, Answer: true, In: t.p.Out, Dst: one(t.source()), Src: pod}
+	t.p.Hook, t.p.Answer, t.p.In, t.p.Out = walk.Prerouting, true, t.p.Out, walk.Link{}
 	t.left = t.left.Answered(t.p)
 	if open, err = t.whole(); err != nil || !open {
 		return open, err
@@ -178,7 +184,7 @@ func (t *trip) answer() (open bool, err error) {
 	if t.w.Source.Side == Self {
 		return t.deliver()
 	}
-	if open, err = t.routed(Route{Src: pod[0].Lo, Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
+	if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
 		return open, err
 	}
 	if err := t.detour(); err != nil {
