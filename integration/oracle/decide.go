@@ -90,10 +90,7 @@ func (w *World) snapshot() (conflict.Snapshot, error) {
 	if err := w.listeners(&s); err != nil {
 		return s, err
 	}
-	holders, err := rules.New(rules.Options{Proc: "/proc", Local: on.Local, Mappings: mappings()}).Holders()
-	for _, h := range holders {
-		s.Rulesets = append(s.Rulesets, h.Ruleset)
-	}
+	s.Rulesets, err = rules.New(rules.Options{Proc: "/proc", Local: on.Local, Mappings: mappings()}).Holders()
 	return s, err
 }
 

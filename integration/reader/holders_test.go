@@ -101,7 +101,7 @@ func TestHolders(t *testing.T) {
 	for flavour, want := range map[string]string{
 		rules.NFT: "nftables: ip mangle/PREROUTING/-150 ip nat/PREROUTING/-100 ip nat/OUTPUT/-100 | ip mangle/FORWARD/true",
 		rules.Legacy: "nftables: |\n" +
-			"iptables-legacy: ip mangle/PREROUTING/-150 ip mangle/OUTPUT/-150 ip nat/PREROUTING/-100 ip nat/OUTPUT/-100 | ip mangle/INPUT/false ip mangle/FORWARD/true ip mangle/POSTROUTING/false",
+			"iptables-legacy: ip mangle/PREROUTING/-150 ip mangle/OUTPUT/-150 ip nat/PREROUTING/-100 ip nat/OUTPUT/-100 | ip mangle/INPUT/false ip mangle/FORWARD/true ip mangle/POSTROUTING/false ip nat/INPUT/false ip nat/POSTROUTING/false",
 	} {
 		n := lab.NewNetns(t, "reader")
 		n.Feed(kubeProxy, "iptables-"+flavour+"-restore")

@@ -114,7 +114,7 @@ func table(rules []string) string {
 		c, _, isRule := strings.Cut(r, " ")
 		if !seen[c] {
 			policy := "-"
-			if c == "PREROUTING" || c == "OUTPUT" || c == "INPUT" || c == "FORWARD" {
+			if c == "PREROUTING" || c == "OUTPUT" || c == "INPUT" || c == "FORWARD" || c == "POSTROUTING" {
 				policy = "ACCEPT"
 			}
 			seen[c] = true
@@ -133,7 +133,7 @@ func (s Snapshot) dump(t testing.TB, f hostport.Family, target bool, text string
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Rulesets = append(s.Rulesets[:len(s.Rulesets):len(s.Rulesets)], Ruleset{Holder: Nftables, Chains: src.BaseChains(), Source: src})
+	s.Rulesets = append(s.Rulesets[:len(s.Rulesets):len(s.Rulesets)], Ruleset{Holder: Nftables, Chains: src.BaseChains(), Onward: src.OnwardChains(), Source: src})
 	s.Place.Flavour = map[bool]string{true: "nft", false: "legacy"}[target]
 	s.Print = printer(t, f, text, s.Print)
 	return s

@@ -19,6 +19,8 @@ type hooked struct {
 	// unsure is set if the chain is there twice, because it may come before or behind others;
 	// again is the second time.
 	unsure, again bool
+	// onward is set if it is among those of packets that somebody has.
+	onward bool
 }
 
 // A turn orders the base chains of a hook. All chains of type nat are asked by one function of
@@ -66,9 +68,9 @@ func (q query) groups(h walk.Hook) (out [][]hooked) {
 	defer func() { q.chains[key] = out }()
 	var all []hooked
 	for _, rs := range q.rulesets {
-		for _, c := range rs.Chains {
+		for i, c := range slices.Concat(rs.Chains, rs.Onward) {
 			if at(c) == h && Carries(c.Table, q.m.Family) && !q.owns(c.Table, c.Name) {
-				all = append(all, hooked{ruleset: rs, Chain: c}.turns(h)...)
+				all = append(all, hooked{ruleset: rs, Chain: c, onward: i >= len(rs.Chains)}.turns(h)...)
 			}
 		}
 	}

@@ -20,10 +20,11 @@ type ruleset struct {
 	walkers map[walkerOf]*walk.Walker
 }
 
-// walkerOf is a table, and the family of packets.
+// walkerOf is a table, the family of packets, and whether all of its rules matter.
 type walkerOf struct {
 	nft.Table
 	hostport.Family
+	whole bool
 }
 
 // drops reports whether the policy of a base chain is drop.
@@ -43,6 +44,9 @@ type query struct {
 	m hostport.Mapping
 	// dst are the local addresses that m covers.
 	dst addrset.Set
+	// beside is set where nothing counts but what rules do to marks of connections: then those
+	// for other destinations and ports matter, too.
+	beside bool
 }
 
 // find follows packets from outside and the node's own, and asks kube-proxy's other
@@ -92,10 +96,14 @@ func (q query) own(name string) nft.Table {
 }
 
 func (q query) walker(t nft.Table) *walk.Walker {
-	key := walkerOf{t, q.m.Family}
+	key := walkerOf{t, q.m.Family, q.beside && q.Whole != nil}
 	if q.walkers[key] == nil {
+		src := q.Source
+		if key.whole {
+			src = q.Whole
+		}
 		skip := func(chain string) bool { return q.owns(t, chain) }
-		q.walkers[key] = walk.New(q.Source, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets, Late: q.s.Late, Whose: whose})
+		q.walkers[key] = walk.New(src, t, q.m.Family, walk.Options{Skip: skip, Sets: q.s.Sets, Late: q.s.Late, Whose: whose})
 	}
 	return q.walkers[key]
 }

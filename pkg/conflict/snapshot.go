@@ -52,9 +52,12 @@ type Snapshot struct {
 type Ruleset struct {
 	// Holder is Nftables or Legacy.
 	Holder string
-	// Chains are the base chains, in the order in which the kernel asks them.
-	Chains []nft.Chain
-	Source walk.Source
+	// Chains are the base chains that packets to the node pass, in the order in which the
+	// kernel asks them, Onward those of packets once it is certain who gets them.
+	Chains, Onward []nft.Chain
+	// Source may leave out rules that are for other destinations and ports. Whole, if set,
+	// has these too: the pod has another address and port, and so has who gets the answers.
+	Source, Whole walk.Source
 	// Drops, if set, reports whether the policy of a base chain is drop.
 	Drops func(nft.Chain) (bool, error)
 }

@@ -15,9 +15,14 @@ import (
 // A way is that of packets through the base chains, in the order of the kernel.
 type way struct {
 	query
-	p walk.Packet
-	// left are the packets that nobody has taken so far.
-	left walk.Space
+	// from is the packet that is sent, start are those of them that are; p is where it is now.
+	from, p walk.Packet
+	start   walk.Space
+	// left are the packets that nobody has taken so far, mapped those that got to the place of
+	// the mapping, and onward those that got to the end of its hook.
+	left, mapped, onward walk.Space
+	// asked is set if some rule asks for the mark of their connection.
+	asked bool
 	// looped packets were translated before, if at all: only what rewrites them counts.
 	looped bool
 	// past is set behind the place of the mapping.
@@ -48,49 +53,25 @@ type hooksOf struct {
 // prioConntrack is NF_IP_PRI_CONNTRACK: before it, packets have no connection.
 const prioConntrack = -200
 
-// maxRounds bounds how often marks of connections may change what their next packets meet.
-const maxRounds = 4
-
-// follow sends packets that open connections, and then later ones of these: their connection
-// has a mark, and nobody translates them any more, but rules may write into them.
-func (q query) follow(p walk.Packet) error {
-	start := p.Start()
-	left, err := q.pass(p, start)
-	p.Later = true
-	var before walk.Space
-	for i := range maxRounds {
-		later := left.Later(start)
-		if err != nil || len(later) == 0 || later.Same(before) {
-			return err
-		}
-		if i == maxRounds-1 {
-			later = later.WithAnyMark()
-		}
-		before = later
-		left, err = q.pass(p, later)
-	}
-	return err
-}
-
 // pass sends packets from outside by ingress and prerouting to input, and the node's own
-// by output and then, over lo, the same way. It returns those that get to the end of the
-// first hook, where the mapping takes its own, and those that get to the end of all.
-func (q query) pass(p walk.Packet, left walk.Space) (walk.Space, error) {
-	w, onward := &way{query: q, p: p, left: left}, walk.Space(nil)
+// by output and then, over lo, the same way.
+func (w *way) pass() error {
+	p := w.from
+	w.p, w.left = p, w.start
 	hooks := []walk.Hook{walk.Ingress, walk.Prerouting, walk.Input}
 	if p.Hook == walk.Output {
-		hooks[0] = walk.Output
+		hooks = []walk.Hook{walk.Output, walk.Postrouting, walk.Prerouting, walk.Input}
 	}
 	for i, h := range hooks {
 		if w.p.Hook = h; i > 0 && p.Hook == walk.Output {
-			w.left, w.looped = w.left.Looped(), true
+			w.left, w.looped, w.p.Out = w.left.Looped(), true, loopback()
 		}
-		for _, group := range q.groups(h) {
-			if h == p.Hook && !w.past && group[0].turn.compare(q.s.Place.turn()) >= 0 {
+		for _, group := range w.groups(h) {
+			if h == p.Hook && !w.past && group[0].turn.compare(w.s.Place.turn()) >= 0 {
 				w.arrive(p)
 			}
 			if err := w.through(group); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		if h == walk.Input && !w.looped || h == walk.Output {
@@ -99,13 +80,15 @@ func (q query) pass(p walk.Packet, left walk.Space) (walk.Space, error) {
 		if h != p.Hook {
 			continue
 		}
-		if onward = w.left; !w.past {
+		if w.onward = w.left; !w.past {
 			w.arrive(p)
 		}
 		w.routed(p)
 	}
-	return onward.Or(w.left), nil
+	return nil
 }
+
+func loopback() walk.Link { return walk.Link{Name: "lo", Index: 1} }
 
 // at is the hook of a base chain, "" if no packet that IP sees passes it. The hook of
 // tables of family netdev is number 0 there (NF_NETDEV_INGRESS).
@@ -179,26 +162,39 @@ func (w *way) inTurn(group []hooked, start walk.Space, first []walk.Result, back
 func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	q, p := w.query, w.p
 	q.ruleset = c.ruleset
-	p.Early = !w.looped && (p.Hook == walk.Ingress || c.Priority < prioConntrack)
+	p.Early = !w.looped && unseen(p.Hook, c.Priority)
+	p = w.masked(p, c)
 	untracked := walk.Space(nil)
 	if c.Type == "nat" {
 		left, untracked = left.Tracked(), left.Untracked()
 	}
-	if len(left) == 0 || c.Type == "nat" && (w.looped || p.Later || p.Hook == walk.Input) {
+	// No rule of iptables writes into packets, and the others are about who goes on.
+	if len(left) == 0 || c.Type == "nat" && !w.translated(c) || c.onward && !w.beside && c.flavour(c.Table) != "" {
 		return walk.Result{Next: left.Or(untracked)}, nil
+	}
+	if w.beside {
+		if marks, err := q.walker(c.Table).Marks(c.Name); err != nil || !marks {
+			return walk.Result{Next: left.Or(untracked)}, err
+		}
 	}
 	res, err := q.walk(c.Table, c.Name, p, left)
 	if err != nil {
 		return res, err
 	}
+	w.asked = w.asked || res.CtMark
 	res.NAT = slices.DeleteFunc(res.NAT, func(path walk.Path) bool { return !c.takes(path) })
 	drops, err := c.drops(c.Chain)
 	if err != nil {
 		return res, err
 	}
 	before := len(w.lost)
-	w.judgeAll(q, c, res)
-	if drops {
+	switch {
+	case w.beside:
+		res = w.unjudged(res, drops)
+	default:
+		w.judgeAll(q, c, res)
+	}
+	if drops && !w.beside {
 		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c), fix: q.narrowing(walk.Path{})})
 		res.Next, res.Changed = res.Accepted, true
 	}
@@ -210,6 +206,23 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	}
 	res.Next = res.Next.Or(untracked)
 	return res, nil
+}
+
+// unseen reports whether conntrack has not seen the packets yet at a hook.
+func unseen(h walk.Hook, priority int32) bool {
+	return h == walk.Ingress || (h == walk.Prerouting || h == walk.Output) && priority < prioConntrack
+}
+
+// translated reports whether a chain of type nat is asked about the packets: only what opens a
+// connection is, once at each hook. What gives it another source comes where only marks count.
+func (w *way) translated(c hooked) bool {
+	switch {
+	case w.p.Later:
+		return false
+	case w.beside:
+		return at(c.Chain) == walk.Postrouting || at(c.Chain) == walk.Input
+	}
+	return !w.looped && w.p.Hook != walk.Input
 }
 
 // takes reports whether a rule of a base chain takes packets by what it does to them: only
@@ -261,7 +274,7 @@ func (w *way) point(c hooked) Point {
 // arrive gets to the place of the mapping. Packets that were dropped, or that conntrack does
 // not know, are not there.
 func (w *way) arrive(p walk.Packet) {
-	w.past = true
+	w.past, w.mapped = true, w.left
 	if len(w.lost) == 0 || w.taken || p.Later {
 		return
 	}

@@ -17,10 +17,11 @@ func (r *Reader) Forget(e nft.Event) bool {
 	at := e.Table.String() + " " + e.Name
 	switch e.Type {
 	case unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE:
+		whole := r.drop("whole " + at)
 		if r.elsewhere(e.Attrs) || !r.concerning(e.Table)(e.Attrs) {
-			return false
+			return whole
 		}
-		return r.drop("rules "+at, "all rules "+e.Table.String())
+		return r.drop("rules "+at, "all rules "+e.Table.String()) || whole
 	case unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_DELCHAIN:
 		described := r.drop("description " + at)
 		return r.forgetChain(e) || described

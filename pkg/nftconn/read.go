@@ -91,6 +91,29 @@ func (r *Reader) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 	return rules, nil
 }
 
+// A Whole is a Reader that has all rules of chains, those too that Concerns and Asked leave out.
+type Whole struct{ *Reader }
+
+// Rules lists all rules of one chain.
+func (w Whole) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
+	if w.Concerns == nil && w.Asked == nil {
+		return w.Reader.Rules(t, chain)
+	}
+	key := "whole " + t.String() + " " + chain
+	if rules, ok := w.answers[key].([]nft.Rule); ok {
+		return rules, nil
+	}
+	msgs, err := w.conn.hear(rulesOf(t, chain), all)
+	var rules []nft.Rule
+	if err == nil {
+		rules, err = decoded(msgs, nft.DecodeRule)
+	}
+	if w.heard(key, rules, err); err != nil {
+		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
+	}
+	return rules, nil
+}
+
 // messages takes what Ahead has read, or asks.
 func (r *Reader) messages(t nft.Table, chain, key string) ([][]byte, error) {
 	if c, ok := r.ahead[key]; ok {

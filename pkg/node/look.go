@@ -59,12 +59,8 @@ func (n *Node) snapshot(podLogs string, on *host.Addressing, ms []hostport.Mappi
 	if snap.Policy, err = host.RouteRules(); err != nil {
 		return snap, err
 	}
-	holders, err := r.Holders()
-	if err != nil {
+	if snap.Rulesets, err = r.Holders(); err != nil {
 		return snap, err
-	}
-	for _, h := range holders {
-		snap.Rulesets = append(snap.Rulesets, h.Ruleset)
 	}
 	// Sockets come last: a bind that was let through just before the ports were held has taken
 	// them by now.

@@ -112,10 +112,7 @@ func (n *Node) Onward(wait time.Duration, on *host.Addressing, f func(conflict.S
 		if err != nil {
 			return err
 		}
-		for _, h := range holders {
-			h.Chains = slices.Concat(h.Chains, h.Onward)
-			snap.Rulesets = append(snap.Rulesets, h.Ruleset)
-		}
+		snap.Rulesets = holders
 		return f(snap)
 	})
 }

@@ -10,20 +10,12 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/legacy"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/nftconn"
 )
 
-// A Holder is a place in the kernel that holds rules. Its chains are those that packets to
-// the node pass.
-type Holder struct {
-	conflict.Ruleset
-	// Onward are all others but those that translate sources: chains that decide what becomes
-	// of packets once it is certain who gets them.
-	Onward []nft.Chain
-}
-
-// Holders lists the holders: nf_tables, and iptables-legacy of each family that has rules
+// Holders lists who holds rules: nf_tables, and iptables-legacy of each family that has rules
 // there. The rules themselves are read when the Source is asked.
-func (r *Reader) Holders() ([]Holder, error) {
+func (r *Reader) Holders() ([]conflict.Ruleset, error) {
 	base, onward, err := r.nft.Chains()
 	if err != nil {
 		return nil, err
@@ -32,8 +24,8 @@ func (r *Reader) Holders() ([]Holder, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := []Holder{{conflict.Ruleset{Holder: conflict.Nftables, Chains: base, Source: r.nft,
-		Drops: func(c nft.Chain) (bool, error) { return r.nft.Drops(c), nil }}, onward}}
+	out := []conflict.Ruleset{{Holder: conflict.Nftables, Chains: base, Onward: onward, Source: r.nft, Whole: nftconn.Whole{Reader: r.nft},
+		Drops: func(c nft.Chain) (bool, error) { return r.nft.Drops(c), nil }}}
 	for _, f := range hostport.Families() {
 		if h := r.legacyHolder(f, tables); len(h.Chains)+len(h.Onward) > 0 {
 			out = append(out, h)
@@ -42,14 +34,15 @@ func (r *Reader) Holders() ([]Holder, error) {
 	return out, nil
 }
 
-func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Table) Holder {
-	h := Holder{Ruleset: conflict.Ruleset{Holder: conflict.Legacy, Source: legacySource{r}}}
+func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Table) conflict.Ruleset {
+	h := conflict.Ruleset{Holder: conflict.Legacy, Source: legacySource{r: r}, Whole: legacySource{r: r, whole: true}}
 	h.Drops = func(c nft.Chain) (bool, error) {
 		t, err := r.legacyTable(c.Table)
 		return t != nil && t.Drops(c.Name), err
 	}
 	onward := map[string][]uint32{
 		"mangle": {nft.Input, nft.Forward, nft.Postrouting},
+		"nat":    {nft.Input, nft.Postrouting},
 		"filter": {nft.Input, nft.Forward, nft.Output},
 	}
 	for _, table := range []string{"raw", "mangle", "nat", "filter"} {
@@ -67,11 +60,18 @@ func (r *Reader) legacyHolder(f hostport.Family, tables map[nft.Table]*legacy.Ta
 	return h
 }
 
-// A legacySource reads the tables of iptables-legacy.
-type legacySource struct{ r *Reader }
+// A legacySource reads the tables of iptables-legacy, those parts that matter or the whole.
+type legacySource struct {
+	r     *Reader
+	whole bool
+}
 
 func (s legacySource) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
-	return s.r.Rules(Legacy, t, chain)
+	table, err := s.r.legacyTable(t)
+	if err != nil || table == nil || !s.whole {
+		return s.r.Rules(Legacy, t, chain)
+	}
+	return table.For(nil).Rules(chain)
 }
 
 // Set fails: iptables-legacy has no sets of nf_tables.

@@ -19,7 +19,7 @@ func TestMessages(t *testing.T) {
 	r := &Reader{o: Options{Proc: t.TempDir()}}
 	_, err := r.Rules(Legacy, nat, "PREROUTING")
 	m.AddError("109", err)
-	_, err = legacySource{r}.Set(nat, "ports4")
+	_, err = legacySource{r: r}.Set(nat, "ports4")
 	m.AddError("109", err)
 	golden.Starve(t, func() { _, err = readLegacy(nat) })
 	m.AddError("109", err)

@@ -87,7 +87,7 @@ func model(t *testing.T, rules string, r routes) *Model {
 	}
 	return &Model{Router: r, Finder: conflict.NewFinder(conflict.Snapshot{
 		Local:    []hostport.Local{{Prefix: netip.PrefixFrom(node, 32)}, {Prefix: netip.MustParsePrefix("127.0.0.0/8")}},
-		Rulesets: []conflict.Ruleset{{Holder: conflict.Nftables, Chains: src.AllBaseChains(), Source: src, Drops: src.Drops}},
+		Rulesets: []conflict.Ruleset{{Holder: conflict.Nftables, Chains: src.BaseChains(), Onward: src.OnwardChains(), Source: src, Drops: src.Drops}},
 	})}
 }
 

@@ -89,8 +89,12 @@ func (t *Tables) BaseChains() []nft.Chain {
 	})
 }
 
-// AllBaseChains are those of packets wherever they go.
-func (t *Tables) AllBaseChains() []nft.Chain { return t.base }
+// OnwardChains are the others.
+func (t *Tables) OnwardChains() []nft.Chain {
+	return slices.DeleteFunc(slices.Clone(t.base), func(c nft.Chain) bool {
+		return c.Hook != nft.Forward && c.Hook != nft.Postrouting
+	})
+}
 
 // Drops reports whether the policy of a base chain is DROP.
 func (t *Tables) Drops(c nft.Chain) (bool, error) { return t.drops[c], nil }
