@@ -152,8 +152,12 @@ func (s *Session) noteComplete(fresh bool) {
 	if !fresh && !s.Store.Unknown() || len(s.unread) > 0 {
 		return
 	}
+	has := map[hostport.Key]bool{} // one pod may have thousands of claims
 	for _, c := range s.Claims() {
-		if !c.Foreign && !s.Store.Has(c.Key) {
+		if c.Foreign || has[c.Key] {
+			continue
+		}
+		if has[c.Key] = s.Store.Has(c.Key); !has[c.Key] {
 			return
 		}
 	}
