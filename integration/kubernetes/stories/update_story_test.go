@@ -29,21 +29,22 @@ type workload struct {
 // patch is what changes a template: its pods are replaced.
 const patch = `{"spec":{"template":{"metadata":{"annotations":{"version":"2"}}}}}`
 
-// updates are told one after another, but for those that mostly wait for the old pod's end.
-var updates = [][]workload{
-	{{"daemonset", "7100", daemonSet, func(s *story, name string) error {
+// updates are told beside each other: mostly they wait for the old pod's end.
+var updates = []workload{
+	{"daemonset", "7100", daemonSet, func(s *story, name string) error {
 		_, err := the.AppsV1().DaemonSets(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		return err
-	}}},
-	{{"deployment", "7101", deployment, func(s *story, name string) error {
+	}},
+	{"deployment", "7101", deployment, func(s *story, name string) error {
 		_, err := the.AppsV1().Deployments(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		return err
-	}}},
-	{{"statefulset", "7102", statefulSet, func(s *story, name string) error {
+	}},
+	{"statefulset", "7102", statefulSet, func(s *story, name string) error {
 		_, err := the.AppsV1().StatefulSets(s.ns).Patch(s.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		return err
-	}}},
-	{{"forced-deployment", "7103", deployment, force}, {"forced-statefulset", "7104", statefulSet, force}},
+	}},
+	{"forced-deployment", "7103", deployment, force},
+	{"forced-statefulset", "7104", statefulSet, force},
 }
 
 // Pods are replaced: the port is away hardly longer than with portmap, nobody is stuck,
@@ -54,11 +55,7 @@ func TestUpdates(t *testing.T) {
 	// As with the hundred pods, the shortest of each are compared.
 	var longer string
 	for range 3 {
-		s.besidePortmap(func(plugin string) {
-			for _, together := range updates {
-				s.replaced(together, away[plugin])
-			}
-		})
+		s.besidePortmap(func(plugin string) { s.replaced(away[plugin]) })
 		longer = ""
 		for name, portmaps := range away["portmap"] {
 			ours := away["portguard"][name]
@@ -75,20 +72,22 @@ func TestUpdates(t *testing.T) {
 	s.noneFailed()
 }
 
-// replaced replaces the pods of workloads at once and says for how long nobody answered.
-func (s *story) replaced(together []workload, away map[string]time.Duration) {
+// replaced replaces the pods of all workloads and says for how long nobody answered.
+func (s *story) replaced(away map[string]time.Duration) {
 	s.Helper()
 	var before []types.UID
 	var probes []*probe
-	for _, w := range together {
+	for _, w := range updates {
 		s.must(w.make(s, w.name, w.template()))
+	}
+	for _, w := range updates {
 		before = append(before, s.the(w.name, "").UID)
 		probes = append(probes, s.probe(node.V4+":"+w.port))
 	}
-	for _, w := range together {
+	for _, w := range updates {
 		s.must(w.replace(s, w.name))
 	}
-	for i, w := range together {
+	for i, w := range updates {
 		s.the(w.name, before[i])
 		shortest(away, w.name, probes[i].away())
 	}
