@@ -13,6 +13,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/version"
+
 	"github.com/portguard/portguard/pkg/cli"
 	"github.com/portguard/portguard/pkg/node"
 	"github.com/portguard/portguard/pkg/plugin"
