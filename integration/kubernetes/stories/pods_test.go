@@ -156,12 +156,14 @@ func (s *story) refused(pod string, words ...string) {
 	says(s, "the event of "+pod, event, words...)
 }
 
-// noneFailed asks that all sandboxes were made at once, but for what portmap could not do:
-// two of it that make their chains at the same time.
+// noneFailed asks that all sandboxes were made at once, but for what others could not do: two
+// of portmap that make their chains at the same time, and the bridge plugin on a busy machine, where
+// the kernel takes its five seconds to find no other with the pod's address.
 func (s *story) noneFailed() {
 	s.Helper()
 	for _, e := range s.events("") {
-		if strings.HasPrefix(e, "FailedCreatePodSandBox") && !strings.Contains(e, `plugin type="portmap"`) {
+		others := strings.Contains(e, `plugin type="portmap"`) || strings.Contains(e, "still has tentative addresses")
+		if strings.HasPrefix(e, "FailedCreatePodSandBox") && !others {
 			s.Errorf("an event says: %s", e)
 		}
 	}
