@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/way"
@@ -23,6 +24,7 @@ type namespace struct {
 	*netlink.Handle
 	links map[int]netlink.Link
 	addrs []netlink.Addr
+	hooks map[int]bool
 	// neighbours are those of a family, once they were read; waited is how long for their answers.
 	neighbours map[int][]netlink.Neigh
 	// sources are the own addresses towards others, once they were asked for.
@@ -43,6 +45,9 @@ func readNamespace() (*namespace, error) {
 	}
 	if err == nil {
 		n.addrs, err = Complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
+	}
+	if err == nil {
+		n.hooks, err = hooks()
 	}
 	if err != nil {
 		h.Close()
@@ -113,8 +118,30 @@ func (n *namespace) hooked(l netlink.Link) bool {
 	if x := l.Attrs().Xdp; x != nil && x.Attached {
 		return true
 	}
-	all, err := Complete(func() ([]netlink.Qdisc, error) { return n.QdiscList(l) })
-	return err != nil || slices.ContainsFunc(all, func(q netlink.Qdisc) bool { return q.Type() == "ingress" || q.Type() == "clsact" })
+	return n.hooks[l.Attrs().Index]
+}
+
+// hooks are the links of the calling thread's network namespace where filters of tc may have all
+// packets: those with a qdisc ingress or clsact. QdiscList would bring every qdisc there is.
+func hooks() (map[int]bool, error) {
+	msgs, err := Complete(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_DUMP)
+		req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC})
+		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
+	})
+	out := map[int]bool{}
+	for _, m := range msgs {
+		attrs, err := nl.ParseRouteAttr(m[nl.SizeofTcMsg:])
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range attrs {
+			if kind := string(bytes.TrimRight(a.Value, "\x00")); a.Attr.Type == nl.TCA_KIND && (kind == "ingress" || kind == "clsact") {
+				out[int(nl.DeserializeTcMsg(m).Ifindex)] = true
+			}
+		}
+	}
+	return out, err
 }
 
 // gateway is the next address on a route to another one, the zero Addr if that is of another

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/way"
 )
 
@@ -213,8 +214,16 @@ func (l *link) back(in *way.Inside, pod netip.Addr) (next netip.Addr) {
 
 // marks reports whether rules for routing go by marks, which the pod's own rules may set.
 func (x *pod) marks(to netip.Addr) bool {
-	all, err := Complete(func() ([]netlink.Rule, error) { return x.RuleList(familyOf(to)) })
-	return err != nil || slices.ContainsFunc(all, func(r netlink.Rule) bool { return r.Mark != 0 && !r.Invert })
+	found := false
+	err := x.home.within(func(ns.NetNS) error {
+		msgs, err := fibRules()
+		for _, m := range msgs {
+			r, err := decodeRule(m)
+			found = found || err != nil || r.Family == hostport.FamilyOf(to) && r.Mask != 0 && !r.not
+		}
+		return err
+	})
+	return err != nil || found
 }
 
 // past reports whether a link of the pod leads elsewhere than to the node for certain: into a

@@ -24,12 +24,17 @@ func RouteRules() ([]hostport.RouteRule, error) {
 	return out, nil
 }
 
-func routeRules() (out []hostport.RouteRule, err error) {
-	msgs, err := Complete(func() ([][]byte, error) {
+// fibRules are all rules of policy routing of the calling thread's network namespace.
+func fibRules() ([][]byte, error) {
+	return Complete(func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(unix.RTM_GETRULE, unix.NLM_F_DUMP)
 		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
 	})
+}
+
+func routeRules() (out []hostport.RouteRule, err error) {
+	msgs, err := fibRules()
 	if errors.Is(err, unix.EOPNOTSUPP) { // no policy routing in this kernel
 		return nil, nil
 	}
