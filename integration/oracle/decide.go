@@ -14,7 +14,6 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/listener"
 	"github.com/portguard/portguard/pkg/rules"
-	"github.com/portguard/portguard/pkg/walk"
 )
 
 // An Answer is what portguard says of one mapping.
@@ -113,7 +112,7 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves, Flows: r.Flows}
 	var lines []string
 	common := func(f conflict.Finding) bool {
-		return !strings.Contains(f.Message, "("+walk.Rewrites+", ") && !strings.Contains(f.Message, conflict.UnsetMark)
+		return !strings.Contains(f.Message, "[ payload write ") && !strings.Contains(f.Message, conflict.UnsetMark)
 	}
 	a.Rare = a.Taken && !slices.ContainsFunc(r.Conflicts, common)
 	for _, f := range append(r.Conflicts, r.Warnings...) {
