@@ -24,8 +24,11 @@ func socketRule(seed uint64, sets []Set) {
 		if base.Hook == "output" { // it is the sender's, and here all are of these kinds
 			kinds = []string{"transparent 1", "wildcard 0"}
 		}
-		if base.Type == "nat" && base.Hook != "input" {
+		switch {
+		case base.Type == "nat" && base.Hook != "input":
 			then = "redirect to :9998"
+		case base.Hook == "output": // it would mark all
+			return
 		}
 		r = Rule{Chain: base.Name, Text: "meta l4proto " + proto + " socket " + g.pick(kinds...) + " " + then}
 	} else {

@@ -93,15 +93,17 @@ type leg struct {
 	hooks      []walk.Hook
 }
 
-// legs are those of connections from outside, or of the node's own.
+// legs are those of connections from outside, or of the node's own: the answers to these leave it
+// if they have a source that is none of its addresses, as those of transparent proxies.
 func legs(own bool) []leg {
 	in, through := []walk.Hook{walk.Ingress, walk.Prerouting, walk.Input}, []walk.Hook{walk.Ingress, walk.Prerouting, walk.Forward, walk.Postrouting}
+	out, looped := []walk.Hook{walk.Output, walk.Postrouting}, []walk.Hook{walk.Output, walk.Postrouting, walk.Prerouting, walk.Input}
 	both, only := []bool{false, true}, []bool{true}
+	answers := []leg{{pod: true, errors: both, hooks: through}, {errors: both, hooks: out}}
 	if own {
-		return []leg{{pod: true, errors: both, hooks: in}, {errors: both, hooks: []walk.Hook{walk.Output, walk.Postrouting, walk.Prerouting, walk.Input}}}
+		return append(answers, leg{pod: true, errors: both, hooks: in}, leg{errors: both, hooks: looped})
 	}
-	return []leg{{pod: true, errors: both, hooks: through}, {errors: both, hooks: []walk.Hook{walk.Output, walk.Postrouting}},
-		{pod: true, there: true, errors: only, hooks: through}, {there: true, errors: only, hooks: in}}
+	return append(answers, leg{pod: true, there: true, errors: only, hooks: through}, leg{there: true, errors: only, hooks: in})
 }
 
 // carried are packets behind some hooks, of which nothing counts but the mark of their

@@ -79,6 +79,7 @@ func TestAnswers(t *testing.T) {
 		free("not by another one's", any4, writes(at(nft.Forward, 0, mark(1, isTCP, reply, saddr("10.88.0.6"))), at(nft.Prerouting, -150, mark(1, isTCP, reply, saddr("10.88.0.6"))))),
 		taken("an error is an answer", any4, writes(at(nft.Output, 0, mark(1, icmp)))),
 		taken("also one that the pod sends", any4, writes(at(nft.Forward, 0, mark(1, icmp, state(4), reply)))),
+		taken("answers to a source that is not the node's do not come back to it", own, writes(at(nft.Postrouting, -150, mark(1, reply)), at(nft.Input, -150, mark(0)))),
 		taken("and one about the answers", any4, writes(at(nft.Forward, 0, mark(1, icmp, linkName(iifname, "wan1"))))),
 		free("nor by another port", any4, writes(at(nft.Forward, 0, mark(1, isTCP, reply, sport(81))), at(nft.Output, 0, mark(1, isTCP, reply, sport(81))))),
 		taken("by the port that was asked, from the node", any4, writes(at(nft.Output, 0, mark(1, sport(80))))),
