@@ -214,7 +214,7 @@ func TestRulesRefuse(t *testing.T) {
 		accepted(t, n, list, lab.UDP(6000, 80).On("0.0.0.0"))
 
 		n.Foreign("", "PREROUTING", "-p tcp -m tcp --dport 7000 -m mark --mark 0x1 -j DNAT --to-destination 10.9.9.9:1")
-		refused(t, n, list, 104, []string{"cannot decode", "--dport 7000"}, lab.TCP(7000, 80))
+		refused(t, n, list, 104, []string{"mark that no rule sets", "--dport 7000"}, lab.TCP(7000, 80))
 		n.Foreign("", "PREROUTING", "-i eth0 -p sctp -m mark --mark 0x2 -j DNAT --to-destination 10.9.9.9")
 		out := accepted(t, n, list, lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "SCTP"})
 		if !strings.Contains(out, "rule without a port") {

@@ -33,7 +33,7 @@ func TestNativeRulesRefuse(t *testing.T) {
 		}`, "portmap has it for container 0123456789abc (dnat", "103"},
 		{"an expression that depends on what nobody knows", `table ip t {
 			chain pre { type nat hook prerouting priority dstnat; tcp dport 8080 meta mark 7 dnat to 10.9.9.9:80; }
-		}`, "cannot decode", "104"},
+		}`, "mark that no rule sets", "104"},
 		{"a transparent proxy", `table inet t {
 			chain pre { type filter hook prerouting priority mangle; tcp dport 8080 tproxy ip to 127.0.0.1:1; }
 		}`, "tproxy", "103"},

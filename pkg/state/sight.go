@@ -78,14 +78,10 @@ func (s *Sight) Life(n Netns) (life hostport.Life, why string) {
 	if n.Inode == 0 && n.Path == "" {
 		return hostport.Unknown, "its rules do not name its network namespace"
 	}
-	s.look()
-	path, merr := s.nets[n.Inode], error(nil)
-	if path == "" {
-		path, merr = s.mounted(n)
-	}
+	path, reused, merr := s.find(n)
 	view := s.View()
 	switch {
-	case path != "" && s.reused(n, path):
+	case reused:
 		return hostport.Dead, ""
 	case path != "":
 		return hostport.Alive, ""
@@ -116,14 +112,25 @@ func (s *Sight) LifeBefore(n Netns) (hostport.Life, string) {
 	return hostport.Dead, ""
 }
 
-// reused reports whether the namespace at a path, which has the inode of n, is another
-// one.
-func (s *Sight) reused(n Netns, path string) bool {
-	if n.Cookie == 0 {
-		return false
+// find tells where a namespace with the inode of n is, "" if none is seen, and whether it is
+// another one. The process that leads there may end before it can be asked; then others are
+// looked for.
+func (s *Sight) find(n Netns) (path string, reused bool, err error) {
+	for range 3 {
+		s.look()
+		if path = s.nets[n.Inode]; path == "" {
+			path, err = s.mounted(n)
+		}
+		if path == "" || n.Cookie == 0 {
+			return path, false, err
+		}
+		now := cookie(path, n.Inode)
+		if at := (Netns{Path: path, Dev: n.Dev, Inode: n.Inode}); now != 0 || at.there() == nil {
+			return path, now != 0 && now != n.Cookie, err
+		}
+		s.nets = nil
 	}
-	now := cookie(path, n.Inode)
-	return now != 0 && now != n.Cookie
+	return path, false, err
 }
 
 // there is nil if the namespace is at its path, and os.ErrNotExist if another one is.
