@@ -112,7 +112,7 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves, Flows: r.Flows}
 	var lines []string
 	common := func(f conflict.Finding) bool {
-		return !strings.Contains(f.Message, "[ payload write ") && !strings.Contains(f.Message, conflict.UnsetMark)
+		return !strings.Contains(f.Message, "[ payload write ") && !strings.Contains(f.Message, "with a mark that no rule sets")
 	}
 	a.Rare = a.Taken && !slices.ContainsFunc(r.Conflicts, common)
 	for _, f := range append(r.Conflicts, r.Warnings...) {

@@ -31,9 +31,6 @@ type site struct {
 	passes addrset.Set
 }
 
-// UnsetMark is what packets have that only a program can have marked: no rule has.
-const UnsetMark = "with a mark that no rule sets"
-
 const leave = "choose another hostPort, or leave that address out with hostIP or excludeCIDRs"
 
 func overlaps(a, b addrset.Set) bool { return len(a.And(b)) > 0 }
@@ -47,7 +44,7 @@ func (q query) judge(path walk.Path, s site) {
 	switch {
 	case path.Match == walk.Unknown && path.NamesPort() && path.Doubtful:
 		f.Kind, f.Who = finding.Undecodable, "a rule that asks for a mark"
-		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: a rule has it for packets %s: %s", q.m, UnsetMark, f.Where)
+		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: a rule has it for packets with a mark that no rule sets: %s", q.m, f.Where)
 	case path.Match == walk.Unknown && path.NamesPort():
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
 		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: portguard cannot decode a rule that names it: %s", q.m, f.Where)

@@ -3,7 +3,7 @@
 package hostport
 
 import (
-	"encoding/binary"
+	"encoding/base32"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -186,20 +186,7 @@ func cut(s string, n int) string { return s[:min(n, len(s))] }
 func digest(s string) string {
 	h := fnv.New128a()
 	_, _ = h.Write([]byte(s)) // never fails
-	return letters(h.Sum(nil)[:15])
-}
-
-// letters writes bytes, five at a time, as encoding/base32 does, which makes its tables at each
-// start of the plugin.
-func letters(b []byte) string {
-	var out []byte
-	for ; len(b) >= 5; b = b[5:] {
-		n := uint64(b[0])<<32 | uint64(binary.BigEndian.Uint32(b[1:]))
-		for shift := 35; shift >= 0; shift -= 5 {
-			out = append(out, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[n>>shift&31])
-		}
-	}
-	return string(out)
+	return base32.StdEncoding.EncodeToString(h.Sum(nil)[:15])
 }
 
 // Short names the container and its network, if that is known.

@@ -3,7 +3,6 @@
 package hostport
 
 import (
-	"encoding/base32"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -58,16 +57,6 @@ func TestOwnerIdentity(t *testing.T) {
 func TestKeyIsStable(t *testing.T) {
 	if got, want := (Owner{ContainerID: "abc", IfName: "eth0"}).Key(), "3ZMGHMZQMWNU3CH2HH6XTQH3"; got != want {
 		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-// The letters are those of encoding/base32, which would cost each start its tables.
-func TestLettersAreBase32(t *testing.T) {
-	for b := range 256 {
-		in := []byte{byte(b), byte(b * 7), byte(255 - b), byte(b * 31), byte(b >> 3), 1, 2, 3, byte(b), 255}
-		if got, want := letters(in), base32.StdEncoding.EncodeToString(in); got != want {
-			t.Fatalf("%x: got %s, want %s", in, got, want)
-		}
 	}
 }
 

@@ -81,11 +81,15 @@ func (r *Reader) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 		return rules, nil
 	}
 	msgs, err := r.messages(t, chain, key)
-	var rules []nft.Rule
+	return r.told("rules "+key, t, chain, slices.DeleteFunc(msgs, r.elsewhere), err)
+}
+
+// told decodes the rules of a chain, and keeps them as the answer to a question.
+func (r *Reader) told(question string, t nft.Table, chain string, msgs [][]byte, err error) (rules []nft.Rule, _ error) {
 	if err == nil {
-		rules, err = decoded(slices.DeleteFunc(msgs, r.elsewhere), nft.DecodeRule)
+		rules, err = decoded(msgs, nft.DecodeRule)
 	}
-	if r.heard("rules "+key, rules, err); err != nil {
+	if r.heard(question, rules, err); err != nil {
 		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
 	}
 	return rules, nil
@@ -104,14 +108,7 @@ func (w Whole) Rules(t nft.Table, chain string) ([]nft.Rule, error) {
 		return rules, nil
 	}
 	msgs, err := w.conn.hear(rulesOf(t, chain), all)
-	var rules []nft.Rule
-	if err == nil {
-		rules, err = decoded(msgs, nft.DecodeRule)
-	}
-	if w.heard(key, rules, err); err != nil {
-		return nil, fmt.Errorf("could not read nftables chain %s %s: %w", t, chain, err)
-	}
-	return rules, nil
+	return w.told(key, t, chain, msgs, err)
 }
 
 // messages takes what Ahead has read, or asks.

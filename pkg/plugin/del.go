@@ -20,18 +20,23 @@ import (
 // interface name, and finds nothing to be a success. What cannot be read is an error only if
 // something of the attachment may be there.
 func (p *Plugin) Del(args *skel.CmdArgs) error {
-	if Idle(args) {
+	t, owner, store := teardown(args)
+	if idle(t, owner, store) {
 		return nil
 	}
-	t := netconf.ParseTeardown(args.StdinData)
-	return p.delete(t, netconf.OwnerOf(t.Name, args), state.Open(t.DataDir))
+	return p.delete(t, owner, store)
 }
 
 // Idle reports whether a DEL has nothing to look for: that of a pod without hostPorts.
-func Idle(args *skel.CmdArgs) bool {
+func Idle(args *skel.CmdArgs) bool { return idle(teardown(args)) }
+
+func idle(t netconf.Teardown, owner hostport.Owner, store *state.Store) bool {
+	return !t.HasPorts && !store.Has(owner.Key()) && !store.Unknown()
+}
+
+func teardown(args *skel.CmdArgs) (netconf.Teardown, hostport.Owner, *state.Store) {
 	t := netconf.ParseTeardown(args.StdinData)
-	store := state.Open(t.DataDir)
-	return !t.HasPorts && !store.Has(netconf.OwnerOf(t.Name, args).Key()) && !store.Unknown()
+	return t, netconf.OwnerOf(t.Name, args), state.Open(t.DataDir)
 }
 
 // delete is a DEL that has something to look for. It is apart from Del, whose stack frame

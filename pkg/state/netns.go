@@ -63,10 +63,7 @@ func (s *Sight) Open(n Netns) ns.NetNS {
 	}
 	path := n.Path
 	if n.there() != nil {
-		s.look()
-		if path = s.nets[n.Inode]; path == "" {
-			path, _ = s.mounted(n)
-		}
+		path, _, _ = s.find(n)
 	}
 	if path == "" {
 		return nil

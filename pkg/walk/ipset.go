@@ -129,7 +129,7 @@ func (x *run) narrowed(list []hostport.Member, parts []string) (out []hostport.M
 	if len(excepts) == 0 {
 		return list, true
 	}
-	if parts[0] != "net" || len(parts) > 1 && (len(parts) > 2 || parts[1] != "port") || len(excepts)*len(list) > maxSingles*maxSingles {
+	if of := strings.Join(parts, ","); of != "net" && of != "net,port" || len(excepts)*len(list) > maxSingles*maxSingles {
 		return nil, false
 	}
 	for _, m := range list {
@@ -139,7 +139,7 @@ func (x *run) narrowed(list []hostport.Member, parts []string) (out []hostport.M
 		all := m.Addrs
 		for _, e := range excepts {
 			if smaller := e.Addrs.Only(x.r.is4); e.Proto == m.Proto && e.Port == m.Port && !slices.Equal(smaller, all) && slices.Equal(smaller.And(all), smaller) {
-				m.Addrs = m.Addrs.And(smaller.Not(x.r.is4))
+				m.Addrs = m.Addrs.Minus(smaller)
 			}
 		}
 		if len(m.Addrs) > 0 {

@@ -64,12 +64,12 @@ func (x *run) options(th *thread, opts []iptsave.Option) error {
 		if err != nil {
 			return err
 		}
+		if o.Name == "--ctstate" && th.b.answered {
+			t = test{always: stated(o, x.p.hasState(o, "ESTABLISHED"))}
+		}
 		threads := slices.Clone(x.next[first:])
 		x.next = x.next[:first]
 		for n := range threads {
-			if o.Name == "--ctstate" && threads[n].b.answered {
-				t = test{always: stated(o, x.p.hasState(o, "ESTABLISHED"))}
-			}
 			x.apply(&threads[n], t)
 		}
 	}
