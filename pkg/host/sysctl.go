@@ -63,12 +63,23 @@ func (Sysctls) MaySet(link string) error {
 func EphemeralPorts() (from, to uint16, err error) {
 	v, err := sysctl.Sysctl("net/ipv4/ip_local_port_range")
 	if err == nil {
-		_, err = fmt.Sscan(v, &from, &to)
+		lo, hi, _ := strings.Cut(v, "\t")
+		from, to, err = portRange(lo, hi)
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("could not read ip_local_port_range: %w", err)
 	}
 	return from, to, nil
+}
+
+// portRange reads the ends of a range.
+func portRange(from, to string) (lo, hi uint16, err error) {
+	a, err := strconv.ParseUint(from, 10, 16)
+	if err != nil {
+		return 0, 0, err
+	}
+	b, err := strconv.ParseUint(to, 10, 16)
+	return uint16(a), uint16(b), err
 }
 
 // ReservedPorts returns the ranges of ip_local_reserved_ports.
@@ -82,10 +93,8 @@ func ReservedPorts() (out [][2]uint16, err error) {
 		if !ranged {
 			to = from
 		}
-		lo, err1 := strconv.ParseUint(from, 10, 16)
-		hi, err2 := strconv.ParseUint(to, 10, 16)
-		if err1 == nil && err2 == nil {
-			out = append(out, [2]uint16{uint16(lo), uint16(hi)})
+		if lo, hi, err := portRange(from, to); err == nil {
+			out = append(out, [2]uint16{lo, hi})
 		}
 	}
 	return out, nil

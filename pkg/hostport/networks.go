@@ -29,9 +29,7 @@ func Cover(networks []netip.Prefix) []netip.Prefix {
 // nearest joins networks of one family. In their order, the fewer leading bits two have in
 // common the further they are from each other: there the list is cut into groups.
 func nearest(of []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(of, func(p, q netip.Prefix) int {
-		return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))
-	})
+	slices.SortFunc(of, netip.Prefix.Compare)
 	cuts := make([]int, len(of)-1) // before of[i+1]
 	for i := range cuts {
 		cuts[i] = i

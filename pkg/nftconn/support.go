@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,9 +45,13 @@ func enough(release string, answer error) (lacks, err error) {
 }
 
 func atLeast(release string, major, minor int) bool {
-	var a, b int
-	n, _ := fmt.Sscanf(release, "%d.%d", &a, &b)
-	return n == 2 && (a > major || a == major && b >= minor)
+	numbers := strings.FieldsFunc(release, func(r rune) bool { return r < '0' || r > '9' })
+	if len(numbers) < 2 {
+		return false
+	}
+	a, err1 := strconv.Atoi(numbers[0])
+	b, err2 := strconv.Atoi(numbers[1])
+	return err1 == nil && err2 == nil && (a > major || a == major && b >= minor)
 }
 
 // ErrNoTool means that nft is needed and not installed.

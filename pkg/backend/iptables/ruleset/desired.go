@@ -3,10 +3,10 @@
 package ruleset
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -146,7 +146,7 @@ const mostNear = 4
 // every pod. Many networks are one of all addresses.
 func (l *Layout) near(masqueraded []netip.Prefix) []netip.Prefix {
 	widest := slices.Clone(masqueraded)
-	slices.SortStableFunc(widest, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) })
+	sort.SliceStable(widest, func(i, j int) bool { return widest[i].Bits() < widest[j].Bits() }) // SortStableFunc is 10 KB for each type
 	var out []netip.Prefix
 	for _, p := range widest {
 		if slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Contains(p.Addr()) }) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -89,7 +90,7 @@ func editJumps(have, want []jump) (gone, fresh []jump) {
 	fresh = slices.DeleteFunc(slices.Clone(want), in(have))
 	if slices.ContainsFunc(fresh, func(j jump) bool { return j.index >= 0 }) {
 		all := slices.Clone(want)
-		slices.SortFunc(all, func(a, b jump) int { return a.index - b.index })
+		sort.Slice(all, func(i, j int) bool { return all[i].index < all[j].index })
 		return have, all
 	}
 	return slices.DeleteFunc(slices.Clone(have), in(want)), fresh

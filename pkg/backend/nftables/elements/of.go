@@ -183,9 +183,7 @@ func spared(a hostport.Attachment, f familyInfo, m hostport.Mapping) []netip.Pre
 // widest drops networks that another one holds: intervals of a set must not
 // overlap.
 func widest(all []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(all, func(p, q netip.Prefix) int {
-		return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))
-	})
+	slices.SortFunc(all, netip.Prefix.Compare)
 	var out []netip.Prefix
 	for _, p := range all {
 		if len(out) == 0 || !out[len(out)-1].Contains(p.Addr()) {

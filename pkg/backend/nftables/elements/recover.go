@@ -25,7 +25,7 @@ func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	for i := range a.Pods {
 		s.recoverNetworks(&a, &a.Pods[i])
 	}
-	slices.SortFunc(a.Pods, func(p, q netip.Prefix) int { return p.Addr().Compare(q.Addr()) })
+	slices.SortFunc(a.Pods, netip.Prefix.Compare)
 	return a, ok
 }
 

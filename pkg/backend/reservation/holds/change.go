@@ -3,9 +3,11 @@
 package holds
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // A Change brings the maps and ip_local_reserved_ports from one State to another, step by
@@ -90,26 +92,21 @@ func Fresh(have, want State) (out []Slot) {
 			out = append(out, slot)
 		}
 	}
-	slices.SortFunc(out, compare)
+	inOrder(out)
 	return out
 }
 
 // sorted has the keys of one address before those of all.
 func sorted(m map[PortKey]Entry) []PortKey {
-	return slices.SortedFunc(maps.Keys(m), func(a, b PortKey) int {
-		switch {
-		case a.Addr.IsValid() != b.Addr.IsValid():
-			if a.Addr.IsValid() {
-				return -1
-			}
-			return 1
-		case a.Port != b.Port:
-			return int(a.Port) - int(b.Port)
-		case a.Proto != b.Proto:
-			return int(a.Proto) - int(b.Proto)
+	out := slices.Collect(maps.Keys(m))
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		if a.Addr.IsValid() != b.Addr.IsValid() {
+			return a.Addr.IsValid()
 		}
-		return a.Addr.Compare(b.Addr)
+		return compare(Slot(a), Slot(b)) < 0
 	})
+	return out
 }
 
 // number gives each list of addresses that is left out a number: that which it has, or
@@ -123,7 +120,7 @@ func (s State) number() map[uint32][]netip.Prefix {
 			sparing = append(sparing, slot)
 		}
 	}
-	slices.SortFunc(sparing, compare)
+	inOrder(sparing)
 	for _, slot := range sparing {
 		list := s.slots[slot].Spared
 		if idOf(out, list) != 0 {
@@ -143,6 +140,11 @@ func (s State) number() map[uint32][]netip.Prefix {
 		out[next] = list
 	}
 	return out
+}
+
+// inOrder sorts slots.
+func inOrder(slots []Slot) {
+	sort.Slice(slots, func(i, j int) bool { return compare(slots[i], slots[j]) < 0 }) // SortFunc is 10 KB for each type
 }
 
 func compare(a, b Slot) int {
@@ -240,11 +242,8 @@ func minus(a, b map[SpareKey]bool) (out []SpareKey) {
 			out = append(out, k)
 		}
 	}
-	slices.SortFunc(out, func(x, y SpareKey) int {
-		if x.Set != y.Set {
-			return int(x.Set) - int(y.Set)
-		}
-		return x.Prefix.Addr().Compare(y.Prefix.Addr())
+	sort.Slice(out, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(out[i].Set, out[j].Set), out[i].Prefix.Addr().Compare(out[j].Prefix.Addr())) < 0
 	})
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -131,7 +132,7 @@ func (s State) Refusals() (out []hostport.Refusal) {
 			out = append(out, r)
 		}
 	}
-	slices.SortFunc(out, func(a, b hostport.Refusal) int { return b.Last.Compare(a.Last) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Last.After(out[j].Last) })
 	return out
 }
 

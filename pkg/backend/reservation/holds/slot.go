@@ -3,7 +3,6 @@
 package holds
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -88,8 +87,6 @@ func spared(a hostport.Attachment, m hostport.Mapping) (out []netip.Prefix) {
 
 // canonical sorts prefixes, each once.
 func canonical(ps []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(ps, func(a, b netip.Prefix) int {
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
+	slices.SortFunc(ps, netip.Prefix.Compare)
 	return slices.Compact(ps)
 }
