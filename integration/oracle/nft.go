@@ -13,6 +13,8 @@ type Table struct {
 	Family  string // "ip", "ip6" or "inet"
 	Name    string
 	Dormant bool
+	// Awakes is set if it is dormant until all its chains are there.
+	Awakes  bool
 	Bases   []Base
 	Objects []string
 }
@@ -32,7 +34,7 @@ func priorities() []int { return []int{-150, -110, -101, -100, -100, -99, -95, 0
 func (t Table) script(chains []string, rules []Rule) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s %s {\n", t.Family, t.Name)
-	if t.Dormant {
+	if t.Dormant || t.Awakes {
 		b.WriteString("\tflags dormant\n")
 	}
 	for _, o := range t.Objects {
@@ -46,6 +48,9 @@ func (t Table) script(chains []string, rules []Rule) string {
 		writeChain(&b, c, "", rules)
 	}
 	b.WriteString("}\n")
+	if t.Awakes {
+		fmt.Fprintf(&b, "add table %s %s\n", t.Family, t.Name)
+	}
 	return b.String()
 }
 

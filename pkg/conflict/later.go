@@ -117,7 +117,7 @@ func (q query) carried(p walk.Packet, left walk.Space, hooks ...walk.Hook) (walk
 		}
 		w.p.Hook = h
 		for _, group := range q.groups(h) {
-			if i == 0 && p.Moved && !p.Answer && !p.Error && group[0].turn.compare(q.s.Place.turn()) < 0 {
+			if i == 0 && p.Moved && !p.Answer && !p.Error && group.turn().compare(q.s.Place.turn()) < 0 {
 				continue
 			}
 			if err := w.through(group); err != nil {

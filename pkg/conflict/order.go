@@ -58,9 +58,14 @@ func (c hooked) turns(h walk.Hook) []hooked {
 	return []hooked{c}
 }
 
-// groups are the base chains of a hook in the order of their turns. Those of one turn are a
-// group: of those nobody can tell which is first.
-func (q query) groups(h walk.Hook) (out [][]hooked) {
+// A group are the base chains of one turn, in each order in which the kernel may ask them.
+type group [][]hooked
+
+// turn is that of all its chains.
+func (g group) turn() turn { return g[0][0].turn }
+
+// groups are the base chains of a hook in the order of their turns.
+func (q query) groups(h walk.Hook) (out []group) {
 	key := hooksOf{q.m.Family, h}
 	if known, ok := q.chains[key]; ok {
 		return known
@@ -75,11 +80,94 @@ func (q query) groups(h walk.Hook) (out [][]hooked) {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b hooked) int { return a.turn.compare(b.turn) })
-	for i, c := range all {
-		if i == 0 || all[i-1].turn != c.turn {
-			out = append(out, nil)
+	for len(all) > 0 {
+		n := slices.IndexFunc(all, func(c hooked) bool { return c.turn != all[0].turn })
+		if n < 0 {
+			n = len(all)
 		}
-		out[len(out)-1] = append(out[len(out)-1], c)
+		out, all = append(out, orders(lines(all[:n]))), all[n:]
+	}
+	return out
+}
+
+// lines are chains of one turn, those of one table in the order of the kernel: the younger one is
+// first, because a hook comes before those that are there with its priority, also inside the
+// function that asks the chains of type nat (nf_hook_entries_grow, Linux 4.14). A table that awakes
+// gets its hooks in the order of its chains (nf_tables_table_enable). Of tables nobody can tell
+// which awoke last.
+func lines(chains []hooked) (out [][]hooked) {
+	for _, c := range chains {
+		i := slices.IndexFunc(out, func(l []hooked) bool { return c.comparable(l[0]) })
+		if i < 0 {
+			i, out = len(out), append(out, nil)
+		}
+		out[i] = append(out[i], c)
+	}
+	for _, l := range out {
+		slices.SortStableFunc(l, func(a, b hooked) int { return cmp.Compare(b.Handle, a.Handle) })
+	}
+	return out
+}
+
+// comparable reports whether the handles of two chains say which is first. At ingress they do not:
+// a chain may get more links later (nf_tables_updchain).
+func (c hooked) comparable(o hooked) bool {
+	return c.ruleset == o.ruleset && c.Table == o.Table && c.Handle != 0 && o.Handle != 0 && at(c.Chain) != walk.Ingress
+}
+
+// maxOrders bounds how many orders of a group are looked at.
+const maxOrders = 24
+
+// orders are those in which the kernel may ask the chains of lines, of which each keeps its own
+// order. Where there are too many, nothing is known of any two chains, and each is before and
+// behind each other one; of up to half of maxOrders each three are there in each order.
+func orders(lines [][]hooked) (out group) {
+	if few(lines) {
+		return merged(nil, lines)
+	}
+	all := slices.Concat(lines...)
+	for i := range min(len(all), maxOrders/2) {
+		order := slices.Concat(all[i:], all[:i])
+		backward := slices.Clone(order)
+		slices.Reverse(backward)
+		out = append(out, order, backward)
+	}
+	return out
+}
+
+// few reports whether lines can be merged in at most maxOrders ways.
+func few(lines [][]hooked) bool {
+	ways, total := 1, 0
+	for _, l := range lines {
+		for i := range l {
+			total++
+			if ways = ways * total / (i + 1); ways > maxOrders {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// merged are all the ways to merge lines, behind those chains that are there.
+func merged(order []hooked, lines [][]hooked) (out group) {
+	for i, l := range lines {
+		if len(l) > 0 {
+			rest := slices.Clone(lines)
+			rest[i] = l[1:]
+			out = append(out, merged(append(slices.Clip(order), l[0]), rest)...)
+		}
+	}
+	if out == nil {
+		out = group{order}
+	}
+	return out
+}
+
+// inOrder are the chains of groups, in an order in which the kernel may ask them.
+func inOrder(groups []group) (out []hooked) {
+	for _, g := range groups {
+		out = append(out, g[0]...)
 	}
 	return out
 }

@@ -39,20 +39,15 @@ const (
 func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Space, *Stop, error) {
 	q := query{Finder: d, r: &Report{}, m: hostport.Mapping{Family: p.Family(), Proto: p.Proto, HostPort: p.Port}}
 	p.Local = d.local[p.Family()]
-	for _, group := range q.groups(p.Hook) {
-		if prio := group[0].Priority; prio < from || prio >= to {
+	for _, c := range inOrder(q.groups(p.Hook)) {
+		if c.Priority < from || c.Priority >= to || c.Type == "nat" || c.again {
 			continue
 		}
-		for _, c := range group {
-			if c.Type == "nat" || c.again {
-				continue
-			}
-			next, stop, err := q.filter(c, p, left)
-			if err != nil || stop != nil {
-				return next, stop, err
-			}
-			left = next
+		next, stop, err := q.filter(c, p, left)
+		if err != nil || stop != nil {
+			return next, stop, err
 		}
+		left = next
 	}
 	return left, nil, nil
 }
@@ -62,7 +57,7 @@ func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Spac
 func (d *Finder) Masks(p walk.Packet, left walk.Space) (where string, may bool, err error) {
 	q := query{Finder: d, r: &Report{}, m: hostport.Mapping{Family: p.Family(), Proto: p.Proto, HostPort: p.Port}}
 	p.Local = d.local[p.Family()]
-	for _, c := range slices.Concat(q.groups(p.Hook)...) {
+	for _, c := range inOrder(q.groups(p.Hook)) {
 		if c.Type != "nat" {
 			continue
 		}

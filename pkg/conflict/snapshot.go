@@ -111,7 +111,7 @@ type Finder struct {
 	// pod may have thousands of ports.
 	claims    map[uint16][]hostport.Claim
 	listeners map[uint16][]hostport.Listener
-	chains    map[hooksOf][][]hooked
+	chains    map[hooksOf][]group
 	// servers are the virtual servers of each port, 0 for those of all ports and by mark.
 	servers map[uint16][]hostport.VirtualServer
 }
@@ -120,7 +120,7 @@ type Finder struct {
 func NewFinder(s Snapshot) *Finder {
 	s.Sets = newSets(s.Sets)
 	d := &Finder{s: s, local: map[hostport.Family]addrset.Set{}, claims: map[uint16][]hostport.Claim{}, listeners: map[uint16][]hostport.Listener{},
-		chains: map[hooksOf][][]hooked{}, servers: map[uint16][]hostport.VirtualServer{}, notLoopback: addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true)}
+		chains: map[hooksOf][]group{}, servers: map[uint16][]hostport.VirtualServer{}, notLoopback: addrset.Of(netip.MustParsePrefix("127.0.0.0/8")).Not(true)}
 	for _, c := range s.Claims {
 		d.claims[c.Mapping.HostPort] = append(d.claims[c.Mapping.HostPort], c)
 	}

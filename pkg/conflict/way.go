@@ -67,7 +67,7 @@ func (w *way) pass() error {
 			w.left, w.looped, w.p.Out = w.left.Looped(), true, loopback()
 		}
 		for _, group := range w.groups(h) {
-			if h == p.Hook && !w.past && group[0].turn.compare(w.s.Place.turn()) >= 0 {
+			if h == p.Hook && !w.past && group.turn().compare(w.s.Place.turn()) >= 0 {
 				w.arrive(p)
 			}
 			if err := w.through(group); err != nil {
@@ -103,59 +103,54 @@ func at(c nft.Chain) walk.Hook {
 		nft.Forward: walk.Forward, nft.Postrouting: walk.Postrouting}[c.Hook]
 }
 
-// through sends the packets through a group. Each of its chains may be the first, so if one
-// changes what the others see, all are asked in either order.
-func (w *way) through(group []hooked) error {
-	start, next, changed := w.left, w.left, false
-	first := make([]walk.Result, len(group))
-	for i, c := range group {
-		res, err := w.ask(c, start)
+// through sends the packets through a group, in each order in which the kernel may ask its chains.
+func (w *way) through(g group) error {
+	start, known := w.left, []answer(nil)
+	for i, order := range g {
+		left, changed, err := w.inTurn(order, start, &known)
 		if err != nil {
 			return err
 		}
-		if first[i] = res; res.Changed {
-			changed, next = true, res.Next
+		if i > 0 {
+			left = left.Or(w.left)
 		}
-		if res.Changed && c.unsure {
-			next = next.Or(start)
-		}
-	}
-	if changed && len(group) > 1 {
-		next = nil
-		for _, backward := range []bool{false, true} {
-			left, err := w.inTurn(group, start, first, backward)
-			if err != nil {
-				return err
-			}
-			next = next.Or(left)
+		if w.left = left; !changed { // then it changes nothing in any order
+			return nil
 		}
 	}
-	w.left = next
 	return nil
 }
 
-// inTurn sends packets through the chains of a group, one after the other. First is what
-// each does to them if it is the first.
-func (w *way) inTurn(group []hooked, start walk.Space, first []walk.Result, backward bool) (left walk.Space, err error) {
-	left = start
-	for i := range group {
-		if backward {
-			i = len(group) - 1 - i
-		}
-		res := first[i]
-		if !left.Same(start) {
-			if res, err = w.ask(group[i], left); err != nil {
-				return nil, err
+// An answer is what a base chain does to packets.
+type answer struct {
+	chain hooked
+	left  walk.Space
+	walk.Result
+}
+
+// inTurn sends packets through chains, one after the other. Known is what chains are known to do.
+func (w *way) inTurn(order []hooked, left walk.Space, known *[]answer) (next walk.Space, changed bool, err error) {
+	for _, c := range order {
+		i := slices.IndexFunc(*known, func(a answer) bool { return a.chain == c && a.left.Same(left) })
+		if i < 0 {
+			res, err := w.ask(c, left)
+			if err != nil {
+				return nil, false, err
 			}
+			i, *known = len(*known), append(*known, answer{c, left, res})
 		}
+		res := (*known)[i]
 		switch {
-		case group[i].unsure:
+		case !res.Changed:
+			continue
+		case c.unsure:
 			left = left.Or(res.Next)
-		case res.Changed:
+		default:
 			left = res.Next
 		}
+		changed = true
 	}
-	return left, nil
+	return left, changed, nil
 }
 
 // ask sends packets through one base chain, and judges what it does.

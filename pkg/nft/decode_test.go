@@ -13,7 +13,7 @@ import (
 
 // chainBytes is a message as the kernel writes it (nf_tables_fill_chain_info).
 func chainBytes(more ...[]byte) []byte {
-	return join(str(unix.NFTA_CHAIN_TABLE, "t"), at(2, make([]byte, 8)), str(unix.NFTA_CHAIN_NAME, "pre"), join(more...))
+	return join(str(unix.NFTA_CHAIN_TABLE, "t"), at(unix.NFTA_CHAIN_HANDLE, []byte{0, 0, 0, 0, 0, 0, 1, 2}), str(unix.NFTA_CHAIN_NAME, "pre"), join(more...))
 }
 
 func hookBytes(hook, prio uint32) []byte {
@@ -29,11 +29,11 @@ func TestDecodeChain(t *testing.T) {
 		base bool
 	}{
 		{"a base chain has a hook", chainBytes(hookBytes(3, uint32(minus100)), str(unix.NFTA_CHAIN_TYPE, "nat")),
-			Chain{Table{Inet, "t"}, "pre", "nat", Output, -100}, true},
+			Chain{Table{Inet, "t"}, "pre", "nat", Output, -100, 0x102}, true},
 		{"hook and priority may be zero", chainBytes(hookBytes(0, 0), str(unix.NFTA_CHAIN_TYPE, "filter")),
-			Chain{Table{Inet, "t"}, "pre", "filter", Prerouting, 0}, true},
-		{"another chain has none", chainBytes(), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
-		{"a hook without a priority is none", chainBytes(at(unix.NFTA_CHAIN_HOOK|nested, num(unix.NFTA_HOOK_HOOKNUM, 0))), Chain{Table: Table{Inet, "t"}, Name: "pre"}, false},
+			Chain{Table{Inet, "t"}, "pre", "filter", Prerouting, 0, 0x102}, true},
+		{"another chain has none", chainBytes(), Chain{Table: Table{Inet, "t"}, Name: "pre", Handle: 0x102}, false},
+		{"a hook without a priority is none", chainBytes(at(unix.NFTA_CHAIN_HOOK|nested, num(unix.NFTA_HOOK_HOOKNUM, 0))), Chain{Table: Table{Inet, "t"}, Name: "pre", Handle: 0x102}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, ok, err := DecodeChain(Inet, tt.in)

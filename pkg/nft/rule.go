@@ -56,6 +56,8 @@ type Chain struct {
 	Type     string
 	Hook     uint32
 	Priority int32
+	// Handle grows from chain to chain of a table (nf_tables_alloc_handle).
+	Handle uint64
 }
 
 // A Rule is a list of expressions, which the kernel evaluates in order.
@@ -93,6 +95,10 @@ func DecodeChain(family uint8, b []byte) (c Chain, base bool, err error) {
 			c.Table.Name = word(payload)
 		case unix.NFTA_CHAIN_NAME:
 			c.Name = Text(payload)
+		case unix.NFTA_CHAIN_HANDLE:
+			if len(payload) == 8 {
+				c.Handle = binary.BigEndian.Uint64(payload)
+			}
 		case unix.NFTA_CHAIN_TYPE:
 			c.Type = word(payload)
 		case unix.NFTA_CHAIN_HOOK:

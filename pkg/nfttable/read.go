@@ -130,6 +130,7 @@ func (t *Table) readChains(src Source) error {
 		if there {
 			t.made = append(t.made, c.Name)
 		}
+		is.Handle = 0 // the kernel chooses it
 		holds := func(rules [][]nft.Expr) bool { return slices.EqualFunc(have[c.Name], rules, sameRule) }
 		if !there || is != c.Chain || !holds(c.Rules) && (c.Lesser == nil || !holds(c.Lesser)) {
 			t.Broken = append(t.Broken, "chain "+c.Name)
