@@ -252,7 +252,8 @@ func (g *gen) besideMatch(chain string) string {
 		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "OTHER dst", "NETPORT"+n+" src,dst", "NETPORT"+n+" dst,dst",
 			"BITS dst", "THREE"+n+" src,dst,dst", "AND"+n+" dst,dst,src", "FACE"+n+" dst,src", "PAIRS"+n+" dst,dst")
 	}
-	return "-m set " + g.not() + "--match-set " + g.pick("ADDR", "ADDR", "ADDR", "NET", "NET", "NET", "LIST", "LIST", "BUT") + n + " " + g.pick("src", "dst")
+	asks := g.not() + "--match-set " + g.pick("ADDR", "ADDR", "ADDR", "NET", "NET", "NET", "LIST", "LIST", "BUT") + n + " " + g.pick("src", "dst")
+	return "-m set " + strings.Replace(asks, "LIST"+n+" src", "FROM"+n+" src", 1) // nobody here sends from a port of OTHER
 }
 
 // rarely is for what nobody asks twice on one way, where one answer excludes the other.
@@ -289,7 +290,8 @@ func IPSets() []string {
 			"create AND"+f.n+" hash:ip,port,net family "+f.family, "add AND"+f.n+" "+f.a+",tcp:8080,"+f.net,
 			"create FACE"+f.n+" hash:net,iface family "+f.family, "add FACE"+f.n+" "+f.net+",eth0",
 			"create PAIRS"+f.n+" list:set", "add PAIRS"+f.n+" PAIR"+f.n, "add PAIRS"+f.n+" NETPORT"+f.n,
-			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n, "add LIST"+f.n+" OTHER", "add LIST"+f.n+" PAIR"+f.n)
+			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n, "add LIST"+f.n+" OTHER", "add LIST"+f.n+" PAIR"+f.n,
+			"create FROM"+f.n+" list:set", "add FROM"+f.n+" ADDR"+f.n, "add FROM"+f.n+" PAIR"+f.n)
 	}
 	return out
 }
