@@ -100,6 +100,10 @@ func (d *native) rewrite() string {
 		return d.nfAddr() + " dscp set cs2"
 	case n == 5:
 		return d.nfAddr() + " saddr set " + d.addrField("saddr").values[0]
+	case n == 6: // as bytes behind the header of the network, or behind that of the link
+		const link, port = 14, 2
+		at := map[bool]int{false: 20, true: 40}[d.v6] + port
+		return fmt.Sprintf("@%s set %d", d.pick(fmt.Sprintf("nh,%d,16", 8*at), fmt.Sprintf("ll,%d,16", 8*(link+at))), rewritten)
 	}
 	return fmt.Sprintf("%s dport set %d", d.proto, rewritten)
 }

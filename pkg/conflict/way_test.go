@@ -89,7 +89,9 @@ func wayCases(t testing.TB) []findCase {
 		{"before conntrack, too", any4, hooks(pre("filter", -310, also(dportIs(80), rewrite(2, 2, 2)))), "refuse 103", ""},
 		{"and at input", any4, hooks(in(also(dportIs(80), rewrite(1, 16, 4)))), "refuse 103", ""},
 		{"of another port it does not", any4, hooks(pre("filter", 0, also(dportIs(81), rewrite(2, 2, 2)))), "", ""},
-		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1)), in(rewrite(2, 0, 2))), "", ""},
+		{"counted from the header of the network, too", any4, hooks(pre("filter", 0, also(dportIs(80), rewrite(1, 22, 2)))), "refuse 103", "rewrite"},
+		{"and from that of the link", any4, hooks(pre("filter", 0, also(dportIs(80), rewrite(0, 36, 2)))), "refuse 103", "rewrite"},
+		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1), rewrite(1, 20, 2), rewrite(0, 0, 6), rewrite(0, 14, 2)), in(rewrite(2, 0, 2))), "", ""},
 
 		{"of two chains of one priority either may be first", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))),
 			hookedAt{"other", "filter", nft.Prerouting, -150, [][]nft.Expr{also(dportIs(80), set("ct", 1))}}, later(set("ct", 2))), "refuse 103", "rewrite"},

@@ -44,22 +44,43 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 // may do at every hook and without conntrack.
 const Rewrites = "rewrite"
 
+// Bases of payload: headers from which offsets count.
+const (
+	baseLink      = 0
+	baseNetwork   = 1
+	baseTransport = 2
+)
+
 // write writes into the packet.
 func (x *run) write(th *thread, base, off, n uint32) {
-	dst, size := uint32(16), uint32(4)
+	src, dst, end := uint32(12), uint32(16), uint32(20)
 	if x.family() == nft.IPv6 {
-		dst, size = 24, 16
+		src, dst, end = 8, 24, 40
 	}
-	const network, transport, portAt, portSize = 1, 2, 2, 2
-	overlaps := func(at, size uint32) bool { return off < at+size && at < off+n }
+	overlaps := func(from, to uint32) bool { return off < to && from < off+n }
 	switch {
 	case x.p.Moved || x.p.Answer: // it is not on its way to the port
 		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
-	case base == network && overlaps(dst, size), base == transport && overlaps(portAt, portSize):
+	case base == baseLink && x.p.Hook == Output: // there is none yet, which ends the rule
+		x.misses(th)
+		return
+	case base == baseNetwork && overlaps(dst, end), base == baseTransport && overlaps(2, 4):
 		x.out(th, translates, Rewrites, "", false)
 		return
-	case base == network && overlaps(dst-size, size): // the source, and so may be any
+	case beyond(base, off+n, end):
+		th.open = weaker(th.open, Some)
+		x.out(th, translates, Rewrites, "", false)
+		th.altered = true
+	case base == baseNetwork && overlaps(src, dst): // and so may be any
 		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
 	}
 	x.stay(th)
+}
+
+// beyond reports whether a write reaches from the header that it counts from into those behind
+// it, up to the destination: how long its header is depends on the link, and on options. End is
+// that of the network header without any.
+func beyond(base, upTo, end uint32) bool {
+	const ether, vlan, sport = 14, 2, 2 // a link without a header of its own has the destination behind these, too
+	return base == baseLink && upTo > ether+vlan || base == baseNetwork && upTo > end+sport
 }

@@ -71,6 +71,9 @@ func TestNativeVerdicts(t *testing.T) {
 		{"an unknown expression that is not reached", []exprs{and(udpOnly(), ex("frob", nil)), redir()}, "yes redirect via pre"},
 		{"the rule goes on behind an unknown expression", []exprs{and(ex("frob", nil), ends1(nft.Accept, "")), redir()}, "unknown frob via pre; yes redirect via pre; end unknown accept via pre"},
 		{"writing into the packet", []exprs{with(load(2, 2, 2), 5, be32(1)), redir()}, "yes rewrite via pre"},
+		{"behind the network header", []exprs{with(load(1, 22, 2), 5, be32(1)), redir()}, "some rewrite via pre; yes redirect via pre"},
+		{"behind the link header", []exprs{with(load(0, 36, 2), 5, be32(1)), redir()}, "some rewrite via pre; yes redirect via pre"},
+		{"the address of a link, and a VLAN", []exprs{with(load(0, 0, 6), 5, be32(1)), with(load(0, 14, 2), 5, be32(1)), redir()}, "yes redirect via pre"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			src := &ruleset{family: nft.Inet, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rules...)}}
