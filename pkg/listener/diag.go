@@ -16,12 +16,14 @@ import (
 
 // Values of the kernel's include/uapi/linux/inet_diag.h and net/tcp_states.h.
 const (
-	diagReqLen       = 56 // struct inet_diag_req_v2
-	diagMsgLen       = 72 // struct inet_diag_msg
-	attrV6Only       = 11 // INET_DIAG_SKV6ONLY
-	stateEstablished = 1  // a connected UDP socket
-	stateClose       = 7  // an unconnected UDP socket
-	stateListen      = 10 // TCP, SCTP endpoints
+	diagReqLen       = 56  // struct inet_diag_req_v2
+	diagMsgLen       = 72  // struct inet_diag_msg
+	attrV6Only       = 11  // INET_DIAG_SKV6ONLY
+	attrLocals       = 12  // INET_DIAG_LOCALS: all addresses of an SCTP endpoint
+	sockaddrLen      = 128 // struct sockaddr_storage
+	stateEstablished = 1   // a connected UDP socket
+	stateClose       = 7   // an unconnected UDP socket
+	stateListen      = 10  // TCP, SCTP endpoints
 	// A TCP socket that is bound and does not listen yet, nor has a connection
 	// (TCP_BOUND_INACTIVE, Linux 6.8); older kernels show none. It is stateClose in answers.
 	stateBound = 13
@@ -68,11 +70,11 @@ func inState(family uint8, proto hostport.Proto, state uint8, port uint16) ([]ho
 	}
 	var out []hostport.Listener
 	for _, m := range msgs {
-		l, err := decodeDiag(proto, m)
+		ls, err := decodeDiag(proto, m)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, l)
+		out = append(out, ls...)
 	}
 	return out, nil
 }
@@ -99,10 +101,11 @@ func dumpFlows(family uint8, port uint16) ([]hostport.Flow, error) {
 	}
 	var out []hostport.Flow
 	for _, m := range msgs {
-		l, err := decodeDiag(hostport.UDP, m)
+		ls, err := decodeDiag(hostport.UDP, m)
 		if err != nil {
 			return nil, err
 		}
+		l := ls[0]
 		peer := netip.AddrFrom16([16]byte(m[24:40])).Unmap()
 		if family == unix.AF_INET {
 			peer = netip.AddrFrom4([4]byte(m[24:28]))
@@ -112,10 +115,11 @@ func dumpFlows(family uint8, port uint16) ([]hostport.Flow, error) {
 	return out, nil
 }
 
-// decodeDiag reads one struct inet_diag_msg with its attributes.
-func decodeDiag(proto hostport.Proto, m []byte) (hostport.Listener, error) {
+// decodeDiag reads one struct inet_diag_msg with its attributes: a listener for each address
+// of the socket, as one of SCTP may have several.
+func decodeDiag(proto hostport.Proto, m []byte) (out []hostport.Listener, err error) {
 	if len(m) < diagMsgLen {
-		return hostport.Listener{}, fmt.Errorf("sock_diag %s: the answer of the kernel is cut off: a message of %d bytes", proto, len(m))
+		return nil, fmt.Errorf("sock_diag %s: the answer of the kernel is cut off: a message of %d bytes", proto, len(m))
 	}
 	l := hostport.Listener{
 		Proto: proto,
@@ -132,15 +136,37 @@ func decodeDiag(proto hostport.Proto, m []byte) (hostport.Listener, error) {
 	} else {
 		l.Addr = netip.AddrFrom16([16]byte(m[8:24])).Unmap()
 	}
+	locals := []netip.Addr{l.Addr}
 	for a := m[diagMsgLen:]; len(a) >= 4; {
 		n := int(binary.NativeEndian.Uint16(a))
 		if n < 4 || n > len(a) {
-			return l, fmt.Errorf("sock_diag %s: the answer of the kernel is cut off: an attribute has %d bytes, and %d are left", proto, n, len(a))
+			return nil, fmt.Errorf("sock_diag %s: the answer of the kernel is cut off: an attribute has %d bytes, and %d are left", proto, n, len(a))
 		}
-		if binary.NativeEndian.Uint16(a[2:]) == attrV6Only && n > 4 {
-			l.V6Only = a[4] != 0
+		switch binary.NativeEndian.Uint16(a[2:]) {
+		case attrV6Only:
+			l.V6Only = n > 4 && a[4] != 0
+		case attrLocals:
+			if several := decodeLocals(a[4:n]); len(several) > 0 {
+				locals = several
+			}
 		}
 		a = a[min(len(a), (n+3)&^3):]
 	}
-	return l, nil
+	for _, l.Addr = range locals {
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// decodeLocals reads socket addresses.
+func decodeLocals(b []byte) (out []netip.Addr) {
+	for ; len(b) >= sockaddrLen; b = b[sockaddrLen:] {
+		switch binary.NativeEndian.Uint16(b) {
+		case unix.AF_INET:
+			out = append(out, netip.AddrFrom4([4]byte(b[4:8])))
+		case unix.AF_INET6:
+			out = append(out, netip.AddrFrom16([16]byte(b[8:24])).Unmap())
+		}
+	}
+	return out
 }
