@@ -80,7 +80,7 @@ func (d *Finder) Masks(p walk.Packet, left walk.Space) (where string, may bool, 
 // filter sends packets through one base chain.
 func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *Stop, error) {
 	q.ruleset = c.ruleset
-	p.Early = unseen(p.Hook, c.Priority) && !p.Answer
+	p.Early = unseen(p.Hook, c.Priority)
 	res, err := q.walk(c.Table, c.Name, p, left)
 	if err != nil {
 		return nil, nil, err

@@ -167,22 +167,25 @@ func (t *trip) masks() (open bool, err error) {
 	return true, err
 }
 
-// answer sends the answer back to another machine or to the node itself. To a pod it goes as
-// the packets came, or straight.
+// answer sends the answer back to another machine, to the node itself, or to another pod, by
+// the link that its packets came by or straight.
 func (t *trip) answer() (open bool, err error) {
-	if t.w.Source.Side == Pod {
-		if t.Straight != nil && t.p.Out == t.in && t.Straight(*t.w.Taker, t.w.Source.Addr, t.w.To) {
-			t.w.Closed = past(t)
-		}
-		return t.w.Closed == nil, nil
+	from := t.in
+	if t.w.Source.Side == Pod && t.Straight != nil && t.p.Out == from && t.Straight(*t.w.Taker, t.w.Source.Addr, t.w.To) {
+		t.w.Closed = past(t)
+		return false, nil
 	}
 	t.p.Hook, t.p.Answer, t.p.In, t.p.Out = walk.Prerouting, true, t.p.Out, walk.Link{}
 	t.left = t.left.Answered(t.p)
 	if open, err = t.whole(); err != nil || !open {
 		return open, err
 	}
-	if t.w.Source.Side == Self {
+	switch t.w.Source.Side {
+	case Self:
 		return t.deliver()
+	case Pod:
+		t.p.Out = from
+		return t.onward()
 	}
 	if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
 		return open, err

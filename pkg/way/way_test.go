@@ -118,7 +118,7 @@ func TestFilters(t *testing.T) {
 		{"one accept of other sources", table("filter", "DROP", "FORWARD -s 10.8.0.0/24 -j ACCEPT", "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{true, false, true}, "policy"},
 		{"one accept of another mark", table("filter", "DROP", "FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT", "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{true, false, true}, "policy"},
 		{"only the answers are accepted", table("filter", "DROP", est, "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{true, false, true}, "policy"},
-		{"only the first packets are", table("filter", "DROP", "FORWARD -m conntrack --ctstate NEW -j ACCEPT", "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{true, false, false}, "the answer is lost"},
+		{"only the first packets are", table("filter", "DROP", "FORWARD -m conntrack --ctstate NEW -j ACCEPT", "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{true, false, true}, "the answer is lost"},
 		{"both are", table("filter", "DROP", "FORWARD -m conntrack --ctorigdstport 8080 -j ACCEPT", "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{}, ""},
 		{"what was translated is", table("filter", "DROP", dnat, "OUTPUT -j ACCEPT", "INPUT -j ACCEPT"), [3]bool{}, ""},
 		{"a mark that is set before", table("mangle", "ACCEPT", "PREROUTING -i eth0 -p tcp -m tcp --dport 8080 -j MARK --set-xmark 0x1/0xffffffff") +
@@ -129,6 +129,7 @@ func TestFilters(t *testing.T) {
 		{"one before the translation", table("mangle", "ACCEPT", "PREROUTING -i eth0 -p tcp -m tcp --dport 8080 -j DROP"), [3]bool{true, false, false}, "dropped by"},
 		{"one behind it", table("mangle", "ACCEPT", "POSTROUTING -o cni0 -j DROP"), [3]bool{true, true, true}, "dropped by"},
 		{"no connection", table("raw", "ACCEPT", "PREROUTING -i eth0 -p tcp -m tcp --dport 8080 -j NOTRACK"), [3]bool{true, false, false}, "connection tracking"},
+		{"none of the answers", table("raw", "ACCEPT", "PREROUTING -i cni0 -p tcp -m tcp --sport 80 -j NOTRACK"), [3]bool{true, true, true}, "the answer is lost: taken out of connection tracking"},
 		{"INPUT is on the way of answers to the node", table("filter", "ACCEPT", "INPUT -j DROP"), [3]bool{false, true, false}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
