@@ -16,36 +16,37 @@ mkdir -p "$bin/plugins" "$cache/containerd" "$cache/images" "$cache/debs"
 
 build() { "$go" build -ldflags "-s -w ${flags:-}" "$@"; }
 
-minor=${version#v1.}
-flags="-X k8s.io/component-base/version.gitVersion=$version -X k8s.io/component-base/version.gitMajor=1"
-flags="$flags -X k8s.io/component-base/version.gitMinor=${minor%%.*}"
-build -o "$bin/kube" ./kube
-for c in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
-	ln -sf kube "$bin/$c"
-done
-flags=
-build -o "$bin/agnhost" k8s.io/kubernetes/test/images/agnhost
-build -o "$bin/" ./server ./cmd/node ./cmd/cni
-"$go" test -c -ldflags "-s -w" -o "$bin/conformance.test" ./conformance
-"$go" test -c -ldflags "-s -w" -o "$bin/stories.test" ./stories
-# To vet the other two packages, all of Kubernetes would be read.
-"$go" vet ./node ./stories ./server ./cmd/...
-
+# Three modules, beside each other: warm, each mostly reads what there is.
+(
+	minor=${version#v1.}
+	flags="-X k8s.io/component-base/version.gitVersion=$version -X k8s.io/component-base/version.gitMajor=1"
+	flags="$flags -X k8s.io/component-base/version.gitMinor=${minor%%.*}"
+	build -o "$bin/" ./kube k8s.io/kubernetes/test/images/agnhost ./server ./cmd/node ./cmd/cni
+	for c in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
+		ln -sf kube "$bin/$c"
+	done
+	"$go" test -c -ldflags "-s -w" -o "$bin/" ./conformance ./stories
+	# To vet the other two packages, all of Kubernetes would be read.
+	"$go" vet ./node ./stories ./server ./cmd/...
+) &
+kubernetes=$!
 (
 	cd containerd
-	for c in containerd containerd-shim-runc-v2 ctr; do
-		build -tags no_btrfs,no_zfs,no_devmapper,no_aufs -o "$cache/containerd/$c" "github.com/containerd/containerd/v2/cmd/$c"
-	done
-)
+	containerd=github.com/containerd/containerd/v2/cmd
+	build -tags no_btrfs,no_zfs,no_devmapper,no_aufs -o "$cache/containerd/" \
+		"$containerd/containerd" "$containerd/containerd-shim-runc-v2" "$containerd/ctr"
+) &
+containerd=$!
 (
 	cd ../..
 	plugins=github.com/containernetworking/plugins/plugins
 	build -o "$bin/plugins/" ./plugins/meta/portguard "$plugins/main/bridge" "$plugins/main/loopback" \
 		"$plugins/ipam/host-local" "$plugins/meta/portmap"
-)
-
-# The image of deploy/, as it is shipped.
-GO=$go VERSION=latest ARCHES=$("$go" env GOARCH) DISTDIR=$cache/images sh ../../scripts/image.sh >/dev/null
+	# The image of deploy/, as it is shipped.
+	GO=$go VERSION=latest ARCHES=$("$go" env GOARCH) DISTDIR=$cache/images sh scripts/image.sh >/dev/null
+) &
+ours=$!
+for part in $kubernetes $containerd $ours; do wait "$part"; done
 
 # image NAME FOLDER ENTRYPOINT [ARGUMENT]: a docker archive of one layer.
 image() {
