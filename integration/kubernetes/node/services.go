@@ -19,7 +19,7 @@ func (n *Node) startServices(ctx context.Context) error {
 		return err
 	}
 	steps := []func(context.Context) error{
-		n.StartContainerd, n.importImages, n.startControllers, n.StartKubelet, n.StartProxy, n.Ready,
+		n.StartContainerd, n.importServer, n.startControllers, n.StartKubelet, n.StartProxy, n.Ready,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -37,7 +37,7 @@ func (n *Node) Restart(ctx context.Context) error {
 	if err := n.installPlugins(); err != nil { // its disk may be new
 		return err
 	}
-	for _, step := range []func(context.Context) error{n.StartContainerd, n.importImages, n.StartKubelet, n.StartProxy} {
+	for _, step := range []func(context.Context) error{n.StartContainerd, n.importServer, n.StartKubelet, n.StartProxy} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -56,11 +56,17 @@ func (n *Node) StartContainerd(ctx context.Context) error {
 	return n.ready(ctx, "containerd", func() bool { _, err := n.Exec("ctr", "version"); return err == nil })
 }
 
-// importImages gives containerd the images that build.sh made.
-func (n *Node) importImages(ctx context.Context) error {
-	images, err := filepath.Glob(filepath.Join(filepath.Dir(n.Bin), "images", "*.tar"))
+// importServer gives containerd the image of which all pods are made.
+func (n *Node) importServer(ctx context.Context) error { return n.Import(ctx, "server.tar") }
+
+// Import gives containerd images that build.sh made, by the pattern of their files.
+func (n *Node) Import(ctx context.Context, pattern string) error {
+	images, err := filepath.Glob(filepath.Join(filepath.Dir(n.Bin), "images", pattern))
 	if err != nil {
 		return err
+	}
+	if len(images) == 0 {
+		return fmt.Errorf("import %s: build.sh made none", pattern)
 	}
 	for _, i := range images {
 		if out, err := n.Exec("ctr", "-n", "k8s.io", "images", "import", i); err != nil {

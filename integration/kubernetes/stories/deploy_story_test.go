@@ -140,9 +140,11 @@ func (s *story) installer() string {
 // files are those that deploy/ changes on the node.
 type files struct{ plugin, list, kept, before string }
 
-// onlyPortmap takes portguard off the node, and portguardAgain brings it back.
+// onlyPortmap takes portguard off the node, where only the image of deploy/ has it then, and
+// portguardAgain brings it back.
 func (s *story) onlyPortmap() files {
 	s.Helper()
+	s.must(the.Import(s.Context(), "portguard-image-*.tar"))
 	s.hostportsBy("portmap")
 	f := files{plugin: the.File("/opt/cni/bin/portguard"), list: the.File("/etc/cni/net.d/10-e2e.conflist")}
 	f.kept = filepath.Join(filepath.Dir(f.list), ".10-e2e.conflist.portmap")

@@ -17,6 +17,7 @@ import (
 // What Kubernetes itself asks of hostPorts.
 func TestConformance(t *testing.T) {
 	s := beside(t)
+	s.must(the.Import(t.Context(), "agnhost.tar"))
 	cmd := exec.Command(the.Bin+"/conformance.test", "-test.run=TestConformance", "-kubeconfig="+node.Kubeconfig, "-provider=skeleton", "-ginkgo.no-color",
 		"-ginkgo.focus=HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+node.Kubeconfig)

@@ -49,6 +49,9 @@ func up() error {
 	if err != nil {
 		return err
 	}
+	if err := n.Import(ctx, "*.tar"); err != nil {
+		return err
+	}
 	// node.sh waits for this file, and enters by what is in it.
 	if err := os.WriteFile(filepath.Join(dir, "node"), []byte(strings.Join(n.Command("").Args[1:], " ")), 0o644); err != nil {
 		return err
