@@ -21,7 +21,7 @@ func dry() metav1.CreateOptions { return metav1.CreateOptions{DryRun: []string{m
 
 // The policies of policies/admission let in what they should and nothing else.
 func TestPolicies(t *testing.T) {
-	s := begin(t)
+	s := beside(t)
 	earlier := s.deployment("earlier", spec("30090"))
 	s.policies("deny")
 	s.until("the policies are asked", func() bool { return s.try("", spec("80")) != "" && s.try("", onHost("80")) != "" })
@@ -72,9 +72,21 @@ func TestPolicies(t *testing.T) {
 // policies applies an overlay of policies/admission until the end of the story.
 func (s *story) policies(name string) {
 	s.Helper()
-	dir := filepath.Join(repository(), "policies", "admission", name)
-	s.kubectl("apply", "-k", dir)
-	s.Cleanup(func() { _, _ = the.Kubectl("delete", "--ignore-not-found", "-k", dir) })
+	path := s.onlyHere(s.kubectl("kustomize", filepath.Join(repository(), "policies", "admission", name)))
+	s.kubectl("apply", "-f", path)
+	s.Cleanup(func() { _, _ = the.Kubectl("delete", "--ignore-not-found", "-f", path) })
+}
+
+// onlyHere is a file with policies that are bound to the namespace of the story, and to
+// kube-system, which they let alone: other stories are told meanwhile.
+func (s *story) onlyHere(policies string) string {
+	s.Helper()
+	const expressions = "      matchExpressions:\n"
+	here := expressions + "      - {key: kubernetes.io/metadata.name, operator: In, values: [" + s.ns + ", kube-system]}\n"
+	want(s, "bindings with a selector", strings.Count(policies, expressions), strings.Count(policies, "\nkind: ValidatingAdmissionPolicyBinding\n"))
+	path := filepath.Join(s.TempDir(), "policies.yaml")
+	s.must(os.WriteFile(path, []byte(strings.ReplaceAll(policies, expressions, here)), 0o644))
+	return path
 }
 
 // soundPolicies asks what the API server says of the expressions' types.
@@ -229,9 +241,7 @@ func (s *story) reserved() {
 	s.Helper()
 	policy := s.read(filepath.Join(repository(), "policies", "admission", "deny", "reserved-ports.yaml"))
 	set := func(ports string) {
-		path := filepath.Join(s.TempDir(), "policy.yaml")
-		s.must(os.WriteFile(path, []byte(strings.Replace(policy, "22/tcp", ports, 1)), 0o644))
-		s.kubectl("apply", "-f", path)
+		s.kubectl("apply", "-f", s.onlyHere(strings.Replace(policy, "22/tcp", ports, 1)))
 	}
 	set("80/tcp")
 	s.until("another port is protected", func() bool { return strings.Contains(s.try("", spec("80")), "80/tcp belongs to a program") })
