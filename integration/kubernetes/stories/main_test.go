@@ -32,7 +32,7 @@ var score struct {
 func TestMain(m *testing.M) {
 	cache := os.Getenv("CACHE")
 	c := node.Modes[os.Getenv("MODE")]
-	c.Bin, c.Logs = filepath.Join(cache, "bin"), filepath.Join(cache, "logs", os.Getenv("MODE")+"-containerd"+os.Getenv("CONTAINERD"))
+	c.Bin, c.Logs = filepath.Join(cache, "bin"), os.Getenv("LOGS")
 	c.Containerd, c.Plugin, c.Options = os.Getenv("CONTAINERD"), "portguard", os.Getenv("OPTIONS")
 	w := startWatch()
 	var err error
