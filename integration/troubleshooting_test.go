@@ -204,7 +204,8 @@ func (s *situation) podLink() {
 	s.agree(nil)
 	s.n.Run("ip", "link", "set", veth, "master", "cni0")
 	s.n.Run("bridge", "link", "set", "dev", veth, "hairpin", "on")
-	want(s.t, "after the remedy", s.n.Client.Who("tcp4", lab.NodeV4+":8080"), "web")
+	// The bridge learns late of a link that is up (LW_DELAY).
+	until(s.t, "the remedy works", func() bool { return s.n.Client.Who("tcp4", lab.NodeV4+":8080") == "web" })
 	s.agree(nil)
 }
 
