@@ -129,19 +129,6 @@ func (t *Table) Same(e Element) (Element, bool) {
 	return Element{}, false
 }
 
-// Free are those of the elements in whose places nothing stands, each once.
-func (t *Table) Free(elements []Element) []Element {
-	seen := make(map[place]bool, len(elements))
-	return slices.DeleteFunc(elements, func(e Element) bool {
-		at := e.place()
-		if t.elements[at] != nil || seen[at] {
-			return true
-		}
-		seen[at] = true
-		return false
-	})
-}
-
 // Packets is how often e was found, and false if nobody counts. What leads to a chain with
 // conditions is counted there: a table of an older version counts it in the set.
 func (t *Table) Packets(e Element) (uint64, bool) {
@@ -174,6 +161,22 @@ func (t *Table) With(elements []Element, chains ...Conditions) *Table {
 	}
 	d.There, d.Broken, d.Stranger = true, nil, nil
 	return d
+}
+
+// Fill returns t with those of the elements in whose places nothing stands, each once, and these.
+func (t *Table) Fill(elements []Element) (d *Table, put []Element) {
+	d, put = t.clone(len(elements)), elements[:0]
+	fresh := make([]held, 0, len(elements))
+	for _, e := range elements {
+		at := e.place()
+		if d.elements[at] != nil {
+			continue
+		}
+		fresh, put = append(fresh, held{Element: e, at: t.next + len(fresh)}), append(put, e)
+		d.elements[at] = &fresh[len(fresh)-1]
+	}
+	d.next += len(fresh)
+	return d, put
 }
 
 // Without returns t without elements, and without the chains of which the names begin

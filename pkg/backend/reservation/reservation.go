@@ -211,13 +211,14 @@ func (b *Backend) apply(h, w holds.State, c holds.Change) error {
 // cannot tell what was bound before it knew of the port, and sockets that do not listen yet are
 // hard to find.
 func (b *Backend) take(k *hook, c holds.Change, fresh []holds.Slot) error {
-	for _, slot := range fresh {
-		switch fd, err := occupy(slot); {
+	for n := 0; len(fresh) > 0; fresh = fresh[n:] {
+		fd, err := 0, error(nil)
+		switch fd, n, err = occupyFirst(fresh); {
 		case err == nil:
 			defer unix.Close(fd)
 		case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EADDRNOTAVAIL):
 		case b.Bound != nil:
-			b.Bound(slot)
+			b.Bound(fresh[0])
 		}
 	}
 	return b.run(k, c)

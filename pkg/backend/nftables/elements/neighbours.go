@@ -85,16 +85,19 @@ func addrIn(s nfttable.Spec, e nfttable.Element, set string, part int) (addr net
 
 // needed drops the intervals of pods that nothing is mapped to any more.
 func needed(t *nfttable.Table) *nfttable.Table {
-	used, stale := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	stale := map[netip.Addr]bool{}
 	for e := range t.All() {
-		if pod, ok := addrIn(t.Spec, e, "masquerade", 0); ok {
-			used[pod] = true
-		} else if pod, ok := neighbour(t.Spec, e); ok {
+		if pod, ok := neighbour(t.Spec, e); ok {
 			stale[pod] = true
 		}
 	}
-	for pod := range used {
-		delete(stale, pod)
+	for e := range t.All() {
+		if len(stale) == 0 {
+			break // as mostly soon: a pod may have thousands of ports
+		}
+		if pod, ok := addrIn(t.Spec, e, "masquerade", 0); ok {
+			delete(stale, pod)
+		}
 	}
 	if len(stale) == 0 {
 		return t

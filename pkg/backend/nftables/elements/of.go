@@ -13,8 +13,11 @@ import (
 
 // Of are the elements that an attachment has in the table of the mappings, with those
 // that it shares, some of them more than once.
-func Of(a hostport.Attachment) (out []nfttable.Element) {
-	out = make([]nfttable.Element, 0, 4*len(a.Mappings)) // about as many as there are
+func Of(a hostport.Attachment) []nfttable.Element { return and(nil, a) }
+
+// and appends those of another attachment.
+func and(out []nfttable.Element, a hostport.Attachment) []nfttable.Element {
+	out = slices.Grow(out, 4*len(a.Mappings)) // about as many as there are
 	each(a, func(e nfttable.Element) { out = append(out, e) })
 	return out
 }
@@ -43,8 +46,8 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 		}
 		f := info(fam)
 		add(masqueraded(a, f, pod)...)
+		a := a
 		for _, m := range a.Of(fam) {
-			a := a
 			a.Carves, a.Flows = carves[m.HostPort], flows[m.HostPort] // there may be some for each
 			add(mapped(a, f, m, pod.Addr(), chain.Name)...)
 			add(linked(a, m, pod.Addr())...)
@@ -60,15 +63,16 @@ func each(a hostport.Attachment, f func(nfttable.Element)) {
 // mapped are the elements that lead to the pod.
 func mapped(a hostport.Attachment, f familyInfo, m hostport.Mapping, pod netip.Addr, chain string) []nfttable.Element {
 	value := nfttable.Join(nfttable.AddrKey(pod), nfttable.PortKey(m.ContainerPort))
-	lead := led(m)
 	switch {
 	case len(a.Conditions(f.family)) > 0:
 		if !m.Wildcard() && wildcardToo(a, m) {
 			return nil // its rule stands in the same chain
 		}
+		lead := led(m)
 		lead.Goto = chain
 		return []nfttable.Element{lead}
 	case !m.Wildcard():
+		lead := led(m)
 		out := []nfttable.Element{{Set: f.name("addresses"), From: lead.From, Value: value}}
 		if lead.Goto = f.name("bylink"); len(a.PassedBy(m)) > 0 {
 			out = append(out, lead)

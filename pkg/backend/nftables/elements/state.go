@@ -71,8 +71,8 @@ func (s *State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backe
 	var all []nfttable.Element
 	pods := map[netip.Addr]bool{}
 	for _, a := range as {
-		mine := Of(a)
-		if all = append(all, mine...); len(mine) > 0 {
+		n := len(all)
+		if all = and(all, a); len(all) > n {
 			for _, p := range a.Pods {
 				pods[p.Addr()] = true
 			}
@@ -83,8 +83,11 @@ func (s *State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backe
 		pod, ok := neighbour(s.Table.Spec, e)
 		return ok && pods[pod]
 	})
-	if all = t.Free(all); len(all) > 0 {
-		t = t.With(append(all, s.own(nil)...), chainsTo(all, as)...) // own now: else all would be cloned once more
+	// The node's own first: else all would be cloned once more.
+	if d, put := t.With(s.own(nil)).Fill(all); len(put) > 0 {
+		if t = d; slices.ContainsFunc(put, func(e nfttable.Element) bool { return e.Goto != "" }) {
+			t = t.With(nil, chainsTo(put, as)...)
+		}
 	}
 	return &State{Table: s.settled(t), Within: s.Within, owners: s.owners}
 }

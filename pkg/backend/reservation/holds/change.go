@@ -4,7 +4,6 @@ package holds
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -44,16 +43,15 @@ func (c Change) Empty() bool {
 // Diff is what brings have to want.
 func Diff(have, want State) (c Change) {
 	from, to := have.entries(), want.entries()
-	for _, k := range sorted(to) {
+	for _, k := range changed(to, from) {
 		switch was, ok := from[k]; {
-		case ok && was == to[k]:
 		case ok && was.flags&^to[k].flags != 0 && to[k].flags&^was.flags == 0:
 			c.Cut = append(c.Cut, Element{k, to[k]})
 		default:
 			c.Put = append(c.Put, Element{k, to[k]})
 		}
 	}
-	for _, k := range sorted(from) {
+	for _, k := range changed(from, to) {
 		if _, ok := to[k]; ok {
 			continue
 		}
@@ -96,9 +94,13 @@ func Fresh(have, want State) (out []Slot) {
 	return out
 }
 
-// sorted has the keys of one address before those of all.
-func sorted(m map[PortKey]Entry) []PortKey {
-	out := slices.Collect(maps.Keys(m))
+// changed are the keys of a of which b has not the same, those of one address before those of all.
+func changed(a, b map[PortKey]Entry) (out []PortKey) {
+	for k, e := range a {
+		if o, ok := b[k]; !ok || o != e {
+			out = append(out, k)
+		}
+	}
 	sort.Slice(out, func(i, j int) bool {
 		a, b := out[i], out[j]
 		if a.Addr.IsValid() != b.Addr.IsValid() {
