@@ -25,7 +25,12 @@ func All(is4 bool) Set {
 }
 
 // Of returns the addresses of p.
-func Of(p netip.Prefix) Set { return Set{{p.Masked().Addr(), last(p)}} }
+func Of(p netip.Prefix) Set {
+	if p.IsSingleIP() {
+		return Set{{p.Addr(), p.Addr()}}
+	}
+	return Set{{p.Masked().Addr(), last(p)}}
+}
 
 // Between returns the addresses from lo to hi, none if they are not in order.
 func Between(lo, hi netip.Addr) Set {

@@ -46,6 +46,9 @@ func findNotOwn(r *Report, s Snapshot, m hostport.Mapping) {
 // findClaims looks for portguard's own mappings. Those of other plugins are found by
 // their rules.
 func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping) {
+	if len(s.Claims) == 0 {
+		return
+	}
 	own := a.Owner.Key()
 	for _, c := range s.Claims {
 		if c.Foreign || c.Key == own || !c.Mapping.Overlaps(m) {

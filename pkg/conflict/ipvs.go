@@ -17,8 +17,7 @@ var errNoSetName = errors.New("could not look for NodePorts: the kernel does not
 // and sets hold the ports (kubernetes pkg/proxy/ipvs/proxier.go). A Service's
 // name is not left anywhere.
 func (q query) findIPVS() error {
-	p, ok := q.packets(walk.Prerouting)
-	if !ok || q.s.Sets == nil {
+	if q.s.Sets == nil {
 		return nil
 	}
 	nat := q.own("nat")
@@ -26,6 +25,10 @@ func (q query) findIPVS() error {
 		if there, err := q.jumps(nat, jump[0], jump[1]); err != nil || !there {
 			return err // left behind by another mode, if at all
 		}
+	}
+	p, ok := q.packets(walk.Prerouting)
+	if !ok {
+		return nil
 	}
 	hops, err := q.walker(nat).Matches("KUBE-NODE-PORT", p)
 	if err != nil {

@@ -25,7 +25,7 @@ func (q query) findServers() error {
 		if v.ByMark() || v.Proto != q.m.Proto || hostport.FamilyOf(v.Addr) != q.m.Family {
 			continue
 		}
-		a := q.a
+		a := *q.a
 		a.Carves = q.r.Carves
 		dst := a.Destinations(q.s.Local, q.m).And(addrset.Between(v.Addr, v.Addr))
 		if len(dst) == 0 || q.found(finding.NodePort) {

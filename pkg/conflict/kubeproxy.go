@@ -29,10 +29,6 @@ const kubeProxyTable = "kube-proxy"
 // chain of table filter leads there: a switch of kube-proxy's mode leaves unused chains
 // behind.
 func (q query) withoutEndpoints() error {
-	p, ok := q.packets(walk.Prerouting)
-	if !ok {
-		return nil
-	}
 	filter := q.own("filter")
 	for _, chain := range []string{"INPUT", "FORWARD", "OUTPUT"} {
 		there, err := q.jumps(filter, chain, noEndpoints)
@@ -41,6 +37,10 @@ func (q query) withoutEndpoints() error {
 		}
 		if !there {
 			continue
+		}
+		p, ok := q.packets(walk.Prerouting)
+		if !ok {
+			return nil
 		}
 		res, err := q.walk(filter, noEndpoints, p, p.Start())
 		if err == nil {

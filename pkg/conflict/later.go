@@ -4,7 +4,6 @@ package conflict
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/portguard/portguard/pkg/walk"
 )
@@ -15,6 +14,9 @@ const maxRounds = 4
 // follow sends packets that open connections, and then later ones of these: their connection
 // has a mark, and nobody translates them any more, but rules may write into them.
 func (q query) follow(p walk.Packet) error {
+	if !q.asked(p.Hook, false) {
+		return nil // as on a node without rules of others: a pod may have thousands of ports
+	}
 	start := p.Start()
 	next, seen, ways, asked := start, walk.Space(nil), []*way(nil), false
 	for i := 0; len(next) > 0; i++ {
@@ -22,7 +24,7 @@ func (q query) follow(p walk.Packet) error {
 			next = next.WithAnyMark()
 		}
 		w := &way{query: q, from: p, start: next}
-		if err := w.pass(); err != nil || i == maxRounds {
+		if err := w.pass(); err != nil || i == maxRounds || !q.asked(p.Hook, true) {
 			return err
 		}
 		// Marks that only those get who go on, or answer, matter where somebody asks for them.
@@ -39,7 +41,7 @@ func (q query) follow(p walk.Packet) error {
 		}
 		p.Later = true
 		next = after.Later(start).Without(seen)
-		seen = slices.Concat(seen, next)
+		seen = append(seen, next...)
 	}
 	return nil
 }

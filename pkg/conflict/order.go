@@ -171,3 +171,27 @@ func inOrder(groups []group) (out []hooked) {
 	}
 	return out
 }
+
+// stations are the hooks on the way of packets that pass h first.
+func stations(h walk.Hook) []walk.Hook {
+	if h == walk.Output {
+		return []walk.Hook{walk.Output, walk.Postrouting, walk.Prerouting, walk.Input}
+	}
+	return []walk.Hook{walk.Ingress, walk.Prerouting, walk.Input}
+}
+
+// asked reports whether anything on the way of packets may concern them. Chains of type nat do
+// not concern later ones (translated).
+func (q query) asked(h walk.Hook, later bool) bool {
+	if len(q.servers[0])+len(q.s.Policy) > 0 {
+		return true
+	}
+	for _, h := range stations(h) {
+		for _, g := range q.groups(h) {
+			if slices.ContainsFunc(g[0], func(c hooked) bool { return !later || c.Type != "nat" }) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -40,7 +40,7 @@ type query struct {
 	*Finder
 	*ruleset
 	r *Report
-	a hostport.Attachment
+	a *hostport.Attachment
 	m hostport.Mapping
 	// dst are the local addresses that m covers.
 	dst addrset.Set

@@ -171,7 +171,7 @@ func (d *Finder) Find(a hostport.Attachment) (Report, error) {
 		carves[c.Port] = append(carves[c.Port], c)
 	}
 	for _, m := range a.Mappings {
-		q := query{Finder: d, r: &r, a: a, m: m, dst: m.In(scope[m.Family], carves[m.HostPort])}
+		q := query{Finder: d, r: &r, a: &a, m: m, dst: m.In(scope[m.Family], carves[m.HostPort])}
 		if err := d.find(q); err != nil {
 			return r, err
 		}

@@ -58,11 +58,7 @@ const prioConntrack = -200
 func (w *way) pass() error {
 	p := w.from
 	w.p, w.left = p, w.start
-	hooks := []walk.Hook{walk.Ingress, walk.Prerouting, walk.Input}
-	if p.Hook == walk.Output {
-		hooks = []walk.Hook{walk.Output, walk.Postrouting, walk.Prerouting, walk.Input}
-	}
-	for i, h := range hooks {
+	for i, h := range stations(p.Hook) {
 		if w.p.Hook = h; i > 0 && p.Hook == walk.Output {
 			w.left, w.looped, w.p.Out = w.left.Looped(), true, loopback()
 		}

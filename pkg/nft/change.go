@@ -54,7 +54,7 @@ func (b *Batch) AddRule(t Table, chain string, r Rule) {
 	}
 	a := Attrs{}.WithText(unix.NFTA_RULE_TABLE, t.Name).WithText(unix.NFTA_RULE_CHAIN, chain).Nest(unix.NFTA_RULE_EXPRESSIONS, list)
 	if r.Comment != "" {
-		a = a.With(unix.NFTA_RULE_USERDATA, userdata(r.Comment))
+		a = a.putComment(unix.NFTA_RULE_USERDATA, r.Comment)
 	}
 	b.add(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, t, a, "add a rule to chain %s", chain)
 }
@@ -116,7 +116,7 @@ func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb 
 		a = a.putData(unix.NFTA_SET_ELEM_DATA, e.Data)
 	}
 	if e.Comment != "" {
-		a = a.put(unix.NFTA_SET_ELEM_USERDATA, userdata(e.Comment))
+		a = a.putComment(unix.NFTA_SET_ELEM_USERDATA, e.Comment)
 	}
 	a = a.close(elem).close(list)
 	b.room = a[len(a):]
@@ -129,8 +129,9 @@ func (b *Batch) element(typ, flags uint16, t Table, set string, e Element, verb 
 // MaxComment is the longest comment that nft takes (NFTNL_UDATA_COMMENT_MAXLEN).
 const MaxComment = 128
 
-// userdata is a comment as comment reads it.
-func userdata(s string) []byte {
+// putComment is put for a comment as comment reads it.
+func (a Attrs) putComment(typ uint16, s string) Attrs {
 	s = s[:min(len(s), MaxComment)]
-	return append([]byte{0, byte(len(s) + 1)}, s+"\x00"...)
+	a, at := a.open(typ)
+	return append(append(append(a, 0, byte(len(s)+1)), s...), 0).close(at)
 }

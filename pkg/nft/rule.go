@@ -45,7 +45,18 @@ const TableDormant = 1
 
 // String returns the table as nft writes it.
 func (t Table) String() string {
-	return map[uint8]string{Inet: "inet", IPv4: "ip", IPv6: "ip6", Netdev: "netdev"}[t.Family] + " " + t.Name
+	family := ""
+	switch t.Family {
+	case Inet:
+		family = "inet"
+	case IPv4:
+		family = "ip"
+	case IPv6:
+		family = "ip6"
+	case Netdev:
+		family = "netdev"
+	}
+	return family + " " + t.Name
 }
 
 // A Chain is a base chain.

@@ -50,10 +50,11 @@ func (s Space) key() string {
 	return string(k)
 }
 
-// same reports whether two boxes allow the same packets.
+// same reports whether two boxes allow the same packets. Sources are what most boxes differ in.
 func (b *box) same(o *box) bool {
-	return b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.answered == o.answered && b.doubtful == o.doubtful &&
-		b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except) && slices.Equal(b.dst, o.dst) && slices.Equal(b.src, o.src)
+	return slices.Equal(b.src, o.src) &&
+		b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.answered == o.answered && b.doubtful == o.doubtful &&
+		b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except) && slices.Equal(b.dst, o.dst)
 }
 
 // distinct has each box once: packets that a rule may have met go on twice. Of too many all
@@ -64,10 +65,7 @@ func (s Space) distinct() Space {
 	}
 	var out Space
 	for i := range s {
-		again := false
-		for j := range i {
-			again = again || s[i].same(&s[j])
-		}
+		again := s[:i].has(&s[i])
 		switch {
 		case again && out == nil:
 			out = slices.Clone(s[:i])
@@ -122,8 +120,12 @@ func (s Space) hull(is4 bool) (out Space) {
 // Later are later packets of the connections that those of s opened: they come as the first
 // ones did, as start has them, and their connection has the mark that it got then. Without
 // an answer it is new still, and with one it is not any more.
-func (s Space) Later(start Space) (out Space) {
-	for _, b := range s.Tracked() {
+func (s Space) Later(start Space) Space {
+	out := make(Space, 0, 2*len(s))
+	for _, b := range s {
+		if b.untracked {
+			continue
+		}
 		was := b.answered
 		for _, answered := range []bool{true, false} {
 			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful}
@@ -147,12 +149,36 @@ func (s Space) WithAnyMark() Space {
 	return out
 }
 
-// Without are the packets of s that are not made as those of o.
-func (s Space) Without(o Space) Space {
-	return slices.DeleteFunc(slices.Clone(s), func(a box) bool {
-		return slices.ContainsFunc(o, func(b box) bool { return a.same(&b) })
-	})
+// keep are those boxes of s that keep wants. As that is mostly all of them, no memory is taken
+// before one goes: there may be thousands of ports to decide about.
+func (s Space) keep(keep func(*box) bool) Space {
+	for i := range s {
+		if keep(&s[i]) {
+			continue
+		}
+		out := slices.Clone(s[:i])
+		for j := i + 1; j < len(s); j++ {
+			if keep(&s[j]) {
+				out = append(out, s[j])
+			}
+		}
+		return out
+	}
+	return s[:len(s):len(s)]
 }
+
+// has reports whether one of the boxes of s is b.
+func (s Space) has(b *box) bool {
+	for i := range s {
+		if s[i].same(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// Without are the packets of s that are not made as those of o.
+func (s Space) Without(o Space) Space { return s.keep(func(b *box) bool { return !o.has(b) }) }
 
 // Same reports whether both are made of the same packets in the same way.
 func (s Space) Same(o Space) bool {
@@ -161,16 +187,19 @@ func (s Space) Same(o Space) bool {
 
 // Tracked are the packets that have a connection.
 func (s Space) Tracked() Space {
-	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.untracked })
+	return s.keep(func(b *box) bool { return !b.untracked })
 }
 
 // Untracked are the others.
 func (s Space) Untracked() Space {
-	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return !b.untracked })
+	return s.keep(func(b *box) bool { return b.untracked })
 }
 
 // Or are the packets of both.
 func (s Space) Or(o Space) Space {
+	if len(s) <= maxBoxes {
+		o = o.Without(s)
+	}
 	if len(s) == 0 || len(o) == 0 {
 		return append(s[:len(s):len(s)], o...)
 	}
@@ -179,7 +208,7 @@ func (s Space) Or(o Space) Space {
 
 // Likely are those that are not doubtful.
 func (s Space) Likely() Space {
-	return slices.DeleteFunc(slices.Clone(s), func(b box) bool { return b.doubtful })
+	return s.keep(func(b *box) bool { return !b.doubtful })
 }
 
 // Shut reports whether none of those to be expected come in by some link that rules name,
