@@ -89,8 +89,7 @@ func (w *Walker) marking(e nft.Expr) bool {
 		_, sets := e.Attrs.Get(4)
 		return sets && key == ctMark
 	case "target":
-		name := xt.InfoOf(e, !w.is4).Name
-		return name == "MARK" || name == "CONNMARK" || name == "HMARK"
+		return xt.WritesMark(xt.InfoOf(e, !w.is4))
 	case "lookup":
 		into, isMap := e.Attrs.Num(3)
 		return isMap && into == 0 // a verdict map

@@ -101,7 +101,7 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 	case !ok:
 		x.out(th, mayDoAnything, i.Name, "", false)
 		x.stay(th)
-	case i.Name == "MARK", i.Name == "CONNMARK", i.Name == "HMARK":
+	case xt.WritesMark(i):
 		if i.Name != "CONNMARK" || !x.unconnected(th.b) {
 			x.r.ctMark = x.r.ctMark || restores(i)
 			th.b, th.altered = marked(th.b, i), true

@@ -229,6 +229,17 @@ func DecodeMark(i Info) (m Mark, ok bool) {
 	return m, false
 }
 
+// WritesMark reports whether a target may write into a mark. SET does where it is told to take
+// the mark that an ipset has for a packet (IPSET_FLAG_MAP_SKBMARK in struct
+// xt_set_info_target_v3).
+func WritesMark(i Info) bool {
+	if i.Name == "SET" {
+		const mapsMark = 1 << 8
+		return i.Rev >= 3 && len(i.Data) >= 16 && i.u32(12)&mapsMark != 0
+	}
+	return i.Name == "MARK" || i.Name == "CONNMARK" || i.Name == "HMARK"
+}
+
 // Untracks reports whether the target CT takes packets out of conntrack: the first bit of
 // struct xt_ct_target_info and its _v1 (XT_CT_NOTRACK).
 func Untracks(i Info) bool { return len(i.Data) >= 2 && i.u16(0)&1 != 0 }

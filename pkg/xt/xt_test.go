@@ -42,6 +42,26 @@ func TestMark(t *testing.T) {
 	}
 }
 
+func TestWritesMark(t *testing.T) {
+	for _, tt := range []struct {
+		i    Info
+		want bool
+	}{
+		{Info{Name: "MARK"}, true},
+		{Info{Name: "CONNMARK"}, true},
+		{Info{Name: "HMARK"}, true},
+		{Info{Name: "CONNSECMARK"}, false},
+		{Info{Name: "SET", Rev: 3, Data: words(0, 0, 0, 1<<8, 0)}, true},
+		{Info{Name: "SET", Rev: 3, Data: words(0, 0, 0, 1<<9, 0)}, false}, // a priority
+		{Info{Name: "SET", Rev: 2, Data: words(0, 0, 0, 1<<8)}, false},
+		{Info{Name: "SET", Rev: 3, Data: words(0, 0, 0)}, false},
+	} {
+		if got := WritesMark(tt.i); got != tt.want {
+			t.Errorf("%+v: got %v", tt.i, got)
+		}
+	}
+}
+
 func TestDestination(t *testing.T) {
 	range2 := func(flags uint32, lo, hi byte) []byte {
 		b := append(words(flags), make([]byte, 40)...)

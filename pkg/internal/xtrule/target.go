@@ -55,6 +55,9 @@ func (m *maker) target(s iptsave.Spec) []nft.Expr {
 	case "TPROXY":
 		i.Rev = 1
 		w.tproxy(s)
+	case "SET":
+		i.Rev = 3
+		w.set(s)
 	case "CT": // --notrack
 		i.Rev = 2
 		w.u32(1)
@@ -112,6 +115,20 @@ func (w *writer) connmark(s iptsave.Spec) {
 	w.u32(ctmask)
 	w.u32(nfmask)
 	w.u8(0, 0, mode)
+}
+
+// set writes struct xt_set_info_target_v3, without the numbers that the kernel has for sets.
+func (w *writer) set(s iptsave.Spec) {
+	const mapsMark = 1 << 8 // IPSET_FLAG_MAP_SKBMARK
+	w.u32(0)
+	w.u32(0)
+	w.u32(0)
+	var flags uint32
+	if _, ok := iptsave.Find(s.TargetOptions, "--map-mark"); ok {
+		flags = mapsMark
+	}
+	w.u32(flags)
+	w.u32(0)
 }
 
 // natRange writes struct nf_nat_range, the beginning of nf_nat_range2, of an option such
