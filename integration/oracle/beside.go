@@ -227,8 +227,9 @@ func (g *gen) besideRule(table, chain string) string {
 		m = append(m, g.match(chain))
 	}
 	targets := []string{"MARK --set-xmark 0x1/0x1", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark 0x1/0x1", "CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x3", "CONNMARK --save-mark", "ACCEPT", "RETURN", "DROP"}
-	special := map[string]string{"raw": "CT --notrack", "mangle": "SET --map-set MARKS dst --map-mark"}[table]
-	targets = append(targets, special, special)
+	if table == "raw" {
+		targets = append(targets, "CT --notrack", "CT --notrack")
+	}
 	return strings.Join(dedupe(append(m, "-j "+g.pick(targets...))), " ")
 }
 
@@ -278,7 +279,7 @@ func (g *gen) lengthMatch(chain string) string {
 // IPSets are commands of ipset restore that make the sets that rules look into.
 func IPSets() []string {
 	var out []string
-	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080", "create OTHER bitmap:port range 0-65535", "add OTHER 8081", "create MARKS bitmap:port range 0-65535 skbinfo", "add MARKS 8080 skbmark 0x1/0x1", "create BITS bitmap:ip range 192.0.2.0/24", "add BITS 192.0.2.1")
+	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080", "create OTHER bitmap:port range 0-65535", "add OTHER 8081", "create BITS bitmap:ip range 192.0.2.0/24", "add BITS 192.0.2.1")
 	for _, f := range []struct{ n, family, a, b, net string }{
 		{"4", "inet", "192.0.2.1", "10.1.1.1", "192.0.2.0/24"},
 		{"6", "inet6", "2001:db8:2::1", "fd00::5", "2001:db8:2::/64"},

@@ -73,7 +73,7 @@ func TestGenerateTables(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"*raw\n", "*mangle\n", "CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "SET --map-set MARKS dst", "-j DROP",
+		"*raw\n", "*mangle\n", "CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
 		"-m connmark ! --mark", "! --ctstatus ASSURED", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
 		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--match-set LIST4 dst", "--match-set FROM4 src", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
 	} {

@@ -128,7 +128,7 @@ func (g *gen) tableMotif(s *Set) {
 	rule := func(table, text string) Rule {
 		return Rule{Table: table, Chain: chain, Text: "-p " + proto + " -j " + text}
 	}
-	rules := []Rule{rule("mangle", g.pick("CONNMARK --set-xmark 0x1/0x1", "MARK --set-xmark 0x3/0x3", "CONNMARK --set-xmark 0x2/0xffffffff", "SET --map-set MARKS dst --map-mark"))}
+	rules := []Rule{rule("mangle", g.pick("CONNMARK --set-xmark 0x1/0x1", "MARK --set-xmark 0x3/0x3", "CONNMARK --set-xmark 0x2/0xffffffff"))}
 	rules = append(rules, rule("mangle", g.pick("CONNMARK --save-mark", "CONNMARK --restore-mark", "CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x1", "CONNMARK --restore-mark")))
 	ask := "-p " + proto + g.pick(" -m mark ", " -m mark ", " -m connmark ") + g.not() + "--mark " + g.pick("0x1/0x1", "0x1", "0x2/0x2", "0x0") + " " + g.target(proto, nil)
 	s.Rules = append(append(rules, Rule{Chain: chain, Text: ask}), s.Rules...)
