@@ -126,9 +126,9 @@ test: root go-version deps
 unit: go-version deps
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(RUNS) ./pkg/... ./plugins/...
 
-# The real plugin on nodes made of network namespaces. Tests that wait leave the processors to others.
+# The real plugin on nodes made of network namespaces.
 integration: root go-version deps promtool
-	$(GO) test -count=1 -timeout $(TIMEOUT) -parallel $$((2 * $$(nproc))) $(RUNS) $(INTEGRATION)
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) $(INTEGRATION)
 
 # Everything but e2e, newcomer and support: test, lint, each fuzz target for a short time, and the slow suites.
 check-all: root

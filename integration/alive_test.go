@@ -188,6 +188,7 @@ func TestInodeUsedAgain(t *testing.T) {
 
 // After a flush of all rules, or those of one family, the ports of the living are not free.
 func TestFlushedPorts(t *testing.T) {
+	t.Parallel()
 	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "46", nil)
 		confDir(t, n, list)
@@ -273,7 +274,6 @@ func waits(n *lab.Node, p *lab.Pod, list string) <-chan error {
 
 // A new sandbox of a pod whose old one is being stopped is told that.
 func TestEarlierSandbox(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	list := n.Network("net", "46", nil)
 	old, next := n.NewPod("web"), n.NewPod("web")

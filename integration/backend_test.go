@@ -34,7 +34,6 @@ table ip kube-proxy {
 // A Service keeps its traffic, in whatever kube-proxy writes it, whether it
 // registers its chains before or after ours, or again.
 func TestServicesWinByOrder(t *testing.T) {
-	t.Parallel()
 	for _, shape := range []string{"nftables", "iptables-nft", "iptables-legacy"} {
 		t.Run(shape, func(t *testing.T) {
 			flavour, native := strings.CutPrefix(shape, "iptables-")
@@ -88,7 +87,6 @@ func TestServicesWinByOrder(t *testing.T) {
 // With neither iptables nor nft on the node all verbs work, where the other rules
 // are those of nftables.
 func TestWithoutAnyTool(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	pod, other := n.NewPod("web"), n.NewPod("other")
 	link(n, pod)
@@ -115,7 +113,6 @@ func TestWithoutAnyTool(t *testing.T) {
 // An attachment is found where it was installed, also after the choice changed,
 // with and without its record.
 func TestChangedBackend(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	pod := n.NewPod("web")
 	link(n, pod)
@@ -155,7 +152,6 @@ func TestChangedBackend(t *testing.T) {
 // Conditions in the language of nft restrict who is mapped, and only this pod's
 // mappings.
 func TestConditionsOfNft(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	pod, plain := n.NewPod("web"), n.NewPod("plain")
 	pod.Serve(80, "pod")
@@ -202,7 +198,6 @@ func TestConditionsOfNft(t *testing.T) {
 
 // Other people's tools are not disturbed by our table.
 func TestToolsBesideTheTable(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	n.KubeProxy("10.88.0.200:80")
 	pod := n.NewPod("web")
@@ -226,7 +221,6 @@ func TestToolsBesideTheTable(t *testing.T) {
 // What is broken in the shared part is mended by the next ADD, and others keep
 // their mappings.
 func TestBrokenTableIsMended(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	one, two := n.NewPod("one"), n.NewPod("two")
 	link(n, one)
@@ -255,7 +249,6 @@ func TestBrokenTableIsMended(t *testing.T) {
 
 // The backend is chosen by itself, and says why.
 func TestChoice(t *testing.T) {
-	t.Parallel()
 	for _, tc := range []struct{ name, more, says string }{
 		{"by default", "", "backend nftables: the kernel has nf_tables"},
 		{"by name", `,"backend":"iptables"`, "backend iptables-nft: the configuration names it"},

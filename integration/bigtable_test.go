@@ -33,7 +33,6 @@ func manyServices(k int) string {
 // Of a big table only the chains that matter are read, and the decision is the
 // same as with all of it.
 func TestBigTables(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	n.Feed(manyServices(300), "iptables-nft-restore", "--noflush")
 	n.Feed(`*nat

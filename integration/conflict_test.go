@@ -293,7 +293,6 @@ func TestPortmapRefuses(t *testing.T) {
 // Sockets without a process are tunnels' and the like, and no clients'; the same goes for
 // ports that somebody has reserved.
 func TestKernelSocketsRefuse(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	list := n.Network("net", "4", nil)
 	n.Run("ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "51820", "dev", "eth0")

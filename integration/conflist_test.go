@@ -33,7 +33,6 @@ func conflists(t *testing.T) []string {
 // capability without which a runtime passes no ports, and leave no second plugin
 // that maps ports.
 func TestConflists(t *testing.T) {
-	t.Parallel()
 	for _, f := range conflists(t) {
 		list, err := libcni.ConfListFromFile(f)
 		if err != nil {
@@ -111,7 +110,6 @@ func standIn(p plugin) plugin {
 
 // Each conflist maps a port, and leaves nothing behind.
 func TestConflistsMap(t *testing.T) {
-	t.Parallel()
 	for _, f := range conflists(t) {
 		t.Run(filepath.Base(f), func(t *testing.T) {
 			n := newNode(t, "", "nft")

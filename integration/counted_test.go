@@ -14,7 +14,6 @@ import (
 // Of mappings with conditions those connections are counted that meet them, in the table of
 // an older version, too: there the map counts, and the chains of its pods do not.
 func TestConditionsCount(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	confDir(t, n, "")
 	before := n.Rules()

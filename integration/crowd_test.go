@@ -246,7 +246,6 @@ func TestFlushedChainsFreeNothing(t *testing.T) {
 
 // The attachments of a crowd go where iptables cannot show their chains, and by GC.
 func TestACrowdGoesUnread(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "iptables", "nft")
 	before := n.Rules()
 	c := newCrowd(t, n)

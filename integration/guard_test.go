@@ -130,6 +130,7 @@ func onUplink(n *lab.Node, p *lab.Pod, ports string) string {
 // whoever translates it and wherever: neither a pod nor, where a pod is on the network of
 // the uplink, a neighbour of the node.
 func TestOthersTranslateToLoopback(t *testing.T) {
+	t.Parallel()
 	onOneOfEach(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "4", nil)
 		evil, web, uplink := n.NewPod("evil"), n.NewPod("web"), n.NewPod("uplink")
@@ -173,9 +174,8 @@ func TestOthersTranslateToLoopback(t *testing.T) {
 // onOneOfEach runs a test once with each backend: what is tested is the same in either flavour.
 func onOneOfEach(t *testing.T, f func(t *testing.T, n *lab.Node)) {
 	t.Helper()
-	t.Parallel()
 	for backend, flavour := range map[string]string{"iptables": "legacy", "nftables": "nft"} {
-		onNode(t, backend, backend, flavour, f)
+		t.Run(backend, func(t *testing.T) { f(t, newNode(t, backend, flavour)) })
 	}
 }
 

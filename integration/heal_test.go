@@ -13,6 +13,7 @@ import (
 // Somebody switches route_localnet off: all commands say so, and restore, or the next call
 // of somebody else, switches it on again.
 func TestLostSysctl(t *testing.T) {
+	t.Parallel()
 	onOneOfEach(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "4", nil)
 		web, other := n.NewPod("web"), n.NewPod("other")

@@ -61,7 +61,10 @@ func whoHas(t *testing.T, when string, from map[string]*lab.Netns, port, is stri
 func besideEach(t *testing.T, f func(t *testing.T, n *lab.Node)) {
 	t.Helper()
 	for _, tc := range [][2]string{{"nftables", "nft"}, {"iptables", "nft"}, {"iptables", "legacy"}} {
-		onNode(t, tc[0]+"-"+tc[1], tc[0], tc[1], f)
+		t.Run(tc[0]+"-"+tc[1], func(t *testing.T) {
+			t.Parallel()
+			f(t, newNode(t, tc[0], tc[1]))
+		})
 	}
 }
 
@@ -89,7 +92,6 @@ func callsOfAnybody(n *lab.Node, list string, third *lab.Pod, stay ...*lab.Pod) 
 // Addresses of infrastructure are never taken, on any port, from anywhere: neither those
 // that are there, nor those that come later.
 func TestInfrastructureLinks(t *testing.T) {
-	t.Parallel()
 	besideEach(t, func(t *testing.T, n *lab.Node) {
 		links := []string{"kube-dummy-if", "kube-lb0", "nodelocaldns", "lb7", "vips"}
 		addrs := []string{}
@@ -140,7 +142,6 @@ func TestInfrastructureLinks(t *testing.T) {
 // A link of infrastructure that comes after a pod: doctor says so, and the next call of
 // anybody leaves its addresses alone. There an address of the node's own waits for a call.
 func TestInfrastructureComesLater(t *testing.T) {
-	t.Parallel()
 	besideEach(t, func(t *testing.T, n *lab.Node) {
 		pod, other, third := n.NewPod("web"), n.NewPod("other"), n.NewPod("third")
 		pod.Serve(443, "pod")

@@ -16,7 +16,6 @@ import (
 // Bad input is refused with a CNI error that names the field, and changes
 // nothing.
 func TestBadInput(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	pod := n.NewPod("bad")
 	before := n.Rules()
@@ -94,7 +93,6 @@ func TestBadInput(t *testing.T) {
 
 // prevResult passes through in every version, and protocol names in any case.
 func TestVersions(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	for _, v := range []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
 		t.Run(v, func(t *testing.T) {
@@ -143,7 +141,6 @@ func TestVersions(t *testing.T) {
 // Lists of CNI before 0.3 work with the real libcni, bridge and host-local: ADD, traffic,
 // ADD again, DEL.
 func TestOldVersions(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	for _, v := range []string{"", "0.1.0", "0.2.0"} {
 		t.Run("version "+v, func(t *testing.T) {
@@ -167,7 +164,6 @@ func TestOldVersions(t *testing.T) {
 // A DEL does its work whatever is on stdin, also where CNI's library would refuse that. The
 // state directory is the default one, which is all that is known then.
 func TestDelOfAnything(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	pod := n.NewPod("web")
 	link(n, pod)

@@ -54,7 +54,6 @@ func services(t *testing.T, n *lab.Node, empty string) {
 }
 
 func TestKubeProxyNftables(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	n.Run("ip", "addr", "add", "10.99.0.2/32", "dev", "eth0")
 	n.Run("ip", "addr", "add", "10.99.0.50/32", "dev", "eth0")

@@ -18,42 +18,22 @@ var bin string
 func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run, &bin)) }
 
 // onFlavours runs a test of portguard's iptables backend on a node of each
-// flavour, beside other tests: most of the time they wait for something.
+// flavour.
 func onFlavours(t *testing.T, f func(t *testing.T, n *lab.Node)) {
 	t.Helper()
-	t.Parallel()
 	for _, fl := range []string{"nft", "legacy"} {
-		onNode(t, "iptables-"+fl, "iptables", fl, f)
+		t.Run("iptables-"+fl, func(t *testing.T) { f(t, newNode(t, "iptables", fl)) })
 	}
 }
 
 // onBackends runs a test with each backend, on nodes whose other rules are those
-// of either flavour of iptables, beside other tests.
+// of either flavour of iptables.
 func onBackends(t *testing.T, f func(t *testing.T, n *lab.Node)) {
 	t.Helper()
 	onFlavours(t, f)
 	for _, fl := range []string{"nft", "legacy"} {
-		onNode(t, "nftables-beside-"+fl, "nftables", fl, f)
+		t.Run("nftables-beside-"+fl, func(t *testing.T) { f(t, newNode(t, "nftables", fl)) })
 	}
-}
-
-// aloneOnBackends is onBackends for what takes all processors, one after the other.
-func aloneOnBackends(t *testing.T, f func(t *testing.T, n *lab.Node)) {
-	t.Helper()
-	for _, backend := range []string{"iptables", "nftables"} {
-		for _, fl := range []string{"nft", "legacy"} {
-			t.Run(backend+" beside "+fl, func(t *testing.T) { f(t, newNode(t, backend, fl)) })
-		}
-	}
-}
-
-// onNode runs a part of a test on a node of its own, beside other tests.
-func onNode(t *testing.T, name, backend, flavour string, f func(t *testing.T, n *lab.Node)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) {
-		t.Parallel()
-		f(t, newNode(t, backend, flavour))
-	})
 }
 
 func newNode(t *testing.T, backend, flavour string) *lab.Node {

@@ -15,7 +15,6 @@ import (
 
 // Native nftables is read whatever it is called, and without the nft binary.
 func TestNativeRulesRefuse(t *testing.T) {
-	t.Parallel()
 	for _, tc := range []struct{ name, rules, says, code string }{
 		{"a map of translations in an inet table", `table inet t {
 			map m { type inet_proto . inet_service : ipv4_addr . inet_service; elements = { tcp . 8080 : 10.9.9.9 . 80 } }
@@ -56,7 +55,6 @@ func TestNativeRulesRefuse(t *testing.T) {
 
 // A big foreign map costs a look-up, not a dump.
 func TestBigMapsAreNotListed(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	pod := n.NewPod("web")
 	conf := direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, "")
@@ -82,7 +80,6 @@ func TestBigMapsAreNotListed(t *testing.T) {
 // A set of many members takes what one of them says, and one that is too long to be listed
 // is named.
 func TestSetOfManyMembers(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	pod := n.NewPod("web")
 	conf := direct(n, pod, `[{"hostPort":8080,"containerPort":80}]`, `,"localhost":false`)

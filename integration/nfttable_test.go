@@ -65,7 +65,6 @@ func writeTable(t *testing.T, n *lab.Node, table *nfttable.Table) {
 
 // The skeletons as text are what portguard writes over netlink, to the byte.
 func TestSkeletons(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	for file, spec := range map[string]nfttable.Spec{"skeleton/table.nft": elements.Spec(), "skeleton/guard.nft": elements.GuardSpec()} {
 		n.Run("nft", "-f", texts+file)
@@ -82,7 +81,6 @@ func TestSkeletons(t *testing.T) {
 
 // What attachments have, as text, is what portguard writes.
 func TestElements(t *testing.T) {
-	t.Parallel()
 	files, err := filepath.Glob(texts + "*.nft")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no golden files")
@@ -110,7 +108,6 @@ func TestElements(t *testing.T) {
 // What ADD makes is what nft loads again from what it prints, and after DEL there is
 // nothing.
 func TestTableIsAsPrinted(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	pod := n.NewPod("web")
 	link(n, pod)

@@ -73,7 +73,6 @@ func TestConntrack(t *testing.T) {
 
 // The same for a mapping with conditions, with and without its record.
 func TestConntrackWithConditions(t *testing.T) {
-	t.Parallel()
 	for _, wiped := range []bool{false, true} {
 		n := newNode(t, "", "nft")
 		list := n.Network("net", "46", lab.Conf{"conditionsV4": []string{"ip saddr " + lab.ClientV4}})
@@ -101,7 +100,7 @@ func conntrackID(s string) string {
 
 // Pods at once, each for a port of its own.
 func TestManyAtOnce(t *testing.T) {
-	aloneOnBackends(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		before := n.Rules()
 		const k = 100
 		errs := make(chan string, 2*k)
@@ -147,7 +146,7 @@ func TestManyAtOnce(t *testing.T) {
 // Of many pods that ask for one port at once, one gets it, and the others are
 // told who.
 func TestOnePortManyPods(t *testing.T) {
-	aloneOnBackends(t, func(t *testing.T, n *lab.Node) {
+	onBackends(t, func(t *testing.T, n *lab.Node) {
 		const k = 50
 		answers := make(chan string, k)
 		for i := range k {

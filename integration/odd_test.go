@@ -17,6 +17,7 @@ import (
 // Whatever stands in the place of a file of ours costs its own pod at most: DEL of every pod
 // works, ADD of the others does, and nothing outside is touched.
 func TestOddState(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	damaged, other, third := n.NewPod("damaged"), n.NewPod("other"), n.NewPod("third")
 	conf := func(p *lab.Pod, k int) string { return direct(n, p, port(k), `,"localhost":false`) }
@@ -62,7 +63,6 @@ func TestOddState(t *testing.T) {
 // Where no state directory can be, every ADD says so with one code, and a DEL of what never
 // was succeeds, as does a GC.
 func TestNoStateDirectory(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	pod := n.NewPod("web")
 	sh := func(script string) []string {
@@ -97,7 +97,6 @@ func TestNoStateDirectory(t *testing.T) {
 // What cannot be read keeps no DEL from its work that has nothing there: without tools,
 // beside tables of iptables-legacy, and where the kernel does not give those.
 func TestDelBesideTheUnreadable(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "legacy")
 	pod, legacy, never := n.NewPod("web"), n.NewPod("legacy"), n.NewPod("never")
 	link(n, pod)

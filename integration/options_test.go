@@ -228,7 +228,6 @@ func TestXtablesLock(t *testing.T) {
 
 // cnitool is what people try a conflist with.
 func TestCnitool(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	pod := n.NewPod("web")
 	pod.Serve(80, "pod")

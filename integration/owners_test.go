@@ -128,7 +128,9 @@ func TestSocketMarks(t *testing.T) {
 // A listener that is bound to a link has what comes in by it, for any address of the node. A
 // mapping of an address elsewhere leaves it that, and takes the rest.
 func TestBoundToDevice(t *testing.T) {
+	t.Parallel()
 	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
 		list := n.Network("net", "46", nil)
 		confDir(t, n, list)
 		guest := lab.NewNetns(t, "guest")

@@ -119,6 +119,7 @@ func ownTCP(t *testing.T, n *lab.Node) (out []flow) {
 // reach the pod by the same port.
 func TestOwnConnections(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
 		own := ownTCP(t, n)
 		pod := n.NewPod("web")
 		echo(t, pod, 80)
@@ -185,6 +186,7 @@ func ownUDP(t *testing.T, n *lab.Node) (out []flow) {
 // by the same port, whoever else has a socket there that is not connected.
 func TestOwnConnectedUDP(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
 		own := ownUDP(t, n)
 		pod := n.NewPod("web")
 		pod.ServeUDP("udp", ":80", "web")

@@ -14,7 +14,6 @@ import (
 // names portguard instead, lose their rules with their own DEL, and block a port
 // only as long as they live.
 func TestSwapForPortmap(t *testing.T) {
-	t.Parallel()
 	for _, backend := range []string{"iptables", "nftables"} {
 		for _, flavour := range []string{"nft", "legacy"} {
 			t.Run(backend+" beside "+flavour, func(t *testing.T) {

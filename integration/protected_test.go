@@ -13,6 +13,7 @@ import (
 // No pod gets a protected port, though nobody listens there and the policy is to warn.
 // Who has it from before keeps it. The commands say so.
 func TestProtectedPorts(t *testing.T) {
+	t.Parallel()
 	onBackends(t, func(t *testing.T, n *lab.Node) {
 		plain := n.Network("net", "46", nil)
 		list := n.Network("net", "46", lab.Conf{"conflictPolicy": "warn", "protectedPorts": []any{"20-22/tcp", 53, "10250/tcp"}})

@@ -74,7 +74,6 @@ func TestTakeOverOfOtherPorts(t *testing.T) {
 
 // Rules that send the traffic elsewhere and are easy to overlook.
 func TestHardToSeeRules(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "iptables", "nft")
 	for _, tc := range []struct{ name, load, undo, says string }{
 		{"behind a conditional RETURN and an ACCEPT", `iptables-legacy -t nat -N X
@@ -120,7 +119,6 @@ func TestHardToSeeRules(t *testing.T) {
 // Native nftables rules in tables that we do not need are none of our business,
 // and DEL works even where they keep iptables from showing ours.
 func TestNativeRulesInTheWay(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "iptables", "nft")
 	pod := n.NewPod("web")
 	native := `nft add table ip raw; nft add chain ip raw PREROUTING '{ type filter hook prerouting priority raw; }'
@@ -160,7 +158,6 @@ func TestServiceToTheSamePodIsNotMasqueraded(t *testing.T) {
 
 // The node's own connected UDP sockets keep their flows.
 func TestConnectedSocketKeepsItsFlow(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	n.KubeProxy("10.88.0.200:80")
 	list := n.Network("net", "4", nil)
@@ -181,7 +178,6 @@ func TestConnectedSocketKeepsItsFlow(t *testing.T) {
 
 // A failed undo leaves the record, which leads DEL to what is left.
 func TestFailedUndo(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "iptables", "nft")
 	pod := n.NewPod("web")
 	mark := n.Dir + "/once"
@@ -199,7 +195,6 @@ func TestFailedUndo(t *testing.T) {
 
 // A v6-only attachment is found after the state was wiped and others came.
 func TestWipedStateOfTheOtherFamily(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	six, four := n.NewPod("six"), n.NewPod("four")
 	conf6 := strings.Replace(direct(n, six, mapping, ""), `{"address":"10.88.0.77/16","interface":0},`, "", 1)
@@ -243,7 +238,6 @@ func TestRouteLocalnetAfterFlush(t *testing.T) {
 
 // Hostile things in the state directory hurt only themselves.
 func TestHostileState(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	pod := n.NewPod("web")
 	for _, spoil := range []string{
@@ -258,7 +252,6 @@ func TestHostileState(t *testing.T) {
 
 // Conditions that iptables refuses are named; what is no lock is not called one.
 func TestRefusedConditions(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	pod := n.NewPod("web")
 	out, _, err := n.Call("ADD", pod, direct(n, pod, mapping, `,"conditionsV4":["-m","mac","--mac-source","00:11:22:33:44:55"]`))

@@ -112,7 +112,6 @@ func TestInterfacesOfOnePod(t *testing.T) {
 
 // The interfaces of a pod may be in different places of the kernel.
 func TestInterfacesInTwoBackends(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	conditions := lab.Conf{"conditionsV4": []string{"-s", lab.ClientV4}}
 	for _, lists := range [][2]string{{n.Network("net", "46", nil), second(n, conditions)}, {n.Network("net", "46", conditions), second(n, nil)}} {

@@ -24,7 +24,6 @@ func statusConf(n *lab.Node, more string) string {
 // What keeps only pods with hostPorts from starting fails no STATUS, because that would keep
 // all others from starting. Doctor tells it.
 func TestStatusIsForEveryPod(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	path := n.Env
 	noTools := func() func() {
@@ -83,7 +82,6 @@ func TestStatusIsForEveryPod(t *testing.T) {
 // What no plugin can do anything without fails STATUS: a configuration that can be read, and
 // the right to change this network namespace.
 func TestStatusFails(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "", "nft")
 	pod := n.NewPod("pod")
 	if out, _, err := n.Call("STATUS", pod, statusConf(n, `,"snat":1`)); err == nil || !strings.Contains(out, `"code": 7`) {
@@ -121,7 +119,6 @@ func asStranger(n *lab.Node, env []string, stdin string, args ...string) (out st
 
 // Where /proc/sys is read-only, a pod that needs none of it starts, and doctor tells who does not.
 func TestReadOnlySysctls(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "nftables", "nft")
 	pod := n.NewPod("web")
 	link(n, pod)
@@ -155,7 +152,6 @@ func TestReadOnlySysctls(t *testing.T) {
 
 // Rules of iptables-legacy are read without CAP_NET_RAW, which a container seldom has.
 func TestReadWithoutNetRaw(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "legacy")
 	n.Iptables("", "-t nat -A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 9999")
 	out, _ := n.Try("", "setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", bin+"/portguard", "explain", "8080/tcp")

@@ -19,7 +19,6 @@ func closedSysctls() []string {
 // An ADD that fails at its last step leaves everything as it was, whatever was
 // there before.
 func TestUndoOfTheLastStep(t *testing.T) {
-	t.Parallel()
 	ports := func(container int) string {
 		return fmt.Sprintf(`[{"hostPort":8080,"containerPort":%d},{"hostPort":8080,"containerPort":%d,"protocol":"udp"}]`, container, container)
 	}
@@ -87,7 +86,6 @@ func TestWarnPolicy(t *testing.T) {
 // With the policy "warn" a live owner keeps what it has, in both families, and the
 // newcomer gets the rest.
 func TestWarnKeepsOwners(t *testing.T) {
-	t.Parallel()
 	for _, way := range [][2]string{{"nftables", "nftables"}, {"iptables", "iptables"}, {"nftables", "iptables"}, {"iptables", "nftables"}} {
 		t.Run(way[0]+" then "+way[1], func(t *testing.T) {
 			n := newNode(t, "", "nft")
@@ -120,7 +118,6 @@ func TestWarnKeepsOwners(t *testing.T) {
 // A stranger's table of our name stops no DEL, and chains called like ours
 // elsewhere are looked into.
 func TestStrangersWithOurNames(t *testing.T) {
-	t.Parallel()
 	n := newNode(t, "iptables", "nft")
 	pod := n.NewPod("web")
 	mustCall(t, n, "ADD", pod, direct(n, pod, mapping, ""))
@@ -163,7 +160,6 @@ func TestCheckWithoutRecordOfACarve(t *testing.T) {
 // route_localnet stays on for an attachment in the other backend, also if its
 // record is lost.
 func TestLocalnetOfOthers(t *testing.T) {
-	t.Parallel()
 	for _, way := range [][2]string{{"iptables", "nftables"}, {"nftables", "iptables"}} {
 		t.Run(way[0]+" stays", func(t *testing.T) {
 			n := newNode(t, "", "nft")

@@ -14,7 +14,6 @@ import (
 // What takes packets may be anywhere on their way, and in any form: traffic says whose they
 // are, and ADD says the same.
 func TestTakenOnTheWay(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	n.ServeTCP("tcp4", ":9999", "owner")
 	list := n.Network("net", "4", nil)
@@ -82,7 +81,6 @@ func TestLostOnTheWay(t *testing.T) {
 
 // What takes nothing refuses nothing.
 func TestTakenByNobody(t *testing.T) {
-	t.Parallel()
 	n := lab.NewNode(t, bin, "nft")
 	list := n.Network("net", "4", nil)
 	pod := n.NewPod("web")
