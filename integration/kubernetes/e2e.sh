@@ -18,10 +18,10 @@ nftables 2"
 [ -z "${MODE:-}" ] || combinations="$MODE ${CONTAINERD:-2}"
 
 # Most stories wait, so two worlds tell them in half of the time: those that mostly change
-# the list of plugins, and the rest. How long a hundred pods take is compared, so nothing
-# runs beside them.
+# the list of plugins, and the rest. How long a hundred pods and updates take is compared with
+# portmap, so nothing runs beside these.
 lists='Deploy|DeployNamespace|Status|Swap|WithPortmap'
-crowd=ManyAtOnce
+timed='ManyAtOnce|Updates'
 
 mkdir -p "$CACHE/logs"
 passed=0 failed=0 pids='' worlds=''
@@ -58,9 +58,9 @@ while read -r mode containerd; do
 		tell "" -test.run="$RUN"
 	else
 		tell -lists -test.run="^Test($lists)\$"
-		tell "" -test.skip="^Test($lists|$crowd)\$"
+		tell "" -test.skip="^Test($lists|$timed)\$"
 		count
-		tell -crowd -test.run="^Test$crowd\$"
+		tell -timed -test.run="^Test($timed)\$"
 	fi
 	count
 done <<END
