@@ -45,8 +45,8 @@ $(error there is no folder for temporary files)
 endif
 
 .PHONY: build install dist packages release dist-check packages-test image image-check policies-test monitoring-test deps promtool demo test \
-	unit integration check-all oracle faults podman daemons e2e bench fuzz generate golden lint vuln debian-test newcomer support clean \
-	distclean help root go-version
+	unit integration integration-a-to-l integration-m-to-z integration-others check-all oracle faults podman daemons e2e bench fuzz \
+	generate golden lint vuln debian-test newcomer support clean distclean help root go-version
 
 # The plugin, static, in bin/. PIE=1 and LDFLAGS=... if you want it otherwise, VERSION if there is no git.
 build: go-version
@@ -115,12 +115,12 @@ demo: root go-version deps
 	$(GO) run ./integration/demo
 
 # Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes.
-# Most of the time the tests of real nodes wait for something, so the others run beside them.
+# Most of the time the tests of ./integration wait for something. So its two halves, and all other packages run beside each other.
 test: root go-version deps
 	@fmt="$$("$$($(GO) env GOROOT)/bin/gofmt" -l .)" && test -z "$$fmt" || { echo "not gofmt-ed: $$fmt" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(MAKE) --no-print-directory -j2 unit integration
+	$(MAKE) --no-print-directory -j4 unit integration-a-to-l integration-m-to-z integration-others
 
 # The packages, with the race detector. RUN names tests, as go test -run does.
 unit: go-version deps
@@ -129,6 +129,12 @@ unit: go-version deps
 # The real plugin on nodes made of network namespaces.
 integration: root go-version deps promtool
 	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) $(INTEGRATION)
+integration-a-to-l: root go-version deps
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) -skip '^Test[M-Z]' ./integration
+integration-m-to-z: root go-version deps
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) -skip '^Test[A-L]' ./integration
+integration-others: root go-version deps promtool
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) -p 1 $$($(GO) list ./integration/... | grep /integration/)
 
 # Everything but e2e, newcomer and support: test, lint, each fuzz target for a short time, and the slow suites.
 check-all: root
