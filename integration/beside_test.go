@@ -41,7 +41,7 @@ func TestListBesideADDs(t *testing.T) {
 			})
 		}
 		seen := 0
-		for range 10 {
+		for round := 0; round < 10 || seen == 0 && round < 500; round++ {
 			for where, e := range listed(t, n) {
 				seen++
 				if e.State != inventory.OK && e.State != inventory.Closed { // there is no network in these pods
