@@ -278,8 +278,7 @@ func (g *gen) lengthMatch(chain string) string {
 
 // IPSets are commands of ipset restore that make the sets that rules look into.
 func IPSets() []string {
-	var out []string
-	out = append(out, "create PORT bitmap:port range 0-65535", "add PORT 8080", "create OTHER bitmap:port range 0-65535", "add OTHER 8081", "create BITS bitmap:ip range 192.0.2.0/24", "add BITS 192.0.2.1")
+	out := []string{"create PORT bitmap:port range 0-65535", "add PORT 8080", "create OTHER bitmap:port range 0-65535", "add OTHER 8081", "create BITS bitmap:ip range 192.0.2.0/24", "add BITS 192.0.2.1"}
 	for _, f := range []struct{ n, family, a, b, net string }{
 		{"4", "inet", "192.0.2.1", "10.1.1.1", "192.0.2.0/24"},
 		{"6", "inet6", "2001:db8:2::1", "fd00::5", "2001:db8:2::/64"},
