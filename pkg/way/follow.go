@@ -185,13 +185,13 @@ func (t *trip) answer() (open bool, err error) {
 		return t.deliver()
 	case Pod:
 		t.p.Out = from
-		return t.onward()
-	}
-	if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
-		return open, err
-	}
-	if err := t.detour(); err != nil {
-		return false, err
+	case Outside:
+		if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
+			return open, err
+		}
+		if err := t.detour(); err != nil {
+			return false, err
+		}
 	}
 	return t.onward()
 }
