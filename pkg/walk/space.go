@@ -35,6 +35,9 @@ type Space []box
 // less precise and still sound.
 const maxBoxes = 64
 
+// maxMarks bounds the boxes of a hull, so that there is room for what rules do to them.
+const maxMarks = maxBoxes / 4
+
 // key is the same for equal Spaces only.
 func (s Space) key() string {
 	var k []byte
@@ -95,26 +98,39 @@ func (s Space) bounded(is4 bool) Space {
 	return s.hull(is4)
 }
 
-func (s Space) hull(is4 bool) (out Space) {
-	for i := range 4 {
-		hull, all := box{src: addrset.All(is4), untracked: i&1 > 0, answered: i&2 > 0}, []addrset.Set(nil)
-		for _, b := range s {
-			if b.untracked != hull.untracked || b.answered != hull.answered {
-				continue
-			}
-			if len(all) == 0 {
-				hull.mark, hull.ctMark = b.mark, b.ctMark
-			}
-			hull.mark, hull.ctMark = hull.mark.or(b.mark), hull.ctMark.or(b.ctMark)
-			if n := len(all); n == 0 || !slices.Equal(all[n-1], b.dst) { // as most are
-				all = append(all, b.dst)
-			}
-		}
-		if hull.dst = addrset.Union(all...); len(all) > 0 {
-			out = append(out, hull)
-		}
+// hull joins packets that have the same marks, which are known still, or all if there are too
+// many of those: an unknown mark is no answer for whoever asks for it.
+func (s Space) hull(is4 bool) Space {
+	out, few := s.joined(is4, true)
+	if !few {
+		out, _ = s.joined(is4, false)
 	}
 	return out
+}
+
+// joined is a box for each state of the connection and, if asked for, each pair of marks of a few.
+func (s Space) joined(is4, marks bool) (out Space, few bool) {
+	var dst [][]addrset.Set
+	for _, b := range s {
+		i := slices.IndexFunc(out, func(o box) bool {
+			return o.untracked == b.untracked && o.answered == b.answered && (!marks || o.mark == b.mark && o.ctMark == b.ctMark)
+		})
+		if i < 0 {
+			if i = len(out); i == maxMarks {
+				return nil, false
+			}
+			out = append(out, box{src: addrset.All(is4), untracked: b.untracked, answered: b.answered, mark: b.mark, ctMark: b.ctMark})
+			dst = append(dst, nil)
+		}
+		out[i].mark, out[i].ctMark = out[i].mark.or(b.mark), out[i].ctMark.or(b.ctMark)
+		if n := len(dst[i]); n == 0 || !slices.Equal(dst[i][n-1], b.dst) { // as most are
+			dst[i] = append(dst[i], b.dst)
+		}
+	}
+	for i := range out {
+		out[i].dst = addrset.Union(dst[i]...)
+	}
+	return out, true
 }
 
 // Later are later packets of the connections that those of s opened: they come as the first

@@ -2,7 +2,36 @@
 
 package walk
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/portguard/portguard/pkg/addrset"
+)
+
+// Of too many boxes the sources are joined, and the marks are known as long as there are few.
+func TestHull(t *testing.T) {
+	for _, tt := range []struct {
+		marks, boxes int
+		known        bool
+	}{{1, 1, true}, {2, 2, true}, {maxMarks, maxMarks, true}, {maxMarks + 1, 1, false}} {
+		var s Space
+		src := netip.MustParseAddr("10.0.0.0")
+		for i := range 3 * maxBoxes {
+			src = src.Next()
+			s = append(s, box{dst: addrset.All(true), src: addrset.Between(src, src), mark: number(uint32(i % tt.marks)), ctMark: number(7)})
+		}
+		got := s.bounded(true)
+		if len(got) != tt.boxes {
+			t.Errorf("%d marks: %d boxes, want %d", tt.marks, len(got), tt.boxes)
+		}
+		for _, b := range got {
+			if known := b.mark.known == ^uint32(0); known != tt.known || b.ctMark != number(7) || len(b.src) != 1 || b.src[0] != addrset.All(true)[0] {
+				t.Errorf("%d marks: %+v", tt.marks, b)
+			}
+		}
+	}
+}
 
 // A guess says what is to be expected. Bits of which nothing is known are another matter.
 func TestUnexpected(t *testing.T) {
