@@ -115,7 +115,8 @@ demo: root go-version deps
 	$(GO) run ./integration/demo
 
 # Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes.
-# Most of the time the tests of ./integration wait for something. So its two halves, and all other packages run beside each other.
+# Most of the time the tests of ./integration wait for something. So its two halves run beside each
+# other, and all other packages beside them.
 test: root go-version deps
 	@fmt="$$("$$($(GO) env GOROOT)/bin/gofmt" -l .)" && test -z "$$fmt" || { echo "not gofmt-ed: $$fmt" >&2; exit 1; }
 	$(GO) vet ./...
