@@ -27,6 +27,15 @@ type machine struct {
 	dir string
 }
 
+// buried is the namespace of a pod that is gone, with a number that none has: the kernel gives
+// that of one to the next, which may be another test's, and who cannot enter that cannot tell.
+func (m machine) buried() Netns {
+	n := m.pod()
+	m.run("umount", n.Path)
+	n.Inode = 1
+	return n
+}
+
 // pod makes a network namespace at a path, and looks at it as its ADD does.
 func (m machine) pod() Netns {
 	m.t.Helper()
@@ -220,11 +229,7 @@ func TestLife(t *testing.T) {
 			n.View = View{}
 			return n
 		}, func(n Netns) string { return alone + n.Path }, both, hostport.Unknown},
-		{"the dead, and no process can be seen", func(m machine) Netns {
-			n := m.pod()
-			m.run("umount", n.Path)
-			return n
-		}, nil, both, hostport.Unknown},
+		{"the dead, and no process can be seen", machine.buried, nil, both, hostport.Unknown},
 		{"by its inode only", func(m machine) Netns {
 			return Netns{Inode: m.pod().Inode}
 		}, nil, here, hostport.Alive},
@@ -282,11 +287,7 @@ func TestLife(t *testing.T) {
 			stop()
 			return n
 		}, nil, here, hostport.Unknown},
-		{"a process is hidden", func(m machine) Netns {
-			n := m.pod()
-			m.run("umount", n.Path)
-			return n
-		}, func(Netns) string { return "mount -t proc -o hidepid=2 proc /proc" }, unprivileged, hostport.Unknown},
+		{"a process is hidden", machine.buried, func(Netns) string { return "mount -t proc -o hidepid=2 proc /proc" }, unprivileged, hostport.Unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := machine{t, t.TempDir()}
