@@ -52,6 +52,9 @@ func last(p netip.Prefix) netip.Addr {
 
 // And returns the addresses in both sets.
 func (s Set) And(o Set) Set {
+	if len(o) == 1 && s.Covers(o) { // as most rules' addresses
+		return o
+	}
 	var out Set
 	for i, j := s.behind(o), o.behind(s); i < len(s) && j < len(o); {
 		lo, hi := s[i].Lo, s[i].Hi
@@ -133,9 +136,9 @@ func (s Set) Or(o Set) Set { return Union(s, o) }
 func Union(sets ...Set) Set {
 	spans := slices.Concat(sets...)
 	slices.SortFunc(spans, func(a, b Span) int { return a.Lo.Compare(b.Lo) })
-	var out Set
+	out := Set(spans[:0])
 	for _, sp := range spans {
-		if n := len(out); n > 0 && !out[n-1].Hi.Less(sp.Lo) {
+		if n := len(out); n > 0 && (!out[n-1].Hi.Less(sp.Lo) || out[n-1].Hi.Next() == sp.Lo) {
 			if out[n-1].Hi.Less(sp.Hi) {
 				out[n-1].Hi = sp.Hi
 			}
@@ -155,6 +158,17 @@ func (s Set) Only(is4 bool) Set {
 func (s Set) Contains(a netip.Addr) bool {
 	i, ok := slices.BinarySearchFunc(s, a, func(sp Span, a netip.Addr) int { return sp.Lo.Compare(a) })
 	return ok || i > 0 && !s[i-1].Hi.Less(a) && s[i-1].Lo.BitLen() == a.BitLen()
+}
+
+// Covers reports whether all addresses of o are in s.
+func (s Set) Covers(o Set) bool {
+	for _, sp := range o {
+		i, _ := slices.BinarySearchFunc(s, sp.Hi, func(have Span, a netip.Addr) int { return have.Hi.Compare(a) })
+		if i == len(s) || sp.Lo.Less(s[i].Lo) {
+			return false
+		}
+	}
+	return true
 }
 
 // String writes spans as "a" or "a-b".

@@ -25,6 +25,8 @@ func TestSet(t *testing.T) {
 	}{
 		{"a prefix is its addresses", set("10.0.0.7/30"), "10.0.0.4-10.0.0.7"},
 		{"a single address", set("::1/128"), "::1"},
+		{"spans that touch join", set("10.0.0.0/25", "10.0.0.128/25", "10.0.1.1/32"), "10.0.0.0-10.0.0.255,10.0.1.1"},
+		{"the last address of a family touches none", set("255.255.255.255/32", "::/128"), "255.255.255.255,::"},
 		{"overlapping spans join", set("10.0.0.0/24", "10.0.0.0/25", "10.0.0.128/26"), "10.0.0.0-10.0.0.255"},
 		{"the rest of all", All(true).Not(true), ""},
 		{"the rest of nothing", Set(nil).Not(false), "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
@@ -53,6 +55,9 @@ func TestSetProperties(t *testing.T) {
 		a, b := random(), random()
 		if got, want := a.Minus(b), a.And(b.Not(true)); !slices.Equal(got, want) {
 			t.Fatalf("%s without %s: got %s, want %s", a, b, got, want)
+		}
+		if got, want := a.Covers(b), len(b.Minus(a)) == 0; got != want || !a.Covers(a.And(b)) {
+			t.Fatalf("%s covers %s: got %t, want %t", a, b, got, want)
 		}
 		for i := range 256 {
 			ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})

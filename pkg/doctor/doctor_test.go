@@ -216,3 +216,15 @@ func TestWays(t *testing.T) {
 		}
 	}
 }
+
+// Neighbouring addresses are one span, and each is named.
+func TestLateAddressesAreNamed(t *testing.T) {
+	a := addresses("nftables", addrset.Of(netip.MustParsePrefix("192.0.2.1/32")), "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "198.51.100.0/24", "198.51.100.1/32")
+	var got []string
+	for _, ip := range a.Reach[0].late(a.Local) {
+		got = append(got, ip.String())
+	}
+	if want := []string{"192.0.2.2", "192.0.2.3", "198.51.100.0"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

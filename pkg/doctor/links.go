@@ -84,8 +84,11 @@ func (r Reach) taken(local []hostport.Local, link string) (out []netip.Addr) {
 
 // late are the node's own addresses that mappings are not at.
 func (r Reach) late(local []hostport.Local) (out []netip.Addr) {
-	for _, span := range hostport.Own(local, r.Family).Minus(r.Within) {
-		out = append(out, span.Lo)
+	missing := hostport.Own(local, r.Family).Minus(r.Within)
+	for _, l := range local {
+		if part := missing.And(addrset.Of(l.Prefix)); len(part) > 0 {
+			out, missing = append(out, part[0].Lo), missing.Minus(part)
+		}
 	}
 	return out
 }
