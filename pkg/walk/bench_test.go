@@ -22,3 +22,19 @@ func BenchmarkWalk(b *testing.B) {
 		}
 	}
 }
+
+// A blocklist that lets each of its sources go on.
+func BenchmarkSources(b *testing.B) {
+	rules := []string{"PREROUTING -j sources"}
+	for i := range 20_000 {
+		rules = append(rules, fmt.Sprintf("sources -s 10.100.%d.%d/32 -j RETURN", i>>8, i&255))
+	}
+	w := walker(b, Options{}, rules...)
+	p := packet(Prerouting, "192.0.2.1", 80)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Walk("PREROUTING", p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -60,6 +60,22 @@ func (b *box) same(o *box) bool {
 		b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except) && slices.Equal(b.dst, o.dst)
 }
 
+// covers reports whether b allows all packets that o does, and expects them alike.
+func (b *box) covers(o *box) bool {
+	return b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.answered == o.answered && b.doubtful == o.doubtful &&
+		(b.in.all() || b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except)) && b.src.Covers(o.src) && b.dst.Covers(o.dst)
+}
+
+// covers reports whether one of the boxes of s does.
+func (s Space) covers(b *box) bool {
+	for i := range s {
+		if s[i].covers(b) {
+			return true
+		}
+	}
+	return false
+}
+
 // distinct has each box once: packets that a rule may have met go on twice. Of too many all
 // become one anyhow.
 func (s Space) distinct() Space {
@@ -82,10 +98,11 @@ func (s Space) distinct() Space {
 	return out
 }
 
-// with are the packets of both, as long as that is not much each box once.
+// with are the packets of both, without boxes of o that one of s covers, as a hull covers what
+// comes into it later.
 func (s Space) with(o Space) Space {
 	if len(s) <= maxBoxes {
-		o = o.Without(s)
+		o = o.keep(func(b *box) bool { return !s.covers(b) })
 	}
 	return append(s, o...)
 }
@@ -270,6 +287,9 @@ func nameMatches(pattern, name string) bool {
 	}
 	return pattern == name
 }
+
+// all reports whether every name is in the set.
+func (f ifaces) all() bool { return f.only == "" && len(f.except) == 0 }
 
 // has reports whether a name is in the set.
 func (f ifaces) has(name string) bool {

@@ -157,7 +157,7 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 				next = append(next, o.in...)
 				continue
 			case left:
-				if returned = append(returned, after...); len(returned) > maxBoxes { // now, for there may be thousands
+				if returned = returned.with(after); len(returned) > maxBoxes { // now, for there may be thousands
 					returned = append(returned[:0], returned.bounded(t.is4)...)
 				}
 			case stays:
