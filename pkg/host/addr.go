@@ -84,14 +84,8 @@ func (a *Addressing) read(also hostport.Links) error {
 	a.Infrastructure = slices.Sorted(maps.Values(infra))
 	a.IPVS = slices.Contains(a.Infrastructure, hostport.IPVSLink)
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := Complete(func() ([]netlink.Route, error) {
-			return h.RouteListFiltered(f, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
-		})
-		if err != nil {
+		if err := a.addRoutes(h, f, infra); err != nil {
 			return err
-		}
-		for _, r := range routes {
-			a.addRoute(r, infra)
 		}
 	}
 	addrs, err := Complete(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
@@ -123,6 +117,20 @@ func (a *Addressing) read(also hostport.Links) error {
 
 // loopbackIndex is that of lo in each network namespace (LOOPBACK_IFINDEX).
 const loopbackIndex = 1
+
+// addRoutes adds those of table local of a family. There may be thousands, so they are not
+// listed first.
+func (a *Addressing) addRoutes(h *netlink.Handle, family int, infra map[int]string) error {
+	before := *a
+	_, err := Complete(func() (none struct{}, _ error) {
+		*a = before // an interrupted dump
+		return none, h.RouteListFilteredIter(family, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			a.addRoute(r, infra)
+			return true
+		})
+	})
+	return err
+}
 
 func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
 	p := prefix(r.Dst)

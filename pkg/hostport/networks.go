@@ -30,13 +30,11 @@ func Cover(networks []netip.Prefix) []netip.Prefix {
 // common the further they are from each other: there the list is cut into groups.
 func nearest(of []netip.Prefix) []netip.Prefix {
 	slices.SortFunc(of, netip.Prefix.Compare)
-	cuts := make([]int, len(of)-1) // before of[i+1]
+	cuts, near := make([]int, len(of)-1), make([]int, len(of)-1) // before of[i+1]
 	for i := range cuts {
-		cuts[i] = i
+		cuts[i], near[i] = i, common(of[i], of[i+1]).Bits()
 	}
-	slices.SortStableFunc(cuts, func(i, j int) int {
-		return cmp.Compare(common(of[i], of[i+1]).Bits(), common(of[j], of[j+1]).Bits())
-	})
+	slices.SortStableFunc(cuts, func(i, j int) int { return cmp.Compare(near[i], near[j]) })
 	cuts = append(cuts[:mostNetworks-1:mostNetworks-1], len(of)-1)
 	slices.Sort(cuts)
 	var out []netip.Prefix
