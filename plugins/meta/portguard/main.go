@@ -28,7 +28,7 @@ func main() {
 	}
 	// A call ends within a second, and what it has read it needs to the end: the collector
 	// would go through a growing heap again and again.
-	debug.SetGCPercent(200)
+	debug.SetGCPercent(400)
 	n := node.New()
 	stdout, before := output()
 	defer runtime.KeepAlive(before)
