@@ -93,7 +93,25 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 		reservation.counts[values{}] = 1
 	}
 	unreadable := gauge("unreadable", "Things on the node that could not be read.")
-	// All begin with 0: increase() does not see the first of a series that was not there.
+	count(conflicts, refusals, c)
+	for _, f := range found {
+		if f.Severity != doctor.Info {
+			diagnoses.counts[values{f.Check, string(f.Severity)}]++
+		}
+	}
+	for _, e := range l.HostPorts {
+		mappings.counts[values{e.Backend, e.By, string(e.State)}]++
+	}
+	owners.counts[values{}] = deadOwners(l)
+	shadowed.counts[values{}] = shadows(l)
+	unreadable.counts[values{}] = uint64(len(l.Notes))
+	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, binds, reservation, shadowed, unreadable}
+	return slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
+}
+
+// count fills in what was found and refused. All begin with 0: increase() does not see the
+// first of a series that was not there.
+func count(conflicts, refusals family, c state.Counters) {
 	for _, row := range finding.Table() {
 		conflicts.counts[values{row.Name}] = 0
 	}
@@ -106,26 +124,27 @@ func families(version string, l inventory.List, found []doctor.Finding, c state.
 	for kind, n := range c.Refusals {
 		refusals.counts[values{kind}] = n
 	}
-	for _, f := range found {
-		if f.Severity != doctor.Info {
-			diagnoses.counts[values{f.Check, string(f.Severity)}]++
-		}
-	}
-	taken, dead := uint64(0), map[hostport.Key]bool{}
+}
+
+// deadOwners is how many pods that are gone have mappings.
+func deadOwners(l inventory.List) uint64 {
+	dead := map[hostport.Key]bool{}
 	for _, e := range l.HostPorts {
-		mappings.counts[values{e.Backend, e.By, string(e.State)}]++
 		if e.State == inventory.Dead {
 			dead[hostport.Owner{ContainerID: e.ContainerID, IfName: e.IfName}.Key()] = true
 		}
+	}
+	return uint64(len(dead))
+}
+
+// shadows is how many hostPorts somebody else has a claim on.
+func shadows(l inventory.List) (n uint64) {
+	for _, e := range l.HostPorts {
 		if e.State == inventory.Shadowed {
-			taken++
+			n++
 		}
 	}
-	owners.counts[values{}] = uint64(len(dead))
-	shadowed.counts[values{}] = taken
-	unreadable.counts[values{}] = uint64(len(l.Notes))
-	all := []family{build, conflicts, owners, diagnoses, mappings, refusals, binds, reservation, shadowed, unreadable}
-	return slices.DeleteFunc(all, func(f family) bool { return len(f.counts) == 0 })
+	return n
 }
 
 // A Document is the JSON output of "portguard metrics".
