@@ -120,11 +120,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return report, addError(err, CodeUnreadable)
 	}
-	asks := *a
-	if rec := s.Record(a.Owner.Key()); rec != nil { // what it had before stays held until it is replaced
-		asks.Mappings = joined(asks.Mappings, rec.Attachment.Mappings)
-	}
-	release, err := s.hold(asks)
+	release, err := s.hold(s.withFormer(*a))
 	if err != nil {
 		return report, addError(err, CodeApply)
 	}
@@ -144,19 +140,27 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 		return report, err
 	}
 	a.Carves, a.Flows = report.Carves, report.Flows
-	var index int
+	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, BootID: p.Node.BootID(),
+		Created: time.Now().UTC(), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
 	if a.Link != "" {
-		if index, err = s.Node.LinkIndex(a.Link); err != nil {
+		if rec.LinkIndex, err = s.Node.LinkIndex(a.Link); err != nil {
 			return report, addError(err, CodeUnreadable)
 		}
 	}
-	rec := state.Record{Attachment: *a, Backend: choice.Backend, Wanted: req.Backend, Left: left, Netns: netns, LinkIndex: index, BootID: p.Node.BootID(),
-		Created: time.Now().UTC(), Warnings: append(conflict.Messages(report.Warnings), req.Warnings...)}
 	if err = s.install(req, rec, report); err != nil {
 		return report, err
 	}
 	s.noteComplete(fresh)
 	return report, nil
+}
+
+// withFormer is an attachment with the mappings that it had before, too: those stay held until
+// they are replaced.
+func (s *Session) withFormer(a hostport.Attachment) hostport.Attachment {
+	if rec := s.Record(a.Owner.Key()); rec != nil {
+		a.Mappings = joined(a.Mappings, rec.Attachment.Mappings)
+	}
+	return a
 }
 
 // install puts in place what was decided, and what others have to change for it.
