@@ -63,6 +63,17 @@ func TestAnswers(t *testing.T) {
 	mangle := func(rules ...string) Snapshot { return node().dump(t, v4, true, "*mangle\n"+table(rules)+"COMMIT\n") }
 	tproxy := "PREROUTING -p tcp -m connmark --mark 0x1 -j TPROXY --on-port 3129 --on-ip 0.0.0.0 --tproxy-mark 0x0/0x0"
 	elsewhere := early(func(r *hostport.RouteRule) { r.Mark, r.Mask = 9, ^uint32(0) })
+	// Answers to one address get 1, and those to a hundred have another mark of the packet each.
+	many := [][]nft.Expr{mark(1, reply, daddr("10.0.0.1"))}
+	for i := range 100 {
+		many = append(many, also(daddr(fmt.Sprintf("10.0.0.%d", i+1)), set("meta", uint32(i+2))))
+	}
+	// Each packet of a connection gets the next mark, the last of which is 1.
+	count := [][]nft.Expr{mark(1, marked("ct", 12))}
+	for i := range uint32(9) {
+		count = append(count, mark(12-i, marked("ct", 11-i)))
+	}
+	count = append(count, mark(3, marked("ct", 0)))
 	var cases []findCase
 	for hook, name := range map[uint32]string{nft.Prerouting: "prerouting", nft.Forward: "forward", nft.Postrouting: "postrouting", nft.Output: "output"} {
 		cases = append(cases, taken("answers at "+name, any4, writes(at(hook, -150, mark(1, reply)))),
@@ -99,6 +110,8 @@ func TestAnswers(t *testing.T) {
 		{"that of the link by which connections come, restored for answers", any4, writes(at(nft.Prerouting, -150, mark(2, state(8), linkName(iifname, "wan1")), mark(3, state(8), linkName(iifname, "wan2")), also(reply, restore)), at(nft.Output, -150, restore)).leads(elsewhere), "warn 114", "may lead"}, // a program may have set it
 		free("a saved mark", any4, writes(at(nft.Prerouting, -150, also(restore, set("meta", 2), save)), at(nft.Output, -150, also(restore)), at(nft.Postrouting, 0, save)).leads(elsewhere)),
 		taken("a saved mark of the answers", any4, writes(at(nft.Output, -150, set("meta", 1)), at(nft.Postrouting, 0, save))),
+		taken("one of more marks than are told apart", any4, writes(at(nft.Forward, 0, many...))),
+		taken("one after more packets than are followed", any4, writes(at(nft.Forward, 0, count...))),
 		free("nobody asks", any4, hooks(at(nft.Forward, 0, mark(1, reply)), at(nft.Prerouting, 0, also(dportIs(81), marked("meta", 1), write)))),
 
 		{"CONNMARK of answers", any4, mangle("FORWARD -m conntrack --ctdir REPLY -j CONNMARK --set-xmark 0x1/0xffffffff", tproxy), "refuse 103", "TPROXY"},

@@ -2,15 +2,16 @@
 
 package walk
 
-// bits is a number of which some bits are known, and others may be guessed.
-type bits struct{ value, known, guessed uint32 }
+// bits is a number of packets, of which some bits are known, and others may be guessed. Of
+// those that are mixed some packets have 0 and some have 1.
+type bits struct{ value, known, guessed, mixed uint32 }
 
 // with restricts the number to those with n&mask == value, or to the others. It
 // reports whether any number is left, and whether the answer was known before, or as
-// guessed.
+// guessed. Mixed bits have any values together.
 func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
 	if b.guessed&mask != 0 {
-		out, some, _ = bits{value: b.value & b.known, known: b.known}.with(value, mask, not)
+		out, some, _ = bits{value: b.value & b.known, known: b.known, mixed: b.mixed}.with(value, mask, not)
 		if b.unexpected(value, mask, not) {
 			return out, some, false
 		}
@@ -22,21 +23,24 @@ func (b bits) with(value, mask uint32, not bool) (out bits, some, sure bool) {
 	common := b.known & mask
 	differs := b.value&common != value&common || value&^mask != 0
 	open := mask &^ b.known
+	sure = open&^b.mixed == 0
 	switch {
 	case differs:
 		return b, not, true
 	case open == 0:
 		return b, !not, true
 	case !not:
-		return bits{value: b.value&^mask | value, known: b.known | mask}, true, false
+		return bits{value: b.value&^mask | value, known: b.known | mask, mixed: b.mixed &^ mask}, true, sure
 	case open&(open-1) == 0: // one bit is open: it must be the other one
-		return bits{value: b.value | open&^value, known: b.known | open}, true, false
+		return bits{value: b.value | open&^value, known: b.known | open, mixed: b.mixed &^ open}, true, sure
 	}
-	return b, true, false
+	return b, true, sure
 }
 
 // asGuessed is the number if the guess is right.
-func (b bits) asGuessed() bits { return bits{value: b.value, known: b.known | b.guessed} }
+func (b bits) asGuessed() bits {
+	return bits{value: b.value, known: b.known | b.guessed, mixed: b.mixed}
+}
 
 // unexpected reports whether with would leave only numbers that are not as guessed.
 func (b bits) unexpected(value, mask uint32, not bool) bool {
@@ -50,18 +54,22 @@ func number(n uint32) bits { return bits{value: n, known: ^uint32(0)} }
 func guess(n uint32) bits { return bits{value: n, guessed: ^uint32(0)} }
 
 func (b bits) and(mask uint32) bits {
-	return bits{b.value & mask, b.known | ^mask, b.guessed & mask}
+	return bits{b.value & mask, b.known | ^mask, b.guessed & mask, b.mixed & mask}
 }
 
-// or is a number that is one of the two.
+// told are the bits that are not open.
+func (b bits) told() uint32 { return b.known | b.guessed | b.mixed }
+
+// or is a number of packets that have one of the two: both numbers are there.
 func (b bits) or(o bits) bits {
-	known := b.known & o.known &^ (b.value ^ o.value)
-	guessed := (b.known | b.guessed) & (o.known | o.guessed) &^ (b.value ^ o.value) &^ known
-	return bits{b.value & (known | guessed), known, guessed}
+	differ := b.value ^ o.value | b.mixed | o.mixed
+	known := b.known & o.known &^ differ
+	guessed := (b.known | b.guessed) & (o.known | o.guessed) &^ differ &^ known
+	return bits{b.value & (known | guessed), known, guessed, b.told() & o.told() & differ}
 }
 
 func (b bits) xor(o bits) bits {
 	known := b.known & o.known
 	guessed := (b.known | b.guessed) & (o.known | o.guessed) &^ known
-	return bits{(b.value ^ o.value) & (known | guessed), known, guessed}
+	return bits{(b.value ^ o.value) & (known | guessed), known, guessed, (b.mixed | o.mixed) & b.told() & o.told()}
 }

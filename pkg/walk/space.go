@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
 )
@@ -116,7 +115,7 @@ func (s Space) bounded(is4 bool) Space {
 }
 
 // hull joins packets that have the same marks, which are known still, or all if there are too
-// many of those: an unknown mark is no answer for whoever asks for it.
+// many of those: then their marks are mixed.
 func (s Space) hull(is4 bool) Space {
 	out, few := s.joined(is4, true)
 	if !few {
@@ -125,18 +124,19 @@ func (s Space) hull(is4 bool) Space {
 	return out
 }
 
-// joined is a box for each state of the connection and, if asked for, each pair of marks of a few.
+// joined is a box for each state of the connection and, if asked for, each pair of marks of a
+// few. Packets that may well not exist stay apart: they say nothing of the marks of others.
 func (s Space) joined(is4, marks bool) (out Space, few bool) {
 	var dst [][]addrset.Set
 	for _, b := range s {
 		i := slices.IndexFunc(out, func(o box) bool {
-			return o.untracked == b.untracked && o.answered == b.answered && (!marks || o.mark == b.mark && o.ctMark == b.ctMark)
+			return o.untracked == b.untracked && o.answered == b.answered && o.doubtful == b.doubtful && (!marks || o.mark == b.mark && o.ctMark == b.ctMark)
 		})
 		if i < 0 {
 			if i = len(out); i == maxMarks {
 				return nil, false
 			}
-			out = append(out, box{src: addrset.All(is4), untracked: b.untracked, answered: b.answered, mark: b.mark, ctMark: b.ctMark})
+			out = append(out, box{src: addrset.All(is4), untracked: b.untracked, answered: b.answered, doubtful: b.doubtful, mark: b.mark, ctMark: b.ctMark})
 			dst = append(dst, nil)
 		}
 		out[i].mark, out[i].ctMark = out[i].mark.or(b.mark), out[i].ctMark.or(b.ctMark)
@@ -173,11 +173,11 @@ func (s Space) Later(start Space) Space {
 	return out.bounded(out[0].dst[0].Lo.Is4())
 }
 
-// WithAnyMark are the packets of connections of which no mark is known.
+// WithAnyMark are packets of connections that have all marks.
 func (s Space) WithAnyMark() Space {
 	out := slices.Clone(s)
 	for i := range out {
-		out[i].ctMark = bits{}
+		out[i].ctMark = bits{mixed: ^uint32(0)}
 	}
 	return out
 }
@@ -270,51 +270,4 @@ func (s Space) Dst() addrset.Set {
 		sets[i] = b.dst
 	}
 	return addrset.Union(sets...)
-}
-
-// ifaces is a set of interface names: those that only matches ("" for all) and
-// none of except does. Patterns end in "+" for any rest, as iptables writes them.
-type ifaces struct {
-	only   string
-	except []string
-	// links, if not nil, are all that there are.
-	links []Link
-}
-
-func nameMatches(pattern, name string) bool {
-	if prefix, wild := strings.CutSuffix(pattern, "+"); wild {
-		return strings.HasPrefix(name, prefix)
-	}
-	return pattern == name
-}
-
-// all reports whether every name is in the set.
-func (f ifaces) all() bool { return f.only == "" && len(f.except) == 0 }
-
-// has reports whether a name is in the set.
-func (f ifaces) has(name string) bool {
-	matches := func(pattern string) bool { return nameMatches(pattern, name) }
-	return (f.only == "" || matches(f.only)) && !slices.ContainsFunc(f.except, matches)
-}
-
-// with restricts the set to names that match pattern, or do not. It reports
-// whether any name is left.
-func (f ifaces) with(pattern string, not bool) (ifaces, bool) {
-	if not {
-		f.except = append(slices.Clone(f.except), pattern)
-	} else {
-		switch {
-		case f.only == "" || nameMatches(f.only, pattern):
-			f.only = pattern
-		case !nameMatches(pattern, f.only):
-			return f, false
-		}
-	}
-	if f.links != nil {
-		return f, slices.ContainsFunc(f.links, func(l Link) bool { return f.has(l.Name) })
-	}
-	// Some name is left unless an exception covers all that only allows. A
-	// pattern matches another as if that were a name: "eth+" covers "eth1+".
-	covers := func(x string) bool { return x == "+" || f.only != "" && nameMatches(x, f.only) }
-	return f, !slices.ContainsFunc(f.except, covers)
 }

@@ -56,3 +56,36 @@ func TestUnexpected(t *testing.T) {
 		}
 	}
 }
+
+// Of mixed bits both values are there, whatever is asked for. An unknown bit makes them unknown.
+func TestMixed(t *testing.T) {
+	mixed := number(5).or(number(1)).or(number(3))
+	for _, tt := range []struct {
+		name        string
+		of          bits
+		value, mask uint32
+		not         bool
+		some, sure  bool
+	}{
+		{"one that both have", mixed, 1, 1, false, true, true},
+		{"one that both have is asked for otherwise", mixed, 0, 1, false, false, true},
+		{"a value of some", mixed, 4, 4, false, true, true},
+		{"no value of some", mixed, 4, 4, true, true, true},
+		{"values that nobody has together are not known to be nobody's", mixed, 7, 7, false, true, true},
+		{"changed alike", mixed.xor(number(4)), 4, 4, false, true, true},
+		{"masked", mixed.and(^uint32(4)), 4, 4, false, false, true},
+		{"mixed again", mixed.or(mixed), 6, 6, false, true, true},
+		{"one is to be expected only", number(5).or(guess(1)), 4, 4, false, true, true},
+		{"all are to be expected only", guess(5).or(guess(1)), 4, 4, true, true, true},
+		{"one that all have, and some only are expected to", number(5).or(guess(1)), 0, 1, false, true, false},
+		{"some may have any", mixed.or(bits{}), 4, 4, false, true, false},
+		{"some may have any, and it is asked which of them has not", mixed.or(bits{}), 4, 4, true, true, false},
+	} {
+		if _, some, sure := tt.of.with(tt.value, tt.mask, tt.not); some != tt.some || sure != tt.sure {
+			t.Errorf("%s: some %t, sure %t", tt.name, some, sure)
+		}
+	}
+	if left, _, _ := mixed.with(4, 4, false); left != (bits{value: 5, known: ^uint32(2), mixed: 2}) {
+		t.Errorf("those with a value have it: %+v", left)
+	}
+}

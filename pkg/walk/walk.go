@@ -142,30 +142,12 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 		if len(path) == 0 && !t.place && ru.ours() {
 			t.place, t.r.Reached, t.r.Before, t.r.NATBefore = true, s.Dst(), len(t.r.End), len(t.r.NAT)
 		}
-		outs, next, altered, err := x.eval(ru, s)
+		next, back, altered, err := t.pass(x, ru, s, path, so)
 		if err != nil {
 			return nil, false, err
 		}
-		next = next[:len(next):len(next)]
-		for _, o := range outs {
-			after, f, err := t.follow(o, path, so)
-			if err != nil {
-				return nil, false, err
-			}
-			switch f {
-			case same:
-				next = append(next, o.in...)
-				continue
-			case left:
-				if returned = returned.with(after); len(returned) > maxBoxes { // now, for there may be thousands
-					returned = append(returned[:0], returned.bounded(t.is4)...)
-				}
-			case stays:
-				next = append(next, after...)
-			case nothing:
-				continue
-			}
-			altered = true
+		if returned = returned.with(back); len(returned) > maxBoxes { // now, for there may be thousands
+			returned = append(returned[:0], returned.bounded(t.is4)...)
 		}
 		if !altered {
 			continue
@@ -179,6 +161,32 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 		}
 	}
 	return append(s[:len(s):len(s)], returned...).bounded(t.is4), changed, nil
+}
+
+// pass sends packets through one rule. Next are those that go on in its chain, back those
+// that leave it; without alteration all go on as they are.
+func (t *trip) pass(x *run, ru *rule, s Space, path []Hop, so Tri) (next, back Space, altered bool, err error) {
+	outs, next, altered, err := x.eval(ru, s)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	next = next[:len(next):len(next)]
+	for _, o := range outs {
+		after, f, err := t.follow(o, path, so)
+		if err != nil {
+			return nil, nil, false, err
+		}
+		switch f {
+		case same:
+			next = append(next, o.in...)
+		case left:
+			back, altered = append(back, after...), true
+		case stays:
+			next, altered = append(next, after...), true
+		case nothing:
+		}
+	}
+	return next, back, altered, nil
 }
 
 // fate is what becomes of the packets of an outcome.
