@@ -60,7 +60,7 @@ func (d *native) besideRules(chain, hook string, further []string) []Rule {
 func (d *native) besideVerdict(further []string) string {
 	switch n := d.IntN(16); {
 	case n < 4:
-		return "meta mark set " + d.pick("0x1", "0x3", "meta mark or 0x1", "0x0", "ct mark", "ct mark or 0x1", "ct mark and 0x1", "meta mark xor 0x2")
+		return "meta mark set " + d.pick("0x1", "0x3", "meta mark or 0x1", "0x0", "ct mark", "ct mark or 0x1", "ct mark and 0x1", "meta mark xor 0x2", "meta mark << 1", d.drawnMark())
 	case n == 4:
 		return d.pick("meta", "ct") + " mark set " + d.markMap()
 	case n < 7:
@@ -77,6 +77,11 @@ func (d *native) besideVerdict(further []string) string {
 		return "meta mark vmap { 0x1 : " + d.branch(further) + ", 0x3 : accept }"
 	}
 	return d.branch(further)
+}
+
+// drawnMark is a mark that some packets have, whichever it is.
+func (d *native) drawnMark() string {
+	return d.pick("numgen inc mod 2", "numgen inc mod 2 offset 1", "jhash "+d.nfAddr()+" saddr mod 2")
 }
 
 // markMap is a mark that depends on the port or an address.
@@ -227,8 +232,11 @@ func (g *gen) besideRule(table, chain string) string {
 		m = append(m, g.match(chain))
 	}
 	targets := []string{"MARK --set-xmark 0x1/0x1", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark 0x1/0x1", "CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x3", "CONNMARK --save-mark", "ACCEPT", "RETURN", "DROP"}
-	if table == "raw" {
-		targets = append(targets, "CT --notrack", "CT --notrack")
+	switch table {
+	case "raw":
+		targets = append(targets, "CT --notrack", "CT --notrack", "CT --ctevents new")
+	case "mangle":
+		targets = append(targets, "HMARK --hmark-tuple src,dst,sport --hmark-mod 2 --hmark-offset 1 --hmark-rnd 0x7")
 	}
 	return strings.Join(dedupe(append(m, "-j "+g.pick(targets...))), " ")
 }
@@ -239,7 +247,9 @@ func (g *gen) besideMatch(chain string) string {
 	if g.v6 {
 		n = "6"
 	}
-	switch g.IntN(8) {
+	switch g.IntN(9) {
+	case 8:
+		return "-m cluster --cluster-total-nodes 2 " + g.not() + "--cluster-local-node 1 --cluster-hash-seed 0x7"
 	case 0:
 		return "-m connmark " + g.not() + "--mark " + g.pick("0x1/0x1", "0x0/0x1", "0x1")
 	case 1:
@@ -274,27 +284,4 @@ func (g *gen) lengthMatch(chain string) string {
 		return "-m u32 --u32 " + g.pick("4>>16=0:60", "4>>16=61:65535")
 	}
 	return "-m u32 --u32 " + g.pick("0&0xFFFF=0:90", "0&0xFFFF=91:65535")
-}
-
-// IPSets are commands of ipset restore that make the sets that rules look into.
-func IPSets() []string {
-	out := []string{"create PORT bitmap:port range 0-65535", "add PORT 8080", "create OTHER bitmap:port range 0-65535", "add OTHER 8081", "create BITS bitmap:ip range 192.0.2.0/24", "add BITS 192.0.2.1"}
-	for _, f := range []struct{ n, family, a, b, net string }{
-		{"4", "inet", "192.0.2.1", "10.1.1.1", "192.0.2.0/24"},
-		{"6", "inet6", "2001:db8:2::1", "fd00::5", "2001:db8:2::/64"},
-	} {
-		out = append(out,
-			"create ADDR"+f.n+" hash:ip family "+f.family, "add ADDR"+f.n+" "+f.a, "add ADDR"+f.n+" "+f.b,
-			"create NET"+f.n+" hash:net family "+f.family, "add NET"+f.n+" "+f.net,
-			"create PAIR"+f.n+" hash:ip,port family "+f.family, "add PAIR"+f.n+" "+f.a+",tcp:8080", "add PAIR"+f.n+" "+f.b+",tcp:8080", "add PAIR"+f.n+" "+f.b+",udp:8080",
-			"create NETPORT"+f.n+" hash:net,port family "+f.family, "add NETPORT"+f.n+" "+f.net+",tcp:8080", "add NETPORT"+f.n+" "+f.b+",udp:8080",
-			"create BUT"+f.n+" hash:net family "+f.family, "add BUT"+f.n+" "+f.net, "add BUT"+f.n+" "+f.a+" nomatch",
-			"create THREE"+f.n+" hash:ip,port,ip family "+f.family, "add THREE"+f.n+" "+f.b+",tcp:8080,"+f.a,
-			"create AND"+f.n+" hash:ip,port,net family "+f.family, "add AND"+f.n+" "+f.a+",tcp:8080,"+f.net,
-			"create FACE"+f.n+" hash:net,iface family "+f.family, "add FACE"+f.n+" "+f.net+",eth0",
-			"create PAIRS"+f.n+" list:set", "add PAIRS"+f.n+" PAIR"+f.n, "add PAIRS"+f.n+" NETPORT"+f.n,
-			"create LIST"+f.n+" list:set", "add LIST"+f.n+" ADDR"+f.n, "add LIST"+f.n+" OTHER", "add LIST"+f.n+" PAIR"+f.n,
-			"create FROM"+f.n+" list:set", "add FROM"+f.n+" ADDR"+f.n, "add FROM"+f.n+" PAIR"+f.n)
-	}
-	return out
 }

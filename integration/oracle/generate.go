@@ -233,7 +233,7 @@ func (g *gen) match(chain string) string {
 		}
 		return "-m comment --comment \"in a chain\""
 	case 5:
-		return "-m addrtype " + g.not() + "--dst-type " + g.pick("LOCAL", "LOCAL", "UNICAST", "BROADCAST,LOCAL")
+		return "-m addrtype " + g.not() + "--dst-type " + g.pick("LOCAL", "LOCAL", "UNICAST", "BROADCAST,LOCAL", "LOCAL,ANYCAST")
 	case 6:
 		return "-m addrtype " + g.not() + "--src-type " + g.pick("LOCAL", "UNICAST")
 	case 7:

@@ -50,6 +50,7 @@ func TestGenerateReaches(t *testing.T) {
 		"meta mark set meta mark xor 0x3", "meta mark set meta mark and 0xfffffffc xor 0x2", "tcp meta mark & 0x3 == 0x2 dnat", "ct mark set ct mark or 0x2", "ct mark 0x1 udp dport set 9997", "mod 2 vmap { 0 : return, 1 : accept }", "iif != lo dnat", "jump x2", "meta mark set th dport map {", "ct mark set ip daddr map {",
 		"ct direction reply ct mark set 0x1", "ct state related ct mark set", "type filter hook postrouting", "tcp ct mark and 0x1 == 0x1 tcp dport set 9997",
 		"@th,16,16 set 9997", "@nh,176,16 set 9997", "@nh,336,16 set 9997", "@ll,288,16 set 9997", "@ll,448,16 set 9997", "ip dscp set cs2", "ip saddr set", " . @th,16,8 {", "meta length 0-90", "ct original bytes > 90",
+		"meta mark set numgen inc mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark < 0x2 dnat", ", 5 : return", `iifname "+"`, `iifname { "eth+", "lo" }`,
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
 	}
 	for _, p := range priorities() {
@@ -74,7 +75,7 @@ func TestGenerateTables(t *testing.T) {
 	}
 	for _, s := range []string{
 		"*raw\n", "*mangle\n", "CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
-		"-m connmark ! --mark", "! --ctstatus ASSURED", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
+		"-m connmark ! --mark", "! --ctstatus ASSURED", "CT --ctevents new", "HMARK --hmark-tuple", "! --cluster-local-node", "--dst-type LOCAL,ANYCAST", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
 		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--match-set LIST4 dst", "--match-set FROM4 src", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
 	} {
 		if !strings.Contains(all.String(), s) {

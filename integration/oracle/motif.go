@@ -26,7 +26,10 @@ func (d *native) motif(s *Set) {
 		return name
 	}
 	which := "meta l4proto " + d.proto
-	switch d.IntN(8) {
+	switch d.IntN(9) {
+	case 8: // a mark that is drawn
+		add(filter("x0", -140), which, "meta mark set", d.drawnMark())
+		add(base, which, "meta mark "+d.pick("", "!= ", "< ")+d.pick("0x1", "0x1", "0x2"), d.dnat())
 	case 0, 6, 7: // a mark that is set, changed, and asked for
 		d.changedMark(s, filter("x0", -140), which)
 	case 1: // the same with the connection's
@@ -109,12 +112,15 @@ func (g *gen) sharedMark(tables, own *Set) {
 	own.Rules = append(own.Rules, others...)
 }
 
-// numbers are one or both elements of a map of numbers below 2.
+// numbers are one or both elements of a map of numbers below 2, perhaps with another.
 func (d *native) numbers() string {
 	verdict := d.pick("return", "accept")
 	out := fmt.Sprintf("%d : %s", d.IntN(2), verdict)
-	if d.IntN(2) == 0 {
+	switch d.IntN(4) {
+	case 0, 1:
 		out = "0 : " + verdict + ", 1 : " + d.pick("return", "accept")
+	case 2: // on which no number falls
+		out += ", 5 : " + d.pick("return", "accept")
 	}
 	return out
 }
