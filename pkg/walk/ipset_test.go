@@ -113,6 +113,9 @@ func TestIPSets(t *testing.T) {
 		"LIST src":        "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"EVERY dst":       "end yes accept: 192.0.2.1-192.0.2.2",
 		"EMPTY dst":       "yes DNAT: 192.0.2.1-192.0.2.2",
+
+		"BUT src --return-nomatch":    "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"! NONE src --return-nomatch": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 	} {
 		not := ""
 		if match[0] == '!' {

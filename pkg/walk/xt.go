@@ -45,7 +45,19 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 		return nil
 	}
 	x.r.ctMark = x.r.ctMark || i.Name == "connmark"
+	if i.Name == "set" && len(opts) > 1 {
+		return x.narrowedSet(th, opts)
+	}
 	return x.options(th, opts)
+}
+
+// narrowedSet is a match on a set with conditions on what a member counts, or to which exceptions
+// are what is in it (match_set in net/netfilter/xt_set.c negates the answer to all of that): any
+// packets may meet it, and others not.
+func (x *run) narrowedSet(th *thread, opts []iptsave.Option) error {
+	_, err := x.option(opts[0], false)
+	x.maybe(th, Some)
+	return err
 }
 
 // options splits a thread by one option after the other.
