@@ -117,6 +117,8 @@ func TestMatch(t *testing.T) {
 		{"a broken range is not understood", "-m iprange --dst-range 192.0.2.1", Unknown, Unknown},
 
 		{"chance is free", "-m statistic --mode random --probability 0.5", Some, Some},
+		{"a share of the sources is free", "-m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1", Some, Some},
+		{"a rate is free", "-m rateest --rateest r --rateest-lt --rateest-bps 1mbit", Some, Some},
 		{"a limit is free", "-m limit --limit 5/min", Some, Some},
 		{"a comment matches", `-m comment --comment "-p udp"`, Yes, Yes},
 		{"a mark may be from elsewhere", "-m mark --mark 0x1/0x1", Unknown, Unknown},

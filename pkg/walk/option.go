@@ -12,14 +12,14 @@ import (
 )
 
 // freeModule lists the matches on what the packet set leaves free: time,
-// chance, counters, the source's link layer, the packet's other fields. Some packet
-// may well meet them.
+// chance, counters and rates, a hash of the source, its link layer, the packet's other
+// fields. Some packet may well meet them.
 func freeModule(name string) bool {
 	switch name {
 	case "statistic", "limit", "hashlimit", "connlimit", "connbytes", "recent", "nfacct", "quota", "time",
 		"physdev", "mac", "owner", "cgroup", "pkttype", "length", "ttl", "hl", "tos", "dscp", "ecn",
-		"tcpmss", "cpu", "policy", "realm", "rpfilter", "connlabel", "helper",
-		"string", "u32", "bpf", "geoip", "osf", "esp", "ah", "frag", "rt", "hbh", "dst", "mh", "ipv6header", "eui64":
+		"tcpmss", "cpu", "cluster", "rateest", "policy", "realm", "rpfilter", "connlabel", "helper",
+		"string", "u32", "bpf", "geoip", "osf", "esp", "ah", "frag", "rt", "hbh", "dst", "mh", "srh", "ipv6header", "eui64":
 		return true
 	}
 	return false
@@ -103,8 +103,9 @@ func inPorts(list string, port uint16) Tri {
 
 // matchAddrType: the destinations are local and no multicast. For IPv4 the
 // kernel looks the address up and compares the one type it has; for IPv6
-// UNICAST and MULTICAST are properties of the address, all types given must
-// hold, and LOCAL is looked up (net/netfilter/xt_addrtype.c, match_type6).
+// UNICAST and MULTICAST are properties of the address that must all hold, and of
+// LOCAL, ANYCAST and UNREACHABLE, which are looked up, one must
+// (net/netfilter/xt_addrtype.c, match_type6).
 func matchAddrType(o iptsave.Option, p Packet) Tri {
 	f := p.Family()
 	switch here, known := p.local(o.Name == "--src-type"); {
