@@ -118,21 +118,31 @@ func matchAddrType(o iptsave.Option, p Packet) Tri {
 	case !here: // it is somebody else's address
 		return Some
 	}
-	local, other := false, false
-	for t := range strings.SplitSeq(o.Value(), ",") {
-		switch {
-		case t == "LOCAL", f == hostport.IPv6 && t == "UNICAST":
-			local = true
-		case f == hostport.IPv6 && (t == "MULTICAST" || t == "UNSPEC"):
+	types := strings.Split(o.Value(), ",")
+	if f == hostport.IPv6 {
+		return localType6(types)
+	}
+	return yesIf(slices.Contains(types, "LOCAL"))
+}
+
+// localType6 is matchAddrType for an address of the node, of IPv6. Of the types that are
+// looked up one is enough.
+func localType6(types []string) Tri {
+	all := Yes
+	for _, t := range types {
+		switch t {
+		case "LOCAL", "UNICAST":
+		case "MULTICAST", "UNSPEC":
 			return No
+		case "ANYCAST", "UNREACHABLE":
+			if !slices.Contains(types, "LOCAL") {
+				all = weaker(all, Some)
+			}
 		default:
-			other = true
+			all = Unknown
 		}
 	}
-	if f == hostport.IPv6 && other {
-		return Unknown
-	}
-	return yesIf(local)
+	return all
 }
 
 // matchConntrack: the packets open a connection, or answer one.
