@@ -3,6 +3,7 @@
 package walk
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -153,7 +154,16 @@ func without(boxes []box, anyOf []conds) (out []box) {
 // covers reports whether there is an element for each of the values that slots may have.
 func covers(set nft.Set, found []candidate, slots []slot) bool {
 	n := slots[0].values
-	return len(slots) == 1 && n > 0 && set.Flags&nft.SetInterval == 0 && !stateful(found) && uint32(len(found)) == n
+	if len(slots) != 1 || n == 0 || set.Flags&nft.SetInterval != 0 || stateful(found) || !whole(slots) {
+		return false
+	}
+	hit := uint32(0)
+	for _, c := range found {
+		if k := c.elem.Key; len(k) == 4 && binary.NativeEndian.Uint32(k) < n {
+			hit++
+		}
+	}
+	return hit == n
 }
 
 // stateful reports whether some element has a limit or a quota, which may end the rule.

@@ -184,6 +184,12 @@ func TestNativeNamesPort(t *testing.T) {
 func TestNativeRegressions(t *testing.T) {
 	adjacent := fakeSet{fields: []int{4}, flags: nft.SetInterval, elems: append(keys(ip("0.0.0.0"), ip("128.0.0.0")), end(ip("128.0.0.0")))}
 	accept := ends1(nft.Accept, "")
+	drawn := func(set string) exprs {
+		return and(ex("numgen", map[uint16]uint32{1: 1, 2: 2}), lookMap(set, 0))
+	}
+	two := func(a, b uint32) fakeSet {
+		return fakeSet{fields: []int{4}, flags: nft.SetMap, verdicts: true, elems: []nft.Element{leads(native(a), nft.Accept, ""), leads(native(b), nft.Accept, "")}}
+	}
 	for _, tt := range []struct {
 		name, want string
 		family     hostport.Family
@@ -197,10 +203,14 @@ func TestNativeRegressions(t *testing.T) {
 		{"both ports in one load", "", hostport.IPv4, []exprs{and(load(2, 0, 4), is(0, 1, 0, 81), redir())}},
 		{"a mark that was set with a jump to a chain that changes nothing stays", "yes redirect via pre", hostport.IPv4,
 			[]exprs{setMark(0), and(setMark(1), jump("x")), and(meta(metaMark), is(native(1)...), redir())}},
+		{"a map of all numbers that are drawn", "end some accept via pre", hostport.IPv4, []exprs{drawn("all"), redir()}},
+		{"a map of one that is and one that is not", "yes redirect via pre; end some accept via pre", hostport.IPv4, []exprs{drawn("one"), redir()}},
+		{"numbers that are drawn and flipped", "yes redirect via pre; end some accept via pre", hostport.IPv4,
+			[]exprs{and(ex("numgen", map[uint16]uint32{1: 1, 2: 2}), masked(native(^uint32(0)), native(4)), lookMap("all", 0)), redir()}},
 		{"a register that is not there is open", "some redirect via pre", hostport.IPv4, []exprs{and(with(is(1), 1, be32(40)), redir())}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			src := &ruleset{family: nft.Inet, sets: map[string]fakeSet{"adjacent": adjacent}, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rules...), "x": nil}}
+			src := &ruleset{family: nft.Inet, sets: map[string]fakeSet{"adjacent": adjacent, "all": two(0, 1), "one": two(0, 5)}, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rules...), "x": nil}}
 			p := packet4(Prerouting)
 			if tt.family == hostport.IPv6 {
 				p = packet6(Prerouting)
