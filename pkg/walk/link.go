@@ -70,6 +70,8 @@ func namesBetween(lo, hi []byte) (names []string, ok bool) {
 	switch {
 	case strings.Contains(begin, "/"): // no name has that; iptables-nft writes "! -i +" so
 		return nil, bytes.Equal(lo, hi)
+	case strings.HasSuffix(begin, "+") && (len(lo) >= 16 || bytes.IndexByte(lo, 0) >= 0):
+		return nil, false // a whole name, which would be read as a pattern
 	case bytes.Equal(lo, hi):
 		return []string{begin}, true
 	}

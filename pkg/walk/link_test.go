@@ -35,7 +35,7 @@ func TestNativeLookupOfLinks(t *testing.T) {
 		"v-pair-lo": vmap([]int{4, 2}, key(native(1), 80), key(native(2), 81)), "v-pair-eth": vmap([]int{4, 2}, key(native(2), 80)),
 		"v-type-lo": vmap([]int{2}, native2(loopbackType)), "v-type": vmap([]int{2}, native2(1)),
 		"lo": {fields: []int{4}, elems: keys(native(1))}, "eth": {fields: []int{4}, elems: keys(native(2))}, "groups": {fields: []int{4}, elems: keys(native(7), native(8))},
-		"names": {fields: []int{16}, elems: keys(name16("lo"), name16("eth0"))}, "wild": wild, "wild-lo": loWild,
+		"names": {fields: []int{16}, elems: keys(name16("lo"), name16("eth0"))}, "wild": wild, "wild-lo": loWild, "plus": {fields: []int{16}, elems: keys(name16("+"), name16("eth0"))},
 		"name-lo": {fields: []int{16, 2}, flags: nft.SetAnonymous, elems: keys(key(name16("lo"), 80))},
 	}
 	pair := and(to(8, meta(metaIif)), to(9, dport()))
@@ -60,6 +60,9 @@ func TestNativeLookupOfLinks(t *testing.T) {
 		{"and another one", and(meta(metaIifName), lookIn("wild", 0), meta(metaIifName), is(name16("wlan0")...)), No, No},
 		{"and one of them", and(meta(metaIifName), lookIn("wild", 0), meta(metaIifName), is(name16("eth7")...)), Some, No},
 		{"an interval of lo", and(meta(metaIifName), lookIn("wild-lo", 0)), No, No},
+		{"the whole name of a pattern", and(meta(metaIifName), is(name16("+")...)), Some, No},
+		{"none of that name", and(meta(metaIifName), isNot(name16("eth+")...), meta(metaIifName), is(name16("eth0")...)), Some, No},
+		{"a set of such names", and(meta(metaIifName), lookIn("plus", 0)), Some, No},
 		{"a set of the name lo and the port", and(named, from8(lookIn("name-lo", 0))), No, No},
 		{"lo's type", and(meta(metaIifType), is(native2(loopbackType)...)), No, No},
 		{"not lo's type", and(meta(metaIifType), isNot(native2(loopbackType)...)), Yes, No},
