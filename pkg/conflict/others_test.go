@@ -3,6 +3,7 @@
 package conflict
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/xt"
 )
 
 func (s Snapshot) serves(servers ...hostport.VirtualServer) Snapshot {
@@ -55,6 +57,13 @@ func programCases() []findCase {
 
 // anyMark is a node that gives packets to port 80 a mark that nobody can tell: a drawn one.
 func anyMark() Snapshot {
+	ofMember := binary.NativeEndian.AppendUint32(make([]byte, 12), 1<<8) // -j SET --map-set NAME dst --map-mark
+	set := xt.TargetExpr(xt.Info{Name: "SET", Rev: 3, Data: append(ofMember, make([]byte, 32)...)})
+	return hooks(hookedAt{"mangle", "filter", nft.Prerouting, -150, [][]nft.Expr{append(dportIs(80), set)}})
+}
+
+// drawnMark is a node where a rule draws the mark of packets.
+func drawnMark() Snapshot {
 	drawn := slices.Concat(dportIs(80), []nft.Expr{ex("numgen", 1, 8), ex("meta", 2, 3, 3, 8)})
 	return hooks(hookedAt{"mangle", "filter", nft.Prerouting, -150, [][]nft.Expr{drawn}})
 }
@@ -90,6 +99,7 @@ func serverCases(t testing.TB) []findCase {
 		{"in INPUT too", any4, node().serves(mark).mangled(t, "INPUT -i eth0 -p tcp -m tcp --dport 80 -j MARK --set-xmark 0x7/0xffffffff"), "refuse 102", ""},
 		{"for a mark that none sets it warns", any4, node().serves(mark), "warn 102", "has packets with that mark, and whether any"},
 		{"for a mark that is set to something unknown it refuses", any4, anyMark().serves(mark), "refuse 102", "hostPort 80/tcp may be taken: IPVS virtual server fwmark 7 has packets with that mark, and portguard cannot tell"},
+		{"for a mark that is drawn too", any4, drawnMark().serves(mark), "refuse 102", "IPVS virtual server fwmark 7 has it"},
 		{"for another than is set it does not", any4, node().serves(mark).mangled(t, "PREROUTING -j MARK --set-xmark 0x8/0xffffffff", "OUTPUT -j MARK --set-xmark 0x8/0xffffffff"), "", ""},
 	}
 }
@@ -107,6 +117,7 @@ func policyCases(t testing.TB) []findCase {
 		{"at another address it may", attach(mapTo(v4, other)), node().leads(marked).mangled(t, set), "warn 114", "may lead some of its packets elsewhere"},
 		{"by a mark that none sets it warns", any4, node().leads(marked), "warn 114", ""},
 		{"by a mark that is set to something unknown it refuses", any4, anyMark().leads(marked), "refuse 114", "hostPort 80/tcp may be taken: policy routing comes before table local, and portguard cannot tell"},
+		{"by a mark that is drawn too", any4, drawnMark().leads(marked), "refuse 114", "policy routing leads its packets elsewhere"},
 		{"by a mark that is another it does not", any4, node().leads(marked).mangled(t, "PREROUTING -j MARK --set-xmark 0x8/0xffffffff", "OUTPUT -j MARK --set-xmark 0x8/0xffffffff"), "", ""},
 		{"a rule for all refuses", only, rule(func(*hostport.RouteRule) {}), "refuse 114", ""},
 		{"for a source too", only, rule(func(r *hostport.RouteRule) { r.Src = netip.MustParsePrefix("10.8.0.0/24") }), "refuse 114", ""},

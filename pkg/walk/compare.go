@@ -159,7 +159,7 @@ func typeCond(op uint32, data []byte, p Packet) (cond, bool) {
 // openness is Unknown if something in slots was not understood.
 func openness(slots []slot) Tri {
 	for _, s := range slots {
-		if s.of == unclear || s.of == ofMark || s.of == ofCtMark {
+		if s.of == unclear || (s.of == ofMark || s.of == ofCtMark) && !s.free {
 			return Unknown
 		}
 	}

@@ -154,7 +154,7 @@ func without(boxes []box, anyOf []conds) (out []box) {
 // covers reports whether there is an element for each of the values that slots may have.
 func covers(set nft.Set, found []candidate, slots []slot) bool {
 	n := slots[0].values
-	if len(slots) != 1 || n == 0 || set.Flags&nft.SetInterval != 0 || stateful(found) || !whole(slots) {
+	if len(slots) != 1 || n == 0 || set.Flags&nft.SetInterval != 0 || stateful(found) {
 		return false
 	}
 	hit := uint32(0)

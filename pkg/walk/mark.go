@@ -10,13 +10,18 @@ import (
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// newMark is the mark that slots hold: a number, or one of both marks changed.
+// newMark is the mark that slots hold: a number, one of both marks changed, or what the packets
+// leave free, as a number that is drawn or a field of a header.
 func newMark(old box, slots []slot) bits {
 	if b, ok := bytesOf(slots, 4); ok {
 		return number(binary.NativeEndian.Uint32(b))
 	}
 	of, ok := oneSource(slots)
-	if !ok || of != ofMark && of != ofCtMark {
+	switch {
+	case len(slots) == 1 && openness(slots) == Some && of != ofMark && of != ofCtMark:
+		mask, flip := binary.NativeEndian.Uint32(slots[0].mask[:]), binary.NativeEndian.Uint32(slots[0].data[:])
+		return anyNumber().and(mask).xor(number(flip))
+	case !ok || of != ofMark && of != ofCtMark:
 		return bits{}
 	}
 	mark := old.mark
@@ -109,6 +114,8 @@ func marked(b box, i xt.Info) box {
 	m, ok := xt.DecodeMark(i)
 	mark := number(m.Value)
 	switch {
+	case i.Name == "HMARK": // a hash of addresses and ports
+		b.mark = anyNumber()
 	case !ok:
 		b.mark, b.ctMark = bits{}, bits{}
 	case m.What == xt.SetMark:

@@ -139,16 +139,40 @@ func (x *run) anyOf(th *thread, t test) {
 	}
 }
 
-// bitwise masks and flips: value&mask ^ xor.
+// Operations of bitwise (NFT_BITWISE_*).
+const (
+	bitwiseBool   = 0
+	bitwiseLshift = 1
+	bitwiseRshift = 2
+)
+
+// bitwise masks and flips: value&mask ^ xor. What else it does to numbers that are not known
+// leaves them as open as they are.
 func (x *run) bitwise(th *thread, a nft.Attrs) error {
 	sreg, _ := a.Num(1)
 	dreg, _ := a.Num(2)
 	n, _ := a.Num(3)
-	op, shifted := a.Num(6)
+	op, _ := a.Num(6)
 	mask, err1 := a.Nested(4)
 	xor, err2 := a.Nested(5)
-	if err1 != nil || err2 != nil {
-		return errAttrs(err1, err2)
+	by, err3 := a.Nested(7)
+	if err1 != nil || err2 != nil || err3 != nil {
+		return errAttrs(err1, err2, err3)
+	}
+	switch sreg2, two := a.Num(8); {
+	case op == bitwiseLshift || op == bitwiseRshift:
+		return x.shift(th, sreg, dreg, int(n), op, nft.Value(by))
+	case op > bitwiseRshift: // of two registers, or of one and a value (Linux 6.13)
+		slots := slices.Clone(th.regs.take(sreg, int(n)))
+		if two {
+			slots = append(slots, th.regs.take(sreg2, int(n))...)
+		}
+		th.regs.load(dreg, openSource(slots), 0, int(n))
+		if i, ok := index(dreg); ok {
+			th.regs[i].port = port(slots)
+		}
+		x.stay(th)
+		return nil
 	}
 	slots := slices.Clone(th.regs.take(sreg, int(n)))
 	of := port(slots)
@@ -158,7 +182,7 @@ func (x *run) bitwise(th *thread, a nft.Attrs) error {
 		th.regs[i].port = of
 	}
 	m, f := nft.Value(mask), nft.Value(xor)
-	if !ok || shifted && op != 0 || len(m) != int(n) || len(f) != int(n) || len(slots) == 0 || i+len(slots) > len(th.regs) {
+	if !ok || op != bitwiseBool || len(m) != int(n) || len(f) != int(n) || len(slots) == 0 || i+len(slots) > len(th.regs) {
 		x.stay(th)
 		return nil
 	}
@@ -167,9 +191,34 @@ func (x *run) bitwise(th *thread, a nft.Attrs) error {
 			s.data[j] = s.data[j]&m[4*k+j] ^ f[4*k+j]
 			s.mask[j] &= m[4*k+j]
 		}
+		s.values = 0
 		th.regs[i+k] = s
 	}
 	x.stay(th)
+	return nil
+}
+
+// shift moves the bits of a number, which the kernel takes in the order of the machine
+// (nft_bitwise_eval_lshift and _rshift).
+func (x *run) shift(th *thread, sreg, dreg uint32, n int, op uint32, by []byte) error {
+	for _, th := range guessed(th, th.regs.take(sreg, n)) {
+		slots := th.regs.take(sreg, n)
+		of, source := port(slots), openSource(slots)
+		b, known := bytesOf(slots, 4)
+		if known = known && len(slots) == 1 && len(by) == 4; known {
+			value, bits := binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(by)
+			if value <<= bits; op == bitwiseRshift {
+				value = binary.NativeEndian.Uint32(b) >> bits
+			}
+			th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, value))
+		} else {
+			th.regs.load(dreg, source, 0, n)
+		}
+		if i, ok := index(dreg); ok {
+			th.regs[i].port = of
+		}
+		x.stay(&th)
+	}
 	return nil
 }
 

@@ -199,18 +199,31 @@ func TestNativeMatchOfMarks(t *testing.T) {
 	orMark := func(n uint32) exprs {
 		return and(meta(metaMark), masked(native(^n), native(n)), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}))
 	}
+	shift := func(op, by uint32) exprs {
+		return with(ex("bitwise", map[uint16]uint32{1: 1, 2: 1, 3: 4, 6: op}), 7, attr(1, native(by)))
+	}
+	drawMark := and(ex("numgen", map[uint16]uint32{1: 1, 2: 2}), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}))
 	checkMatches(t, packet4, nil, []matchCase{
 		{"a mark from elsewhere", and(meta(metaMark), is(native(1)...)), Unknown, Unknown},
 		{"bits of a mark from elsewhere", and(mark(0x4000), is(native(0x4000)...)), Unknown, Unknown},
 		{"a mark above another", and(meta(metaMark), test1(cmpGT, native(1))), Unknown, Unknown},
-		{"a shifted mark", and(with(mark(1), 6, be32(1)), is(native(1)...)), Unknown, Unknown},
+		{"a shifted mark", and(meta(metaMark), shift(bitwiseRshift, 4), is(native(1)...)), Unknown, Unknown},
+		{"a shifted mark that was set", and(setMark(0x30), meta(metaMark), shift(bitwiseRshift, 4), is(native(3)...)), Yes, Yes},
+		{"shifted to the left", and(setMark(3), meta(metaMark), shift(bitwiseLshift, 4), is(native(0x30)...)), Yes, Yes},
+		{"a shifted byte of a header", and(load(1, 1, 1), shift(bitwiseRshift, 2), is(46)), Some, Some},
+		{"two registers in one", and(load(1, 1, 1), ex("bitwise", map[uint16]uint32{1: 1, 2: 1, 3: 4, 6: 4, 8: 2}), is(native(1)...)), Some, Some},
+		{"two registers, with a mark", and(to(2, meta(metaMark)), load(1, 1, 1), ex("bitwise", map[uint16]uint32{1: 1, 2: 1, 3: 4, 6: 4, 8: 2}), is(native(1)...)), Unknown, Unknown},
 		{"a mark that was set", and(setMark(7), meta(metaMark), is(native(7)...)), Yes, Yes},
 		{"not the mark that was set", and(setMark(7), meta(metaMark), isNot(native(7)...)), No, No},
 		{"a bit of the mark that was set", and(setMark(0x4001), mark(0x4000), is(native(0)...)), No, No},
 		{"a bit that was added", and(orMark(0x4000), mark(0x4000), isNot(native(0)...)), Yes, Yes},
 		{"another bit than was added", and(orMark(0x4000), mark(0x8000), isNot(native(0)...)), Unknown, Unknown},
 		{"a bit after the same bit", and(mark(1), is(native(1)...), mark(1), is(native(0)...)), No, No},
-		{"a mark of something open", and(load(2, 0, 2), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}), meta(metaMark), is(native(1)...)), Unknown, Unknown},
+		{"a mark of something open", and(load(2, 0, 2), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}), meta(metaMark), is(native(1)...)), Some, Some},
+		{"a mark that is drawn", and(drawMark, meta(metaMark), is(native(1)...)), Some, Some},
+		{"a drawn mark below another", and(drawMark, meta(metaMark), test1(cmpLT, native(2))), Some, Some},
+		{"a drawn mark that is changed", and(drawMark, orMark(4), mark(4), is(native(4)...)), Yes, Yes},
+		{"a drawn mark and another bit", and(drawMark, orMark(4), mark(3), is(native(1)...)), Some, Some},
 		{"another setting of meta is none of the mark", and(setMark(7), immediate(1, native(9)), ex("meta", map[uint16]uint32{2: 2, 3: 1}), meta(metaMark), is(native(7)...)), Yes, Yes},
 		{"a mark of the connection that is set", and(immediate(1, native(9)), ex("ct", map[uint16]uint32{2: 3, 4: 1})), Yes, Yes},
 	})

@@ -19,6 +19,8 @@ type slot struct {
 	data, mask [4]byte
 	// port is set for the destination port.
 	port bool
+	// free is set for a mark that some packets have, whichever it is.
+	free bool
 	// values, if not 0, is how many a number has: it is drawn, or hashed, from 0 on.
 	values uint32
 }
@@ -99,6 +101,9 @@ func (r *registers) loadMark(reg uint32, of source, b bits) {
 		return
 	}
 	r.load(reg, of, 0, 4)
+	if i, ok := index(reg); ok {
+		r[i].free = b.known|b.free == ^uint32(0)
+	}
 }
 
 // take returns the slots that hold n bytes.

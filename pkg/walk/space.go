@@ -115,7 +115,7 @@ func (s Space) bounded(is4 bool) Space {
 }
 
 // hull joins packets that have the same marks, which are known still, or all if there are too
-// many of those: then their marks are mixed.
+// many of those: then their marks are free.
 func (s Space) hull(is4 bool) Space {
 	out, few := s.joined(is4, true)
 	if !few {
@@ -177,7 +177,7 @@ func (s Space) Later(start Space) Space {
 func (s Space) WithAnyMark() Space {
 	out := slices.Clone(s)
 	for i := range out {
-		out[i].ctMark = bits{mixed: ^uint32(0)}
+		out[i].ctMark = anyNumber()
 	}
 	return out
 }

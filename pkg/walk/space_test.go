@@ -57,8 +57,8 @@ func TestUnexpected(t *testing.T) {
 	}
 }
 
-// Of mixed bits both values are there, whatever is asked for. An unknown bit makes them unknown.
-func TestMixed(t *testing.T) {
+// Of free bits both values are there, whatever is asked for. An unknown bit makes them unknown.
+func TestFree(t *testing.T) {
 	mixed := number(5).or(number(1)).or(number(3))
 	for _, tt := range []struct {
 		name        string
@@ -85,7 +85,7 @@ func TestMixed(t *testing.T) {
 			t.Errorf("%s: some %t, sure %t", tt.name, some, sure)
 		}
 	}
-	if left, _, _ := mixed.with(4, 4, false); left != (bits{value: 5, known: ^uint32(2), mixed: 2}) {
+	if left, _, _ := mixed.with(4, 4, false); left != (bits{value: 5, known: ^uint32(2), free: 2}) {
 		t.Errorf("those with a value have it: %+v", left)
 	}
 }

@@ -34,7 +34,7 @@ func TestWalk(t *testing.T) {
 		{"a certain DNAT ends the walk", []string{"PREROUTING" + dnat, "PREROUTING -j REDIRECT"}, "yes DNAT via PREROUTING"},
 		{"an uncertain DNAT does not", []string{"PREROUTING -s 10.0.0.0/8" + dnat, "PREROUTING -j REDIRECT"}, "some DNAT via PREROUTING; yes REDIRECT via PREROUTING"},
 		{"a mark that is restored from a new connection is 0", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j CONNMARK --restore-mark", "PREROUTING -m mark --mark 0" + dnat}, "yes DNAT via PREROUTING"},
-		{"a mark that is a hash is not known", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j HMARK --hmark-tuple src --hmark-mod 2 --hmark-rnd 1", "PREROUTING -m mark --mark 0" + dnat}, "unknown DNAT via PREROUTING"},
+		{"a mark that is a hash is free", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j HMARK --hmark-tuple src --hmark-mod 2 --hmark-rnd 1", "PREROUTING -m mark --mark 0" + dnat}, "some DNAT via PREROUTING"},
 		{"a mark that an ipset has is not known", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j SET --map-set M dst --map-mark", "PREROUTING -m mark --mark 9" + dnat}, "unknown DNAT via PREROUTING"},
 		{"a packet that is put into an ipset keeps its mark", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j SET --add-set M src", "PREROUTING -m mark --mark 9" + dnat}, ""},
 		{"targets that only mark keep on", []string{"PREROUTING -j MARK --set-mark 1", "PREROUTING -j LOG", "PREROUTING -m comment --comment none", "PREROUTING" + dnat}, "yes DNAT via PREROUTING"},
