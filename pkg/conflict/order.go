@@ -19,6 +19,8 @@ type hooked struct {
 	// unsure is set if the chain is there twice, because it may come before or behind others;
 	// again is the second time.
 	unsure, again bool
+	// early is set where it comes before conntrack, though its priority does not say so.
+	early bool
 	// onward is set if it is among those of packets that somebody has.
 	onward bool
 }
@@ -41,7 +43,8 @@ func (p Place) turn() turn {
 }
 
 // turns are those that a base chain at a hook may have. Of one that is not of type nat and has
-// the priority of that function nobody can tell which is first.
+// the priority of that function, or that of conntrack, nobody can tell which is first: the younger
+// one, and conntrack comes when somebody needs it.
 func (c hooked) turns(h walk.Hook) []hooked {
 	translates := h == walk.Prerouting || h == walk.Output
 	switch {
@@ -52,6 +55,11 @@ func (c hooked) turns(h walk.Hook) []hooked {
 		later := c
 		later.again, later.turn = true, turn{PrioIptables, math.MaxInt32}
 		return []hooked{c, later}
+	case c.Priority == prioConntrack && translates:
+		c.unsure, c.turn = true, turn{prioConntrack, math.MaxInt32}
+		before := c
+		before.again, before.early, before.turn = true, true, turn{prioConntrack, math.MinInt32}
+		return []hooked{before, c}
 	default:
 		c.turn = turn{c.Priority, 0}
 	}

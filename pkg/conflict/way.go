@@ -40,8 +40,9 @@ type loss struct {
 	at    Point
 	// fix is what to do about it.
 	fix string
-	// shuts is set if by some link no packet gets on.
-	shuts bool
+	// shuts is set if by some link no packet gets on, all if no packet at all does, where the
+	// chain may not come first.
+	shuts, all bool
 }
 
 // hooksOf is a hook for one family.
@@ -153,7 +154,7 @@ func (w *way) inTurn(order []hooked, left walk.Space, known *[]answer) (next wal
 func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	q, p := w.query, w.p
 	q.ruleset = c.ruleset
-	p.Early = !w.looped && unseen(p.Hook, c.Priority)
+	p.Early = !w.looped && (c.early || unseen(p.Hook, c.Priority))
 	p = w.masked(p, c)
 	untracked := walk.Space(nil)
 	if c.Type == "nat" {
@@ -191,6 +192,9 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	}
 	if len(w.lost) > before && !left.Shut() && res.Next.Shut() {
 		w.lost[len(w.lost)-1].shuts = true
+	}
+	if len(w.lost) > before && c.early && len(res.Next.Tracked().Likely()) == 0 {
+		w.lost[len(w.lost)-1].all = true
 	}
 	if p.Hook == walk.Ingress { // it is for some links only
 		res.Next = res.Next.Or(left)
@@ -263,10 +267,10 @@ func (w *way) point(c hooked) Point {
 }
 
 // arrive gets to the place of the mapping. Packets that were dropped, or that conntrack does
-// not know, are not there.
+// not know, are not there. Nothing works if the first ones are, and no later ones.
 func (w *way) arrive(p walk.Packet) {
 	w.past, w.mapped = true, w.left
-	if len(w.lost) == 0 || w.taken || p.Later {
+	if len(w.lost) == 0 || w.taken {
 		return
 	}
 	if len(w.left.Tracked().Likely()) == 0 {
@@ -274,9 +278,12 @@ func (w *way) arrive(p walk.Packet) {
 		w.hidden(p, last, p.Dst, false)
 		return
 	}
+	if p.Later { // of which some may well not exist
+		return
+	}
 	for _, l := range w.lost {
-		if l.shuts || l.NamesPort() {
-			w.hidden(p, l, l.Dst, true)
+		if l.all || l.shuts || l.NamesPort() {
+			w.hidden(p, l, l.Dst, !l.all)
 		}
 	}
 }

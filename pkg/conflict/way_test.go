@@ -104,6 +104,13 @@ func wayCases(t testing.TB) []findCase {
 		{"nobody translates them", any4, hooks(pre("nat", -100, also(state(2), dportIs(80), []nft.Expr{redirect}))), "", ""},
 
 		{"a drop of all hides", any4, hooks(pre("filter", -150, also(dportIs(80), drop))), "refuse 105", "would not work"},
+		{"so does a drop of all that is answered", any4, hooks(pre("filter", -150, also(state(2), dportIs(80), drop))), "refuse 105", "would not work"},
+		{"of every port, too", any4, hooks(pre("filter", -150, also(state(2), drop))), "refuse 105", "would not work"},
+		{"a drop of answered ones with another mark does not", any4, hooks(pre("filter", -150, also(state(2), marked("ct", 1), drop), also(marked("meta", 1), set("ct", 1)))), "", ""},
+		{"a chain with the priority of conntrack may come before it", any4, hooks(pre("filter", -200, also(dportIs(80), notrack))), "refuse 105", "notrack"},
+		{"where packets have no state", any4, hooks(pre("filter", -200, also(state(1), dportIs(80), rewrite(2, 2, 2)))), "refuse 103", "rewrite"},
+		{"or behind it", any4, hooks(pre("filter", -200, also(state(8), dportIs(80), rewrite(2, 2, 2)))), "refuse 103", "rewrite"},
+		{"taking some of them out of conntrack there warns", any4, hooks(pre("filter", -200, also(dportIs(80), limited, notrack))), "warn 105", "notrack"},
 		{"a drop of some warns", any4, hooks(pre("filter", -150, also(dportIs(80), limited, drop))), "warn 105", "does not work for everybody"},
 		{"a drop of some for every port is none of this one's", any4, hooks(pre("filter", -150, also(limited, drop))), "", ""},
 		{"a drop of another port does not", any4, hooks(pre("filter", -150, also(dportIs(81), drop))), "", ""},
