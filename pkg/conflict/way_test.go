@@ -91,6 +91,8 @@ func wayCases(t testing.TB) []findCase {
 		{"of another port it does not", any4, hooks(pre("filter", 0, also(dportIs(81), rewrite(2, 2, 2)))), "", ""},
 		{"counted from the header of the network, too", any4, hooks(pre("filter", 0, also(dportIs(80), rewrite(1, 22, 2)))), "refuse 103", "rewrite"},
 		{"and from that of the link", any4, hooks(pre("filter", 0, also(dportIs(80), rewrite(0, 36, 2)))), "refuse 103", "rewrite"},
+		{"another network of IPv6, too", attach(mapTo(v6, "")), node().dump(t, v6, true, "*mangle\n"+table([]string{"PREROUTING -d 2001:db8::/64 -j DNPT --src-pfx 2001:db8::/64 --dst-pfx fd00::/64"})+"COMMIT\n"), "refuse 103", "rewrite"},
+		{"of the source it does not", attach(mapTo(v6, "")), node().dump(t, v6, true, "*mangle\n"+table([]string{"INPUT -j SNPT --src-pfx 2001:db8::/64 --dst-pfx fd00::/64"})+"COMMIT\n"), "", ""},
 		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1), rewrite(1, 20, 2), rewrite(0, 0, 6), rewrite(0, 14, 2)), in(rewrite(2, 0, 2))), "", ""},
 
 		{"of two chains of one priority either may be first", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))),

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/iptsave"
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/xt"
@@ -121,6 +122,8 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.stay(th)
 	case i.Name == "NOTRACK", i.Name == "CT" && xt.Untracks(i):
 		x.untrack(th)
+	case i.Name == "SNPT", i.Name == "DNPT": // they write another network into an address (ip6t_NPT.c)
+		x.prefix(th, i.Name == "SNPT")
 	case k == keepsOn:
 		x.stay(th)
 	case i.Name == "SNAT", i.Name == "MASQUERADE", i.Name == "NETMAP" && x.p.Hook == Postrouting:
@@ -129,6 +132,16 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.hop.To = xt.Destination(i)
 		x.out(th, k, i.Name, "", false)
 	}
+}
+
+// prefix gives the source another network, or the destination, whatever it was in.
+func (x *run) prefix(th *thread, src bool) {
+	if src || x.p.Moved || x.p.Answer { // the latter are not on their way to the port
+		th.b.src, th.altered = addrset.All(x.r.is4), true
+		x.stay(th)
+		return
+	}
+	x.out(th, translates, Rewrites, "", false)
 }
 
 // withoutConnection answers for the options of a match on the connection where there is
@@ -157,7 +170,7 @@ func targetKind(name string) (kind, bool) {
 	switch name {
 	case "LOG", "NFLOG", "ULOG", "MARK", "CONNMARK", "SECMARK", "CONNSECMARK", "CLASSIFY",
 		"TRACE", "SET", "TOS", "DSCP", "ECN", "TTL", "HL", "TCPMSS", "TCPOPTSTRIP", "CHECKSUM",
-		"AUDIT", "IDLETIMER", "LED", "RATEEST", "TEE", "CT", "NOTRACK", "HMARK":
+		"AUDIT", "IDLETIMER", "LED", "RATEEST", "TEE", "CT", "NOTRACK", "HMARK", "SNPT", "DNPT":
 		return keepsOn, true
 	case "DNAT", "REDIRECT", "NETMAP", "TPROXY":
 		return translates, true
