@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/xt"
 )
 
 func TestWay(t *testing.T) { check(t, wayCases(t)) }
@@ -71,6 +72,17 @@ func wayCases(t testing.TB) []findCase {
 		return node().dump(t, v4, true, "*"+name+"\n"+table(rules)+"COMMIT\n")
 	}
 	frob := []nft.Expr{ex("meta", 1, 8, 2, 3)}
+	immediately := func(b ...byte) []nft.Expr {
+		i := ex("immediate", 1, 8)
+		i.Attrs = i.Attrs.With(2, attr(1, b))
+		return []nft.Expr{i}
+	}
+	// changed is a word of the network header with some bits changed, as nft writes it.
+	changed := func(off uint32, and1, and2, xor1, xor2 byte) []nft.Expr {
+		b := ex("bitwise", 1, 8, 2, 8, 3, 2, 6, 0)
+		b.Attrs = b.Attrs.With(4, attr(1, []byte{and1, and2})).With(5, attr(1, []byte{xor1, xor2}))
+		return also([]nft.Expr{ex("payload", 1, 8, 2, 1, 3, off, 4, 2), b}, rewrite(1, off, 2))
+	}
 	return []findCase{
 		{"a mark is carried into nat", any4, hooks(pre("filter", -140, also(dportIs(80), set("meta", 0x64))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "refuse 103", "redir"},
 		{"another one is not taken", any4, hooks(pre("filter", -140, also(dportIs(80), set("meta", 0x65))), pre("nat", -90, also(marked("meta", 0x64), []nft.Expr{redirect}))), "", ""},
@@ -93,6 +105,18 @@ func wayCases(t testing.TB) []findCase {
 		{"and from that of the link", any4, hooks(pre("filter", 0, also(dportIs(80), rewrite(0, 36, 2)))), "refuse 103", "rewrite"},
 		{"another network of IPv6, too", attach(mapTo(v6, "")), node().dump(t, v6, true, "*mangle\n"+table([]string{"PREROUTING -d 2001:db8::/64 -j DNPT --src-pfx 2001:db8::/64 --dst-pfx fd00::/64"})+"COMMIT\n"), "refuse 103", "rewrite"},
 		{"of the source it does not", attach(mapTo(v6, "")), node().dump(t, v6, true, "*mangle\n"+table([]string{"INPUT -j SNPT --src-pfx 2001:db8::/64 --dst-pfx fd00::/64"})+"COMMIT\n"), "", ""},
+		{"another protocol, too", any4, hooks(pre("filter", -310, also(dportIs(80), immediately(17), rewrite(1, 9, 1)))), "refuse 103", "rewrite"},
+		{"the same does not", any4, hooks(pre("filter", -310, also(dportIs(80), immediately(6), rewrite(1, 9, 1)))), "", ""},
+		{"another length of the header does", any4, hooks(pre("filter", -310, also(dportIs(80), changed(0, 0xf0, 0xff, 6, 0)))), "refuse 103", "rewrite"},
+		{"another DSCP does not", any4, hooks(pre("filter", -310, also(dportIs(80), changed(0, 0xff, 0x03, 0, 0xb8)))), "", ""},
+		{"nor another TTL", any4, hooks(pre("filter", -310, also(dportIs(80), changed(8, 0, 0xff, 64, 0)))), "", ""},
+		{"a TTL of one hop hides", any4, hooks(pre("filter", -310, also(dportIs(80), changed(8, 0, 0xff, 1, 0)))), "refuse 105", "would not work"},
+		{"where another rule has them, too", any4, hooks(pre("filter", -310, also(dportIs(80), changed(8, 0, 0xff, 1, 0))), pre("nat", -100, also(dportIs(80), []nft.Expr{redirect}))), "refuse 104; refuse 105", ""},
+		{"set by iptables, too", any4, hooks(pre("filter", -150, append(dportIs(80), xt.TargetExpr(xt.Info{Name: "TTL", Data: []byte{0, 1, 0, 0, 0, 0, 0, 0}})))), "refuse 105", "would not work"},
+		{"a fragment does", any4, hooks(pre("filter", -310, also(dportIs(80), immediately(0x20, 0), rewrite(1, 6, 2)))), "refuse 103", "rewrite"},
+		{"and no fragment does not", any4, hooks(pre("filter", -310, also(dportIs(80), immediately(0x40, 0), rewrite(1, 6, 2)))), "", ""},
+		{"what is said to be for other hosts is not forwarded", any4, hooks(pre("filter", -150, also(dportIs(80), immediately(2), []nft.Expr{ex("meta", 2, 19, 3, 8)}))), "refuse 105", "would not work"},
+		{"what is said to be for this host is", any4, hooks(pre("filter", -150, also(dportIs(80), immediately(0), []nft.Expr{ex("meta", 2, 19, 3, 8)}))), "", ""},
 		{"writing something else does not", any4, hooks(pre("filter", 0, rewrite(1, 1, 1), rewrite(1, 20, 2), rewrite(0, 0, 6), rewrite(0, 14, 2)), in(rewrite(2, 0, 2))), "", ""},
 
 		{"of two chains of one priority either may be first", any4, hooks(pre("filter", -150, also(marked("ct", 1), rewrite(2, 2, 2))),

@@ -96,14 +96,18 @@ const (
 	metaIifType  = 8
 	metaNfproto  = 15
 	metaL4proto  = 16
+	metaPktType  = 19
 	metaIifGroup = 21
 )
 
 func (x *run) meta(th *thread, a nft.Attrs) {
 	key, _ := a.Num(2)
 	if sreg, set := a.Num(3); set {
-		if key == metaMark {
+		switch v, ok := bytesOf(th.regs.take(sreg, 1), 1); {
+		case key == metaMark:
 			th.b.mark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+		case key == metaPktType && ok && v[0] != 0: // what is not for this host it does not forward (ip_forward)
+			x.strand(th)
 		}
 		x.stay(th)
 		return

@@ -16,7 +16,8 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 	off, _ := f.Num(3)
 	n, _ := f.Num(4)
 	if f[5] != nil {
-		x.write(th, base, off, n)
+		sreg, _ := f.Num(5)
+		x.write(th, base, off, n, th.regs.take(sreg, int(n)))
 		return
 	}
 	src, dst, size := 12, 16, 4
@@ -34,6 +35,8 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, []byte{x.p.proto()})
 	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
 		th.regs.load(dreg, ofNextHdr, 0, 1)
+	case base == baseNetwork:
+		th.regs.load(dreg, ofHeader, at, int(n))
 	case base == 2:
 		x.ports(&th.regs, dreg, at, int(n))
 	}
@@ -51,8 +54,12 @@ const (
 	baseTransport = 2
 )
 
-// write writes into the packet.
-func (x *run) write(th *thread, base, off, n uint32) {
+// Strands is the target of rules behind which packets are not forwarded any more, and so do
+// not get to a pod.
+const Strands = "strand"
+
+// write writes what slots hold into the packet.
+func (x *run) write(th *thread, base, off, n uint32, slots []slot) {
 	src, dst, end := uint32(12), uint32(16), uint32(20)
 	if x.family() == nft.IPv6 {
 		src, dst, end = 8, 24, 40
@@ -67,6 +74,9 @@ func (x *run) write(th *thread, base, off, n uint32) {
 	case base == baseNetwork && overlaps(dst, end), base == baseTransport && overlaps(2, 4):
 		x.out(th, translates, Rewrites, "", false)
 		return
+	case base == baseNetwork && x.remakes(slots, off, n):
+		x.out(th, translates, Rewrites, "", false)
+		return
 	case beyond(base, off+n, end):
 		th.open = weaker(th.open, Some)
 		x.out(th, translates, Rewrites, "", false)
@@ -74,7 +84,66 @@ func (x *run) write(th *thread, base, off, n uint32) {
 	case base == baseNetwork && overlaps(src, dst): // and so may be any
 		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
 	}
+	if base == baseNetwork && !x.p.Moved && !x.p.Answer && x.expires(slots, off, n) {
+		x.strand(th)
+	}
 	x.stay(th)
+}
+
+// strand lets packets go on that will not be forwarded: nobody has them but who is on the node.
+func (x *run) strand(th *thread) {
+	if x.p.Hook != Prerouting && x.p.Hook != Ingress || x.p.Moved || x.p.Answer {
+		return
+	}
+	x.out(th, ends, Strands, "", false)
+	th.b.doubtful, th.open, th.altered = true, Unknown, true
+}
+
+// remakes reports whether a write into the network header makes something else of the packet: its
+// version and lengths, its fragments and the protocol must stay. nft writes whole words, with
+// what it has loaded there in the bytes, and bits, that are not meant.
+func (x *run) remakes(slots []slot, off, n uint32) bool {
+	const fragment = 6 // and 7, of IPv4
+	keep := map[uint32]byte{0: 0xff, 2: 0xff, 3: 0xff, fragment: 0x3f, fragment + 1: 0xff, 9: 0xff}
+	proto := uint32(9)
+	if x.family() == nft.IPv6 {
+		keep, proto = map[uint32]byte{0: 0xf0, 4: 0xff, 5: 0xff, 6: 0xff}, 6
+	}
+	for i := range n {
+		at := off + i
+		bits := keep[at]
+		if bits == 0 {
+			continue
+		}
+		if int(i/4) >= len(slots) {
+			return true
+		}
+		s, j := slots[i/4], i%4
+		fixed := s.of == known || s.mask[j]&bits == 0
+		inPlace := s.of == ofHeader && uint32(s.off)+j == at
+		switch {
+		case inPlace && s.mask[j]&bits == bits && s.data[j]&bits == 0:
+		case at == proto && fixed && s.data[j] == x.p.proto():
+		case x.r.is4 && (at == fragment || at == fragment+1) && (inPlace || fixed) && s.data[j]&bits == 0: // a whole packet
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// expires reports whether a write leaves packets no hop to go.
+func (x *run) expires(slots []slot, off, n uint32) bool {
+	at := uint32(8)
+	if x.family() == nft.IPv6 {
+		at = 7
+	}
+	i := at - off
+	if at < off || i >= n || int(i/4) >= len(slots) {
+		return false
+	}
+	s := slots[i/4]
+	return (s.of == known || s.mask[i%4] == 0) && s.data[i%4] <= 1
 }
 
 // beyond reports whether a write reaches from the header that it counts from into those behind

@@ -52,7 +52,7 @@ func (p Path) Last() Hop { return p.Hops[len(p.Hops)-1] }
 // Stops reports whether the verdict keeps packets from all further base chains.
 func (p Path) Stops() bool {
 	switch strings.ToLower(p.Last().Target) {
-	case "drop", "reject", "fwd":
+	case "drop", "reject", "fwd", Strands:
 		return true
 	}
 	return false

@@ -124,6 +124,9 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.untrack(th)
 	case i.Name == "SNPT", i.Name == "DNPT": // they write another network into an address (ip6t_NPT.c)
 		x.prefix(th, i.Name == "SNPT")
+	case i.Name == "TTL" && xt.Expires(i), i.Name == "HL" && xt.Expires(i):
+		x.strand(th)
+		x.stay(th)
 	case k == keepsOn:
 		x.stay(th)
 	case i.Name == "SNAT", i.Name == "MASQUERADE", i.Name == "NETMAP" && x.p.Hook == Postrouting:

@@ -244,6 +244,10 @@ func WritesMark(i Info) bool {
 // struct xt_ct_target_info and its _v1 (XT_CT_NOTRACK).
 func Untracks(i Info) bool { return len(i.Data) >= 2 && i.u16(0)&1 != 0 }
 
+// Expires reports whether the target TTL, or HL of IPv6, leaves packets no hop to go: struct
+// ipt_TTL_info and ip6t_HL_info have a mode, of which 0 sets, and the number.
+func Expires(i Info) bool { return len(i.Data) >= 2 && i.Data[0] == 0 && i.Data[1] <= 1 }
+
 // Destination returns where the DNAT target leads, "" if that is more than one
 // address or not known. Revision 2 is struct nf_nat_range2, 1 nf_nat_range, and
 // 0 struct nf_nat_ipv4_multi_range_compat; ports are in network order.

@@ -205,3 +205,11 @@ func TestOnes(t *testing.T) {
 		}
 	}
 }
+
+func TestExpires(t *testing.T) {
+	for data, want := range map[string]bool{"\x00\x01": true, "\x00\x00": true, "\x00\x40": false, "\x01\x01": false, "\x02\x01": false, "\x00": false} {
+		if got := Expires(Info{Name: "TTL", Data: []byte(data)}); got != want {
+			t.Errorf("%q: %t", data, got)
+		}
+	}
+}
