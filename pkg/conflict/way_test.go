@@ -72,6 +72,7 @@ func wayCases(t testing.TB) []findCase {
 		return node().dump(t, v4, true, "*"+name+"\n"+table(rules)+"COMMIT\n")
 	}
 	frob := []nft.Expr{ex("meta", 1, 8, 2, 3)}
+	template := xt.TargetExpr(xt.Info{Name: "CT", Rev: 2, Data: make([]byte, 64)})
 	immediately := func(b ...byte) []nft.Expr {
 		i := ex("immediate", 1, 8)
 		i.Attrs = i.Attrs.With(2, attr(1, b))
@@ -142,6 +143,11 @@ func wayCases(t testing.TB) []findCase {
 		{"a drop of another port does not", any4, hooks(pre("filter", -150, also(dportIs(81), drop))), "", ""},
 		{"a drop behind the mapping sees the pod", any4, hooks(pre("filter", 0, also(dportIs(80), drop))), "", ""},
 		{"taking packets out of conntrack hides", any4, hooks(pre("filter", -300, also(dportIs(80), notrack))), "refuse 105", "notrack"},
+		{"what has a template is new before conntrack", any4, hooks(pre("filter", -300, []nft.Expr{template}, also(state(8), dportIs(80), drop))), "refuse 105", "would not work"},
+		{"and has a state", any4, hooks(pre("filter", -300, []nft.Expr{template}, also(state(1), dportIs(80), drop))), "", ""},
+		{"and stays in conntrack", any4, hooks(pre("filter", -300, []nft.Expr{template}, also(dportIs(80), notrack))), "", ""},
+		{"a zone is one", any4, hooks(pre("filter", -300, []nft.Expr{ex("ct", 2, 17, 4, 8)}, also(state(8), dportIs(80), drop))), "refuse 105", "would not work"},
+		{"of iptables, too", any4, lost("raw", "PREROUTING -p tcp -j CT --ctevents new", "PREROUTING -p tcp -m tcp --dport 80 -m conntrack --ctstate NEW -j DROP"), "refuse 105", "would not work"},
 		{"conntrack has seen them, then", any4, hooks(pre("filter", -150, also(dportIs(80), notrack))), "", ""},
 		{"what drops them hides what translates them", any4, hooks(pre("filter", -150, also(dportIs(80), drop)), pre("nat", -100, also(dportIs(80), []nft.Expr{redirect}))), "refuse 105", ""},
 		{"untracked packets are not translated", any4, hooks(pre("filter", -300, also(dportIs(80), notrack)), pre("nat", -100, also(dportIs(80), []nft.Expr{redirect}))), "refuse 105", ""},

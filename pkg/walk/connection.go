@@ -19,6 +19,7 @@ const (
 	ctDst      = 9
 	ctProtocol = 10
 	ctProtoDst = 12
+	ctZone     = 17
 	ctSrcIP    = 19
 	ctDstIP    = 20
 	ctSrcIP6   = 21
@@ -41,9 +42,17 @@ const (
 func (x *run) ct(th *thread, a nft.Attrs) {
 	key, _ := a.Num(2)
 	none := x.unconnected(th.b)
+	if key != ctState && x.templated(th.b) {
+		th.regs.load(dregOf(a), ofAnything, 0, 16)
+		x.stay(th)
+		return
+	}
 	if sreg, set := a.Num(4); set {
 		if key == ctMark && !none {
 			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+		}
+		if key == ctZone {
+			x.attach(th)
 		}
 		x.stay(th)
 		return
@@ -98,14 +107,32 @@ func (p Packet) status() uint32 {
 	return 0 // no reply was seen, nothing translated or confirmed
 }
 
-// unconnected reports whether packets have no connection.
-func (x *run) unconnected(b box) bool { return b.untracked || x.p.Early }
+// dregOf is the register that ct loads into, 0 if it sets something.
+func dregOf(a nft.Attrs) uint32 {
+	dreg, _ := a.Num(1)
+	return dreg
+}
+
+// unconnected reports whether packets have no connection, and no template of one.
+func (x *run) unconnected(b box) bool { return b.untracked || x.p.Early && !b.template }
+
+// templated reports whether all that packets have is a template.
+func (x *run) templated(b box) bool { return x.p.Early && b.template && !b.untracked }
+
+// attach gives packets a template that have no connection yet (xt_ct_target, nft_ct_set_zone_eval).
+func (x *run) attach(th *thread) {
+	if x.p.Early && !th.b.untracked {
+		th.b.template, th.altered = true, true
+	}
+}
 
 // state is what conntrack says of packets.
 func (x *run) state(b box) uint32 {
 	switch {
 	case b.untracked:
 		return stateUntracked
+	case x.templated(b):
+		return stateNew
 	case x.p.Early:
 		return stateInvalid
 	case x.p.Error:
@@ -116,9 +143,10 @@ func (x *run) state(b box) uint32 {
 	return stateNew
 }
 
-// untrack takes packets out of conntrack, if that has not seen them yet (nft_notrack_eval).
+// untrack takes packets out of conntrack, if that has not seen them yet, and they have no
+// template (nft_notrack_eval).
 func (x *run) untrack(th *thread) {
-	if x.p.Early {
+	if x.p.Early && !th.b.template {
 		x.out(th, untracks, "notrack", "", false)
 		th.b.untracked, th.altered = true, true
 	}

@@ -20,6 +20,9 @@ type box struct {
 	mark, ctMark bits
 	// untracked packets have no connection: they pass all rules of nat by.
 	untracked bool
+	// template is set if a rule gave them the template of a connection, before conntrack: as long
+	// as that has not seen them they count as new.
+	template bool
 	// answered packets are of a connection that got an answer, and so is no more new.
 	answered bool
 	// doubtful packets may well not exist: they have another mark than is to be expected.
@@ -47,7 +50,7 @@ func (s Space) key() string {
 				k = append(append(k, sp.Lo.AsSlice()...), sp.Hi.AsSlice()...)
 			}
 		}
-		k = fmt.Appendf(k, "%q %q %d %v %v %v %v %v\n", b.in.only, b.in.except, len(b.in.links), b.mark, b.ctMark, b.untracked, b.answered, b.doubtful)
+		k = fmt.Appendf(k, "%q %q %d %v %v %v %v %v %v\n", b.in.only, b.in.except, len(b.in.links), b.mark, b.ctMark, b.untracked, b.template, b.answered, b.doubtful)
 	}
 	return string(k)
 }
@@ -55,13 +58,13 @@ func (s Space) key() string {
 // same reports whether two boxes allow the same packets. Sources are what most boxes differ in.
 func (b *box) same(o *box) bool {
 	return slices.Equal(b.src, o.src) &&
-		b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.answered == o.answered && b.doubtful == o.doubtful &&
+		b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.template == o.template && b.answered == o.answered && b.doubtful == o.doubtful &&
 		b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except) && slices.Equal(b.dst, o.dst)
 }
 
 // covers reports whether b allows all packets that o does, and expects them alike.
 func (b *box) covers(o *box) bool {
-	return b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.answered == o.answered && b.doubtful == o.doubtful &&
+	return b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.template == o.template && b.answered == o.answered && b.doubtful == o.doubtful &&
 		(b.in.all() || b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except)) && b.src.Covers(o.src) && b.dst.Covers(o.dst)
 }
 
@@ -130,13 +133,13 @@ func (s Space) joined(is4, marks bool) (out Space, few bool) {
 	var dst [][]addrset.Set
 	for _, b := range s {
 		i := slices.IndexFunc(out, func(o box) bool {
-			return o.untracked == b.untracked && o.answered == b.answered && o.doubtful == b.doubtful && (!marks || o.mark == b.mark && o.ctMark == b.ctMark)
+			return o.untracked == b.untracked && o.template == b.template && o.answered == b.answered && o.doubtful == b.doubtful && (!marks || o.mark == b.mark && o.ctMark == b.ctMark)
 		})
 		if i < 0 {
 			if i = len(out); i == maxMarks {
 				return nil, false
 			}
-			out = append(out, box{src: addrset.All(is4), untracked: b.untracked, answered: b.answered, doubtful: b.doubtful, mark: b.mark, ctMark: b.ctMark})
+			out = append(out, box{src: addrset.All(is4), untracked: b.untracked, template: b.template, answered: b.answered, doubtful: b.doubtful, mark: b.mark, ctMark: b.ctMark})
 			dst = append(dst, nil)
 		}
 		out[i].mark, out[i].ctMark = out[i].mark.or(b.mark), out[i].ctMark.or(b.ctMark)

@@ -45,6 +45,10 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 		x.apply(th, test{always: withoutConnection(opts, x.state(th.b))})
 		return nil
 	}
+	if (i.Name == "conntrack" || i.Name == "connmark") && x.templated(th.b) {
+		x.ofTemplate(th, opts)
+		return nil
+	}
 	x.r.ctMark = x.r.ctMark || i.Name == "connmark"
 	if i.Name == "set" && len(opts) > 1 {
 		return x.narrowedSet(th, opts)
@@ -122,6 +126,9 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.stay(th)
 	case i.Name == "NOTRACK", i.Name == "CT" && xt.Untracks(i):
 		x.untrack(th)
+	case i.Name == "CT":
+		x.attach(th)
+		x.stay(th)
 	case i.Name == "SNPT", i.Name == "DNPT": // they write another network into an address (ip6t_NPT.c)
 		x.prefix(th, i.Name == "SNPT")
 	case i.Name == "TTL" && xt.Expires(i), i.Name == "HL" && xt.Expires(i):
@@ -135,6 +142,24 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 		x.hop.To = xt.Destination(i)
 		x.out(th, k, i.Name, "", false)
 	}
+}
+
+// ofTemplate answers a match on the connection for packets with a template: it is new, and what
+// else it has is not followed.
+func (x *run) ofTemplate(th *thread, opts []iptsave.Option) {
+	all := Yes
+	for _, o := range opts {
+		t := Some
+		if o.Name == "--ctstate" {
+			t = stated(o, yesIf(slices.Contains(strings.Split(o.Value(), ","), "NEW")))
+		}
+		if t == No {
+			all = No
+			break
+		}
+		all = weaker(all, t)
+	}
+	x.apply(th, test{always: all})
 }
 
 // prefix gives the source another network, or the destination, whatever it was in.
