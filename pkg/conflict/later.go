@@ -23,7 +23,7 @@ func (q query) follow(p walk.Packet) error {
 		if i == maxRounds {
 			next = next.WithAnyMark()
 		}
-		w := &way{query: q, from: p, start: next}
+		w := &way{query: q, from: p, start: next, round: i}
 		if err := w.pass(); err != nil || i == maxRounds || !q.asked(p.Hook, true) {
 			return err
 		}

@@ -21,6 +21,9 @@ type way struct {
 	// left are the packets that nobody has taken so far, mapped those that got to the place of
 	// the mapping, and onward those that got to the end of its hook.
 	left, mapped, onward walk.Space
+	// round is 0 for packets that open connections, 1 for later ones of all of these, and more for
+	// those with marks that others had not.
+	round int
 	// asked is set if some rule asks for the mark of their connection.
 	asked bool
 	// looped packets were translated before, if at all: only what rewrites them counts.
@@ -270,10 +273,14 @@ func (w *way) point(c hooked) Point {
 // not know, are not there. Nothing works if the first ones are, and no later ones.
 func (w *way) arrive(p walk.Packet) {
 	w.past, w.mapped = true, w.left
-	if len(w.lost) == 0 || w.taken {
+	if len(w.lost) == 0 || w.taken || w.round > 1 {
 		return
 	}
-	if len(w.left.Tracked().Likely()) == 0 {
+	left := w.left.Tracked().Likely()
+	if p.Later { // others are sent again, or never
+		left = left.OfAnswered()
+	}
+	if len(left) == 0 {
 		last := w.lost[len(w.lost)-1]
 		w.hidden(p, last, p.Dst, false)
 		return

@@ -133,6 +133,8 @@ func wayCases(t testing.TB) []findCase {
 		{"a drop of all hides", any4, hooks(pre("filter", -150, also(dportIs(80), drop))), "refuse 105", "would not work"},
 		{"so does a drop of all that is answered", any4, hooks(pre("filter", -150, also(state(2), dportIs(80), drop))), "refuse 105", "would not work"},
 		{"of every port, too", any4, hooks(pre("filter", -150, also(state(2), drop))), "refuse 105", "would not work"},
+		{"and with the mark that the first one gets", any4, hooks(pre("filter", -150, also(state(2), marked("ct", 7), drop), also(dportIs(80), set("ct", 7)))), "refuse 105", "would not work"},
+		{"with a mark that some get later it does not", any4, hooks(pre("filter", -150, also(marked("ct", 7), drop), also(state(2), limited, set("ct", 7)))), "", ""},
 		{"a drop of answered ones with another mark does not", any4, hooks(pre("filter", -150, also(state(2), marked("ct", 1), drop), also(marked("meta", 1), set("ct", 1)))), "", ""},
 		{"a chain with the priority of conntrack may come before it", any4, hooks(pre("filter", -200, also(dportIs(80), notrack))), "refuse 105", "notrack"},
 		{"where packets have no state", any4, hooks(pre("filter", -200, also(state(1), dportIs(80), rewrite(2, 2, 2)))), "refuse 103", "rewrite"},

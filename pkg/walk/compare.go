@@ -88,7 +88,7 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 		return test{always: nextHeader(op, data, *p)}
 	case ofPorts:
 		return test{always: ports(slots[0], op, data, p.port())}
-	case ofAnything, known, unclear:
+	case ofAnything, known, ofHeader, unclear:
 	}
 	return test{always: openness(slots)}
 }

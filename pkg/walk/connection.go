@@ -42,26 +42,20 @@ const (
 func (x *run) ct(th *thread, a nft.Attrs) {
 	key, _ := a.Num(2)
 	none := x.unconnected(th.b)
-	if key != ctState && x.templated(th.b) {
-		th.regs.load(dregOf(a), ofAnything, 0, 16)
-		x.stay(th)
+	switch sreg, set := a.Num(4); {
+	case set:
+		x.setCt(th, key, sreg)
 		return
-	}
-	if sreg, set := a.Num(4); set {
-		if key == ctMark && !none {
-			th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
-		}
-		if key == ctZone {
-			x.attach(th)
-		}
-		x.stay(th)
-		return
-	}
-	if none && key != ctState {
+	case none && key != ctState:
 		x.misses(th)
 		return
 	}
 	dreg, _ := a.Num(1)
+	if key != ctState && x.templated(th.b) {
+		th.regs.load(dreg, ofAnything, 0, 16)
+		x.stay(th)
+		return
+	}
 	dir, directed := a.Get(3)
 	original := !directed || len(dir) == 1 && dir[0] == 0
 	size := 16
@@ -107,10 +101,16 @@ func (p Packet) status() uint32 {
 	return 0 // no reply was seen, nothing translated or confirmed
 }
 
-// dregOf is the register that ct loads into, 0 if it sets something.
-func dregOf(a nft.Attrs) uint32 {
-	dreg, _ := a.Num(1)
-	return dreg
+// setCt sets something of the connection, if there is one. What a template is given is not
+// followed.
+func (x *run) setCt(th *thread, key, sreg uint32) {
+	switch {
+	case key == ctMark && !x.unconnected(th.b) && !x.templated(th.b):
+		th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+	case key == ctZone:
+		x.attach(th)
+	}
+	x.stay(th)
 }
 
 // unconnected reports whether packets have no connection, and no template of one.

@@ -221,6 +221,11 @@ func (s Space) Same(o Space) bool {
 	return slices.EqualFunc(s, o, func(a, b box) bool { return a.same(&b) })
 }
 
+// OfAnswered are the packets of connections that got an answer.
+func (s Space) OfAnswered() Space {
+	return s.keep(func(b *box) bool { return b.answered })
+}
+
 // Tracked are the packets that have a connection.
 func (s Space) Tracked() Space {
 	return s.keep(func(b *box) bool { return !b.untracked })
