@@ -29,6 +29,16 @@ type box struct {
 	doubtful bool
 }
 
+// A state is what a box says of packets but addresses and links.
+type state struct {
+	mark, ctMark                            bits
+	untracked, template, answered, doubtful bool
+}
+
+func (b *box) state() state {
+	return state{b.mark, b.ctMark, b.untracked, b.template, b.answered, b.doubtful}
+}
+
 // A Space is a set of packets, as a union of boxes. It always holds at least the packets
 // that can really be there; it may hold more.
 type Space []box
@@ -50,21 +60,20 @@ func (s Space) key() string {
 				k = append(append(k, sp.Lo.AsSlice()...), sp.Hi.AsSlice()...)
 			}
 		}
-		k = fmt.Appendf(k, "%q %q %d %v %v %v %v %v %v\n", b.in.only, b.in.except, len(b.in.links), b.mark, b.ctMark, b.untracked, b.template, b.answered, b.doubtful)
+		k = fmt.Appendf(k, "%q %q %d %v\n", b.in.only, b.in.except, len(b.in.links), b.state())
 	}
 	return string(k)
 }
 
 // same reports whether two boxes allow the same packets. Sources are what most boxes differ in.
 func (b *box) same(o *box) bool {
-	return slices.Equal(b.src, o.src) &&
-		b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.template == o.template && b.answered == o.answered && b.doubtful == o.doubtful &&
+	return slices.Equal(b.src, o.src) && b.state() == o.state() &&
 		b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except) && slices.Equal(b.dst, o.dst)
 }
 
 // covers reports whether b allows all packets that o does, and expects them alike.
 func (b *box) covers(o *box) bool {
-	return b.mark == o.mark && b.ctMark == o.ctMark && b.untracked == o.untracked && b.template == o.template && b.answered == o.answered && b.doubtful == o.doubtful &&
+	return b.state() == o.state() &&
 		(b.in.all() || b.in.only == o.in.only && slices.Equal(b.in.except, o.in.except)) && b.src.Covers(o.src) && b.dst.Covers(o.dst)
 }
 
@@ -131,16 +140,19 @@ func (s Space) hull(is4 bool) Space {
 // few. Packets that may well not exist stay apart: they say nothing of the marks of others.
 func (s Space) joined(is4, marks bool) (out Space, few bool) {
 	var dst [][]addrset.Set
+	var of []state
 	for _, b := range s {
-		i := slices.IndexFunc(out, func(o box) bool {
-			return o.untracked == b.untracked && o.template == b.template && o.answered == b.answered && o.doubtful == b.doubtful && (!marks || o.mark == b.mark && o.ctMark == b.ctMark)
-		})
+		is := b.state()
+		if !marks {
+			is.mark, is.ctMark = bits{}, bits{}
+		}
+		i := slices.Index(of, is)
 		if i < 0 {
-			if i = len(out); i == maxMarks {
+			if i = len(of); i == maxMarks {
 				return nil, false
 			}
-			out = append(out, box{src: addrset.All(is4), untracked: b.untracked, template: b.template, answered: b.answered, doubtful: b.doubtful, mark: b.mark, ctMark: b.ctMark})
-			dst = append(dst, nil)
+			b.src, b.in = addrset.All(is4), ifaces{}
+			out, of, dst = append(out, b), append(of, is), append(dst, nil)
 		}
 		out[i].mark, out[i].ctMark = out[i].mark.or(b.mark), out[i].ctMark.or(b.ctMark)
 		if n := len(dst[i]); n == 0 || !slices.Equal(dst[i][n-1], b.dst) { // as most are

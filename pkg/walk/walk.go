@@ -180,7 +180,11 @@ func (t *trip) pass(x *run, ru *rule, s Space, path []Hop, so Tri) (next, back S
 		case same:
 			next = append(next, o.in...)
 		case left:
-			back, altered = append(back, after...), true
+			if altered = true; back == nil { // as mostly
+				back = after[:len(after):len(after)]
+			} else {
+				back = append(back, after...)
+			}
 		case stays:
 			next, altered = append(next, after...), true
 		case nothing:
