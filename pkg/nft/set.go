@@ -50,6 +50,8 @@ type Element struct {
 	// Stateful is set if the element carries an expression of its own, such as
 	// a limit, which may end the rule. A counter does not.
 	Stateful bool
+	// Expires is set if the element goes by itself.
+	Expires bool
 	// Packets is how often the element was found, if it is Counted.
 	Packets uint64
 	Counted bool
@@ -126,6 +128,7 @@ func decodeElement(b []byte) (e Element, err error) {
 	said, _ := a.Get(unix.NFTA_SET_ELEM_USERDATA)
 	e = Element{Key: Value(key), KeyEnd: Value(end), Data: Value(held), Verdict: verdict, Comment: comment(said)}
 	e.Flags, _ = a.Num(unix.NFTA_SET_ELEM_FLAGS)
+	_, e.Expires = a.Get(unix.NFTA_SET_ELEM_EXPIRATION)
 	e.Packets, e.Counted, e.Stateful, err = decodeState(a)
 	return e, errors.Join(err1, err2, err3, err4, err)
 }

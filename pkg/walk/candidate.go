@@ -96,7 +96,7 @@ func before(key []byte) []byte {
 // candidate compares the fields of a key with those of an element. Fields begin
 // at a register; those of an address have several.
 func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, ok bool) {
-	c.elem, c.open, c.when = e, e.Stateful, []conds{{}}
+	c.elem, c.open, c.when = e, e.Stateful || e.Expires, []conds{{}}
 	for i := 0; i < len(slots); {
 		n := 1
 		for i+n < len(slots) && slots[i+n].of == slots[i].of && slots[i+n].of != known && int(slots[i+n].off) == int(slots[i].off)+n*4 {

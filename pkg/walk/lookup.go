@@ -63,6 +63,11 @@ func (x *run) found(th *thread, set nft.Set, e nft.Element, found bool, dreg uin
 		x.misses(th) // its limit or quota may end the rule
 		th.open = weaker(th.open, Some)
 	}
+	if found && e.Expires { // it may be gone by then
+		th.open = weaker(th.open, Some)
+		gone := *th
+		x.found(&gone, set, nft.Element{}, false, dreg, isMap, inverted)
+	}
 	switch {
 	case !isMap:
 		x.apply(th, test{always: yesIf(found != inverted)})
@@ -166,9 +171,10 @@ func covers(set nft.Set, found []candidate, slots []slot) bool {
 	return hit == n
 }
 
-// stateful reports whether some element has a limit or a quota, which may end the rule.
+// stateful reports whether some element has a limit or a quota, which may end the rule, or goes
+// by itself.
 func stateful(found []candidate) bool {
-	return slices.ContainsFunc(found, func(c candidate) bool { return c.elem.Stateful })
+	return slices.ContainsFunc(found, func(c candidate) bool { return c.elem.Stateful || c.elem.Expires })
 }
 
 // members goes on with a thread that is, or is not, in a set of candidates.

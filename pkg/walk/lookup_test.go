@@ -108,6 +108,9 @@ func TestNativeMaps(t *testing.T) {
 		"gone":   {fields: []int{2}, flags: nft.SetMap, elems: []nft.Element{{Key: be16(81), Data: ip("10.0.0.9")}}},
 		"accept": vmap(nft.Accept, ""), "drop": vmap(nft.Drop, ""), "return": vmap(nft.Return, ""), "continue": vmap(nft.Continue, ""),
 		"break": vmap(nft.Break, ""), "jump": vmap(nft.Jump, "x"), "goto": vmap(nft.Goto, "x"), "frob": vmap(77, ""),
+		"brief":   {fields: []int{2}, flags: nft.SetMap, elems: []nft.Element{{Key: be16(80), Data: ip("10.0.0.9"), Expires: true}}},
+		"ports":   {fields: []int{2}, elems: []nft.Element{{Key: be16(80), Expires: true}}},
+		"guests":  {fields: []int{4}, flags: nft.SetInterval, elems: []nft.Element{{Key: ip("0.0.0.0"), Expires: true}}},
 		"nothing": {fields: []int{2}, flags: nft.SetMap, verdicts: true},
 		"rest":    {fields: []int{2}, flags: nft.SetMap, verdicts: true, elems: []nft.Element{{Flags: catchAllFlag, Verdict: nft.Verdict{Code: nft.Jump, Chain: "x"}}}},
 		"clients": {fields: []int{4}, flags: nft.SetMap, verdicts: true, elems: clients},
@@ -137,6 +140,10 @@ func TestNativeMaps(t *testing.T) {
 		{"a catch-all", byPort("rest"), "some tproxy via pre > x; yes redirect via pre"},
 		{"verdicts by source", bySource("clients"), "some tproxy via pre > x; yes redirect via pre; end some accept via pre"},
 		{"verdicts by source with a catch-all", bySource("others"), "some tproxy via pre > x; yes redirect via pre; end some drop via pre"},
+		{"a value that goes by itself", and(dport(), lookMap("brief", 1), dnat4()), "some dnat via pre; yes redirect via pre"},
+		{"a port that goes by itself", and(dport(), lookIn("ports", 0), ends1(nft.Accept, "")), "yes redirect via pre; end some accept via pre"},
+		{"not one of those", and(dport(), lookIn("ports", 1), ends1(nft.Accept, "")), "yes redirect via pre; end some accept via pre"},
+		{"a source that goes by itself", and(load(1, 12, 4), lookIn("guests", 1), ends1(nft.Accept, "")), "yes redirect via pre; end some accept via pre"},
 		{"a long map", bySource("long"), "unknown vmap @long via pre; yes redirect via pre"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
