@@ -29,7 +29,7 @@ func (d *native) motif(s *Set) {
 	switch d.IntN(9) {
 	case 8: // a mark that is drawn
 		add(filter("x0", -140), which, "meta mark set", d.drawnMark())
-		add(base, which, "meta mark "+d.pick("", "!= ", "< ")+d.pick("0x1", "0x1", "0x2"), d.dnat())
+		add(base, which, "meta mark "+d.pick("", "!= ", "& 0x1 == ")+"0x1", d.dnat())
 	case 0, 6, 7: // a mark that is set, changed, and asked for
 		d.changedMark(s, filter("x0", -140), which)
 	case 1: // the same with the connection's

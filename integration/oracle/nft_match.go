@@ -220,5 +220,5 @@ func (d *native) link() string {
 	case d.hook == "output" && d.IntN(8) > 0:
 		key = "oifname"
 	}
-	return key + " " + d.eq() + d.pick(`"eth0"`, `"ens1"`, `"eth*"`, `"lo"`, `"ens*"`, `{ "eth0", "lo" }`, `{ "eth*", "lo" }`, `"+"`, `{ "eth+", "lo" }`)
+	return key + " " + d.eq() + d.pick(`"eth0"`, `"ens1"`, `"eth*"`, `"lo"`, `"ens*"`, `{ "eth0", "lo" }`, `{ "eth*", "lo" }`)
 }

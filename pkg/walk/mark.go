@@ -4,6 +4,7 @@ package walk
 
 import (
 	"encoding/binary"
+	mathbits "math/bits"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/nft"
@@ -19,8 +20,12 @@ func newMark(old box, slots []slot) bits {
 	of, ok := oneSource(slots)
 	switch {
 	case len(slots) == 1 && openness(slots) == Some && of != ofMark && of != ofCtMark:
+		drawn := anyNumber()
+		if n := slots[0].values; n > 0 {
+			drawn = drawn.and(1<<mathbits.Len32(n-1) - 1)
+		}
 		mask, flip := binary.NativeEndian.Uint32(slots[0].mask[:]), binary.NativeEndian.Uint32(slots[0].data[:])
-		return anyNumber().and(mask).xor(number(flip))
+		return drawn.and(mask).xor(number(flip))
 	case !ok || of != ofMark && of != ofCtMark:
 		return bits{}
 	}

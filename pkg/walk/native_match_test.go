@@ -222,6 +222,7 @@ func TestNativeMatchOfMarks(t *testing.T) {
 		{"a mark of something open", and(load(2, 0, 2), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}), meta(metaMark), is(native(1)...)), Some, Some},
 		{"a mark that is drawn", and(drawMark, meta(metaMark), is(native(1)...)), Some, Some},
 		{"not one that is drawn", and(drawMark, meta(metaMark), isNot(native(1)...)), Some, Some},
+		{"a bit above those that are drawn", and(drawMark, mark(2), is(native(2)...)), No, No},
 		{"a drawn mark below another", and(drawMark, meta(metaMark), test1(cmpLT, native(2))), Some, Some},
 		{"a drawn mark that is changed", and(drawMark, orMark(4), mark(4), is(native(4)...)), Yes, Yes},
 		{"a drawn mark and another bit", and(drawMark, orMark(4), mark(3), is(native(1)...)), Some, Some},
