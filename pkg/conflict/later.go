@@ -81,7 +81,9 @@ func (w *way) beyond() (walk.Space, error) {
 			if err != nil {
 				return nil, err
 			}
-			after = after.Or(next)
+			if after = after.Or(next); p.Error { // it is no answer to conntrack: the connection stays new
+				after = after.Or(next.Unanswered())
+			}
 		}
 	}
 	return after, nil

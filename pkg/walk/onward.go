@@ -14,6 +14,15 @@ func (s Space) Answered(p Packet) Space {
 	return out.distinct()
 }
 
+// Unanswered are the packets of s as if their connection had got no answer.
+func (s Space) Unanswered() Space {
+	out := slices.Clone(s)
+	for i := range out {
+		out[i].answered = false
+	}
+	return out.distinct()
+}
+
 // Mark is the mark of all packets that are to be expected, if it is one.
 func (s Space) Mark() (mark uint32, ok bool) {
 	for i, b := range s.Likely() {
