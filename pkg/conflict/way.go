@@ -193,11 +193,9 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c), fix: q.narrowing(walk.Path{})})
 		res.Next, res.Changed = res.Accepted, true
 	}
-	if len(w.lost) > before && !left.Shut() && res.Next.Shut() {
-		w.lost[len(w.lost)-1].shuts = true
-	}
-	if len(w.lost) > before && c.early && len(res.Next.Tracked().Likely()) == 0 {
-		w.lost[len(w.lost)-1].all = true
+	if len(w.lost) > before {
+		last := &w.lost[len(w.lost)-1]
+		last.shuts, last.all = !left.Shut() && res.Next.Shut(), c.early && len(res.Next.Tracked().Likely()) == 0
 	}
 	if p.Hook == walk.Ingress { // it is for some links only
 		res.Next = res.Next.Or(left)

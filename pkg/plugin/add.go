@@ -114,9 +114,6 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err == nil {
 		err = s.settle(req)
 	}
-	if choice.Warning != "" {
-		req.Warnings = append(slices.Clip(req.Warnings), choice.Warning)
-	}
 	if err != nil {
 		return report, addError(err, CodeUnreadable)
 	}
@@ -191,6 +188,9 @@ func (p *Plugin) open(req *netconf.Request, store *state.Store) (*Session, place
 	choice, err := s.Choose(place.Wish{Backend: req.Backend, Syntax: req.Syntax})
 	if err != nil {
 		return nil, choice, err
+	}
+	if choice.Warning != "" {
+		req.Warnings = append(slices.Clip(req.Warnings), choice.Warning)
 	}
 	p.Node.Begin(s.On, req.Attachment.Mappings)
 	return s, choice, s.Load(BackendOptions{Into: choice.Backend, CacheDir: req.CacheDir, Records: s.Recorded})
