@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
 	"github.com/portguard/portguard/pkg/nft"
@@ -30,7 +31,7 @@ func (s Snapshot) leads(rules ...hostport.RouteRule) Snapshot {
 
 // early is a rule of IPv4 that leads everything elsewhere.
 func early(change func(*hostport.RouteRule)) hostport.RouteRule {
-	r := hostport.RouteRule{Family: v4, Text: "50: x", Routed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	r := hostport.RouteRule{Family: v4, Text: "50: x", Routed: addrset.All(true)}
 	change(&r)
 	return r
 }
@@ -128,7 +129,7 @@ func policyCases(t testing.TB) []findCase {
 		{"for another protocol it does not", only, rule(func(r *hostport.RouteRule) { r.Proto = udp }), "", ""},
 		{"for another address it does not", only, rule(func(r *hostport.RouteRule) { r.Dst = netip.MustParsePrefix(other + "/32") }), "", ""},
 		{"for another family it does not", attach(mapTo(v6, "")), rule(func(*hostport.RouteRule) {}), "", ""},
-		{"a table without the address leads nowhere", only, rule(func(r *hostport.RouteRule) { r.Routed = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} }), "", ""},
+		{"a table without the address leads nowhere", only, rule(func(r *hostport.RouteRule) { r.Routed = addrset.Of(netip.MustParsePrefix("203.0.113.0/24")) }), "", ""},
 		{"what is not looked at warns", only, rule(func(r *hostport.RouteRule) { r.Vague = true }), "warn 114", ""},
 	}
 }

@@ -5,7 +5,6 @@ package conflict
 import (
 	"fmt"
 	"math"
-	"net/netip"
 
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/finding"
@@ -40,7 +39,7 @@ func choice(r hostport.RouteRule, m hostport.Mapping, h walk.Hook) (c walk.Choic
 	case !r.Vague && (!ported || others || r.Proto != 0 && r.Proto != m.Proto):
 		return c, false
 	}
-	c.Dst = union(r.Routed)
+	c.Dst = r.Routed
 	if r.Vague { // it may be for all but what it names
 		return c, len(c.Dst) > 0
 	}
@@ -55,14 +54,6 @@ func choice(r hostport.RouteRule, m hostport.Mapping, h walk.Hook) (c walk.Choic
 	}
 	c.Mark, c.Mask = r.Mark, r.Mask
 	return c, len(c.Dst) > 0
-}
-
-func union(ps []netip.Prefix) addrset.Set {
-	sets := make([]addrset.Set, len(ps))
-	for i, p := range ps {
-		sets[i] = addrset.Of(p)
-	}
-	return addrset.Union(sets...)
 }
 
 // leads says what a rule means for the mapping. The mapping would come first, so it refuses too

@@ -37,6 +37,9 @@ type fibRule struct {
 	// restricts it.
 	not    bool
 	others []string
+	// suppressBits is the length up to which prefixes of its table do not count, suppressGroup
+	// the group of links by which no route does; both are -1 if there is none.
+	suppressBits, suppressGroup int
 }
 
 // plain reports whether a rule is for all packets.
@@ -62,6 +65,7 @@ func decodeRule(m []byte) (r fibRule, err error) {
 	default:
 		return r, nil
 	}
+	r.suppressBits, r.suppressGroup = -1, -1
 	r.action, r.not = m[7], binary.NativeEndian.Uint32(m[8:])&ruleInvert != 0
 	if m[3] != 0 {
 		r.others = append(r.others, fmt.Sprintf("tos 0x%x", m[3]))
@@ -83,7 +87,8 @@ func decodeRule(m []byte) (r fibRule, err error) {
 // ruleAttrLen is the least length of an attribute.
 func ruleAttrLen(attr uint16) int {
 	switch attr {
-	case unix.FRA_PRIORITY, unix.FRA_TABLE, unix.FRA_GOTO, unix.FRA_FWMARK, unix.FRA_FWMASK, unix.FRA_DPORT_RANGE:
+	case unix.FRA_PRIORITY, unix.FRA_TABLE, unix.FRA_GOTO, unix.FRA_FWMARK, unix.FRA_FWMASK, unix.FRA_DPORT_RANGE,
+		unix.FRA_SUPPRESS_PREFIXLEN, unix.FRA_SUPPRESS_IFGROUP:
 		return 4
 	case ruleDportMask:
 		return 2
@@ -130,7 +135,11 @@ func (r *fibRule) attribute(attr uint16, v, m []byte) {
 		r.others = append(r.others, "sport")
 	case unix.FRA_UID_RANGE:
 		r.others = append(r.others, "uidrange")
-	case unix.FRA_PROTOCOL, unix.FRA_FLOW, unix.FRA_SUPPRESS_PREFIXLEN, unix.FRA_SUPPRESS_IFGROUP, unix.FRA_PAD, ruleSportMask:
+	case unix.FRA_SUPPRESS_PREFIXLEN:
+		r.suppressBits = int(int32(binary.NativeEndian.Uint32(v)))
+	case unix.FRA_SUPPRESS_IFGROUP:
+		r.suppressGroup = int(int32(binary.NativeEndian.Uint32(v)))
+	case unix.FRA_PROTOCOL, unix.FRA_FLOW, unix.FRA_PAD, ruleSportMask:
 	default: // what is newer
 		r.others = append(r.others, fmt.Sprintf("attribute %d", attr))
 	}
@@ -157,7 +166,10 @@ func (r *fibRule) text() string {
 	for _, o := range r.others {
 		add(true, "%s", o)
 	}
-	return strings.Join(append(words, r.leads()), " ")
+	words = append(words, r.leads())
+	add(r.suppressBits >= 0, "suppress_prefixlength %d", r.suppressBits)
+	add(r.suppressGroup >= 0, "suppress_ifgroup %d", r.suppressGroup)
+	return strings.Join(words, " ")
 }
 
 // leads says what a rule does.

@@ -3,14 +3,17 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 )
 
@@ -43,9 +46,9 @@ func routeRules() (out []hostport.RouteRule, err error) {
 	}
 	early, err := beforeLocal(msgs)
 	for _, r := range early {
-		r.Routed = []netip.Prefix{netip.PrefixFrom(r.Family.Wildcard(), 0)}
+		r.Routed = addrset.All(r.Family == hostport.IPv4)
 		if r.action == ruleLooksUp {
-			if r.Routed, err = routed(r.Family, r.table); err != nil {
+			if r.Routed, err = routed(r); err != nil {
 				return nil, err
 			}
 		}
@@ -73,23 +76,76 @@ func beforeLocal(msgs [][]byte) ([]fibRule, error) {
 	return out, nil
 }
 
-// routed are the destinations of which a table says more than to look on in the next one.
-func routed(f hostport.Family, table uint32) (out []netip.Prefix, err error) {
+// routed are the destinations for which the search ends in the table of a rule.
+func routed(r fibRule) (addrset.Set, error) {
 	family := netlink.FAMILY_V4
-	if f == hostport.IPv6 {
+	if r.Family == hostport.IPv6 {
 		family = netlink.FAMILY_V6
 	}
 	routes, err := Complete(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(family, &netlink.Route{Table: int(table)}, netlink.RT_FILTER_TABLE)
+		return netlink.RouteListFiltered(family, &netlink.Route{Table: int(r.table)}, netlink.RT_FILTER_TABLE)
 	})
-	for _, r := range routes {
-		p := prefix(r.Dst)
-		if r.Dst == nil {
-			p = netip.PrefixFrom(f.Wildcard(), 0)
-		}
-		if p.IsValid() && r.Type != unix.RTN_THROW {
-			out = append(out, p)
+	groups := map[int]uint32{}
+	if err == nil && r.suppressGroup >= 0 {
+		var links []netlink.Link
+		links, err = Complete(netlink.LinkList)
+		for _, l := range links {
+			groups[l.Attrs().Index] = l.Attrs().Group
 		}
 	}
-	return out, err
+	return ends(r, routes, groups), err
+}
+
+// ends are the destinations for which the search ends at one of the routes of a rule's table.
+// The most specific route decides, of several that with the least metric. It goes on where that
+// one says so (throw), or where the rule does not take it (suppress_prefixlength,
+// suppress_ifgroup). A route for some packets only is taken to end it if it may.
+func ends(r fibRule, routes []netlink.Route, groups map[int]uint32) (out addrset.Set) {
+	dst := func(x netlink.Route) netip.Prefix {
+		if x.Dst == nil {
+			return netip.PrefixFrom(r.Family.Wildcard(), 0)
+		}
+		return prefix(x.Dst)
+	}
+	routes = slices.Clone(routes)
+	slices.SortStableFunc(routes, func(a, b netlink.Route) int {
+		return cmp.Or(cmp.Compare(dst(a).Bits(), dst(b).Bits()), order(a.Tos != 0, b.Tos != 0), cmp.Compare(b.Priority, a.Priority))
+	})
+	for _, x := range routes {
+		p := dst(x)
+		switch {
+		case !p.IsValid():
+		case x.Type != unix.RTN_THROW && !r.suppresses(x, p.Bits(), groups):
+			out = out.Or(addrset.Of(p))
+		case x.Tos == 0:
+			out = out.Minus(addrset.Of(p))
+		}
+	}
+	return out
+}
+
+// order puts what is not before what is.
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// suppresses reports whether a rule does not take a route (fib4_rule_suppress,
+// fib6_rule_suppress). Those that refuse packets are never left out.
+func (r *fibRule) suppresses(x netlink.Route, bits int, groups map[int]uint32) bool {
+	switch x.Type {
+	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT:
+		return false
+	}
+	link := x.LinkIndex
+	if len(x.MultiPath) > 0 {
+		link = x.MultiPath[0].LinkIndex
+	}
+	group, known := groups[link]
+	return bits <= r.suppressBits || known && r.suppressGroup >= 0 && group == uint32(r.suppressGroup)
 }

@@ -4,11 +4,14 @@ package host
 
 import (
 	"encoding/hex"
+	"net"
 	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
@@ -64,7 +67,7 @@ func TestRulesBeforeLocal(t *testing.T) {
 		{Family: hostport.IPv4, Text: "52: not from 10.9.0.0/16 sport lookup 79", Src: p("10.9.0.0/16"), Vague: true},
 		{Family: hostport.IPv4, Text: "53: from all goto 200", Vague: true},
 		{Family: hostport.IPv4, Text: "55: from all to 192.0.2.9/32 blackhole", Dst: p("192.0.2.9/32")},
-		{Family: hostport.IPv4, Text: "57: from all tos 0x10 oif lo uidrange lookup main", Vague: true},
+		{Family: hostport.IPv4, Text: "57: from all tos 0x10 oif lo uidrange lookup main suppress_prefixlength 0", Vague: true},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -85,5 +88,72 @@ func TestOddRules(t *testing.T) {
 		if _, err := beforeLocal(messages(t, []string{m})); err == nil {
 			t.Errorf("%s was read", m)
 		}
+	}
+}
+
+// What a table says counts only where the search ends at its most specific route.
+func TestEndsOfATable(t *testing.T) {
+	route := func(dst string, typ int, change ...func(*netlink.Route)) netlink.Route {
+		_, n, err := net.ParseCIDR(dst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := netlink.Route{Dst: n, Type: typ, LinkIndex: 2}
+		for _, f := range change {
+			f(&r)
+		}
+		return r
+	}
+	metric := func(n int) func(*netlink.Route) { return func(r *netlink.Route) { r.Priority = n } }
+	tos := func(r *netlink.Route) { r.Tos = 0x10 }
+	by := func(links ...int) func(*netlink.Route) {
+		return func(r *netlink.Route) {
+			r.LinkIndex = 0
+			for _, l := range links {
+				r.MultiPath = append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: l})
+			}
+		}
+	}
+	const uni, throw, black = unix.RTN_UNICAST, unix.RTN_THROW, unix.RTN_BLACKHOLE
+	anywhere := route("0.0.0.0/0", uni)
+	none := fibRule{suppressBits: -1, suppressGroup: -1}
+	short := fibRule{suppressBits: 0, suppressGroup: -1}
+	group := fibRule{suppressBits: -1, suppressGroup: 5}
+	for _, tt := range []struct {
+		says   string
+		rule   fibRule
+		routes []netlink.Route
+		ends   bool
+	}{
+		{"a default route", none, []netlink.Route{anywhere}, true},
+		{"one that the rule suppresses", short, []netlink.Route{anywhere}, false},
+		{"a longer one that it does not", short, []netlink.Route{anywhere, route("192.0.2.0/24", uni)}, true},
+		{"what refuses is never suppressed", short, []netlink.Route{route("0.0.0.0/0", black)}, true},
+		{"but what is more specific may be", fibRule{suppressBits: 24, suppressGroup: -1}, []netlink.Route{route("192.0.2.0/24", uni), route("0.0.0.0/0", black)}, false},
+		{"by a link of the group", group, []netlink.Route{anywhere}, false},
+		{"by one of another group", fibRule{suppressBits: -1, suppressGroup: 6}, []netlink.Route{anywhere}, true},
+		{"the first of several counts", group, []netlink.Route{route("0.0.0.0/0", uni, by(2, 3))}, false},
+		{"the second does not", group, []netlink.Route{route("0.0.0.0/0", uni, by(3, 2))}, true},
+		{"thrown back", none, []netlink.Route{route("192.0.2.0/24", throw), anywhere}, false},
+		{"of others only", none, []netlink.Route{route("198.51.100.0/24", throw), anywhere}, true},
+		{"within what is thrown back", none, []netlink.Route{route("192.0.2.1/32", uni), route("192.0.2.0/24", throw)}, true},
+		{"with the lesser metric", none, []netlink.Route{route("0.0.0.0/0", uni, metric(9)), route("0.0.0.0/0", throw, metric(1))}, false},
+		{"with the greater one", none, []netlink.Route{route("0.0.0.0/0", throw, metric(9)), route("0.0.0.0/0", uni, metric(1))}, true},
+		{"for some packets", none, []netlink.Route{route("0.0.0.0/0", throw), route("0.0.0.0/0", uni, tos)}, true},
+		{"thrown back for some packets", none, []netlink.Route{anywhere, route("192.0.2.0/24", throw, tos)}, true},
+	} {
+		tt.rule.Family = hostport.IPv4
+		if got := ends(tt.rule, tt.routes, map[int]uint32{2: 5, 3: 6}).Contains(netip.MustParseAddr("192.0.2.1")); got != tt.ends {
+			t.Errorf("%s: %v", tt.says, got)
+		}
+	}
+}
+
+// A rule says what it suppresses.
+func TestSuppressing(t *testing.T) {
+	const rule = "0200000000000001000000000800" + "0f004f000000" + "08000e0000000000" + "08000d0005000000" + "0800060064000000"
+	early, err := beforeLocal(messages(t, []string{rule}))
+	if want := "100: from all lookup 79 suppress_prefixlength 0 suppress_ifgroup 5"; err != nil || len(early) != 1 || early[0].Text != want || early[0].Vague {
+		t.Errorf("%+v %v", early, err)
 	}
 }

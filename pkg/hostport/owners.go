@@ -5,6 +5,8 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/portguard/portguard/pkg/addrset"
 )
 
 // A Program is one of BPF, of type sk_lookup, that is attached to the network namespace: it
@@ -70,5 +72,5 @@ type RouteRule struct {
 	// Vague is set if it is restricted in another way too, or to all but the above.
 	Vague bool
 	// Routed are the destinations that it leads elsewhere.
-	Routed []netip.Prefix
+	Routed addrset.Set
 }
