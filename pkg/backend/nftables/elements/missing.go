@@ -10,7 +10,7 @@ import (
 	"github.com/portguard/portguard/pkg/nfttable"
 )
 
-// Missing implements backend.State. Elements of others do not matter.
+// Missing implements backend.State. Elements of others matter only if they keep packets from a's.
 func (s *State) Missing(a hostport.Attachment) []string {
 	want := (&State{Table: s.Table.Spec.Absent()}).With(a).(*State).Table
 	name := "table " + s.Table.Spec.Table.String()
@@ -36,6 +36,7 @@ func (s *State) Missing(a hostport.Attachment) []string {
 			lost = append(lost, fmt.Sprintf("%s: set %s lacks the element %q", name, e.Set, want.Spec.Text(e)))
 		}
 	}
+	lost = append(lost, s.keptFrom(a)...)
 	for _, f := range hostport.Families() { // what is in it follows the node
 		if within, _ := s.Reach(f); len(within) == 0 && len(s.Within[f]) > 0 && len(a.Of(f)) > 0 {
 			lost = append(lost, fmt.Sprintf("%s: set %s is empty", name, info(f).name("own")))
@@ -61,7 +62,7 @@ func (s *State) Whole(a hostport.Attachment) bool {
 	if _, some := conditions(a); some {
 		return len(s.Missing(a)) == 0
 	}
-	whole := true
+	whole := len(s.keptFrom(a)) == 0
 	each(a, func(e nfttable.Element) { whole = whole && s.holds(e) })
 	return whole
 }

@@ -25,6 +25,8 @@ type State struct {
 	owners owners
 	// reach are the destinations in the sets own, as far as they were asked for.
 	reach map[hostport.Family]addrset.Set
+	// strays are the elements of nobody that keep packets from mappings, once somebody has asked.
+	strays []nfttable.Element
 }
 
 // known is s.owners, made if need be.
@@ -111,7 +113,7 @@ func (s *State) Without(keys ...hostport.Key) backend.State {
 	return &State{Table: s.settled(s.remove(keys, func(nfttable.Element) bool { return false })), Within: s.Within, owners: s.owners}
 }
 
-// remove drops what attachments have, and what is stale.
+// remove drops what attachments have, what nobody has, and what is stale.
 func (s *State) remove(keys []hostport.Key, stale func(nfttable.Element) bool) *nfttable.Table {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k hostport.Key) bool { return k == "" }) // what is shared has none
 	var prefixes []string
@@ -123,7 +125,7 @@ func (s *State) remove(keys []hostport.Key, stale func(nfttable.Element) bool) *
 		gone[k] = true
 	}
 	return s.Table.Without(func(e nfttable.Element) bool {
-		return strings.HasPrefix(e.Comment, ownerPrefix) && gone[seen.of(e).key] || stale(e)
+		return strings.HasPrefix(e.Comment, ownerPrefix) && gone[seen.of(e).key] || stray(e) || stale(e)
 	}, prefixes...)
 }
 
