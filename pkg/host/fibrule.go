@@ -26,6 +26,9 @@ const (
 	ruleDportMask = 29
 )
 
+// sourcePorts is one of the names of what else restricts a rule.
+const sourcePorts = "sport"
+
 // A fibRule is a rule of policy routing as it was read.
 type fibRule struct {
 	hostport.RouteRule
@@ -132,7 +135,7 @@ func (r *fibRule) attribute(attr uint16, v, m []byte) {
 	case unix.FRA_OIFNAME:
 		r.others = append(r.others, "oif "+strings.TrimRight(string(v), "\x00"))
 	case unix.FRA_SPORT_RANGE:
-		r.others = append(r.others, "sport")
+		r.others = append(r.others, sourcePorts)
 	case unix.FRA_UID_RANGE:
 		r.others = append(r.others, "uidrange")
 	case unix.FRA_SUPPRESS_PREFIXLEN:

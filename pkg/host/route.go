@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/containernetworking/plugins/pkg/utils/sysctl"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -15,12 +14,13 @@ import (
 )
 
 // A Router asks the kernel for routes as packets find them: with the rules for routing, the
-// rp_filter and the forwarding of the link by which they come in. It asks once for each: the
-// ports of a pod have them in common.
+// rp_filter and the forwarding of the link by which they come in. It asks once for each.
 type Router struct {
 	links map[int]string
 	by    map[string]int
 	legs  map[way.Route]way.Leg
+	// ported is whether rules ask for ports, once it was asked for.
+	ported *bool
 }
 
 // NewRouter returns one that knows nothing yet.
@@ -30,10 +30,14 @@ func NewRouter() *Router {
 
 // Route implements way.Router.
 func (r *Router) Route(q way.Route) (way.Leg, error) {
-	if leg, known := r.legs[q]; known {
+	q, err := r.as(q)
+	leg, known := r.legs[q]
+	if known {
 		return leg, nil
 	}
-	leg, err := r.route(q)
+	if err == nil {
+		leg, err = r.route(q)
+	}
 	if err != nil {
 		return leg, fmt.Errorf("could not ask for the route from %s to %s: %w", q.Src, q.Dst, err)
 	}
@@ -42,25 +46,19 @@ func (r *Router) Route(q way.Route) (way.Leg, error) {
 }
 
 func (r *Router) route(q way.Route) (leg way.Leg, err error) {
-	o := netlink.RouteGetOptions{Mark: q.Mark}
-	if q.Src.IsValid() {
-		o.SrcAddr = q.Src.AsSlice()
-	}
+	in := 0
 	if q.In != "" {
-		if o.IifIndex, err = r.index(q.In); err != nil || o.IifIndex == 0 {
+		if in, err = r.index(q.In); err != nil || in == 0 {
 			return way.Leg{Fault: way.NoRoute}, err // the link is gone
 		}
 	}
-	routes, err := netlink.RouteGetWithOptions(q.Dst.AsSlice(), &o)
+	leg.Out.Index, leg.Gateway, err = askRoute(q, in)
 	if err != nil {
 		leg.Fault, err = r.fault(q, err)
 		return leg, err
 	}
-	for _, found := range routes {
-		leg.Out.Index, leg.Gateway = found.LinkIndex, found.Gw != nil
-		if leg.Out.Name, err = r.name(found.LinkIndex); err != nil {
-			return leg, err
-		}
+	if leg.Out.Name, err = r.name(leg.Out.Index); err != nil {
+		return leg, err
 	}
 	if off, err := r.off(q); err != nil || off {
 		leg.Fault = way.Unforwarded
@@ -75,7 +73,11 @@ func (r *Router) off(q way.Route) (bool, error) {
 		return false, nil
 	}
 	on, err := Forwarding(hostport.IPv6)
-	return !on, err
+	if err != nil || on {
+		return false, err
+	}
+	forced, err := sysctl.Sysctl("net/ipv6/conf/" + q.In + "/force_forwarding") // Linux 6.17
+	return err != nil || forced == "0", nil
 }
 
 // fault tells what an error means. The kernel has one for several (net/ipv4/route.c,
@@ -100,7 +102,7 @@ func (r *Router) fault(q way.Route, err error) (way.Fault, error) {
 		}
 		return way.NoRoute, err
 	case is(unix.EXDEV, unix.EINVAL) && q.Dst.Is4() && q.In != "": // EXDEV before Linux 6.15
-		if _, err := netlink.RouteGet(q.Dst.AsSlice()); routeless(err) {
+		if barred(q) {
 			return way.NoRoute, nil // EINVAL is for a blackhole, too
 		}
 		for _, link := range []string{"all", q.In} {

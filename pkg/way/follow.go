@@ -106,7 +106,7 @@ func (t *trip) arrive() (open bool, err error) {
 	if t.w.Source.Side == Self {
 		return t.all(t.leave, t.comeBack)
 	}
-	leg, err := t.route(Route{Src: t.w.Source.Addr, Dst: t.w.To, In: t.in.Name})
+	leg, err := t.route(Route{Src: t.w.Source.Addr, Dst: t.w.To, In: t.in.Name, Dport: t.q.To.Port()})
 	if err == nil && leg.Fault == ReversePath {
 		t.w.Closed = faulty(t, leg.Fault, t.in.Name)
 	}
@@ -136,7 +136,7 @@ func (t *trip) deliver() (bool, error) {
 func (t *trip) translate(to netip.AddrPort, at int32) (open bool, err error) {
 	t.p.Moved, t.p.To = true, to
 	if t.w.Source.Side == Self { // they are routed anew before the rest of output
-		if open, err = t.routed(Route{Dst: to.Addr()}); err != nil || !open {
+		if open, err = t.routed(Route{Dst: to.Addr(), Dport: to.Port()}); err != nil || !open {
 			return open, err
 		}
 		return t.pass(at, conflict.PrioLast)
@@ -144,7 +144,7 @@ func (t *trip) translate(to netip.AddrPort, at int32) (open bool, err error) {
 	if open, err = t.pass(at, conflict.PrioLast); err != nil || !open {
 		return open, err
 	}
-	return t.routed(Route{Src: t.w.Source.Addr, Dst: to.Addr(), In: t.in.Name})
+	return t.routed(Route{Src: t.w.Source.Addr, Dst: to.Addr(), In: t.in.Name, Dport: to.Port()})
 }
 
 // onward sends them out by the link that they were routed to.
@@ -186,7 +186,7 @@ func (t *trip) answer() (open bool, err error) {
 	case Pod:
 		t.p.Out = from
 	case Outside:
-		if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name}); err != nil || !open {
+		if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name, Sport: t.p.To.Port()}); err != nil || !open {
 			return open, err
 		}
 		if err := t.detour(); err != nil {
@@ -202,7 +202,7 @@ func (t *trip) detour() error {
 	if t.p.Out.Name == t.in.Name {
 		return nil
 	}
-	own, err := t.route(Route{Src: t.w.To, Dst: t.w.Source.Addr})
+	own, err := t.route(Route{Src: t.w.To, Dst: t.w.Source.Addr, Sport: t.q.To.Port()})
 	if err == nil && own.Fault == None && own.Out.Name == t.in.Name {
 		t.w.Detour = t.p.Out.Name
 	}
@@ -224,5 +224,6 @@ func (t *trip) routed(r Route) (open bool, err error) {
 
 func (t *trip) route(r Route) (Leg, error) {
 	r.Mark, _ = t.left.Mark()
+	r.Proto = t.q.Proto
 	return t.Router.Route(r)
 }

@@ -95,6 +95,9 @@ type Route struct {
 	Src, Dst netip.Addr
 	In       string
 	Mark     uint32
+	// Proto and the ports are what rules for routing may ask for besides; a port is 0 if it is any.
+	Proto        hostport.Proto
+	Sport, Dport uint16
 }
 
 // A Leg is the answer: the link by which the packet goes on, and whether to a gateway, or why
