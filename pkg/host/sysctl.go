@@ -113,6 +113,34 @@ func Forwarding(f hostport.Family) (bool, error) {
 	return v != "0", nil
 }
 
+// Forwards reports whether the node forwards packets of family f that come in by any link. Those
+// of IPv4 are asked one by one (IN_DEV_FORWARD), those of IPv6 may have an exception (Linux 6.17).
+func Forwards(f hostport.Family) (bool, error) {
+	if on, err := Forwarding(f); on || err != nil {
+		return on, err
+	}
+	dir, name := sysctlDir, "forwarding"
+	if f == hostport.IPv6 {
+		dir, name = "/proc/sys/net/ipv6/conf", "force_forwarding"
+	}
+	return anyLink(dir, name)
+}
+
+// anyLink reports whether a setting is on for a link that is there.
+func anyLink(dir, name string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, fmt.Errorf("could not read which links forward: %w", err)
+	}
+	for _, e := range entries {
+		v, err := os.ReadFile(filepath.Join(dir, e.Name(), name))
+		if err == nil && strings.TrimSpace(string(v)) != "0" && e.Name() != "all" && e.Name() != "default" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // HasIPv6 reports whether the kernel has IPv6 in this network namespace.
 func HasIPv6() bool {
 	_, err := os.Stat("/proc/thread-self/net/if_inet6")

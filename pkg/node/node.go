@@ -99,7 +99,7 @@ func (n *Node) DropUDP(f hostport.Family, stale []host.Stale) error { return hos
 func (n *Node) Links() (all []walk.Link, bridges []string, err error) { return host.Links{}.All() }
 
 // Forwarding reports whether the node forwards packets of family f.
-func (n *Node) Forwarding(f hostport.Family) (bool, error) { return host.Forwarding(f) }
+func (n *Node) Forwarding(f hostport.Family) (bool, error) { return host.Forwards(f) }
 
 // BridgesFilter reports whether rules see what bridges forward.
 func (n *Node) BridgesFilter() bool { return host.BridgesFilter() }
