@@ -33,5 +33,8 @@ func TestMessages(t *testing.T) {
 		_, err := parseIPVS(strings.NewReader(ipvsHeading + line + "\n"))
 		m.AddError("109", err)
 	}
+	m.Section("settings of links that nobody can read")
+	_, err := anyLink("/nowhere", "forwarding")
+	m.AddError("109", err)
 	m.Check(*update)
 }
