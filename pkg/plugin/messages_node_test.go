@@ -45,7 +45,7 @@ func (s *script) directories() {
 	for _, err := range []error{below.MarkUsed(), below.Save(state.Record{}), below.Count(state.Counters{}), below.CouldWrite()} {
 		s.err(err, types.ErrIOFailure)
 	}
-	for _, text := range []string{"{", `{"version":3}`} {
+	for _, text := range []string{"{", `{"version":3}`, `{"version":2}`} {
 		s.write("state/K.json", text)
 		_, err = st.Load("K")
 		s.warn(err.Error())

@@ -108,6 +108,9 @@ func (s *Store) Load(key string) (*Record, error) {
 	if err == nil {
 		r, err = decode(b)
 	}
+	if err == nil {
+		err = r.valid(key)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("could not read the record %s: %w; restart its pod", s.file(key), err)
 	}

@@ -106,10 +106,10 @@ func TestLoadReadsVersion1(t *testing.T) {
 	} {
 		s := created(t)
 		file := `{"version":1,"attachment":{"link":"veth1","mappings":[]},"netns":{"path":"/run/netns/x"},"bootID":"b",` + old + `,"moved":true,"localnetWas":true}`
-		if err := os.WriteFile(s.file("k"), []byte(file), 0o600); err != nil {
+		if err := os.WriteFile(s.file(hostport.Owner{}.Key()), []byte(file), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := s.Load("k")
+		r, err := s.Load(hostport.Owner{}.Key())
 		if err != nil || [2]string{r.Backend, r.Wanted} != want || r.BootID != "b" || r.Version != version {
 			t.Errorf("%s: %+v, %v", old, r, err)
 		}
