@@ -106,6 +106,9 @@ func (c *Config) result() (prev types.Result, result *current.Result, err error)
 	if len(c.prevResult) == 0 {
 		return nil, nil, fieldErrorf("prevResult", "is missing; name portguard in the conflist after the plugin that creates the interface")
 	}
+	if err := nulls(c.prevResult); err != nil {
+		return nil, nil, err
+	}
 	conf := types.PluginConf{CNIVersion: c.CNIVersion}
 	if err = json.Unmarshal(c.prevResult, &conf.RawPrevResult); err == nil {
 		err = version.ParsePrevResult(&conf)
@@ -117,6 +120,25 @@ func (c *Config) result() (prev types.Result, result *current.Result, err error)
 		return nil, nil, c.unreadable(err)
 	}
 	return conf.PrevResult, result, nil
+}
+
+// nulls refuses a null where CNI's library expects an object: it would follow it.
+func nulls(prevResult []byte) error {
+	var lists struct{ IPs, Interfaces []json.RawMessage }
+	if json.Unmarshal(prevResult, &lists) != nil {
+		return nil // which the library says better
+	}
+	for _, l := range []struct {
+		name string
+		all  []json.RawMessage
+	}{{"ips", lists.IPs}, {"interfaces", lists.Interfaces}} {
+		for i, x := range l.all {
+			if string(x) == "null" {
+				return fieldErrorf(fmt.Sprintf("prevResult.%s[%d]", l.name, i), "is null (want an object); look at the plugin before portguard")
+			}
+		}
+	}
+	return nil
 }
 
 // converted is a result in the version that the configuration asks for.

@@ -90,6 +90,8 @@ func TestRequestRefusals(t *testing.T) {
 		{"an address of another interface does not count", "", port(""), `{"interfaces":[{"name":"net1","sandbox":"/x"}],"ips":[{"interface":0,"address":"10.1.0.2/24"}]}`, "prevResult", "no IP address"},
 		{"an address of the host's side does not count", "", port(""), `{"interfaces":[{"name":"eth0"}],"ips":[{"interface":0,"address":"10.1.0.2/24"}]}`, "prevResult", "no IP address"},
 		{"an index out of range is an error", "", port(""), `{"ips":[{"address":"10.1.0.2/24"},{"interface":5,"address":"10.1.0.3/24"}]}`, "prevResult.ips[1].interface", "5 is not an index"},
+		{"an address that is null is an error", "", port(""), `{"ips":[{"address":"10.1.0.2/24"},null]}`, "prevResult.ips[1]", "is null (want an object)"},
+		{"so is an interface", "", port(""), `{"interfaces":[null],"ips":[{"interface":0,"address":"10.1.0.2/24"}]}`, "prevResult.interfaces[0]", "is null (want an object)"},
 		{"a negative index is an error", "", port(""), `{"interfaces":[{"name":"cni0"}],"ips":[{"interface":-1,"address":"10.1.0.2/24"}]}`, "prevResult.ips[0].interface", "-1 is not an index"},
 		{"limited broadcast is refused", "", port("255.255.255.255"), dualStack, hostIP, "the broadcast address"},
 		{"a hostIP needs a pod address of its family", "", port("2001:db8::1"), v4Only, hostIP, "the pod has no IPv6 address"},

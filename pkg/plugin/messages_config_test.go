@@ -74,6 +74,7 @@ func (s *script) requests() {
 		confHead + portOf(`,"hostIP":"224.0.0.1"`) + confPrev + "}",
 		strings.Replace(confHead+portOf("")+confPrev+"}", "192.0.2.9/24", "127.0.0.1/8", 1),
 		strings.Replace(confHead+portOf("")+confPrev+"}", `"interface":0`, `"interface":5`, 1),
+		strings.Replace(confHead+portOf("")+confPrev+"}", `"ips":[`, `"ips":[null,`, 1),
 		confHead + portOf(`,"hostIP":"127.0.0.1"`) + confPrev + `,"localhost":false}`,
 		confHead + portOf(`,"hostIP":"192.0.2.1"`) + confPrev + `,"excludeCIDRs":["192.0.2.0/24"]}`,
 		strings.Replace(confHead+portOf(`,"hostIP":"::1"`)+confPrev+"}", "192.0.2.9/24", "2001:db8::9/64", 1),
