@@ -21,8 +21,22 @@ func (l *Layout) Put(sets []Set, as ...hostport.Attachment) *Layout {
 		d.put(a)
 	}
 	d.services(sets)
+	d.evict()
 	d.settle()
 	return d
+}
+
+// evict drops what others have put into the shared chains and only keeps packets from what comes
+// after it. What translates somewhere is a claim, and stays.
+func (l *Layout) evict() {
+	for _, chain := range []string{hostports, masq} {
+		stray := func(r *rule) bool {
+			return keyOf(r.target()) == "" && (r.target() == "ACCEPT" || chain == masq && r.target() == "RETURN")
+		}
+		if slices.ContainsFunc(l.chains[chain], stray) {
+			l.chains[chain] = slices.DeleteFunc(slices.Clone(l.chains[chain]), stray)
+		}
+	}
 }
 
 func (l *Layout) put(a hostport.Attachment) {

@@ -202,3 +202,28 @@ func TestJumpsFollowThePodsNetworks(t *testing.T) {
 		t.Errorf("with a wide one: %q", got)
 	}
 }
+
+// What others have put into the shared chains, and keeps packets from pods, goes with the next
+// change. What translates is somebody's claim.
+func TestPutEvicts(t *testing.T) {
+	a := simple("a", "veth1", 80)
+	for line, stays := range map[string]bool{
+		masq + " -j RETURN":                               false,
+		masq + " -j ACCEPT":                               false,
+		hostports + " -j RETURN":                          false,
+		hostports + " -p tcp -m tcp --dport 80 -j ACCEPT": false,
+		hostports + " -p tcp -m tcp --dport 99 -j DNAT --to-destination 192.0.2.77:80": true,
+	} {
+		k := newFake()
+		k.put(t, v4, a, nil)
+		chain, text, _ := strings.Cut(line, " ")
+		l := k.layout(t, v4)
+		l.chains[chain] = append([]*rule{newRule(strings.Fields(text)...)}, l.chains[chain]...)
+		if lost := l.Check(a, nil); len(lost) == 0 {
+			t.Errorf("%s: nothing is lost", line)
+		}
+		if lost := l.Put(nil, a).Check(a, nil); (len(lost) > 0) != stays {
+			t.Errorf("%s: %q", line, lost)
+		}
+	}
+}
