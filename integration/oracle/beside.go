@@ -249,7 +249,9 @@ func (g *gen) besideMatch(chain string) string {
 	}
 	switch g.IntN(9) {
 	case 8:
-		return "-m cluster --cluster-total-nodes 2 " + g.not() + "--cluster-local-node 1 --cluster-hash-seed 0x7"
+		if chain == "PREROUTING" { // the node itself has few sources
+			return "-m cluster --cluster-total-nodes 2 " + g.not() + "--cluster-local-node 1 --cluster-hash-seed 0x7"
+		}
 	case 0:
 		return "-m connmark " + g.not() + "--mark " + g.pick("0x1/0x1", "0x0/0x1", "0x1")
 	case 1:

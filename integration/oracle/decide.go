@@ -24,7 +24,7 @@ type Answer struct {
 	Warned bool
 	Says   string
 	// Rare means that it is refused only for packets that nobody sends here: what rules write
-	// into later ones of a connection, and what has a mark that no rule sets.
+	// into later ones of a connection, or drop of them, and what has a mark that no rule sets.
 	Rare bool
 	// Carves are addresses that the mapping leaves to those who listen there.
 	Carves []hostport.Carve
@@ -112,7 +112,9 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves, Flows: r.Flows}
 	var lines []string
 	common := func(f conflict.Finding) bool {
-		return !strings.Contains(f.Message, "[ payload write ") && !strings.Contains(f.Message, "with a mark that no rule sets")
+		later := strings.Contains(f.Message, "[ payload write ") ||
+			strings.Contains(f.Message, "would not work") && (strings.Contains(f.Message, "[ match conntrack ]") || strings.Contains(f.Message, "[ ct load "))
+		return !later && !strings.Contains(f.Message, "with a mark that no rule sets")
 	}
 	a.Rare = a.Taken && !slices.ContainsFunc(r.Conflicts, common)
 	for _, f := range append(r.Conflicts, r.Warnings...) {

@@ -180,17 +180,29 @@ func (p Packet) leaves() bool {
 	return p.Hook == Forward || p.Hook == Postrouting || p.Hook == Output && (p.Moved || p.Answer)
 }
 
+// maxDrawn is up to how many numbers each is followed.
+const maxDrawn = 8
+
 // drawn loads a number below a modulus, which is an attribute of both expressions, as is
-// what is added to it.
+// what is added to it. Some packets have each.
 func (x *run) drawn(th *thread, e nft.Expr) {
 	into, modulus, offset := uint16(1), uint16(2), uint16(4) // NFTA_NG_DREG, _MODULUS and _OFFSET
 	if e.Name == "hash" {
 		into, modulus, offset = 2, 4, 6 // NFTA_HASH_DREG, _MODULUS and _OFFSET
 	}
 	dreg, _ := e.Attrs.Num(into)
-	th.regs.load(dreg, ofAnything, 0, 4)
 	n, _ := e.Attrs.Num(modulus)
-	if add, _ := e.Attrs.Num(offset); add == 0 {
+	add, _ := e.Attrs.Num(offset)
+	if n > 0 && n <= maxDrawn {
+		for i := range n {
+			one := *th
+			one.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, add+i))
+			x.stay(&one)
+		}
+		return
+	}
+	th.regs.load(dreg, ofAnything, 0, 4)
+	if add == 0 {
 		if i, ok := index(dreg); ok {
 			th.regs[i].values = n
 		}

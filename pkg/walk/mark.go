@@ -113,14 +113,28 @@ func restores(i xt.Info) bool {
 	return i.Name == "CONNMARK" && (!ok || m.What == xt.RestoreMark)
 }
 
+// hashed gives packets the mark that is a hash of addresses and ports.
+func (x *run) hashed(th *thread, i xt.Info) {
+	th.altered = true
+	from, n, ok := xt.HashedMark(i)
+	if !ok || n > maxDrawn {
+		th.b.mark = anyNumber()
+		x.stay(th)
+		return
+	}
+	for k := range n {
+		one := *th
+		one.b.mark = number(from + k)
+		x.stay(&one)
+	}
+}
+
 // marked is what a target makes of the marks of packets (net/netfilter/xt_mark.c and
 // xt_connmark.c).
 func marked(b box, i xt.Info) box {
 	m, ok := xt.DecodeMark(i)
 	mark := number(m.Value)
 	switch {
-	case i.Name == "HMARK": // a hash of addresses and ports
-		b.mark = anyNumber()
 	case !ok:
 		b.mark, b.ctMark = bits{}, bits{}
 	case m.What == xt.SetMark:

@@ -118,6 +118,8 @@ func (x *run) xtTarget(th *thread, e nft.Expr) {
 	case !ok:
 		x.out(th, mayDoAnything, i.Name, "", false)
 		x.stay(th)
+	case i.Name == "HMARK":
+		x.hashed(th, i)
 	case xt.WritesMark(i):
 		if i.Name != "CONNMARK" || !x.unconnected(th.b) {
 			x.r.ctMark = x.r.ctMark || restores(i)

@@ -229,6 +229,15 @@ func DecodeMark(i Info) (m Mark, ok bool) {
 	return m, false
 }
 
+// HashedMark are the marks that the target HMARK gives, from one on so many: struct
+// xt_hmark_info ends with the modulus and what is added.
+func HashedMark(i Info) (from, n uint32, ok bool) {
+	if i.Name != "HMARK" || i.Rev != 0 || !i.size(60) || i.u32(52) == 0 {
+		return 0, 0, false
+	}
+	return i.u32(56), i.u32(52), true
+}
+
 // WritesMark reports whether a target may write into a mark. SET does where it is told to take
 // the mark that an ipset has for a packet (IPSET_FLAG_MAP_SKBMARK in struct
 // xt_set_info_target_v3).

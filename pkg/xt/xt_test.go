@@ -213,3 +213,23 @@ func TestExpires(t *testing.T) {
 		}
 	}
 }
+
+func TestHashedMark(t *testing.T) {
+	data := make([]byte, 64)
+	copy(data[52:], words(3, 7))
+	for _, tt := range []struct {
+		name string
+		of   Info
+		ok   bool
+	}{
+		{"a modulus and what is added", Info{Name: "HMARK", Data: data}, true},
+		{"another revision", Info{Name: "HMARK", Rev: 1, Data: data}, false},
+		{"another size", Info{Name: "HMARK", Data: data[:48]}, false},
+		{"no modulus", Info{Name: "HMARK", Data: make([]byte, 64)}, false},
+		{"another target", Info{Name: "MARK", Data: data}, false},
+	} {
+		if from, n, ok := HashedMark(tt.of); ok != tt.ok || ok && (from != 7 || n != 3) {
+			t.Errorf("%s: got %d from %d on, %t", tt.name, n, from, ok)
+		}
+	}
+}
