@@ -79,9 +79,10 @@ func (d *native) besideVerdict(further []string) string {
 	return d.branch(further)
 }
 
-// drawnMark is a mark that some packets have, whichever it is.
+// drawnMark is a mark that some packets have, whichever it is. In turn (inc) the first packets of
+// all connections may get the same one.
 func (d *native) drawnMark() string {
-	return d.pick("numgen inc mod 2", "numgen inc mod 2 offset 1", "jhash "+d.nfAddr()+" saddr mod 2")
+	return d.pick("numgen random mod 2", "numgen random mod 2 offset 1", "jhash "+d.nfAddr()+" saddr mod 2")
 }
 
 // markMap is a mark that depends on the port or an address.

@@ -50,7 +50,7 @@ func TestGenerateReaches(t *testing.T) {
 		"meta mark set meta mark xor 0x3", "meta mark set meta mark and 0xfffffffc xor 0x2", "tcp meta mark & 0x3 == 0x2 dnat", "ct mark set ct mark or 0x2", "ct mark 0x1 udp dport set 9997", "mod 2 vmap { 0 : return, 1 : accept }", "iif != lo dnat", "jump x2", "meta mark set th dport map {", "ct mark set ip daddr map {",
 		"ct direction reply ct mark set 0x1", "ct state related ct mark set", "type filter hook postrouting", "tcp ct mark and 0x1 == 0x1 tcp dport set 9997",
 		"@th,16,16 set 9997", "@nh,176,16 set 9997", "@nh,336,16 set 9997", "@ll,288,16 set 9997", "@ll,448,16 set 9997", "ip dscp set cs2", "ip saddr set", " . @th,16,8 {", "meta length 0-90", "ct original bytes > 90",
-		"meta mark set numgen inc mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark & 0x1 == 0x1 dnat", ", 5 : return",
+		"meta mark set numgen random mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark & 0x1 == 0x1 dnat", ", 5 : return",
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
 	}
 	for _, p := range priorities() {
