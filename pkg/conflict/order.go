@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/walk"
@@ -87,7 +88,7 @@ func (q query) groups(h walk.Hook) (out []group) {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b hooked) int { return a.turn.compare(b.turn) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].turn.compare(all[j].turn) < 0 }) // SortStableFunc is 10 KB for each type
 	for len(all) > 0 {
 		n := slices.IndexFunc(all, func(c hooked) bool { return c.turn != all[0].turn })
 		if n < 0 {
@@ -112,7 +113,7 @@ func lines(chains []hooked) (out [][]hooked) {
 		out[i] = append(out[i], c)
 	}
 	for _, l := range out {
-		slices.SortStableFunc(l, func(a, b hooked) int { return cmp.Compare(b.Handle, a.Handle) })
+		sort.SliceStable(l, func(i, j int) bool { return l[i].Handle > l[j].Handle })
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -108,8 +109,9 @@ func ends(r fibRule, routes []netlink.Route, groups map[int]uint32) (out addrset
 		return prefix(x.Dst)
 	}
 	routes = slices.Clone(routes)
-	slices.SortStableFunc(routes, func(a, b netlink.Route) int {
-		return cmp.Or(cmp.Compare(dst(a).Bits(), dst(b).Bits()), order(a.Tos != 0, b.Tos != 0), cmp.Compare(b.Priority, a.Priority))
+	sort.SliceStable(routes, func(i, j int) bool {
+		a, b := routes[i], routes[j]
+		return cmp.Or(cmp.Compare(dst(a).Bits(), dst(b).Bits()), order(a.Tos != 0, b.Tos != 0), cmp.Compare(b.Priority, a.Priority)) < 0
 	})
 	for _, x := range routes {
 		p := dst(x)

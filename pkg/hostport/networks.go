@@ -3,9 +3,9 @@
 package hostport
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // mostNetworks is how many networks an attachment knows of each family. Its record has
@@ -29,12 +29,12 @@ func Cover(networks []netip.Prefix) []netip.Prefix {
 // nearest joins networks of one family. In their order, the fewer leading bits two have in
 // common the further they are from each other: there the list is cut into groups.
 func nearest(of []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(of, netip.Prefix.Compare)
+	sort.Slice(of, func(i, j int) bool { return of[i].Compare(of[j]) < 0 })
 	cuts, near := make([]int, len(of)-1), make([]int, len(of)-1) // before of[i+1]
 	for i := range cuts {
 		cuts[i], near[i] = i, common(of[i], of[i+1]).Bits()
 	}
-	slices.SortStableFunc(cuts, func(i, j int) int { return cmp.Compare(near[i], near[j]) })
+	sort.SliceStable(cuts, func(i, j int) bool { return near[cuts[i]] < near[cuts[j]] })
 	cuts = append(cuts[:mostNetworks-1:mostNetworks-1], len(of)-1)
 	slices.Sort(cuts)
 	var out []netip.Prefix

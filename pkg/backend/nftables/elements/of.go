@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nfttable"
@@ -187,7 +188,7 @@ func spared(a hostport.Attachment, f familyInfo, m hostport.Mapping) []netip.Pre
 // widest drops networks that another one holds: intervals of a set must not
 // overlap.
 func widest(all []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(all, netip.Prefix.Compare)
+	sort.Slice(all, func(i, j int) bool { return all[i].Compare(all[j]) < 0 })
 	var out []netip.Prefix
 	for _, p := range all {
 		if len(out) == 0 || !out[len(out)-1].Contains(p.Addr()) {

@@ -5,6 +5,7 @@ package elements
 import (
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -25,7 +26,7 @@ func (s *State) Recover(key hostport.Key) (a hostport.Attachment, ok bool) {
 	for i := range a.Pods {
 		s.recoverNetworks(&a, &a.Pods[i])
 	}
-	slices.SortFunc(a.Pods, netip.Prefix.Compare)
+	sort.Slice(a.Pods, func(i, j int) bool { return a.Pods[i].Compare(a.Pods[j]) < 0 })
 	return a, ok
 }
 

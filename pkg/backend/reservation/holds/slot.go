@@ -5,6 +5,7 @@ package holds
 import (
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/portguard/portguard/pkg/hostport"
 )
@@ -87,6 +88,6 @@ func spared(a hostport.Attachment, m hostport.Mapping) (out []netip.Prefix) {
 
 // canonical sorts prefixes, each once.
 func canonical(ps []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(ps, netip.Prefix.Compare)
+	sort.Slice(ps, func(i, j int) bool { return ps[i].Compare(ps[j]) < 0 })
 	return slices.Compact(ps)
 }
