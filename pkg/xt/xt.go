@@ -254,8 +254,12 @@ func WritesMark(i Info) bool {
 func Untracks(i Info) bool { return len(i.Data) >= 2 && i.u16(0)&1 != 0 }
 
 // Expires reports whether the target TTL, or HL of IPv6, leaves packets no hop to go: struct
-// ipt_TTL_info and ip6t_HL_info have a mode, of which 0 sets, and the number.
-func Expires(i Info) bool { return len(i.Data) >= 2 && i.Data[0] == 0 && i.Data[1] <= 1 }
+// ipt_TTL_info and ip6t_HL_info have a mode, of which 0 sets and 2 takes away, and the number. Most
+// packets begin with 64, and those that come from afar have half of them left.
+func Expires(i Info) bool {
+	const sets, takes, left = 0, 2, 32
+	return len(i.Data) >= 2 && (i.Data[0] == sets && i.Data[1] <= 1 || i.Data[0] == takes && i.Data[1] >= left)
+}
 
 // Destination returns where the DNAT target leads, "" if that is more than one
 // address or not known. Revision 2 is struct nf_nat_range2, 1 nf_nat_range, and
