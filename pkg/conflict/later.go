@@ -27,6 +27,11 @@ func (q query) follow(p walk.Packet) error {
 		if err := w.pass(); err != nil || i == maxRounds || !q.asked(p.Hook, true) {
 			return err
 		}
+		if i == 0 {
+			if err := q.again(p, start, w.onward.Or(w.left)); err != nil {
+				return err
+			}
+		}
 		// Marks that only those get who go on, or answer, matter where somebody asks for them.
 		after := w.onward.Or(w.left)
 		if ways, asked = append(ways, w), asked || w.asked; asked {
@@ -44,6 +49,15 @@ func (q query) follow(p walk.Packet) error {
 		seen = append(seen, next...)
 	}
 	return nil
+}
+
+// again sends packets of other connections of those that rules remember.
+func (q query) again(p walk.Packet, start, after walk.Space) error {
+	known := start.Remembered(after)
+	if len(known) == 0 {
+		return nil
+	}
+	return (&way{query: q, from: p, start: known}).pass()
 }
 
 // beyond sends packets that went a way on, and what comes back, for what rules do to the mark of

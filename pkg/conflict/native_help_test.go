@@ -172,5 +172,7 @@ func (s fakeSets) SetHas(name, typ string, a netip.Addr, p hostport.Proto, port 
 	return slices.Contains(s.members[name][1:], member), s.err
 }
 
+func (s fakeSets) SetExpires(string) (bool, error) { return false, s.err }
+
 // SetMembers tells nothing: sets are asked for single members.
 func (s fakeSets) SetMembers(string) ([]hostport.Member, bool, error) { return nil, false, s.err }

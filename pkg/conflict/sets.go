@@ -14,6 +14,7 @@ type sets struct {
 	names   map[uint16]string
 	types   map[string]string
 	members map[string]members
+	expires map[string]bool
 }
 
 // members are those of a set, if that was listed.
@@ -26,7 +27,7 @@ func newSets(s walk.Sets) walk.Sets {
 	if s == nil {
 		return nil
 	}
-	return sets{s, map[uint16]string{}, map[string]string{}, map[string]members{}}
+	return sets{s, map[uint16]string{}, map[string]string{}, map[string]members{}, map[string]bool{}}
 }
 
 // SetName implements walk.Sets.
@@ -37,6 +38,11 @@ func (s sets) SetName(index uint16) (string, error) {
 // SetType implements walk.Sets.
 func (s sets) SetType(name string) (string, error) {
 	return once(s.types, name, s.Sets.SetType)
+}
+
+// SetExpires implements walk.Sets.
+func (s sets) SetExpires(name string) (bool, error) {
+	return once(s.expires, name, s.Sets.SetExpires)
 }
 
 // SetMembers implements walk.Sets.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -83,6 +84,43 @@ func (Sets) SetMembers(name string) (members []hostport.Member, whole bool, err 
 		}
 	}
 	return members, true, nil
+}
+
+// SetExpires reports whether members of a set go by themselves. Of one that is too long to be
+// listed that is not known, and it may have such members if it can.
+func (Sets) SetExpires(name string) (bool, error) {
+	msgs, err := listSet(name, setListHeader)
+	if err == nil && canExpire(msgs) && !tooLong(msgs) {
+		msgs, err = listSet(name, 0)
+		return expire(msgs), err
+	}
+	if err != nil {
+		return false, fmt.Errorf("could not list ipset %s: %w", name, err)
+	}
+	return canExpire(msgs), nil
+}
+
+// canExpire reports whether the header of a set tells how long its members stay.
+func canExpire(msgs [][]byte) bool {
+	return slices.ContainsFunc(msgs, func(m []byte) bool {
+		head, _ := nft.Attrs(m[min(len(m), nl.SizeofNfgenmsg):]).Nested(nl.IPSET_ATTR_DATA)
+		_, can := head.Get(nl.IPSET_ATTR_TIMEOUT)
+		return can
+	})
+}
+
+// expire reports whether some listed member has a time to go; those that stay have 0.
+func expire(msgs [][]byte) (some bool) {
+	for _, m := range msgs {
+		list, _ := nft.Attrs(m[min(len(m), nl.SizeofNfgenmsg):]).Nested(nl.IPSET_ATTR_ADT)
+		err := nft.EachAttr(list, func(_ uint16, member []byte) error {
+			left, _ := nft.Attrs(member).Num(nl.IPSET_ATTR_TIMEOUT)
+			some = some || left != 0
+			return nil
+		})
+		some = some || err != nil
+	}
+	return some
 }
 
 // decodeMember reads a member: an address or a network, with a port, another one, or a link;

@@ -44,7 +44,11 @@ func (x *run) step(th *thread, e nft.Expr) error {
 		x.untrack(th)
 	case "counter", "log", "last", "dup", "secmark":
 		x.stay(th)
-	case "limit", "quota", "connlimit", "objref", "dynset", "synproxy", "flow_offload":
+	case "dynset":
+		return x.dynset(th, e.Attrs)
+	case "objref":
+		x.object(th, e.Attrs)
+	case "limit", "quota", "connlimit", "synproxy", "flow_offload":
 		x.maybe(th, Some)
 	case "numgen", "hash":
 		x.drawn(th, e)

@@ -21,6 +21,8 @@ type Sets interface {
 	// SetType returns the type of a set, "" if there is none of that name.
 	SetType(name string) (string, error)
 	SetHas(name, typ string, addr netip.Addr, proto hostport.Proto, port uint16) (bool, error)
+	// SetExpires reports whether members of a set go by themselves.
+	SetExpires(name string) (bool, error)
 	// SetMembers lists a set, if that is whole without much ado.
 	SetMembers(name string) (members []hostport.Member, whole bool, err error)
 }
@@ -28,7 +30,7 @@ type Sets interface {
 // matchSet answers "--match-set INDEX dst[,dst]": for sets of ports and of destinations by
 // asking for the members that matter, for others by listing them. What has the source port
 // among its dimensions, or is of another type, has some of the packets.
-func (x *run) matchSet(o iptsave.Option) (test, error) {
+func (x *run) matchSet(m memory, o iptsave.Option) (test, error) {
 	name, typ, err := x.ipset(o)
 	if err != nil {
 		return test{always: Unknown}, err
@@ -37,18 +39,34 @@ func (x *run) matchSet(o iptsave.Option) (test, error) {
 	if name == "" || typ == "" {
 		return test{always: Unknown}, nil
 	}
-	has, open, err := x.holds(name, typ, strings.Split(o.Values[1], ","))
+	has, open, err := x.lasting(m, name, typ, strings.Split(o.Values[1], ","))
 	if err != nil || open != No {
 		return test{always: open}, err
 	}
 	return testOf(has, o.Not), nil
 }
 
+// lasting is holds for what stays in a set. What expires may be gone by then, and what a rule put
+// in or took out may be in it or not.
+func (x *run) lasting(m memory, name, typ string, dims []string) (has []conds, open Tri, err error) {
+	if m.in(ipset(name), "") != No {
+		return nil, Some, nil
+	}
+	if has, open, err = x.holds(m, name, typ, dims); len(has) == 0 || err != nil {
+		return has, open, err
+	}
+	expires, err := x.r.Sets.SetExpires(name)
+	if expires {
+		return nil, Some, err
+	}
+	return has, open, err
+}
+
 // holds is what packets must be to be in a set with the protocol and the port: one of the
 // results. Open is not No if that cannot be told.
-func (x *run) holds(name, typ string, dims []string) (has []conds, open Tri, err error) {
+func (x *run) holds(m memory, name, typ string, dims []string) (has []conds, open Tri, err error) {
 	if typ == "list:set" {
-		return x.inList(name, dims)
+		return x.inList(m, name, dims)
 	}
 	_, fields, _ := strings.Cut(typ, ":")
 	parts := strings.Split(fields, ",")
@@ -81,17 +99,17 @@ func (x *run) holds(name, typ string, dims []string) (has []conds, open Tri, err
 }
 
 // inList is holds for a list of sets.
-func (x *run) inList(name string, dims []string) (has []conds, open Tri, err error) {
+func (x *run) inList(m memory, name string, dims []string) (has []conds, open Tri, err error) {
 	sets, err := x.ipsetMembers(name)
 	if err != nil || !sets.whole {
 		return nil, Some, err
 	}
-	for _, m := range sets.elems {
-		typ, err := x.r.Sets.SetType(m.Set)
+	for _, of := range sets.elems {
+		typ, err := x.r.Sets.SetType(of.Set)
 		if err != nil || typ == "" || typ == "list:set" {
 			return nil, Unknown, err
 		}
-		more, open, err := x.holds(m.Set, typ, dims)
+		more, open, err := x.lasting(m, of.Set, typ, dims)
 		if err != nil || open != No {
 			return nil, open, err
 		}

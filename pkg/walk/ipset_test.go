@@ -40,6 +40,11 @@ func (s ipsets) SetHas(name, typ string, a netip.Addr, _ hostport.Proto, port ui
 	return slices.Contains(s.members[name][1:], member), s.err
 }
 
+// SetExpires reports it of sets that are named so.
+func (s ipsets) SetExpires(name string) (bool, error) {
+	return strings.HasPrefix(name, "fading"), s.err
+}
+
 // SetMembers lists sets that are not long; of one with a port the last dimension is it.
 func (s ipsets) SetMembers(name string) (out []hostport.Member, whole bool, err error) {
 	for _, text := range s.members[name][1:] {
@@ -80,6 +85,7 @@ func overSets(t *testing.T, err error, rules ...string) (*Walker, Packet) {
 		"ANY": {"hash:ip", "10.0.0.1"}, "LONG": {"hash:ip", "10.0.0.1"}, "BUT": {"hash:net", "10.0.0.0/8", "10.1.0.0/16 nomatch", "10.1.1.0/24"}, "FROM": {"hash:ip,port", "10.0.0.1,80", "10.0.0.2,81"},
 		"THREE": {"hash:ip,port,ip", "192.0.2.1,80,10.0.0.1", "192.0.2.2,80,10.0.0.2", "192.0.2.2,81,10.0.0.1"}, "LINKS": {"hash:net,iface", "10.0.0.1,eth1"},
 		"LIST": {"list:set", "NODES", "NONE", "PAIRS"}, "EVERY": {"list:set", "NODES", "PORTS"}, "ODDS": {"list:set", "NODES", "LONG"}, "EMPTY": {"list:set"},
+		"fading": {"hash:ip", "192.0.2.1"}, "fading none": {"hash:ip"}, "FADING": {"list:set", "fading"},
 	}, err}
 	p := packet(Prerouting, "192.0.2.1", 80)
 	p.Dst = p.Dst.Or(one("192.0.2.2"))
@@ -113,6 +119,8 @@ func TestIPSets(t *testing.T) {
 		"LIST src":        "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"EVERY dst":       "end yes accept: 192.0.2.1-192.0.2.2",
 		"EMPTY dst":       "yes DNAT: 192.0.2.1-192.0.2.2",
+		"fading dst":      "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+		"FADING dst":      "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 
 		"BUT src --return-nomatch":    "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"! NONE src --return-nomatch": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",

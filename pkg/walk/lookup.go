@@ -35,6 +35,9 @@ func (x *run) lookup(th *thread, a nft.Attrs) error {
 // lookIn looks up the key in slots.
 func (x *run) lookIn(th *thread, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) error {
 	slots = slices.Clone(slots)
+	if x.remembered(th, set, slots, dreg, isMap, inverted) {
+		return nil
+	}
 	if set.Flags&nft.SetDynamic != 0 && !set.Verdicts { // rules add to it: what is in it now says nothing
 		th.regs.load(dreg, ofAnything, 0, 16)
 		x.maybe(th, openness(slots))

@@ -27,16 +27,19 @@ type box struct {
 	answered bool
 	// doubtful packets may well not exist: they have another mark than is to be expected.
 	doubtful bool
+	// memory is what rules noted of them in sets.
+	memory memory
 }
 
 // A state is what a box says of packets but addresses and links.
 type state struct {
 	mark, ctMark                            bits
 	untracked, template, answered, doubtful bool
+	memory                                  memory
 }
 
 func (b *box) state() state {
-	return state{b.mark, b.ctMark, b.untracked, b.template, b.answered, b.doubtful}
+	return state{b.mark, b.ctMark, b.untracked, b.template, b.answered, b.doubtful, b.memory}
 }
 
 // A Space is a set of packets, as a union of boxes. It always holds at least the packets
@@ -176,7 +179,7 @@ func (s Space) Later(start Space) Space {
 		}
 		was := b.answered
 		for _, answered := range []bool{true, false} {
-			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful}
+			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful, memory: b.memory}
 			if answered || !was && b.ctMark != start[0].ctMark {
 				out = append(out, b)
 			}

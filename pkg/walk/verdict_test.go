@@ -52,7 +52,6 @@ func TestNativeVerdicts(t *testing.T) {
 		{"counters and logs pass", []exprs{and(ex("counter", nil), ex("log", nil), ex("last", nil), ex("notrack", nil), redir())}, "yes redirect via pre"},
 		{"limits are open", []exprs{and(ex("limit", nil), redir()), dnat(nft.IPv4)}, "some redirect via pre; yes dnat via pre"},
 		{"quotas are open", []exprs{and(ex("quota", nil), redir())}, "some redirect via pre"},
-		{"sets that grow are open", []exprs{and(ex("dynset", nil), redir())}, "some redirect via pre"},
 		{"extension headers are open", []exprs{and(ex("exthdr", map[uint16]uint32{1: 1}), is(1), redir()), dnat(nft.IPv4)}, "some redirect via pre; yes dnat via pre"},
 		{"chance is open", []exprs{and(ex("numgen", map[uint16]uint32{1: 1}), is(native(0)...), redir())}, "some redirect via pre"},
 		{"a hash is open, whatever was in its register", []exprs{and(dport(), ex("hash", map[uint16]uint32{1: 2, 2: 1, 4: 2}), is(native(0)...), redir())}, "some redirect via pre"},

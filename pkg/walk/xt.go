@@ -18,7 +18,11 @@ func (x *run) extension(th *thread, e nft.Expr) error {
 	if e.Name == "match" {
 		return x.xtMatch(th, e)
 	}
-	x.xtTarget(th, e)
+	i := xt.InfoOf(e, !x.r.is4)
+	if i.Name == "SET" {
+		return x.notes(th, i)
+	}
+	x.xtTarget(th, i)
 	return nil
 }
 
@@ -27,6 +31,10 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 	i := xt.InfoOf(e, !x.r.is4)
 	if i.Name == "socket" {
 		x.socket(th)
+		return nil
+	}
+	if i.Name == "recent" {
+		x.recent(th, i)
 		return nil
 	}
 	if freeModule(i.Name) {
@@ -53,6 +61,11 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 	if i.Name == "set" && len(opts) > 1 {
 		return x.narrowedSet(th, opts)
 	}
+	if i.Name == "set" {
+		if done, err := x.noted(th, opts[0]); done || err != nil {
+			return err
+		}
+	}
 	return x.options(th, opts)
 }
 
@@ -60,7 +73,7 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 // are what is in it (match_set in net/netfilter/xt_set.c negates the answer to all of that): any
 // packets may meet it, and others not.
 func (x *run) narrowedSet(th *thread, opts []iptsave.Option) error {
-	_, err := x.option(opts[0], false)
+	_, err := x.option(th.b.memory, opts[0], false)
 	x.maybe(th, Some)
 	return err
 }
@@ -77,7 +90,7 @@ func (x *run) options(th *thread, opts []iptsave.Option) error {
 			}
 			continue
 		}
-		t, err := x.option(o, limited)
+		t, err := x.option(th.b.memory, o, limited)
 		if err != nil {
 			return err
 		}
@@ -95,13 +108,13 @@ func (x *run) options(th *thread, opts []iptsave.Option) error {
 
 // option answers for one option of iptables. Limited means that addrtype asks
 // for one interface only, which the walk does not know.
-func (x *run) option(o iptsave.Option, limited bool) (test, error) {
+func (x *run) option(m memory, o iptsave.Option, limited bool) (test, error) {
 	switch o.Name {
 	case "--dport", "--dports", "--ports", "--ctorigdstport", "--match-set":
 		x.hop.NamesPort = x.hop.NamesPort || !o.Not
 	}
 	if o.Name == "--match-set" {
-		return x.matchSet(o)
+		return x.matchSet(m, o)
 	}
 	if c, ok := condition(o, x.p); ok {
 		return test{cond: &c}, nil
@@ -111,8 +124,7 @@ func (x *run) option(o iptsave.Option, limited bool) (test, error) {
 
 // xtTarget does what a target of xtables does. One that is not known may do anything,
 // but only to the ports that the matches of the rule ask for.
-func (x *run) xtTarget(th *thread, e nft.Expr) {
-	i := xt.InfoOf(e, !x.r.is4)
+func (x *run) xtTarget(th *thread, i xt.Info) {
 	k, ok := targetKind(i.Name)
 	switch {
 	case !ok:

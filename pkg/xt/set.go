@@ -3,6 +3,8 @@
 package xt
 
 import (
+	"bytes"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -22,11 +24,7 @@ func set(i Info) ([]iptsave.Option, bool) {
 		return nil, false
 	}
 	flags := i.Data[3]
-	var dims []string
-	for n := range i.Data[2] {
-		dims = append(dims, map[bool]string{true: "src", false: "dst"}[flags&(2<<n) != 0])
-	}
-	out := []iptsave.Option{option(flags&inverted != 0, "--match-set", strconv.Itoa(int(i.u16(0))), strings.Join(dims, ","))}
+	out := []iptsave.Option{option(flags&inverted != 0, "--match-set", strconv.Itoa(int(i.u16(0))), dimensions(i.Data[2], flags))}
 	nomatch := i.Rev == 2 && flags&returnNomatch != 0
 	if i.Rev >= 3 {
 		nomatch = i.u32(40)&returnNomatch != 0
@@ -42,4 +40,55 @@ func set(i Info) ([]iptsave.Option, bool) {
 		out = append(out, option(false, "--return-nomatch"))
 	}
 	return out, true
+}
+
+// Notes are the sets that the target SET adds packets to, and those that it takes them out of:
+// struct xt_set_info_target_v1 to _v3 begin with an index, a number of dimensions and flags for
+// each.
+func Notes(i Info) (adds, dels []iptsave.Option) {
+	if i.Name != "SET" || i.Rev < 1 || i.Rev > 3 || len(i.Data) < 8 {
+		return nil, nil
+	}
+	at := func(from int) (out []iptsave.Option) {
+		const none, maxDim = 65535, 6 // IPSET_INVALID_ID
+		if i.u16(from) != none && i.Data[from+2] <= maxDim {
+			out = append(out, option(false, "--match-set", strconv.Itoa(int(i.u16(from))), dimensions(i.Data[from+2], i.Data[from+3])))
+		}
+		return out
+	}
+	return at(0), at(4)
+}
+
+// dimensions say of each part of a member whether it is of the source.
+func dimensions(n, flags byte) string {
+	var dims []string
+	for k := range n {
+		dims = append(dims, map[bool]string{true: "src", false: "dst"}[flags&(2<<k) != 0])
+	}
+	return strings.Join(dims, ",")
+}
+
+// Recent is what a match on a list of addresses asks for.
+type Recent struct {
+	// Name is that of the list, By whose address it is about.
+	Name, By string
+	// Sets and Removes are set if it changes the list.
+	Sets, Removes, Not bool
+	// Hits is how often an address must have been seen.
+	Hits uint32
+}
+
+// DecodeRecent reads struct xt_recent_mtinfo, and _v1, which ends in a mask.
+func DecodeRecent(i Info) (r Recent, ok bool) {
+	const check, invert, name, side, mask, sets, removes = 8, 9, 10, 210, 212, 1, 8
+	if i.Rev > 1 || len(i.Data) <= side {
+		return r, false
+	}
+	text, _, _ := bytes.Cut(i.Data[name:side], []byte{0})
+	r = Recent{Name: string(text), By: strconv.Itoa(int(i.Data[side])), Hits: i.u32(4), Not: i.Data[invert] != 0}
+	if i.Rev == 1 && len(i.Data) >= mask+16 {
+		r.By += hex.EncodeToString(i.Data[mask : mask+16])
+	}
+	r.Sets, r.Removes = i.Data[check]&sets != 0, i.Data[check]&removes != 0
+	return r, true
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/portguard/portguard/pkg/iptsave"
 )
 
 func words(ns ...uint32) []byte {
@@ -207,7 +209,7 @@ func TestOnes(t *testing.T) {
 }
 
 func TestExpires(t *testing.T) {
-	for data, want := range map[string]bool{"\x00\x01": true, "\x00\x00": true, "\x00\x40": false, "\x01\x01": false, "\x02\x01": false, "\x00": false} {
+	for data, want := range map[string]bool{"\x00\x01": true, "\x00\x00": true, "\x00\x40": false, "\x01\x01": false, "\x02\x01": false, "\x02\x3f": true, "\x01\x3f": false, "\x00": false} {
 		if got := Expires(Info{Name: "TTL", Data: []byte(data)}); got != want {
 			t.Errorf("%q: %t", data, got)
 		}
@@ -231,5 +233,49 @@ func TestHashedMark(t *testing.T) {
 		if from, n, ok := HashedMark(tt.of); ok != tt.ok || ok && (from != 7 || n != 3) {
 			t.Errorf("%s: got %d from %d on, %t", tt.name, n, from, ok)
 		}
+	}
+}
+
+// What SET adds to and takes out of is told by index, as a match on a set is.
+func TestNotes(t *testing.T) {
+	data := words(0x02010007, 0x0401ffff)
+	for _, tt := range []struct {
+		in         Info
+		adds, dels string
+	}{
+		{Info{Name: "SET", Rev: 1, Data: data}, "--match-set 7 src", ""},
+		{Info{Name: "SET", Rev: 3, Data: append(words(0x0001ffff, 0x04020009), 0, 0, 0, 0)}, "", "--match-set 9 dst,src"},
+		{Info{Name: "SET", Data: data}, "", ""},
+		{Info{Name: "SET", Rev: 1, Data: data[:7]}, "", ""},
+		{Info{Name: "MARK", Rev: 1, Data: data}, "", ""},
+	} {
+		adds, dels := Notes(tt.in)
+		var got [2]string
+		for i, list := range [][]iptsave.Option{adds, dels} {
+			for _, o := range list {
+				got[i] += o.String()
+			}
+		}
+		if got != [2]string{tt.adds, tt.dels} {
+			t.Errorf("%+v: got %q", tt.in, got)
+		}
+	}
+}
+
+func TestDecodeRecent(t *testing.T) {
+	b := make([]byte, 228)
+	b[4], b[8], b[9], b[210], b[212] = 3, 1, 1, 1, 255
+	copy(b[10:], "knocked")
+	want := Recent{Name: "knocked", By: "1ff" + strings.Repeat("0", 30), Sets: true, Not: true, Hits: 3}
+	if got, ok := DecodeRecent(Info{Name: "recent", Rev: 1, Data: b}); got != want || !ok {
+		t.Errorf("got %+v, %v", got, ok)
+	}
+	b[8] = 8
+	want = Recent{Name: "knocked", By: "1", Removes: true, Not: true, Hits: 3}
+	if got, ok := DecodeRecent(Info{Name: "recent", Data: b}); got != want || !ok {
+		t.Errorf("got %+v, %v", got, ok)
+	}
+	if got, ok := DecodeRecent(Info{Name: "recent", Rev: 1, Data: b[:200]}); ok {
+		t.Errorf("got %+v of what is cut off", got)
 	}
 }

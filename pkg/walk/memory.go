@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package walk
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portguard/portguard/pkg/iptsave"
+	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/xt"
+)
+
+// A memory is what rules noted of packets in sets that others may look them up in: a line for
+// each set and for what they are in it by. It is a text, so that boxes can be compared.
+type memory string
+
+// gone is what packets are in a set by that a rule took out of it.
+const gone = "gone"
+
+// with notes that packets are in a set by something, "" if nobody can tell when they are again.
+func (m memory) with(set, by string) memory {
+	line := set + "\t" + by + "\n"
+	if strings.Contains(string(m), line) {
+		return m
+	}
+	return m + memory(line)
+}
+
+// without notes that a rule took packets out of a set.
+func (m memory) without(set string) memory {
+	lines := slices.DeleteFunc(strings.SplitAfter(string(m), "\n"), func(line string) bool { return strings.HasPrefix(line, set+"\t") })
+	return memory(strings.Join(lines, "")).with(set, gone)
+}
+
+// old is what is left of a memory by the time that the next connection comes: its members may
+// have expired.
+func (m memory) old() (out memory) {
+	for line := range strings.Lines(string(m)) {
+		set, _, _ := strings.Cut(line, "\t")
+		out = out.with(set, "")
+	}
+	return out
+}
+
+// Remembered are packets of start of whom rules noted what they noted of those of after.
+func (s Space) Remembered(after Space) (out Space) {
+	var seen []memory
+	for _, b := range after {
+		if m := b.memory.old(); m != "" && !slices.Contains(seen, m) && len(seen) < maxMarks {
+			seen = append(seen, m)
+		}
+	}
+	for _, m := range seen {
+		for _, b := range s {
+			b.memory = m
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// in tells whether packets are in a set by something: Some if they may be by something else, No
+// if no rule noted anything.
+func (m memory) in(set, by string) Tri {
+	switch {
+	case m == "" || !strings.Contains("\n"+string(m), "\n"+set+"\t"):
+		return No
+	case by != "" && strings.Contains("\n"+string(m), "\n"+set+"\t"+by+"\n"):
+		return Yes
+	}
+	return Some
+}
+
+// nativeSet names a set of nf_tables in a memory, ipset one of ip_set.
+func nativeSet(t nft.Table, name string) string {
+	return fmt.Sprintf("%d %s %s", t.Family, t.Name, name)
+}
+
+func ipset(name string) string { return "ipset " + name }
+
+// signature is the same for slots that hold the same of a packet, "" if that cannot be told.
+func signature(slots []slot) string {
+	var out strings.Builder
+	for _, s := range slots {
+		switch s.of {
+		case known, ofSrc, ofDst, ofIn, ofInIndex:
+			fmt.Fprintf(&out, "%d:%d:%x:%x ", s.of, s.off, s.data, s.mask)
+		default:
+			return ""
+		}
+	}
+	return out.String()
+}
+
+// dynset adds packets to a set, or takes them out of it (nft_dynset_eval). What an element does
+// besides counting may end the rule, and so does a set that is full.
+func (x *run) dynset(th *thread, a nft.Attrs) error {
+	const deletes, inverted = 2, 1
+	name := a.Text(1) // NFTA_DYNSET_SET_NAME
+	op, _ := a.Num(3)
+	sreg, _ := a.Num(4)
+	flags, _ := a.Num(9)
+	_, one := a.Get(7)
+	_, several := a.Get(10)
+	set, err := x.r.src.Set(x.r.table, name)
+	if err != nil {
+		return err
+	}
+	of := nativeSet(x.r.table, name)
+	if op == deletes {
+		th.b.memory, th.altered = th.b.memory.without(of), true
+		x.stay(th)
+		return nil
+	}
+	full := *th
+	th.b.memory, th.altered = th.b.memory.with(of, signature(th.regs.take(sreg, set.KeyLen))), true
+	switch {
+	case flags&inverted != 0: // those go on for which there is no room
+		x.misses(th)
+		full.open = weaker(full.open, Some)
+		x.stay(&full)
+	case one || several:
+		x.maybe(th, Some)
+	default:
+		full.b.doubtful, full.altered = true, true
+		x.misses(&full)
+		x.stay(th)
+	}
+	return nil
+}
+
+// remembered goes on with a look-up in a set that a rule has these packets in. It reports
+// whether there is one.
+func (x *run) remembered(th *thread, set nft.Set, slots []slot, dreg uint32, isMap, inverted bool) bool {
+	in := th.b.memory.in(nativeSet(set.Table, set.Name), signature(slots))
+	if in == No || set.Verdicts {
+		return false
+	}
+	if isMap { // what it holds for them nobody noted
+		th.regs.load(dreg, ofAnything, 0, 16)
+	}
+	if in == Yes {
+		x.surely(th, !inverted || isMap)
+	} else {
+		x.maybe(th, openness(slots))
+	}
+	return true
+}
+
+// object refers to a named object (NFTA_OBJREF_IMM_TYPE), of which some may end the rule.
+func (x *run) object(th *thread, a nft.Attrs) {
+	const counter, helper, timeout, secmark = 1, 3, 7, 8 // NFT_OBJECT_*
+	switch typ, _ := a.Num(1); typ {
+	case counter, helper, timeout, secmark:
+		x.stay(th)
+	default:
+		x.maybe(th, Some)
+	}
+}
+
+// notes is the target SET, which adds packets to an ipset, takes them out of another, and may take
+// a mark from a third.
+func (x *run) notes(th *thread, i xt.Info) error {
+	if xt.WritesMark(i) {
+		th.b, th.altered = marked(th.b, i), true
+	}
+	adds, dels := xt.Notes(i)
+	for _, o := range adds {
+		name, _, err := x.ipset(o)
+		if err != nil {
+			return err
+		}
+		th.b.memory, th.altered = th.b.memory.with(ipset(name), o.Values[1]), true
+	}
+	for _, o := range dels {
+		name, _, err := x.ipset(o)
+		if err != nil {
+			return err
+		}
+		th.b.memory, th.altered = th.b.memory.without(ipset(name)), true
+	}
+	x.stay(th)
+	return nil
+}
+
+// noted goes on with a match on an ipset that a rule has these packets in. It reports whether
+// there is one.
+func (x *run) noted(th *thread, o iptsave.Option) (bool, error) {
+	if th.b.memory == "" {
+		return false, nil
+	}
+	name, _, err := x.ipset(o)
+	if err != nil || th.b.memory.in(ipset(name), o.Values[1]) != Yes {
+		return false, err
+	}
+	x.hop.IPSets, x.hop.NamesPort = append(x.hop.IPSets, name), x.hop.NamesPort || !o.Not
+	x.surely(th, !o.Not)
+	return true, nil
+}
+
+// surely goes on with packets that meet a condition or do not, unless a set was full when they
+// were to be added to it.
+func (x *run) surely(th *thread, met bool) {
+	other := *th
+	other.b.doubtful, other.open, other.altered = true, Unknown, true
+	if met {
+		x.misses(&other)
+		x.stay(th)
+		return
+	}
+	x.misses(th)
+	x.stay(&other)
+}
+
+// recent is a list of addresses (recent_mt in net/netfilter/xt_recent.c): who is put into it meets
+// the match, and then those that ask whether they were seen at all.
+func (x *run) recent(th *thread, i xt.Info) {
+	r, ok := xt.DecodeRecent(i)
+	of := "recent " + r.Name
+	switch {
+	case !ok:
+		x.maybe(th, Some)
+	case r.Sets:
+		th.b.memory, th.altered = th.b.memory.with(of, r.By), true
+		x.surely(th, !r.Not)
+	case r.Removes:
+		gone := *th
+		gone.b.memory, gone.altered = th.b.memory.without(of), true
+		x.maybe(&gone, Some)
+	case r.Hits <= 1 && th.b.memory.in(of, r.By) == Yes:
+		x.surely(th, !r.Not)
+	default:
+		x.maybe(th, Some)
+	}
+}
