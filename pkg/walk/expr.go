@@ -44,10 +44,8 @@ func (x *run) step(th *thread, e nft.Expr) error {
 		x.untrack(th)
 	case "counter", "log", "last", "dup", "secmark":
 		x.stay(th)
-	case "dynset":
-		return x.dynset(th, e.Attrs)
-	case "objref":
-		x.object(th, e.Attrs)
+	case "dynset", "objref":
+		return x.named(th, e)
 	case "limit", "quota", "connlimit", "synproxy", "flow_offload":
 		x.maybe(th, Some)
 	case "numgen", "hash":
@@ -128,6 +126,9 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, []byte{0x86, 0xdd})
 	case key == metaMark:
 		th.regs.loadMark(dreg, ofMark, th.b.mark)
+	case key == metaPktType && x.arrives(th):
+		x.expected(th, dreg, []byte{0}) // PACKET_HOST
+		return
 	case x.link(&th.regs, dreg, key):
 	case key == metaIifName && x.p.Hook != Output:
 		th.regs.load(dreg, ofIn, 0, 16)

@@ -37,6 +37,9 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 		th.regs.load(dreg, ofNextHdr, 0, 1)
 	case base == baseNetwork:
 		th.regs.load(dreg, ofHeader, at, int(n))
+	case base == 2 && at == flagsOffset && n == 1 && x.opens(th):
+		x.expected(th, dreg, []byte{flagSYN})
+		return
 	case base == 2:
 		x.ports(&th.regs, dreg, at, int(n))
 	}

@@ -36,7 +36,11 @@ func TestMatch(t *testing.T) {
 		{"a range may be open above", "-p tcp -m tcp --dport 80:", Yes, Yes},
 		{"a negated range holds the others", "-p tcp -m tcp ! --dport 1:79", Yes, Yes},
 		{"a source port is free", "-p tcp -m tcp --sport 1024", Some, Some},
-		{"flags are free", "-p tcp -m tcp --tcp-flags SYN,RST SYN", Some, Some},
+		{"first packets have SYN", "-p tcp -m tcp --tcp-flags SYN,RST SYN", Yes, Yes},
+		{"and no other flag", "-p tcp -m tcp --tcp-flags FIN,ACK NONE", Yes, Yes},
+		{"those that have not may well not exist", "-p tcp -m tcp ! --syn", Unknown, Unknown},
+		{"nor do those with both", "-p tcp -m tcp --tcp-flags SYN,ACK SYN,ACK", Unknown, Unknown},
+		{"nor with none", "-p tcp -m tcp --tcp-flags ALL NONE", Unknown, Unknown},
 		{"a module alone restricts nothing", "-p tcp -m tcp", Yes, Yes},
 
 		{"multiport lists hold the port", "-p tcp -m multiport --dports 22,80,443", Yes, Yes},

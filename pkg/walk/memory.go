@@ -94,6 +94,15 @@ func signature(slots []slot) string {
 	return out.String()
 }
 
+// named is an expression about a named set or object.
+func (x *run) named(th *thread, e nft.Expr) error {
+	if e.Name == "dynset" {
+		return x.dynset(th, e.Attrs)
+	}
+	x.object(th, e.Attrs)
+	return nil
+}
+
 // dynset adds packets to a set, or takes them out of it (nft_dynset_eval). What an element does
 // besides counting may end the rule, and so does a set that is full.
 func (x *run) dynset(th *thread, a nft.Attrs) error {
@@ -198,20 +207,6 @@ func (x *run) noted(th *thread, o iptsave.Option) (bool, error) {
 	x.hop.IPSets, x.hop.NamesPort = append(x.hop.IPSets, name), x.hop.NamesPort || !o.Not
 	x.surely(th, !o.Not)
 	return true, nil
-}
-
-// surely goes on with packets that meet a condition or do not, unless a set was full when they
-// were to be added to it.
-func (x *run) surely(th *thread, met bool) {
-	other := *th
-	other.b.doubtful, other.open, other.altered = true, Unknown, true
-	if met {
-		x.misses(&other)
-		x.stay(th)
-		return
-	}
-	x.misses(th)
-	x.stay(&other)
 }
 
 // recent is a list of addresses (recent_mt in net/netfilter/xt_recent.c): who is put into it meets

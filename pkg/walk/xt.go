@@ -37,6 +37,10 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 		x.recent(th, i)
 		return nil
 	}
+	if met, ok := xt.ToHost(i); ok && x.arrives(th) {
+		x.surely(th, met)
+		return nil
+	}
 	if freeModule(i.Name) {
 		x.maybe(th, Some)
 		return nil
@@ -100,6 +104,10 @@ func (x *run) options(th *thread, opts []iptsave.Option) error {
 		threads := slices.Clone(x.next[first:])
 		x.next = x.next[:first]
 		for n := range threads {
+			if o.Name == "--tcp-flags" && x.opens(&threads[n]) {
+				x.surely(&threads[n], opening(o))
+				continue
+			}
 			x.apply(&threads[n], t)
 		}
 	}

@@ -208,3 +208,13 @@ func ones(mask []byte) (n int, ok bool) {
 	}
 	return n, true
 }
+
+// ToHost reports whether packets that are sent to this host meet the match pkttype: struct
+// xt_pkttype_info has the type and whether it is inverted.
+func ToHost(i Info) (met, ok bool) {
+	const host = 0
+	if i.Name != "pkttype" || !i.size(8) {
+		return false, false
+	}
+	return (i.u32(0) == host) != (i.u32(4) != 0), true
+}
