@@ -30,8 +30,8 @@ func (x *run) step(th *thread, e nft.Expr) error {
 		return x.bitwise(th, e.Attrs)
 	case "byteorder":
 		x.byteorder(th, e.Attrs)
-	case "lookup":
-		return x.lookup(th, e.Attrs)
+	case "lookup", "dynset", "objref":
+		return x.named(th, e)
 	case "immediate":
 		return x.immediate(th, e.Attrs)
 	case "nat", "redir", "masq":
@@ -44,8 +44,6 @@ func (x *run) step(th *thread, e nft.Expr) error {
 		x.untrack(th)
 	case "counter", "log", "last", "dup", "secmark":
 		x.stay(th)
-	case "dynset", "objref":
-		return x.named(th, e)
 	case "limit", "quota", "connlimit", "synproxy", "flow_offload":
 		x.maybe(th, Some)
 	case "numgen", "hash":
@@ -105,13 +103,7 @@ const (
 func (x *run) meta(th *thread, a nft.Attrs) {
 	key, _ := a.Num(2)
 	if sreg, set := a.Num(3); set {
-		switch v, ok := bytesOf(th.regs.take(sreg, 1), 1); {
-		case key == metaMark:
-			th.b.mark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
-		case key == metaPktType && ok && v[0] != 0: // what is not for this host it does not forward (ip_forward)
-			x.strand(th)
-		}
-		x.stay(th)
+		x.setMeta(th, key, sreg)
 		return
 	}
 	dreg, _ := a.Num(1)
@@ -127,7 +119,7 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 	case key == metaMark:
 		th.regs.loadMark(dreg, ofMark, th.b.mark)
 	case key == metaPktType && x.arrives(th):
-		x.expected(th, dreg, []byte{0}) // PACKET_HOST
+		x.expected(th, dreg, ofAnything, 0) // PACKET_HOST
 		return
 	case x.link(&th.regs, dreg, key):
 	case key == metaIifName && x.p.Hook != Output:
@@ -151,6 +143,17 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, make([]byte, 4)) // no such interface: index 0
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
+	}
+	x.stay(th)
+}
+
+// setMeta sets something of the packet.
+func (x *run) setMeta(th *thread, key, sreg uint32) {
+	switch v, ok := bytesOf(th.regs.take(sreg, 1), 1); {
+	case key == metaMark:
+		th.b.mark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+	case key == metaPktType && ok && v[0] != 0: // what is not for this host it does not forward (ip_forward)
+		x.strand(th)
 	}
 	x.stay(th)
 }

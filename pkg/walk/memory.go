@@ -96,7 +96,10 @@ func signature(slots []slot) string {
 
 // named is an expression about a named set or object.
 func (x *run) named(th *thread, e nft.Expr) error {
-	if e.Name == "dynset" {
+	switch e.Name {
+	case "lookup":
+		return x.lookup(th, e.Attrs)
+	case "dynset":
 		return x.dynset(th, e.Attrs)
 	}
 	x.object(th, e.Attrs)
