@@ -43,8 +43,8 @@ func (q query) judge(path walk.Path, s site) {
 	port, isPort := nodePort(path)
 	switch {
 	case path.Match == walk.Unknown && path.NamesPort() && path.Doubtful:
-		f.Kind, f.Who = finding.Undecodable, "a rule that asks for a mark"
-		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: a rule has it for packets with a mark that no rule sets: %s", q.m, f.Where)
+		f.Kind, f.Who = finding.Undecodable, "a rule for odd packets"
+		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: a rule has it for odd packets, as with a mark that no rule sets: %s", q.m, f.Where)
 	case path.Match == walk.Unknown && path.NamesPort():
 		f.Kind, f.Who = finding.Undecodable, "a rule that cannot be decoded"
 		f.say(q.removing(path)+" or choose another hostPort", "hostPort %s may be taken: portguard cannot decode a rule that names it: %s", q.m, f.Where)
