@@ -85,6 +85,8 @@ func (a Attrs) Get(typ uint16) (payload []byte, ok bool) {
 }
 
 // With returns a with another attribute behind.
+//
+//go:noinline // inlined, each call is 200 bytes of code
 func (a Attrs) With(typ uint16, payload []byte) Attrs {
 	return append(make(Attrs, 0, len(a)+4+(len(payload)+3)&^3), a...).put(typ, payload)
 }
