@@ -330,12 +330,14 @@ func (s *situation) rules() {
 		"-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8081 -j DNAT --to-destination 172.17.0.2:80",
 		"-A PREROUTING -p tcp -m tcp --dport 9000 -j REDIRECT --to-ports 22",
 		"-A PREROUTING -p tcp -m tcp --dport 7000 -m mark --mark 0x1 -j DNAT --to-destination 10.9.9.9:1",
-		"-A PREROUTING -p tcp -m tcp --dport 7001 -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1 -j DNAT --to-destination 10.9.9.9:1",
+		"-A PREROUTING -p tcp -m tcp --dport 7001 -m mark --mark 0x5 -j DNAT --to-destination 10.9.9.9:1",
 		"-A PREROUTING -i eth0 -p sctp -m mark --mark 0x2 -j DNAT --to-destination 10.9.9.9",
 		"-I PREROUTING -p tcp -m tcp --dport 7100 -j ACCEPT",
 	} {
 		s.n.Iptables("", "-t nat "+rule)
 	}
+	s.n.Run("ipset", "create", "marks", "hash:ip", "skbinfo")
+	s.n.Iptables("", "-t mangle -A PREROUTING -p tcp -m tcp --dport 7001 -j SET --map-set marks dst --map-mark")
 	s.n.Run("ip", "rule", "add", "pref", "100", "lookup", "local")
 	s.n.Run("ip", "rule", "del", "pref", "0")
 	s.n.Run("ip", "route", "add", "blackhole", "default", "table", "77")

@@ -107,7 +107,8 @@ func (x *run) named(th *thread, e nft.Expr) error {
 }
 
 // dynset adds packets to a set, or takes them out of it (nft_dynset_eval). What an element does
-// besides counting may end the rule, and so does a set that is full.
+// besides counting may end the rule. That a set is full is not followed: those of kube-proxy, for
+// affinity, would lead to every endpoint of a Service.
 func (x *run) dynset(th *thread, a nft.Attrs) error {
 	const deletes, inverted = 2, 1
 	name := a.Text(1) // NFTA_DYNSET_SET_NAME
@@ -136,8 +137,6 @@ func (x *run) dynset(th *thread, a nft.Attrs) error {
 	case one || several:
 		x.maybe(th, Some)
 	default:
-		full.b.doubtful, full.altered = true, true
-		x.misses(&full)
 		x.stay(th)
 	}
 	return nil
@@ -222,7 +221,11 @@ func (x *run) recent(th *thread, i xt.Info) {
 		x.maybe(th, Some)
 	case r.Sets:
 		th.b.memory, th.altered = th.b.memory.with(of, r.By), true
-		x.surely(th, !r.Not)
+		if r.Not {
+			x.misses(th)
+		} else {
+			x.stay(th)
+		}
 	case r.Removes:
 		gone := *th
 		gone.b.memory, gone.altered = th.b.memory.without(of), true

@@ -80,7 +80,7 @@ type Recent struct {
 
 // DecodeRecent reads struct xt_recent_mtinfo, and _v1, which ends in a mask.
 func DecodeRecent(i Info) (r Recent, ok bool) {
-	const check, invert, name, side, mask, sets, removes = 8, 9, 10, 210, 212, 1, 8
+	const check, invert, name, side, mask, sets, removes = 8, 9, 10, 210, 212, 2, 8 // XT_RECENT_SET and _REMOVE
 	if i.Rev > 1 || len(i.Data) <= side {
 		return r, false
 	}

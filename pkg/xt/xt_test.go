@@ -264,7 +264,7 @@ func TestNotes(t *testing.T) {
 
 func TestDecodeRecent(t *testing.T) {
 	b := make([]byte, 228)
-	b[4], b[8], b[9], b[210], b[212] = 3, 1, 1, 1, 255
+	b[4], b[8], b[9], b[210], b[212] = 3, 2, 1, 1, 255
 	copy(b[10:], "knocked")
 	want := Recent{Name: "knocked", By: "1ff" + strings.Repeat("0", 30), Sets: true, Not: true, Hits: 3}
 	if got, ok := DecodeRecent(Info{Name: "recent", Rev: 1, Data: b}); got != want || !ok {
