@@ -43,11 +43,11 @@ func opening(o iptsave.Option) bool {
 	return (o.Values[1] == want) != o.Not
 }
 
-// expected loads a byte that most packets have, and of is what others have.
-func (x *run) expected(th *thread, dreg uint32, of source, b byte) {
+// expected loads a byte that most packets have.
+func (x *run) expected(th *thread, dreg uint32, b byte) {
 	other := *th
 	other.b.doubtful, other.open, other.altered = true, Unknown, true
-	other.regs.load(dreg, of, 0, 1)
+	other.regs.load(dreg, ofAnything, 0, 1)
 	th.regs.store(dreg, []byte{b})
 	x.stay(th)
 	x.stay(&other)

@@ -12,22 +12,6 @@ import (
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// The next header of IPv6 mostly is the protocol.
-func TestNextHeader(t *testing.T) {
-	drop := ends1(nft.Drop, "")
-	for match, want := range map[string]string{
-		"\x06": "unknown redirect via pre; end yes drop via pre",
-		"\x00": "yes redirect via pre; end unknown drop via pre",
-		"\x11": "yes redirect via pre",
-	} {
-		rules := rulesOf(and(load(1, 6, 1), is([]byte(match)...), drop), redir())
-		src := &ruleset{family: nft.Inet, chains: map[string][]nft.Rule{"pre": rules}}
-		if d := cmp.Diff(want, say(src.walk(t, packet6(Prerouting)))); d != "" {
-			t.Errorf("%x (-want +got)\n%s", match, d)
-		}
-	}
-}
-
 // What most packets have is an answer; what others have may well not exist.
 func TestExpected(t *testing.T) {
 	flags, kind, drop := load(2, 13, 1), meta(metaPktType), ends1(nft.Drop, "")

@@ -119,7 +119,7 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 	case key == metaMark:
 		th.regs.loadMark(dreg, ofMark, th.b.mark)
 	case key == metaPktType && x.arrives(th):
-		x.expected(th, dreg, ofAnything, 0) // PACKET_HOST
+		x.expected(th, dreg, 0) // PACKET_HOST
 		return
 	case x.link(&th.regs, dreg, key):
 	case key == metaIifName && x.p.Hook != Output:

@@ -33,15 +33,12 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 		x.address(&th.regs, dreg, false, at-dst, int(n))
 	case base == 1 && at == 9 && n == 1 && x.family() == nft.IPv4:
 		th.regs.store(dreg, []byte{x.p.proto()})
-	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6 && !th.b.doubtful && !x.p.Error && !x.p.Beside:
-		x.expected(th, dreg, ofNextHdr, x.p.proto()) // few packets have extension headers
-		return
 	case base == 1 && at == 6 && n == 1 && x.family() == nft.IPv6:
 		th.regs.load(dreg, ofNextHdr, 0, 1)
 	case base == baseNetwork:
 		th.regs.load(dreg, ofHeader, at, int(n))
 	case base == 2 && at == flagsOffset && n == 1 && x.opens(th):
-		x.expected(th, dreg, ofAnything, flagSYN)
+		x.expected(th, dreg, flagSYN)
 		return
 	case base == 2:
 		x.ports(&th.regs, dreg, at, int(n))

@@ -168,6 +168,7 @@ func TestNativeMatchOfIPv6(t *testing.T) {
 		{"the family", and(meta(metaNfproto), is(10)), Yes, Yes},
 		{"another family", and(meta(metaNfproto), is(2)), No, No},
 		{"the protocol of the link", and(meta(metaProtocol), is(0x86, 0xdd)), Yes, Yes},
+		{"the next header may be another", and(load(1, 6, 1), is(6)), Some, Some},
 		{"the next header is no other protocol", and(load(1, 6, 1), is(17)), No, No},
 		{"the destination", and(load(1, 24, 16), is(ip("2001:db8::1")...)), Yes, Yes},
 		{"eight bytes of the destination", and(load(1, 24, 8), is(ip("2001:db8::")[:8]...)), Yes, Yes},
