@@ -133,7 +133,8 @@ func enterCgroup() (leave func(), err error) {
 		return nil, err
 	}
 	name := fmt.Sprintf("portguard-lab-%d", os.Getpid())
-	if err := unix.Mkdirat(root, name, 0o755); err != nil {
+	// One that is there is of a run that was killed and had the number that is ours now.
+	if err := unix.Mkdirat(root, name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
 	home, err := ownCgroup()
