@@ -24,7 +24,12 @@ func (n *Netns) ServeTCP(network, addr, name string) io.Closer {
 	n.T.Helper()
 	var l net.Listener
 	var err error
-	n.Do(func() { l, err = net.Listen(network, addr) })
+	for range 100 { // a server that was stopped goes when its Accept has returned
+		if n.Do(func() { l, err = net.Listen(network, addr) }); !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil {
 		n.T.Fatalf("%s: listen %s %s: %v", n.Name, network, addr, err)
 	}
