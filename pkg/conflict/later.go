@@ -24,13 +24,16 @@ func (q query) follow(p walk.Packet) error {
 			next = next.WithAnyMark()
 		}
 		w := &way{query: q, from: p, start: next, round: i}
-		if err := w.pass(); err != nil || i == maxRounds || !q.asked(p.Hook, true) {
+		if err := w.pass(); err != nil || i == maxRounds {
 			return err
 		}
 		if i == 0 {
 			if err := q.again(p, start, w.onward.Or(w.left)); err != nil {
 				return err
 			}
+		}
+		if !q.asked(p.Hook, true) {
+			return nil
 		}
 		// Marks that only those get who go on, or answer, matter where somebody asks for them.
 		after := w.onward.Or(w.left)

@@ -13,14 +13,7 @@ func BenchmarkWalk(b *testing.B) {
 	for i := range 20_000 {
 		rules = append(rules, fmt.Sprintf("PREROUTING -d 10.%d.%d.1/32 -p tcp -m comment --comment \"a/b:c cluster IP\" -m tcp --dport %d -j RETURN", i/250, i%250, i+1))
 	}
-	w := walker(b, Options{}, rules...)
-	p := packet(Prerouting, "192.0.2.1", 80)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := w.Walk("PREROUTING", p); err != nil {
-			b.Fatal(err)
-		}
-	}
+	benchWalk(b, rules)
 }
 
 // A blocklist that lets each of its sources go on.
@@ -29,6 +22,10 @@ func BenchmarkSources(b *testing.B) {
 	for i := range 20_000 {
 		rules = append(rules, fmt.Sprintf("sources -s 10.100.%d.%d/32 -j RETURN", i>>8, i&255))
 	}
+	benchWalk(b, rules)
+}
+
+func benchWalk(b *testing.B, rules []string) {
 	w := walker(b, Options{}, rules...)
 	p := packet(Prerouting, "192.0.2.1", 80)
 	b.ReportAllocs()

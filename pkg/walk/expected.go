@@ -43,25 +43,29 @@ func opening(o iptsave.Option) bool {
 	return (o.Values[1] == want) != o.Not
 }
 
+// doubted is a thread of packets that may well not exist.
+func (th thread) doubted() *thread {
+	th.b.doubtful, th.open, th.altered = true, Unknown, true
+	return &th
+}
+
 // expected loads a byte that most packets have.
 func (x *run) expected(th *thread, dreg uint32, b byte) {
-	other := *th
-	other.b.doubtful, other.open, other.altered = true, Unknown, true
+	other := th.doubted()
 	other.regs.load(dreg, ofAnything, 0, 1)
 	th.regs.store(dreg, []byte{b})
 	x.stay(th)
-	x.stay(&other)
+	x.stay(other)
 }
 
 // surely goes on with packets that meet a condition or do not, but for some that are doubtful.
 func (x *run) surely(th *thread, met bool) {
-	other := *th
-	other.b.doubtful, other.open, other.altered = true, Unknown, true
+	other := th.doubted()
 	if met {
-		x.misses(&other)
+		x.misses(other)
 		x.stay(th)
 		return
 	}
 	x.misses(th)
-	x.stay(&other)
+	x.stay(other)
 }

@@ -99,7 +99,7 @@ func (x *run) strand(th *thread) {
 		return
 	}
 	x.out(th, ends, Strands, "", false)
-	th.b.doubtful, th.open, th.altered = true, Unknown, true
+	*th = *th.doubted()
 }
 
 // remakes reports whether a write into the network header makes something else of the packet: its

@@ -21,11 +21,15 @@ const gone = "gone"
 
 // with notes that packets are in a set by something, "" if nobody can tell when they are again.
 func (m memory) with(set, by string) memory {
-	line := set + "\t" + by + "\n"
-	if strings.Contains(string(m), line) {
+	if m.has(set, by) {
 		return m
 	}
-	return m + memory(line)
+	return m + memory(set+"\t"+by+"\n")
+}
+
+// has reports whether it was noted that packets are in a set by something.
+func (m memory) has(set, by string) bool {
+	return strings.Contains("\n"+string(m), "\n"+set+"\t"+by+"\n")
 }
 
 // without notes that a rule took packets out of a set.
@@ -34,29 +38,32 @@ func (m memory) without(set string) memory {
 	return memory(strings.Join(lines, "")).with(set, gone)
 }
 
-// old is what is left of a memory by the time that the next connection comes: its members may
-// have expired.
-func (m memory) old() (out memory) {
-	for line := range strings.Lines(string(m)) {
+// or is the memory of packets that have one of the two: they may be in each of those sets.
+func (m memory) or(o memory) (out memory) {
+	if m == o {
+		return m
+	}
+	for line := range strings.Lines(string(m + o)) {
 		set, _, _ := strings.Cut(line, "\t")
 		out = out.with(set, "")
 	}
 	return out
 }
 
-// Remembered are packets of start of whom rules noted what they noted of those of after.
-func (s Space) Remembered(after Space) (out Space) {
-	var seen []memory
+// Remembered are packets of start that rules may have noted as they noted those of after: by the
+// time that the next connection comes, members may have expired. There are none if they noted
+// nothing.
+func (s Space) Remembered(after Space) Space {
+	var m memory
 	for _, b := range after {
-		if m := b.memory.old(); m != "" && !slices.Contains(seen, m) && len(seen) < maxMarks {
-			seen = append(seen, m)
-		}
+		m = m.or(b.memory)
 	}
-	for _, m := range seen {
-		for _, b := range s {
-			b.memory = m
-			out = append(out, b)
-		}
+	if m == "" {
+		return nil
+	}
+	out := slices.Clone(s)
+	for i := range out {
+		out[i].memory = m
 	}
 	return out
 }
@@ -67,7 +74,7 @@ func (m memory) in(set, by string) Tri {
 	switch {
 	case m == "" || !strings.Contains("\n"+string(m), "\n"+set+"\t"):
 		return No
-	case by != "" && strings.Contains("\n"+string(m), "\n"+set+"\t"+by+"\n"):
+	case by != "" && m.has(set, by):
 		return Yes
 	}
 	return Some
@@ -127,13 +134,13 @@ func (x *run) dynset(th *thread, a nft.Attrs) error {
 		x.stay(th)
 		return nil
 	}
-	full := *th
+	before := *th
 	th.b.memory, th.altered = th.b.memory.with(of, signature(th.regs.take(sreg, set.KeyLen))), true
 	switch {
 	case flags&inverted != 0: // those go on for which there is no room
 		x.misses(th)
-		full.open = weaker(full.open, Some)
-		x.stay(&full)
+		before.open = weaker(before.open, Some)
+		x.stay(&before)
 	case one || several:
 		x.maybe(th, Some)
 	default:
@@ -221,11 +228,7 @@ func (x *run) recent(th *thread, i xt.Info) {
 		x.maybe(th, Some)
 	case r.Sets:
 		th.b.memory, th.altered = th.b.memory.with(of, r.By), true
-		if r.Not {
-			x.misses(th)
-		} else {
-			x.stay(th)
-		}
+		x.apply(th, test{always: yesIf(!r.Not)})
 	case r.Removes:
 		gone := *th
 		gone.b.memory, gone.altered = th.b.memory.without(of), true

@@ -4,6 +4,7 @@ package walk
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -111,6 +112,37 @@ func indexOf(t *testing.T, tables *xtrule.Tables, name string) uint16 {
 	}
 	t.Fatalf("no set %s", name)
 	return 0
+}
+
+// A name that ends as another one does is none of the other.
+func TestMemoryOfNames(t *testing.T) {
+	m := memory("").with("ab", "x").with("b", "x").with("b", "xy").with("b", "y")
+	for _, by := range []string{"x", "xy", "y"} {
+		if m.in("b", by) != Yes {
+			t.Errorf("%q is not in b of %q", by, m)
+		}
+	}
+	if m.in("a", "x") != No || m.without("b").in("ab", "x") != Yes {
+		t.Errorf("%q", m)
+	}
+}
+
+// Of too many packets that rules noted in different sets each is one that may be in all of them,
+// and none is lost.
+func TestHullOfMemories(t *testing.T) {
+	var s Space
+	for i := range 3 * maxBoxes {
+		b := packet4(Prerouting).Start()[0]
+		b.memory = memory("").with("all", "x").with(fmt.Sprint("set", i), "x")
+		s = append(s, b)
+	}
+	got := s.bounded(true)
+	if len(got) != 1 || got[0].memory.in("all", "x") == No || got[0].memory.in("set7", "x") != Some || got[0].memory.in("other", "x") != No {
+		t.Errorf("got %v", got)
+	}
+	if again := packet4(Prerouting).Start().Remembered(s); len(again) != 1 || again[0].memory.in(fmt.Sprint("set", 3*maxBoxes-1), "x") != Some {
+		t.Errorf("the next connection: %v", again)
+	}
 }
 
 // The next connection of somebody whom rules remember may find its members gone.

@@ -16,7 +16,7 @@ import (
 // fields. Some packet may well meet them.
 func freeModule(name string) bool {
 	switch name {
-	case "statistic", "limit", "hashlimit", "connlimit", "connbytes", "recent", "nfacct", "quota", "time",
+	case "statistic", "limit", "hashlimit", "connlimit", "connbytes", "nfacct", "quota", "time",
 		"physdev", "mac", "owner", "cgroup", "pkttype", "length", "ttl", "hl", "tos", "dscp", "ecn",
 		"tcpmss", "cpu", "cluster", "rateest", "policy", "realm", "rpfilter", "connlabel", "helper",
 		"string", "u32", "bpf", "geoip", "osf", "esp", "ah", "frag", "rt", "hbh", "dst", "mh", "srh", "ipv6header", "eui64":

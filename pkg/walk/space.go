@@ -25,7 +25,8 @@ type box struct {
 	template bool
 	// answered packets are of a connection that got an answer, and so is no more new.
 	answered bool
-	// doubtful packets may well not exist: they have another mark than is to be expected.
+	// doubtful packets may well not exist: they have another mark than is to be expected, or
+	// begin in another way than most connections do.
 	doubtful bool
 	// memory is what rules noted of them in sets.
 	memory memory
@@ -129,8 +130,8 @@ func (s Space) bounded(is4 bool) Space {
 	return s.hull(is4)
 }
 
-// hull joins packets that have the same marks, which are known still, or all if there are too
-// many of those: then their marks are free.
+// hull joins packets that have the same marks, which are known still, and are in the same sets, or
+// all if there are too many of those: then their marks are free, and they may be in each set.
 func (s Space) hull(is4 bool) Space {
 	out, few := s.joined(is4, true)
 	if !few {
@@ -139,25 +140,26 @@ func (s Space) hull(is4 bool) Space {
 	return out
 }
 
-// joined is a box for each state of the connection and, if asked for, each pair of marks of a
-// few. Packets that may well not exist stay apart: they say nothing of the marks of others.
-func (s Space) joined(is4, marks bool) (out Space, few bool) {
+// joined is a box for each state of the connection and, if apart is set, for all marks and memories
+// of a few. Packets that may well not exist stay apart anyhow: they say nothing of the marks of
+// others.
+func (s Space) joined(is4, apart bool) (out Space, few bool) {
 	var dst [][]addrset.Set
 	var of []state
 	for _, b := range s {
 		is := b.state()
-		if !marks {
-			is.mark, is.ctMark = bits{}, bits{}
+		if !apart {
+			is.mark, is.ctMark, is.memory = bits{}, bits{}, ""
 		}
 		i := slices.Index(of, is)
 		if i < 0 {
-			if i = len(of); i == maxMarks {
+			if i = len(of); apart && i == maxMarks {
 				return nil, false
 			}
 			b.src, b.in = addrset.All(is4), ifaces{}
 			out, of, dst = append(out, b), append(of, is), append(dst, nil)
 		}
-		out[i].mark, out[i].ctMark = out[i].mark.or(b.mark), out[i].ctMark.or(b.ctMark)
+		out[i].mark, out[i].ctMark, out[i].memory = out[i].mark.or(b.mark), out[i].ctMark.or(b.ctMark), out[i].memory.or(b.memory)
 		if n := len(dst[i]); n == 0 || !slices.Equal(dst[i][n-1], b.dst) { // as most are
 			dst[i] = append(dst[i], b.dst)
 		}
