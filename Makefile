@@ -116,7 +116,7 @@ demo: root go-version deps
 
 # Everything but the linter and the slow suites: format, vet, staticcheck, packages, real nodes.
 # Most of the time the tests of ./integration wait for something. So its two halves run beside each
-# other, and all other packages beside them.
+# other, and all other packages, two at a time, beside them: one of these builds for minutes.
 test: root go-version deps
 	@fmt="$$("$$($(GO) env GOROOT)/bin/gofmt" -l .)" && test -z "$$fmt" || { echo "not gofmt-ed: $$fmt" >&2; exit 1; }
 	$(GO) vet ./...
@@ -135,7 +135,7 @@ integration-a-to-l: root go-version deps
 integration-m-to-z: root go-version deps
 	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) -skip '^Test[A-L]' ./integration
 integration-others: root go-version deps promtool
-	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) -p 1 $$($(GO) list ./integration/... | grep /integration/)
+	$(GO) test -count=1 -timeout $(TIMEOUT) $(RUNS) -p 2 $$($(GO) list ./integration/... | grep /integration/)
 
 # Everything but e2e, newcomer and support: test, lint, each fuzz target for a short time, and the slow suites.
 check-all: root
