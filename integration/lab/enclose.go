@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -128,7 +129,7 @@ func strayed() error {
 
 // enterCgroup moves this process into a cgroup that is made for it.
 func enterCgroup() (leave func(), err error) {
-	root, err := cgroupRoot()
+	root, err := machineRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,22 @@ func enterCgroup() (leave func(), err error) {
 	}, nil
 }
 
-// cgroupRoot is the root of cgroup v2, wherever it is mounted.
+// machineRoot is the root of cgroup v2 where it is mounted. In the machine's cgroup namespace a
+// mount without nsdelegate and memory_recursiveprot takes these options away from everybody.
+func machineRoot() (int, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
+	if err != nil {
+		return -1, err
+	}
+	for _, m := range mounts {
+		if m.Root == "/" {
+			return unix.Open(m.Mountpoint, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		}
+	}
+	return cgroupRoot()
+}
+
+// cgroupRoot is the root of cgroup v2 by a mount of its own.
 func cgroupRoot() (int, error) {
 	fd, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
 	if err != nil {

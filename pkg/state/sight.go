@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -268,23 +269,18 @@ func (s *Sight) table(pid string) table {
 		return t
 	}
 	t := table{nets: map[uint64]string{}, paths: map[string]string{}, pinned: map[uint64]bool{}}
-	b, err := os.ReadFile(filepath.Join(s.proc, pid, "mountinfo"))
+	mounts, err := s.mountinfo(pid)
 	if err != nil && !gone(err) {
 		t.err = err
 	}
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line) // "512 24 0:4 net:[4026532281] /run/netns/x rw ..."
-		if len(f) < 5 {
-			continue
-		}
-		at := unescape(f[4])
-		path := filepath.Join(s.proc, pid, "root", at)
-		t.paths[at] = path
-		switch inode, err := inodeOf(f[3]); {
+	for _, m := range mounts { // "512 24 0:4 net:[4026532281] /run/netns/x rw ..."
+		path := filepath.Join(s.proc, pid, "root", m.Mountpoint)
+		t.paths[m.Mountpoint] = path
+		switch inode, err := inodeOf(m.Root); {
 		case err != nil:
-		case strings.HasPrefix(f[3], "net:"):
+		case strings.HasPrefix(m.Root, "net:"):
 			t.nets[inode] = path
-		case strings.HasPrefix(f[3], "mnt:"):
+		case strings.HasPrefix(m.Root, "mnt:"):
 			t.pinned[inode] = true
 		}
 	}
@@ -292,7 +288,11 @@ func (s *Sight) table(pid string) table {
 	return t
 }
 
-// unescape undoes what mountinfo does to blanks in paths.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+func (s *Sight) mountinfo(pid string) ([]*mountinfo.Info, error) {
+	f, err := os.Open(filepath.Join(s.proc, pid, "mountinfo"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(f, nil)
 }

@@ -65,43 +65,6 @@ func (h *hook) close() {
 	}
 }
 
-// A root is the root of the hierarchy of cgroup v2.
-type root struct {
-	fd int
-	id uint64
-}
-
-// openRoot opens it by a mount of its own that no path leads to: cgroup2 may be mounted
-// anywhere, or nowhere, or be that of another cgroup namespace.
-func openRoot() (r root, err error) {
-	fd, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return r, fmt.Errorf("the kernel has no cgroup v2: fsopen: %w", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.FsconfigCreate(fd); err != nil {
-		return r, fmt.Errorf("cgroup v2: fsconfig: %w", err)
-	}
-	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		return r, fmt.Errorf("cgroup v2: fsmount: %w", err)
-	}
-	defer unix.Close(mount)
-	// What fsmount returns is O_PATH.
-	if r.fd, err = unix.Openat(mount, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return r, fmt.Errorf("cgroup v2: openat: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(r.fd, &st); err != nil {
-		r.close()
-		return r, fmt.Errorf("cgroup v2: fstat: %w", err)
-	}
-	r.id = st.Ino
-	return r, nil
-}
-
-func (r root) close() { _ = unix.Close(r.fd) }
-
 // dir holds the pins. Nodes in cgroup namespaces (kind) may share a bpffs.
 func (r root) dir() string {
 	return filepath.Join(BPFFS, "portguard", fmt.Sprintf("%s-%d", layout, r.id))
