@@ -4,6 +4,7 @@ package nfttable
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -17,6 +18,12 @@ type Spec struct {
 	Chains []Chain
 	// Prefix begins the names of chains with conditions, "" if there are none.
 	Prefix string
+}
+
+// Owns reports whether a chain is one of the table's own. Others may have put theirs there.
+func (s Spec) Owns(t nft.Table, chain string) bool {
+	return t == s.Table && (s.Prefix != "" && strings.HasPrefix(chain, s.Prefix) ||
+		slices.ContainsFunc(s.Chains, func(c Chain) bool { return c.Name == chain }))
 }
 
 // A Set is one set, or a map if it has values or verdicts.

@@ -176,7 +176,7 @@ func TestEveryStepMayFail(t *testing.T) {
 					}
 				}
 				before, step := picture(t), at
-				err := apply(&Backend{flaky{netlink{nftconn.Open()}, &step, false}, hostport.Everywhere()}, tt.change)
+				err := apply(newBackend(flaky{netlink{nftconn.Open()}, &step, false}, hostport.Everywhere()), tt.change)
 				failed = err != nil
 				if d := cmp.Diff(before, picture(t)); failed && (d != "" || !errors.Is(err, errInjected) || errors.Is(err, backend.ErrNotUndone)) {
 					t.Errorf("%s, step %d: %v (-before +after)\n%s", name, at, err, d)
@@ -191,7 +191,7 @@ func TestNotUndone(t *testing.T) {
 	for _, step := range []int{0, 1} {
 		inNetns(t, func() {
 			at := step
-			err := apply(&Backend{flaky{netlink{nftconn.Open()}, &at, true}, hostport.Everywhere()}, func(s backend.State) backend.State { return s.With(pod("a", 8080, 5, "192.0.2.2")) })
+			err := apply(newBackend(flaky{netlink{nftconn.Open()}, &at, true}, hostport.Everywhere()), func(s backend.State) backend.State { return s.With(pod("a", 8080, 5, "192.0.2.2")) })
 			if !errors.Is(err, errInjected) || errors.Is(err, backend.ErrNotUndone) != (step > 0) {
 				t.Errorf("step %d: %v", step, err)
 			}

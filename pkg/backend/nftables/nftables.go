@@ -23,6 +23,8 @@ type Backend struct {
 	kernel kernel
 	// within are the destinations at which mappings may be.
 	within map[hostport.Family]addrset.Set
+	// spec is what the table always has.
+	spec nfttable.Spec
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -30,18 +32,24 @@ var _ backend.Backend = (*Backend)(nil)
 // New returns the backend that changes nf_tables over a connection, and lets mappings be at
 // those destinations.
 func New(c *nftconn.Conn, within map[hostport.Family]addrset.Set) *Backend {
-	return &Backend{netlink{c}, within}
+	return newBackend(netlink{c}, within)
+}
+
+func newBackend(k kernel, within map[hostport.Family]addrset.Set) *Backend {
+	return &Backend{k, within, elements.Spec()}
 }
 
 // Name implements backend.Backend.
 func (b *Backend) Name() string { return Name }
 
 // Owns implements backend.Backend: the chains of the guard too.
-func (b *Backend) Owns(t nft.Table, chain string) bool { return elements.Owns(t, chain) }
+func (b *Backend) Owns(t nft.Table, chain string) bool {
+	return b.spec.Owns(t, chain) || t == elements.GuardTable() && elements.GuardSpec().Owns(t, chain)
+}
 
 // Load implements backend.Backend. The State is an *elements.State.
 func (b *Backend) Load() (backend.State, error) {
-	t, err := elements.Spec().Read(b.kernel.reader())
+	t, err := b.spec.Read(b.kernel.reader())
 	if err != nil {
 		return nil, err
 	}

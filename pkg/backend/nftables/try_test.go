@@ -81,13 +81,13 @@ func TestInParts(t *testing.T) {
 				want = before
 			}
 			step := failAt
-			err := apply(&Backend{narrow{flaky{netlink{nftconn.Open()}, &step, false}}, hostport.Everywhere()}, add)
+			err := apply(newBackend(narrow{flaky{netlink{nftconn.Open()}, &step, false}}, hostport.Everywhere()), add)
 			if d := cmp.Diff(want, picture(t)); d != "" || (err != nil) != (failAt >= 0) || errors.Is(err, backend.ErrNotUndone) {
 				t.Errorf("failing at %d: %v (-want +got)\n%s", failAt, err, d)
 			}
 		}
 		gone := func(s backend.State) backend.State { return s.Without(pod("one", 8080, 5, "").Owner.Key()) }
-		if err := apply(&Backend{narrow{netlink{nftconn.Open()}}, hostport.Everywhere()}, gone); err != nil || picture(t) != before {
+		if err := apply(newBackend(narrow{netlink{nftconn.Open()}}, hostport.Everywhere()), gone); err != nil || picture(t) != before {
 			t.Errorf("DEL: %v, left %s", err, picture(t))
 		}
 	})
@@ -122,7 +122,7 @@ func (d deaf) try(b *nft.Batch) error {
 func TestWithoutSockets(t *testing.T) {
 	inNetns(t, func() {
 		before := picture(t)
-		b, one, two := &Backend{deaf{netlink{nftconn.Open()}}, hostport.Everywhere()}, pod("one", 8080, 5, ""), pod("two", 8081, 6, "192.0.2.2")
+		b, one, two := newBackend(deaf{netlink{nftconn.Open()}}, hostport.Everywhere()), pod("one", 8080, 5, ""), pod("two", 8081, 6, "192.0.2.2")
 		for i, a := range []hostport.Attachment{one, two, one} {
 			s, err := b.Load()
 			if err == nil {

@@ -148,7 +148,7 @@ func TestOwns(t *testing.T) {
 		"the guard's in mappings": {mine, "gate", false},
 		"any table":               {nft.Table{}, "prerouting", false},
 	} {
-		if got := Owns(tt.table, tt.chain); got != tt.want {
+		if got := Spec().Owns(tt.table, tt.chain) || GuardSpec().Owns(tt.table, tt.chain); got != tt.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

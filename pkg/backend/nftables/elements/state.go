@@ -10,7 +10,6 @@ import (
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
-	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/nfttable"
 )
 
@@ -164,19 +163,3 @@ func (seen owners) of(e nfttable.Element) owner {
 
 // ownerPrefix begins the comment of each element that has an owner.
 const ownerPrefix = "portguard "
-
-// Owns reports whether a chain is one of our two tables. Without a table none is: the
-// names are common words.
-func Owns(t nft.Table, chain string) bool {
-	var s nfttable.Spec
-	switch t {
-	case Table():
-		s = Spec()
-	case GuardTable():
-		s = GuardSpec()
-	default:
-		return false
-	}
-	return s.Prefix != "" && strings.HasPrefix(chain, s.Prefix) ||
-		slices.ContainsFunc(s.Chains, func(c nfttable.Chain) bool { return c.Name == chain })
-}
