@@ -52,6 +52,8 @@ type Options struct {
 // A Backend holds ports in one network namespace: that of the calling thread.
 type Backend struct {
 	Options
+	// at is the root of the cgroups, open from its first use until the process ends.
+	at    root
 	netns uint64
 	// off is why nothing could be held, once that is known.
 	off error
@@ -81,11 +83,10 @@ func (b *Backend) Load() (backend.State, error) {
 	if b.netns, err = cookie(); err != nil {
 		return b.none(node, err), nil
 	}
-	r, err := openRoot()
+	r, err := b.root()
 	if err != nil {
 		return b.none(node, err), nil
 	}
-	defer r.close()
 	h, err := r.maps(bpf.OpenMap)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -114,6 +115,13 @@ func (b *Backend) Load() (backend.State, error) {
 func (b *Backend) none(n holds.Node, err error) backend.State {
 	b.off = off(err)
 	return holds.None(n, func() string { return err.Error() })
+}
+
+func (b *Backend) root() (_ root, err error) {
+	if b.at.id == 0 {
+		b.at, err = openRoot()
+	}
+	return b.at, err
 }
 
 func (b *Backend) node() (n holds.Node, err error) {
@@ -174,11 +182,10 @@ func (b *Backend) Apply(have, want backend.State) error {
 }
 
 func (b *Backend) apply(h, w holds.State, c holds.Change) error {
-	r, err := openRoot()
+	r, err := b.root()
 	if err != nil {
 		return off(err)
 	}
-	defer r.close()
 	get := r.ensure
 	if !w.Attached() {
 		get = func() (*hook, error) { return r.maps(bpf.OpenMap) }
