@@ -40,8 +40,8 @@ const (
 // nsdelegate and memory_recursiveprot takes them away from all (cgroup_get_tree). It also takes
 // milliseconds.
 func openRoot() (root, error) {
-	machine := isNamespace("cgroup", machineCgroup)
-	if machine {
+	own, _ := os.Readlink("/proc/self/ns/cgroup")
+	if own == machineCgroup {
 		for _, at := range usual() {
 			if r, err := openAt(at); err == nil && r.id == machineRoot {
 				return r, nil
@@ -57,16 +57,17 @@ func openRoot() (root, error) {
 	switch {
 	case err == nil:
 		return r, nil
-	case !machine, errors.Is(err, errNoRoot) && isNamespace("pid", machinePID):
-		return mountRoot()
+	case own != "" && own != machineCgroup, errors.Is(err, errNoRoot) && machinesProcesses():
+		return mountRoot() // nor where nobody knows whose namespace it is
 	default:
 		return r, fmt.Errorf("cgroup v2 is not mounted where the container runtime runs (%w); mount it there: mount -t cgroup2 none %s", err, usual()[1])
 	}
 }
 
-func isNamespace(kind, id string) bool {
-	own, err := os.Readlink("/proc/self/ns/" + kind)
-	return err == nil && own == id
+// machinesProcesses reports whether process 1 is the machine's.
+func machinesProcesses() bool {
+	own, _ := os.Readlink("/proc/self/ns/pid")
+	return own == machinePID
 }
 
 // findRoot opens the root where a process has it mounted. It is errNoRoot if that has it nowhere.
