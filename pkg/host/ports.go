@@ -35,14 +35,18 @@ func (Ports) ReservePorts(ports []uint16) error {
 }
 
 // FreePorts takes ports away from ip_local_reserved_ports. What somebody else adds between
-// the reading and the writing is lost.
+// the reading and the writing is lost, so nothing is written if none of them is there.
 func (Ports) FreePorts(ports []uint16) error {
 	has, err := ReservedPorts()
 	if err != nil {
 		return err
 	}
+	rest := Less(has, ports)
+	if slices.Equal(rest, has) {
+		return nil
+	}
 	var list []string
-	for _, r := range Less(has, ports) {
+	for _, r := range rest {
 		text := strconv.Itoa(int(r[0]))
 		if r[0] < r[1] {
 			text = fmt.Sprintf("%d-%d", r[0], r[1])

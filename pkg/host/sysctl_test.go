@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/portguard/portguard/pkg/internal/need"
 )
 
 // Links may have dots in their names, and a link that is gone is told from other errors.
@@ -51,5 +53,28 @@ func TestAnyLink(t *testing.T) {
 	}
 	if _, err := anyLink(filepath.Join(dir, "none"), "forwarding"); err == nil {
 		t.Error("a directory that is not there was read")
+	}
+}
+
+// Of ip_local_reserved_ports nothing is written where there is nothing to take away.
+func TestFreePorts(t *testing.T) {
+	need.Netns(t)
+	listed := func() string {
+		b, err := os.ReadFile(reservedPorts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if err := (Ports{}).ReservePorts([]uint16{8080, 40001, 40003}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		free []uint16
+		want string
+	}{{[]uint16{40002}, "8080,40001,40003\n"}, {[]uint16{40001, 40002}, "8080,40003\n"}, {[]uint16{8080, 40003}, "\n"}, {[]uint16{1}, "\n"}} {
+		if err := (Ports{}).FreePorts(tt.free); err != nil || listed() != tt.want {
+			t.Errorf("without %v: %q, %v", tt.free, listed(), err)
+		}
 	}
 }

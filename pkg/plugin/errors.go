@@ -104,7 +104,7 @@ func next(err error, code uint) string {
 	case errors.Is(err, nftconn.ErrNoKernel):
 		return `; load the modules of nf_tables or use backend "iptables"`
 	case errors.Is(err, unix.EROFS):
-		return `; mount /proc/sys writable or set "localhost": false`
+		return `; mount /proc/sys writable, or set "localhost": false and "reserve": "off"`
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return "; the container runtime must run portguard as root with CAP_NET_ADMIN"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):

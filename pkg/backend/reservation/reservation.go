@@ -91,7 +91,7 @@ func (b *Backend) Load() (backend.State, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return holds.None(node, sync.OnceValue(lacks)), nil
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOSYS): // a kernel without BPF
 		return b.none(node, err), nil
 	case err != nil:
 		return nil, err

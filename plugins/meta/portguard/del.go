@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/plugin"
+	"github.com/portguard/portguard/pkg/state"
 )
 
 // idle reports whether a DEL has nothing to do, as for a pod without hostPorts, and skel nothing
@@ -27,6 +28,14 @@ func idle(given []byte) bool {
 	}
 	own, err := ns.CheckNetNS(os.Getenv("CNI_NETNS"))
 	return err == nil && !own
+}
+
+// wary takes away what CNI_NETNS names if that is no namespace: skel would open it after a DEL,
+// and at a FIFO wait for ever. Nothing needs the name of one that is gone.
+func wary() {
+	if _, err := state.StatNetns(os.Getenv("CNI_NETNS")); err != nil {
+		_ = os.Unsetenv("CNI_NETNS")
+	}
 }
 
 // whatever has a DEL done whatever its configuration says: skel would refuse one without a

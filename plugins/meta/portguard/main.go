@@ -22,6 +22,7 @@ import (
 func main() {
 	var given []byte // to a DEL
 	if os.Getenv("CNI_COMMAND") == "DEL" {
+		wary()
 		if given, _ = io.ReadAll(os.Stdin); idle(given) { // as much of it as there is
 			return
 		}
