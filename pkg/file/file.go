@@ -35,6 +35,9 @@ func Read(path string, most int64, flags int) ([]byte, error) {
 		return nil, fmt.Errorf("it holds %d bytes, which is too much (want at most %d)", st.Size, most)
 	}
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) { // the file is there: nobody must take it for one that is not
+		err = errors.New("/proc does not show this process")
+	}
 	if err != nil {
 		return failed(err)
 	}
