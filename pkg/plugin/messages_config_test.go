@@ -119,7 +119,7 @@ func (s *script) collections() {
 
 func (s *script) namespaces() {
 	s.Section("the network namespace of the pod")
-	for _, path := range []string{s.dir + "/gone", s.write("file", ""), "/proc/self/ns/net"} {
+	for _, path := range []string{s.dir + "/gone", s.write("file", ""), "/proc/self/ns/uts", "/proc/self/ns/net"} {
 		args := argsOf(confHead + portOf("") + confPrev + "}")
 		args.Netns = path
 		s.err(s.Plugin.Add(args), types.ErrInvalidNetNS)

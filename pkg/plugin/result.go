@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/plugins/pkg/ns"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/state"
@@ -42,6 +43,9 @@ func (p *Plugin) podNetns(args *skel.CmdArgs) (state.Netns, error) {
 		return n, badNetns(err)
 	}
 	defer pod.Close()
+	if kind, err := unix.IoctlRetInt(int(pod.Fd()), unix.NS_GET_NSTYPE); err == nil && kind != unix.CLONE_NEWNET { // asked since Linux 4.11
+		return n, badNetns(fmt.Errorf("%q is not a network namespace", args.Netns))
+	}
 	return n, notOurs(n)
 }
 

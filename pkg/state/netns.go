@@ -4,6 +4,8 @@ package state
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 
 	"github.com/containernetworking/plugins/pkg/ns"
 	"golang.org/x/sys/unix"
@@ -39,7 +41,7 @@ func StatNetns(path string) (Netns, error) {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return Netns{}, fmt.Errorf("%q cannot be read: %w", path, err)
 	}
-	if fs.Type != unix.NSFS_MAGIC && fs.Type != unix.PROC_SUPER_MAGIC {
+	if fs.Type != unix.NSFS_MAGIC { // since Linux 3.19
 		return Netns{}, fmt.Errorf("%q is not a network namespace", path)
 	}
 	return Netns{Path: path, Dev: st.Dev, Inode: st.Ino}, nil
@@ -68,12 +70,23 @@ func (s *Sight) Open(n Netns) ns.NetNS {
 	if path == "" {
 		return nil
 	}
+	return open(path, n.Inode)
+}
+
+// open opens the network namespace with an inode, nil if it is not at that path any more. Where
+// /proc shows another PID namespace it is nil, too: pkg/ns has the thread go back to
+// /proc/PID/task/TID, with numbers of this one. There that is a thread of somebody else, mostly in
+// the machine's network namespace, and what follows would be done in it.
+func open(path string, inode uint64) ns.NetNS {
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return nil
+	}
 	out, err := ns.GetNS(path)
 	if err != nil {
 		return nil
 	}
 	var st unix.Stat_t
-	if unix.Fstat(int(out.Fd()), &st) != nil || st.Ino != n.Inode {
+	if unix.Fstat(int(out.Fd()), &st) != nil || st.Ino != inode {
 		_ = out.Close()
 		return nil
 	}
@@ -83,15 +96,11 @@ func (s *Sight) Open(n Netns) ns.NetNS {
 // cookie is that of the network namespace at a path, 0 if it cannot be told or if another
 // inode is there by now.
 func cookie(path string, inode uint64) (cookie uint64) {
-	n, err := ns.GetNS(path)
-	if err != nil {
+	n := open(path, inode)
+	if n == nil {
 		return 0
 	}
 	defer func() { _ = n.Close() }()
-	var st unix.Stat_t
-	if unix.Fstat(int(n.Fd()), &st) != nil || st.Ino != inode {
-		return 0
-	}
 	_ = n.Do(func(ns.NetNS) error {
 		cookie = here()
 		return nil

@@ -3,9 +3,16 @@
 package state
 
 import (
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portguard/portguard/pkg/internal/need"
 )
 
 const self = "/proc/self/ns/net"
@@ -48,5 +55,36 @@ func TestOpen(t *testing.T) {
 	again.Cookie++
 	if !n.Same() || n.Cookie != 0 && again.Same() {
 		t.Errorf("cookie %d is not told from %d", n.Cookie, again.Cookie)
+	}
+}
+
+// Where /proc shows another PID namespace, numbers of our own lead to the threads of others, and
+// no thread of ours must go to where they are.
+func TestProcOfOthers(t *testing.T) {
+	need.Root(t)
+	const inside = "PORTGUARD_TEST_INSIDE"
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestProcOfOthers$")
+		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	for range 20 {
+		if n, err := See("/proc").Identify(self); err != nil || n.Cookie != 0 || See("/proc").Open(n) != nil {
+			t.Errorf("entered %+v, %v", n, err)
+		}
+	}
+	own, err := os.Readlink(self)
+	threads, _ := filepath.Glob("/proc/self/task/*/ns/net")
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("%v, threads %v", err, threads)
+	}
+	for _, path := range threads {
+		if at, err := os.Readlink(path); err == nil && at != own {
+			t.Errorf("%s is %s, and it was %s", path, at, own)
+		}
 	}
 }
