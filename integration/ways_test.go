@@ -96,6 +96,7 @@ func TestWayIsTrue(t *testing.T) {
 		{"a policy of iptables-legacy", "iptables-legacy -P FORWARD DROP", "iptables-legacy -F FORWARD; iptables-legacy -P FORWARD ACCEPT", way.CheckFilter, "policy of iptables-legacy IPv4 filter FORWARD", true},
 		{"a filter of nftables", "nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 0; policy drop; }'; nft add rule inet fw f iif docker0 accept", "nft delete table inet fw", way.CheckFilter, "policy of nftables inet fw f", true},
 		{"a verdict map of links", "nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 0; policy drop; }'; nft 'add rule inet fw f iifname vmap { eth0 : accept, cni0 : accept }'", "nft delete table inet fw", "", "", false},
+		{"what opens a connection", "iptables -A FORWARD -p tcp --syn -j DROP", "iptables -F FORWARD", way.CheckFilter, "iptables-nft IPv4 filter FORWARD: \"-p tcp", true},
 		{"a drop in raw", "iptables -t raw -A PREROUTING -i eth0 -p tcp --dport 8080 -j DROP", "iptables -t raw -F", way.CheckFilter, "iptables-nft IPv4 raw PREROUTING", true},
 		{"NOTRACK", "iptables -t raw -A PREROUTING -i eth0 -p tcp --dport 8080 -j NOTRACK", "iptables -t raw -F", way.CheckFilter, "connection tracking", true},
 		{"NOTRACK of answers", "iptables -t raw -A PREROUTING -i cni0 -p tcp --sport 80 -j CT --notrack", "iptables -t raw -F", way.CheckFilter, "the answer is lost: taken out of connection tracking", true},

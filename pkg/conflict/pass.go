@@ -95,7 +95,7 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 	stop := &Stop{Table: c.Table, Chain: c.Name, Legacy: c.Holder == Legacy}
 	switch {
 	case len(res.Next.Likely()) == 0:
-		return res.Next, stop, q.stopped(stop, c, res)
+		return res.Next, stop, q.stopped(stop, c, res, drops && len(res.Passed) > 0)
 	case p.Early && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
 		path := res.Untracked[len(res.Untracked)-1]
 		stop.Untracks = true
@@ -106,14 +106,14 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 }
 
 // stopped says what stopped the last packets: the last rule that stops all that come to it,
-// or else the policy.
-func (q query) stopped(stop *Stop, c hooked, res walk.Result) error {
+// or else the policy, if that dropped some.
+func (q query) stopped(stop *Stop, c hooked, res walk.Result, policy bool) error {
 	for _, path := range res.End {
 		if path.Stops() && !path.Doubtful && path.Match != walk.Unknown {
 			q.stoppedBy(stop, path)
 		}
 	}
-	if len(res.Passed) == 0 && stop.Where != "" {
+	if !policy && stop.Where != "" {
 		return nil
 	}
 	rules, err := q.Source.Rules(c.Table, c.Name)

@@ -22,13 +22,13 @@ const (
 // opens reports whether packets to be expected have SYN and no other flag. Conntrack takes those of
 // a connection that it has forgotten for first ones, too.
 func (x *run) opens(th *thread) bool {
-	return x.p.Proto == hostport.TCP && !x.p.Later && !x.p.Answer && !x.p.Error && !x.p.Moved && !th.b.doubtful
+	return x.p.Proto == hostport.TCP && !x.p.Later && !x.p.Answer && !x.p.Error && !th.b.doubtful
 }
 
 // arrives reports whether packets to be expected came by a link and were sent to this host's address
 // there.
 func (x *run) arrives(th *thread) bool {
-	return (x.p.Hook == Prerouting || x.p.Hook == Ingress) && th.b.in.only != "lo" && !x.p.Answer && !x.p.Moved && !x.p.Error && !th.b.doubtful
+	return (x.p.Hook == Prerouting || x.p.Hook == Ingress) && th.b.in.only != "lo" && !x.p.Answer && !x.p.Error && !th.b.doubtful
 }
 
 // opening reports whether a packet with SYN alone meets "--tcp-flags", with its negation.

@@ -27,6 +27,7 @@ func TestForward(t *testing.T) {
 		"-p tcp -m tcp --dport 80 -j DROP":                       {"ends", "may end"},
 		"-p tcp -m tcp --sport 80 -j DROP":                       {"may end", "ends"},
 		"-p tcp -m tcp --dport 8080 -j DROP":                     {"passes", "may end"},
+		"-p tcp -m tcp --tcp-flags SYN,ACK SYN -j DROP":          {"ends", "may end"},
 		"-o cni0 -j DROP":                                        {"ends", "passes"},
 		"-o docker0 -j DROP":                                     {"passes", "passes"},
 		"-i eth0 -j DROP":                                        {"ends", "passes"},

@@ -87,7 +87,7 @@ func (x *run) write(th *thread, base, off, n uint32, slots []slot) {
 	case base == baseNetwork && overlaps(src, dst): // and so may be any
 		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
 	}
-	if base == baseNetwork && !x.p.Moved && !x.p.Answer && x.expires(slots, off, n) {
+	if base == baseNetwork && x.expires(slots, off, n) {
 		x.strand(th)
 	}
 	x.stay(th)
@@ -95,7 +95,7 @@ func (x *run) write(th *thread, base, off, n uint32, slots []slot) {
 
 // strand lets packets go on that will not be forwarded: nobody has them but who is on the node.
 func (x *run) strand(th *thread) {
-	if x.p.Hook != Prerouting && x.p.Hook != Ingress || x.p.Moved || x.p.Answer {
+	if x.p.Hook != Prerouting && x.p.Hook != Ingress || x.p.Answer { // whoever gets those may be the node
 		return
 	}
 	x.out(th, ends, Strands, "", false)
