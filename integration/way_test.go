@@ -79,6 +79,50 @@ func TestLostOnTheWay(t *testing.T) {
 	}
 }
 
+// What no packet gets by behind the mapping, and no answer on its way back, is as good as a drop
+// before it, for either place of the mapping.
+func TestLostBehind(t *testing.T) {
+	t.Parallel()
+	for _, backend := range []string{"nftables", "iptables"} {
+		n := newNode(t, backend, "nft")
+		list, warn := n.Network("net", "46", nil), n.Network("warn", "46", lab.Conf{"conflictPolicy": "warn"})
+		n.MustAdd(n.NewPod("other"), list) // so that there is a link
+		pod := n.NewPod("web")
+		pod.Serve(80, "web")
+		const late, raw = "type filter hook prerouting priority 0; ", "type filter hook prerouting priority -300; "
+		for rules, dead := range map[string]bool{
+			"chain c { " + late + "ct status dnat drop; }":                                                                                                                           true,
+			"chain c { " + late + "ip daddr 10.88.0.0/16 drop; ip6 daddr fd00:88::/64 drop; }":                                                                                       true,
+			"chain c { " + late + "tcp dport 80 drop; }":                                                                                                                             true,
+			"chain c { " + late + "meta l4proto tcp ct original proto-dst 8080 drop; }":                                                                                              true,
+			"chain c { " + late + "tcp flags syn drop; }":                                                                                                                            true,
+			"chain c { " + late + "ip ttl set 1; ip6 hoplimit set 1; }":                                                                                                              true,
+			"chain m { type filter hook prerouting priority -150; tcp dport 8080 meta mark set 7; }; chain c { " + late + "meta mark 7 drop; }":                                      true,
+			"chain c { " + raw + "ip saddr 10.88.0.0/16 tcp sport 80 notrack; ip6 saddr fd00:88::/64 tcp sport 80 notrack; }":                                                        true,
+			"chain c { " + raw + "iif cni0 notrack; }":                                                                                                                               true,
+			"chain c { type filter hook prerouting priority -150; ct direction reply drop; }":                                                                                        true,
+			"chain c { " + late + "tcp dport 8080 drop; ip daddr 10.89.0.0/16 drop; iifname cni0 ip daddr 192.0.2.99 drop; }":                                                        false,
+			"chain c { " + raw + "ip saddr 10.88.0.0/16 tcp sport 53 notrack; ct status dnat drop; ip daddr 10.88.0.0/16 drop; }":                                                    false,
+			"chain m { type filter hook postrouting priority 0; ct mark set 7; }; chain c { type filter hook prerouting priority -150; ct mark 7 accept; ct direction reply drop; }": false,
+		} {
+			n.Feed("table inet t {\n"+strings.ReplaceAll(rules, "; ", ";\n")+"\n}\n", "nft", "-f", "-")
+			if dead {
+				refused(t, n, list, 105, []string{"8080/tcp would not work: a rule ends the way of "}, lab.TCP(8080, 80))
+			} else {
+				accepted(t, n, list, lab.TCP(8080, 80))
+			}
+			n.MustAdd(pod, warn, lab.TCP(8080, 80))
+			for network, addr := range map[string]string{"tcp4": lab.NodeV4, "tcp6": "[" + lab.NodeV6 + "]"} {
+				want(t, rules, n.Client.Who(network, addr+":8080"), map[bool]string{false: "web"}[dead])
+			}
+			if err := n.Del(pod, warn, lab.TCP(8080, 80)); err != nil {
+				t.Error(err)
+			}
+			n.Run("nft", "delete", "table", "inet", "t")
+		}
+	}
+}
+
 // What takes nothing refuses nothing.
 func TestTakenByNobody(t *testing.T) {
 	n := lab.NewNode(t, bin, "nft")

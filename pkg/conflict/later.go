@@ -27,6 +27,9 @@ func (q query) follow(p walk.Packet) error {
 		if err := w.pass(); err != nil || i == maxRounds {
 			return err
 		}
+		if err := w.behind(); err != nil {
+			return err
+		}
 		if i == 0 {
 			if err := q.again(p, start, w.onward.Or(w.left)); err != nil {
 				return err
@@ -67,22 +70,18 @@ func (q query) again(p walk.Packet, start, after walk.Space) error {
 // their connection. Somebody answers always: the pod, a socket, or the kernel, which refuses.
 // It returns packets of connections as they may be by then.
 func (w *way) beyond() (walk.Space, error) {
-	stays, goes, own := w.from, w.from, w.from.Hook == walk.Output
-	goes.Moved, goes.To = true, netip.AddrPortFrom(w.a.Target(w.m).Addr(), w.m.ContainerPort)
-	there, last := []walk.Hook{goes.Hook, walk.Forward, walk.Postrouting}, walk.Input
+	stays, last, own := w.from, walk.Input, w.from.Hook == walk.Output
 	if own {
-		there, last = []walk.Hook{goes.Hook, walk.Postrouting}, walk.Postrouting
-		stays.Out = loopback()
+		last, stays.Out = walk.Postrouting, loopback()
 	}
-	moved, err := w.carried(goes, w.mapped, there...)
-	if err != nil {
+	if err := w.move(); err != nil {
 		return nil, err
 	}
 	stayed, err := w.carried(stays, w.left, last) // for its chains of type nat
 	if err != nil {
 		return nil, err
 	}
-	states := moved.Or(stayed).Or(w.onward).Or(w.left)
+	states := w.gone.Or(stayed).Or(w.onward).Or(w.left)
 	if w.from.Later { // an answer may follow an answer
 		states = states.Or(w.start)
 	}
@@ -90,7 +89,7 @@ func (w *way) beyond() (walk.Space, error) {
 	for _, l := range legs(own) {
 		p := stays
 		if l.pod {
-			p = goes
+			p = w.goes
 		}
 		p.Hook, p.Answer, p.Later, p.Links = l.hooks[0], !l.there, true, nil
 		for _, p.Error = range l.errors {
@@ -104,6 +103,21 @@ func (w *way) beyond() (walk.Space, error) {
 		}
 	}
 	return after, nil
+}
+
+// move follows the packets that the mapping has until they leave the node.
+func (w *way) move() (err error) {
+	if w.goes.Moved {
+		return nil
+	}
+	w.goes = w.from
+	w.goes.Moved, w.goes.To = true, netip.AddrPortFrom(w.a.Target(w.m).Addr(), w.m.ContainerPort)
+	there := []walk.Hook{w.from.Hook, walk.Forward, walk.Postrouting}
+	if w.from.Hook == walk.Output {
+		there = []walk.Hook{w.from.Hook, walk.Postrouting}
+	}
+	w.gone, err = w.carried(w.goes, w.mapped, there...)
+	return err
 }
 
 // A leg is a way that answers go, from the pod or from the node, and errors do with them (ICMP:
@@ -132,21 +146,27 @@ func legs(own bool) []leg {
 func (q query) carried(p walk.Packet, left walk.Space, hooks ...walk.Hook) (walk.Space, error) {
 	q.beside, p.Beside = true, true
 	w := &way{query: q, p: p, left: left}
+	err := w.along(hooks...)
+	return w.left, err
+}
+
+// along sends packets through some hooks.
+func (w *way) along(hooks ...walk.Hook) error {
 	for i, h := range hooks {
 		if i > 0 && hooks[i-1] == walk.Postrouting { // by lo
 			w.left, w.looped = w.left.Looped(), true
 		}
 		w.p.Hook = h
-		for _, group := range q.groups(h) {
-			if i == 0 && p.Moved && !p.Answer && !p.Error && group.turn().compare(q.s.Place.turn()) < 0 {
+		for _, group := range w.groups(h) {
+			if i == 0 && w.p.Moved && !w.p.Answer && !w.p.Error && group.turn().compare(w.s.Place.turn()) < 0 {
 				continue
 			}
 			if err := w.through(group); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return w.left, nil
+	return nil
 }
 
 // unjudged is what becomes of packets of which only the marks count. What is dropped on its way

@@ -89,7 +89,7 @@ func TestAnswers(t *testing.T) {
 		taken("but that of answers by lo", own, writes(at(nft.Prerouting, -300, mark(1, reply)))),
 		free("not by another one's", any4, writes(at(nft.Forward, 0, mark(1, isTCP, reply, saddr("10.88.0.6"))), at(nft.Prerouting, -150, mark(1, isTCP, reply, saddr("10.88.0.6"))))),
 		taken("an error is an answer", any4, writes(at(nft.Output, 0, mark(1, icmp)))),
-		taken("but none that makes its connection an established one", any4, writes(at(nft.Output, 0, mark(1, icmp)), at(nft.Prerouting, -190, append(state(2), verdict(nft.Drop, ""))))),
+		{"but none that makes its connection an established one", any4, writes(at(nft.Output, 0, mark(1, icmp)), at(nft.Prerouting, -190, append(state(2), verdict(nft.Drop, "")))), "refuse 103; refuse 105", "rewrite"},
 		taken("also one that the pod sends", any4, writes(at(nft.Forward, 0, mark(1, icmp, state(4), reply)))),
 		taken("answers to a source that is not the node's do not come back to it", own, writes(at(nft.Postrouting, -150, mark(1, reply)), at(nft.Input, -150, mark(0)))),
 		taken("and one about the answers", any4, writes(at(nft.Forward, 0, mark(1, icmp, linkName(iifname, "wan1"))))),

@@ -45,8 +45,8 @@ type query struct {
 	// dst are the local addresses that m covers.
 	dst addrset.Set
 	// beside is set where nothing counts but what rules do to marks of connections: then those
-	// for other destinations and ports matter, too.
-	beside bool
+	// for other destinations and ports matter, too. So they do where whole is set.
+	beside, whole bool
 }
 
 // find follows packets from outside and the node's own, and asks kube-proxy's other
@@ -96,7 +96,7 @@ func (q query) own(name string) nft.Table {
 }
 
 func (q query) walker(t nft.Table) *walk.Walker {
-	key := walkerOf{t, q.m.Family, q.beside && q.Whole != nil}
+	key := walkerOf{t, q.m.Family, (q.beside || q.whole) && q.Whole != nil}
 	if q.walkers[key] == nil {
 		src := q.Source
 		if key.whole {
@@ -127,20 +127,28 @@ func (q query) here(c nft.Chain) bool {
 func (q query) reached(p walk.Packet, res walk.Result, s site) {
 	certain := slices.DeleteFunc(res.End[:res.Before:res.Before], func(path walk.Path) bool { return path.Match == walk.Unknown })
 	if len(certain) > 0 {
-		q.hidden(p, loss{Path: certain[0], where: q.where(certain[0]), at: s.at, fix: q.narrowing(certain[0])}, certain[0].Dst, len(res.Reached) > 0)
+		q.hidden(p, loss{Path: certain[0], of: q.ruleset, at: s.at}, certain[0].Dst, len(res.Reached) > 0)
 	}
 }
 
 // hidden reports that packets do not get to the mapping.
 func (q query) hidden(p walk.Packet, l loss, dst addrset.Set, some bool) {
-	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: l.where, At: []Point{l.at}, Dst: dst}
+	f := Finding{Kind: finding.Hidden, Mapping: q.m, Who: "a rule that ends the walk", Where: l.policy, At: []Point{l.at}, Dst: dst}
+	if q.ruleset = l.of; l.policy == "" {
+		f.Where = q.where(l.Path)
+	}
 	// Only the node itself gets to a loopback address.
 	f.Conditional = some || p.Hook != walk.Prerouting && !q.m.HostIP.IsLoopback()
+	works, ends := "would not work", "walk before it"
 	if f.Conditional {
-		f.say(l.fix, "hostPort %s does not work for everybody: a rule ends the walk of some packets before it: %s", q.m, f.Where)
-	} else {
-		f.say(l.fix, "hostPort %s would not work: a rule ends the walk before it: %s", q.m, f.Where)
+		works, ends = "does not work for everybody", "walk of some packets before it"
 	}
+	if p.Answer {
+		ends = "way of the pod's answers"
+	} else if p.Moved {
+		ends = "way of its packets to the pod"
+	}
+	f.say(q.narrowing(l.Path), "hostPort %s %s: a rule ends the %s: %s", q.m, works, ends, f.Where)
 	q.r.add(f)
 }
 

@@ -44,6 +44,8 @@ type Snapshot struct {
 	Print func(Rule) string
 	// Late, if set, tells that nobody can wait any longer for the decision.
 	Late func() bool
+	// LinkTo, if set, is the node's link to a pod, the zero Link if that is not known.
+	LinkTo func(pod netip.Addr) (walk.Link, error)
 	// Owns, if set, tells our own chains; an empty table asks for any.
 	Owns func(t nft.Table, chain string) bool
 }

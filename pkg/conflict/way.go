@@ -34,18 +34,10 @@ type way struct {
 	// before that place.
 	taken bool
 	lost  []loss
-}
-
-// A loss is why packets do not get to the mapping.
-type loss struct {
-	walk.Path
-	where string
-	at    Point
-	// fix is what to do about it.
-	fix string
-	// shuts is set if by some link no packet gets on, all if no packet at all does, where the
-	// chain may not come first.
-	shuts, all bool
+	// goes are those that the mapping has, once they were followed, and gone is how they leave for
+	// the pod.
+	goes walk.Packet
+	gone walk.Space
 }
 
 // hooksOf is a hook for one family.
@@ -186,11 +178,15 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	switch {
 	case w.beside:
 		res = w.unjudged(res, drops)
+	case p.Moved:
+		w.taken = w.taken || len(res.NAT) > 0 // by whom nobody follows
 	default:
 		w.judgeAll(q, c, res)
 	}
+	if !w.beside {
+		w.lose(q, c, res, drops)
+	}
 	if drops && !w.beside {
-		w.lost = append(w.lost, loss{Path: walk.Path{Match: walk.Some}, where: "the policy of " + q.what(c.Table, c.Name), at: w.point(c), fix: q.narrowing(walk.Path{})})
 		res.Next, res.Changed = res.Accepted, true
 	}
 	if len(w.lost) > before {
@@ -218,7 +214,7 @@ func (w *way) translated(c hooked) bool {
 	case w.beside:
 		return at(c.Chain) == walk.Postrouting || at(c.Chain) == walk.Input
 	}
-	return !w.looped && w.p.Hook != walk.Input
+	return !w.looped && !w.p.Moved && w.p.Hook != walk.Input
 }
 
 // takes reports whether a rule of a base chain takes packets by what it does to them: only
@@ -244,51 +240,17 @@ func (w *way) judgeAll(q query, c hooked, res walk.Result) {
 	if here && len(res.NAT) == 0 {
 		q.reached(w.p, res, s)
 	}
-	if w.past {
-		return
-	}
-	for _, path := range append(res.Untracked, res.End...) {
-		if path.Match != walk.Unknown && (path.Last().Target == "notrack" || path.Stops()) {
-			w.lost = append(w.lost, loss{Path: path, where: q.where(path), at: s.at, fix: q.narrowing(path)})
-		}
-	}
 }
 
 // point is where the kernel asks a base chain.
 func (w *way) point(c hooked) Point {
 	switch {
+	case w.p.Moved, w.p.Hook == walk.Input && !w.looped:
+		return Point{Hook: walk.Prerouting, Stage: Rejection, Priority: c.Priority}
 	case w.p.Hook == walk.Ingress:
 		return Point{Hook: walk.Prerouting, Stage: Translation, Priority: math.MinInt32}
 	case w.looped:
 		return Point{Hook: walk.Output, Stage: Rejection, Priority: c.Priority}
-	case w.p.Hook == walk.Input:
-		return Point{Hook: walk.Prerouting, Stage: Rejection, Priority: c.Priority}
 	}
 	return Point{Hook: w.p.Hook, Stage: Translation, Priority: c.Priority}
-}
-
-// arrive gets to the place of the mapping. Packets that were dropped, or that conntrack does
-// not know, are not there. Nothing works if the first ones are, and no later ones.
-func (w *way) arrive(p walk.Packet) {
-	w.past, w.mapped = true, w.left
-	if len(w.lost) == 0 || w.taken || w.round > 1 {
-		return
-	}
-	left := w.left.Tracked().Likely()
-	if p.Later { // others are sent again, or never
-		left = left.OfAnswered()
-	}
-	if len(left) == 0 {
-		last := w.lost[len(w.lost)-1]
-		w.hidden(p, last, p.Dst, false)
-		return
-	}
-	if p.Later { // of which some may well not exist
-		return
-	}
-	for _, l := range w.lost {
-		if l.all || l.shuts || l.NamesPort() {
-			w.hidden(p, l, l.Dst, !l.all)
-		}
-	}
 }

@@ -24,8 +24,8 @@ const (
 	// Undecodable means that a rule that cannot be decided names the port, or comes after
 	// ours.
 	Undecodable Kind = 104
-	// Hidden means that a rule or a policy keeps packets from ours, so that the mapping
-	// could not work.
+	// Hidden means that a rule or a policy keeps packets from ours, or from the pod behind it, or
+	// answers from going back, so that the mapping could not work.
 	Hidden Kind = 105
 	// ServiceIP means that a Service has a node address as LoadBalancer or
 	// external IP. It wins by order.

@@ -135,7 +135,7 @@ func shadow(f conflict.Finding, takes bool) string {
 	case f.Kind == finding.Listener:
 		return fmt.Sprintf("%s listens on %s and takes its traffic", f.Who, f.Where)
 	case f.Kind == finding.Hidden:
-		return "a rule ends the walk before it: " + f.Where
+		return "a rule ends the way of its packets: " + f.Where
 	case f.Kind == finding.Undecodable:
 		return "a rule that cannot be decoded may take its traffic: " + f.Where
 	case !takes && f.Kind != finding.PolicyRoute:

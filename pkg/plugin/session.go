@@ -5,6 +5,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // A Session is one call: what the places of the kernel hold, and what they should.
@@ -245,11 +247,27 @@ func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(confl
 	claims := s.Claimants(ms)
 	return s.Node.Look(s.Wait, s.PodLogs, s.On, ms, func(snap conflict.Snapshot) error {
 		began := s.Now()
-		snap.Claims, snap.Place, snap.Owns = claims, order, s.Owns
+		snap.Claims, snap.Place, snap.Owns, snap.LinkTo = claims, order, s.Owns, s.linkTo()
 		snap.Late = func() bool { return s.Now().Sub(began) > s.Wait }
 		snap.Reserved = s.othersReserve(snap.Reserved)
 		return f(snap)
 	})
+}
+
+// linkTo finds the links to pods, each once: a pod may have thousands of ports.
+func (s *Session) linkTo() func(pod netip.Addr) (walk.Link, error) {
+	known := map[netip.Addr]walk.Link{}
+	return func(pod netip.Addr) (l walk.Link, err error) {
+		l, found := known[pod]
+		if found {
+			return l, nil
+		}
+		if l.Name, err = s.Node.LinkTo(pod); err == nil && l.Name != "" {
+			l.Index, err = s.Node.LinkIndex(l.Name)
+		}
+		known[pod] = l
+		return l, err
+	}
 }
 
 // othersReserve are ports of ip_local_reserved_ports without those that are there only
