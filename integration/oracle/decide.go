@@ -26,6 +26,8 @@ type Answer struct {
 	// Rare means that it is refused only for packets that nobody sends here: what rules write
 	// into later ones of a connection, or drop of them, and what has a mark that no rule sets.
 	Rare bool
+	// Dead means that it is refused only because rules drop what goes to the pod.
+	Dead bool
 	// Carves are addresses that the mapping leaves to those who listen there.
 	Carves []hostport.Carve
 	// Flows are those of the node's own that it leaves alone.
@@ -65,12 +67,16 @@ func (w *World) Decide(t lab.T) []Answer {
 		}
 		finder := conflict.NewFinder(s)
 		for _, m := range mappings() {
-			a := hostport.Attachment{Localhost: true, Mappings: []hostport.Mapping{m}}
+			to := pod(m.Family)
+			m.ContainerPort = to.Port()
+			a := hostport.Attachment{Localhost: true, Mappings: []hostport.Mapping{m}, Pods: []netip.Prefix{netip.PrefixFrom(to.Addr(), to.Addr().BitLen())}}
 			var r conflict.Report
 			if r, err = finder.Find(a); err != nil {
 				return
 			}
-			out = append(out, answer(m, r))
+			one := answer(m, r)
+			one.Rare = one.Rare || one.Taken && w.behind // what others have translated is dropped, too
+			out = append(out, one)
 		}
 	})
 	if err != nil {
@@ -114,9 +120,11 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 	common := func(f conflict.Finding) bool {
 		later := strings.Contains(f.Message, "[ payload write ") ||
 			strings.Contains(f.Message, "would not work") && (strings.Contains(f.Message, "[ match conntrack ]") || strings.Contains(f.Message, "[ ct load "))
-		return !later && !strings.Contains(f.Message, "with a mark that no rule sets")
+		back := strings.Contains(f.Message, "of the pod's answers") // which does not answer here
+		return !later && !back && !strings.Contains(f.Message, "with a mark that no rule sets")
 	}
 	a.Rare = a.Taken && !slices.ContainsFunc(r.Conflicts, common)
+	a.Dead = a.Taken && !slices.ContainsFunc(r.Conflicts, func(f conflict.Finding) bool { return !strings.Contains(f.Message, "of its packets to the pod") })
 	for _, f := range append(r.Conflicts, r.Warnings...) {
 		lines = append(lines, f.Message)
 	}

@@ -129,6 +129,7 @@ func Generate(seed uint64, native bool) []Set {
 	socketRule(seed, out)
 	answerRule(seed, out)
 	ages(seed, out)
+	behindRule(seed, out)
 	return out
 }
 

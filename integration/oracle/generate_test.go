@@ -48,6 +48,7 @@ func TestGenerateReaches(t *testing.T) {
 		"ct mark & 0x1 == 0x1", "ct mark != 1", "ct status assured", "ct status != confirmed", "numgen random mod 2 map { 0 : 203.0.113.9 }", "jhash ip saddr mod 2 map { 0 : 203.0.113.9, 1 :",
 		"@nh,144,16 0x0201", "@nh,128,8 != 0x", "@nh,128,16 { 0xc000", "@nh,96,16", "@nh,128,24", "@nh,208,64", "@nh,200,40", "@th,16,8 0x1f", "@th,24,8", " . tcp dport { 0x", " vmap { 0x",
 		"meta mark set meta mark xor 0x3", "meta mark set meta mark and 0xfffffffc xor 0x2", "tcp meta mark & 0x3 == 0x2 dnat", "ct mark set ct mark or 0x2", "ct mark 0x1 udp dport set 9997", "mod 2 vmap { 0 : return, 1 : accept }", "iif != lo dnat", "jump x2", "meta mark set th dport map {", "ct mark set ip daddr map {",
+		"ct status dnat drop", "ip daddr 203.0.113.200 drop", "ip6 daddr 2001:db8:9::200 drop", "tcp dport 7777 drop", "ct original proto-dst 8080 drop", "fib daddr type != local drop", "dport 8080 meta mark set 0x7", "ct mark 0x7 drop",
 		"ct direction reply ct mark set 0x1", "ct state related ct mark set", "type filter hook postrouting", "tcp ct mark and 0x1 == 0x1 tcp dport set 9997",
 		"@th,16,16 set 9997", "@nh,176,16 set 9997", "@nh,336,16 set 9997", "@ll,288,16 set 9997", "@ll,448,16 set 9997", "ip dscp set cs2", "ip saddr set", " . @th,16,8 {", "meta length 0-90", "ct original bytes > 90",
 		"meta mark set numgen random mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark & 0x1 == 0x1 dnat", ", 5 : return",

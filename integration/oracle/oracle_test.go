@@ -41,6 +41,7 @@ func env(t *testing.T, name string, def uint64) uint64 {
 // its tool refuses, as they do with some combinations of matches.
 func (w *World) load(sets []Set) (refused *Set, out string) {
 	text := scripts(sets)
+	w.behind = behind(text)
 	w.rewrites = strings.Contains(text, "set 9997")
 	w.counts = strings.Contains(text, "statistic")
 	w.halves = w.counts && strings.Contains(text, "notrack")
@@ -86,6 +87,11 @@ func (w *World) run(t *testing.T, sets []Set, seed uint64) (verdicts []Verdict, 
 		routed, wrong = w.Place(t, a, sent)
 		w.hush()
 		wrong = append(wrong, w.Hold(t, a)...)
+	}
+	if i := slices.IndexFunc(answers, func(a Answer) bool { return a.Dead }); i >= 0 && os.Getenv("PLACE") != "0" {
+		_, more := w.Place(t, answers[i], sent)
+		w.hush()
+		wrong = append(wrong, more...)
 	}
 	return verdicts, routed, wrong, nil
 }

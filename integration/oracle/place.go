@@ -55,8 +55,25 @@ func (w *World) Place(t lab.T, answer Answer, before []Probe) (routed int, wrong
 	if w.halves && m.Proto == hostport.TCP { // what is left to the mapping goes anywhere
 		after, before = slices.DeleteFunc(after, answer.covers), slices.DeleteFunc(before, answer.covers)
 	}
-	routed, wrong = misrouted(answer, pod(m.Family), before, after)
+	routed, wrong = misrouted(answer, pod(m.Family), before, after, w.behind)
+	if w.behind && !w.lengths && !w.counts && !answer.Dead && !reached(answer, pod(m.Family), before, after) {
+		wrong = append(wrong, fmt.Sprintf("%s was accepted, but the pod gets nothing from outside", m))
+	}
 	return routed, append(cut, wrong...)
+}
+
+// reached reports whether the pod gets some of the packets from outside that got through before, if
+// there were some.
+func reached(a Answer, pod netip.AddrPort, before, after []Probe) bool {
+	came := false
+	for i, p := range after {
+		if !p.FromNode && a.covers(p) && before[i].Seen {
+			if came = true; p.Seen && p.To == pod {
+				return true
+			}
+		}
+	}
+	return !came
 }
 
 // change changes what a backend has on the node.
@@ -71,16 +88,19 @@ func (w *World) change(b backend.Backend, to func(backend.State) backend.State) 
 }
 
 // misrouted compares what became of the probes with what should. Those that were
-// dropped before are dropped by a rule, and rules behind the mapping may write into what
+// dropped before are dropped by a rule, some behind the mapping if there are rules for that, and rules behind the mapping may write into what
 // goes to the pod; what comes from loopback may have no way
 // to the pod.
-func misrouted(a Answer, pod netip.AddrPort, before, after []Probe) (routed int, wrong []string) {
+func misrouted(a Answer, pod netip.AddrPort, before, after []Probe, behind bool) (routed int, wrong []string) {
 	for i, p := range after {
 		mine := p.Seen && p.To == pod
 		if mine {
 			routed++
 		}
 		switch {
+		case a.Dead && mine && !p.FromNode:
+			wrong = append(wrong, fmt.Sprintf("%s was refused, but the pod gets %s: %s", a.Mapping, p, a.Says))
+		case a.Dead, behind && !p.Seen:
 		case a.covers(p) && before[i].Seen && !mine && p.To.Port() != rewritten && (p.Seen || !p.Src.IsLoopback()):
 			wrong = append(wrong, fmt.Sprintf("%s was accepted, but %s goes to %s (seen %t)", a.Mapping, p, p.To, p.Seen))
 		case !a.covers(p) && mine:

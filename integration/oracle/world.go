@@ -94,7 +94,9 @@ type World struct {
 	counts bool
 	// halves is set if they count packets and take some out of conntrack, so that a connection may
 	// be known by its second packet only.
-	halves   bool
+	halves bool
+	// behind is set if they drop some of what is translated.
+	behind   bool
 	lastPort int
 	flows    *flows
 	// sockets are those that wait on the port, or server does for TCP.
