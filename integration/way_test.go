@@ -56,6 +56,7 @@ func TestLostOnTheWay(t *testing.T) {
 				"raw -A PREROUTING -p tcp --dport 8080 -j CT --notrack",
 				"raw -A PREROUTING -p tcp -m multiport --dports 80,8080 -j DROP",
 				"mangle -A PREROUTING -p tcp --dport 8000:8090 -j DROP",
+				"raw -A PREROUTING -s 10.88.0.0/16 -p tcp --sport 80 -j CT --notrack", // of answers
 			} {
 				n.Iptables("", "-t "+rule)
 				refused(t, n, list, 105, []string{"would not work"}, lab.TCP(8080, 80))
