@@ -108,6 +108,8 @@ func (r *registers) loadMark(reg uint32, of source, b bits) {
 }
 
 // take returns the slots that hold n bytes.
+//
+//go:noinline // it is called from many places
 func (r *registers) take(reg uint32, n int) []slot {
 	i, ok := index(reg)
 	k := (n + 3) / 4

@@ -169,16 +169,22 @@ func (x *run) hull(threads []thread) []thread {
 }
 
 // misses lets a thread go on with the next rule.
+//
+//go:noinline // it is called from many places
 func (x *run) misses(th *thread) {
 	x.rest = append(x.rest, th.b)
 	x.altered = x.altered || th.altered
 }
 
 // stay lets a thread stay on the rule.
+//
+//go:noinline // it is called from many places
 func (x *run) stay(th *thread) { x.next = append(x.next, *th) }
 
 // maybe lets a thread go on with the next rule and also stay: whether it does is
 // open.
+//
+//go:noinline // it is called from many places
 func (x *run) maybe(th *thread, open Tri) {
 	x.misses(th)
 	th.open = weaker(th.open, open)
