@@ -128,6 +128,7 @@ func Generate(seed uint64, native bool) []Set {
 	g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	socketRule(seed, out)
 	answerRule(seed, out)
+	writtenRule(seed, out)
 	ages(seed, out)
 	behindRule(seed, out)
 	return out

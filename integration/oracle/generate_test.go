@@ -52,6 +52,7 @@ func TestGenerateReaches(t *testing.T) {
 		"ct direction reply ct mark set 0x1", "ct state related ct mark set", "type filter hook postrouting", "tcp ct mark and 0x1 == 0x1 tcp dport set 9997",
 		"@th,16,16 set 9997", "@nh,176,16 set 9997", "@nh,336,16 set 9997", "@ll,288,16 set 9997", "@ll,448,16 set 9997", "ip dscp set cs2", "ip saddr set", " . @th,16,8 {", "meta length 0-90", "ct original bytes > 90",
 		"meta mark set numgen random mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark & 0x1 == 0x1 dnat", ", 5 : return",
+		"ip dscp set 0x08", "ip dscp != 0x08 redirect", "ip6 hoplimit set 77", "ip6 hoplimit 78 redirect", "meta priority set 0x10002", "meta priority 0x30004 redirect", "ct label set 5", "ct label 77 redirect",
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
 	}
 	for _, p := range priorities() {
@@ -75,7 +76,8 @@ func TestGenerateTables(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"*raw\n", "*mangle\n", "CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
+		"*raw\n", "*mangle\n", "-j DSCP --set-dscp 0x08", "-m dscp ! --dscp 0x08 -j REDIRECT", "-j TOS --or-tos 0x20", "-m tos --tos 0x20/0x20 -j REDIRECT", "-j TTL --ttl-set 77", "-m hl --hl-eq 77 -j REDIRECT",
+		"CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
 		"-m connmark ! --mark", "! --ctstatus ASSURED", "CT --ctevents new", "HMARK --hmark-tuple", "! --cluster-local-node", "--dst-type LOCAL,ANYCAST", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
 		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--match-set LIST4 dst", "--match-set FROM4 src", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
 	} {

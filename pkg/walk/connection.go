@@ -19,6 +19,7 @@ const (
 	ctDst      = 9
 	ctProtocol = 10
 	ctProtoDst = 12
+	ctLabels   = 13
 	ctZone     = 17
 	ctSrcIP    = 19
 	ctDstIP    = 20
@@ -79,6 +80,9 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, []byte{x.family()})
 	case key == ctProtocol:
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
+	case key == ctLabels:
+		th.regs.load(dreg, ofHeader, elsewhereAt, 16)
+		x.recall(th, dreg, inLabels, 0, 16)
 	case !original:
 	case key == ctProtoDst:
 		th.regs.storePort(dreg, x.p.Port, 0, 2)
@@ -105,10 +109,13 @@ func (p Packet) status() uint32 {
 // followed.
 func (x *run) setCt(th *thread, key, sreg uint32) {
 	switch {
-	case key == ctMark && !x.unconnected(th.b) && !x.templated(th.b):
-		th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
 	case key == ctZone:
 		x.attach(th)
+	case x.unconnected(th.b), x.templated(th.b):
+	case key == ctMark:
+		th.b.ctMark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+	case key == ctLabels:
+		x.wrote(th, inLabels, 0, 16, th.regs.take(sreg, 16))
 	}
 	x.stay(th)
 }

@@ -22,7 +22,7 @@ const (
 // opens reports whether packets to be expected have SYN and no other flag. Conntrack takes those of
 // a connection that it has forgotten for first ones, too.
 func (x *run) opens(th *thread) bool {
-	return x.p.Proto == hostport.TCP && !x.p.Later && !x.p.Answer && !x.p.Error && !th.b.doubtful
+	return x.p.Proto == hostport.TCP && !x.p.Later && !x.p.Answer && !x.p.Error && !th.b.doubtful && !strings.Contains(string(th.b.memory), byteAt(baseTransport, flagsOffset))
 }
 
 // arrives reports whether packets to be expected came by a link and were sent to this host's address

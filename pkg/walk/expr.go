@@ -88,6 +88,7 @@ func (x *run) notKnown(th *thread, name string) {
 // Keys of meta.
 const (
 	metaProtocol = 1
+	metaPriority = 2
 	metaMark     = 3
 	metaIif      = 4
 	metaOif      = 5
@@ -143,6 +144,10 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, make([]byte, 4)) // no such interface: index 0
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
+		if key == metaPriority {
+			th.regs.load(dreg, ofHeader, elsewhereAt, 4)
+			x.recall(th, dreg, inPriority, 0, 4)
+		}
 	}
 	x.stay(th)
 }
@@ -152,6 +157,8 @@ func (x *run) setMeta(th *thread, key, sreg uint32) {
 	switch v, ok := bytesOf(th.regs.take(sreg, 1), 1); {
 	case key == metaMark:
 		th.b.mark, th.altered = newMark(th.b, th.regs.take(sreg, 4)), true
+	case key == metaPriority:
+		x.wrote(th, inPriority, 0, 4, th.regs.take(sreg, 4))
 	case key == metaPktType && ok && v[0] != 0: // what is not for this host it does not forward (ip_forward)
 		x.strand(th)
 	}

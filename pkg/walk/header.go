@@ -25,7 +25,7 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 		src, dst, size = 8, 24, 16
 	}
 	at := int(off)
-	th.regs.load(dreg, ofAnything, 0, int(n))
+	th.regs.load(dreg, ofHeader, elsewhereAt, int(n))
 	switch {
 	case base == 1 && at >= src && at+int(n) <= src+size:
 		x.address(&th.regs, dreg, true, at-src, int(n))
@@ -43,12 +43,16 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 	case base == 2:
 		x.ports(&th.regs, dreg, at, int(n))
 	}
+	x.recall(th, dreg, base, off, n)
 	x.stay(th)
 }
 
 // Rewrites is the target of rules that write into the destination of packets, which they
 // may do at every hook and without conntrack.
 const Rewrites = "rewrite"
+
+// ether is how long most headers of links are.
+const ether = 14
 
 // Bases of payload: headers from which offsets count.
 const (
@@ -87,6 +91,10 @@ func (x *run) write(th *thread, base, off, n uint32, slots []slot) {
 	case base == baseNetwork && overlaps(src, dst): // and so may be any
 		th.b.src, th.altered = addrset.All(x.family() == nft.IPv4), true
 	}
+	if base == baseLink && off+n > ether || base == baseNetwork && off+n > end {
+		th.b.memory = th.b.memory.onward() // nobody knows what they are now
+	}
+	x.wrote(th, base, off, n, slots)
 	if base == baseNetwork && x.expires(slots, off, n) {
 		x.strand(th)
 	}
@@ -153,6 +161,6 @@ func (x *run) expires(slots []slot, off, n uint32) bool {
 // it, up to the destination: how long its header is depends on the link, and on options. End is
 // that of the network header without any.
 func beyond(base, upTo, end uint32) bool {
-	const ether, vlan, sport = 14, 2, 2 // a link without a header of its own has the destination behind these, too
+	const vlan, sport = 2, 2 // a link without a header of its own has the destination behind these, too
 	return base == baseLink && upTo > ether+vlan || base == baseNetwork && upTo > end+sport
 }

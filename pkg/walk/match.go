@@ -192,6 +192,7 @@ func (x *run) bitwise(th *thread, a nft.Attrs) error {
 			s.mask[j] &= m[4*k+j]
 		}
 		s.values = 0
+		s.settle()
 		th.regs[i+k] = s
 	}
 	x.stay(th)

@@ -12,8 +12,9 @@ import (
 	"github.com/portguard/portguard/pkg/xt"
 )
 
-// A memory is what rules noted of packets in sets that others may look them up in: a line for
-// each set and for what they are in it by. It is a text, so that boxes can be compared.
+// A memory is what rules noted of packets in sets that others may look them up in, and what they
+// wrote into them: a line for each set and for what they are in it by. It is a text, so that boxes
+// can be compared.
 type memory string
 
 // gone is what packets are in a set by that a rule took out of it.
@@ -34,8 +35,13 @@ func (m memory) has(set, by string) bool {
 
 // without notes that a rule took packets out of a set.
 func (m memory) without(set string) memory {
-	lines := slices.DeleteFunc(strings.SplitAfter(string(m), "\n"), func(line string) bool { return strings.HasPrefix(line, set+"\t") })
-	return memory(strings.Join(lines, "")).with(set, gone)
+	return m.drop(set+"\t").with(set, gone)
+}
+
+// drop takes out lines that begin so.
+func (m memory) drop(begin string) memory {
+	lines := slices.DeleteFunc(strings.SplitAfter(string(m), "\n"), func(line string) bool { return strings.HasPrefix(line, begin) })
+	return memory(strings.Join(lines, ""))
 }
 
 // or is the memory of packets that have one of the two: they may be in each of those sets.
@@ -56,7 +62,7 @@ func (m memory) or(o memory) (out memory) {
 func (s Space) Remembered(after Space) Space {
 	var m memory
 	for _, b := range after {
-		m = m.or(b.memory)
+		m = m.or(b.memory.onward().drop("labels "))
 	}
 	if m == "" {
 		return nil
@@ -179,8 +185,9 @@ func (x *run) object(th *thread, a nft.Attrs) {
 }
 
 // notes is the target SET, which adds packets to an ipset, takes them out of another, and may take
-// a mark from a third.
+// a mark and a priority from a third.
 func (x *run) notes(th *thread, i xt.Info) error {
+	x.wrote(th, inPriority, 0, 4, nil)
 	if xt.WritesMark(i) {
 		th.b, th.altered = marked(th.b, i), true
 	}

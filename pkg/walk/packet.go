@@ -127,6 +127,7 @@ func (s Space) Looped() Space {
 	out := slices.Clone(s)
 	for i := range out {
 		out[i].in = ifaces{only: "lo"}
+		out[i].memory = out[i].memory.onward()
 	}
 	return out
 }

@@ -41,7 +41,7 @@ const (
 	ofSrcType  // the routing type of the source
 	ofLinkType // that of the destination, or of the source, at one link
 	ofNextHdr  // IPv6's next header: the protocol, or an extension header
-	ofHeader   // other bytes of the network header, which off counts from its begin
+	ofHeader   // other bytes of the network header, which off counts from its begin, or what else rules may write
 	ofPorts    // the source port, which is open, and the destination port
 	unclear    // not understood
 )

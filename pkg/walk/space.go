@@ -181,7 +181,7 @@ func (s Space) Later(start Space) Space {
 		}
 		was := b.answered
 		for _, answered := range []bool{true, false} {
-			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful, memory: b.memory}
+			b := box{dst: b.dst, src: start[0].src, in: start[0].in, mark: start[0].mark, ctMark: b.ctMark, answered: answered, doubtful: b.doubtful, memory: b.memory.onward()}
 			if answered || !was && b.ctMark != start[0].ctMark {
 				out = append(out, b)
 			}

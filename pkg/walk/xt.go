@@ -41,6 +41,9 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 		x.surely(th, met)
 		return nil
 	}
+	if x.header(th, i) {
+		return nil
+	}
 	if freeModule(i.Name) {
 		x.maybe(th, Some)
 		return nil
@@ -135,6 +138,7 @@ func (x *run) option(m memory, o iptsave.Option, limited bool) (test, error) {
 func (x *run) xtTarget(th *thread, i xt.Info) {
 	k, ok := targetKind(i.Name)
 	switch {
+	case x.header(th, i):
 	case !ok:
 		x.out(th, mayDoAnything, i.Name, "", false)
 		x.stay(th)
@@ -153,8 +157,11 @@ func (x *run) xtTarget(th *thread, i xt.Info) {
 		x.stay(th)
 	case i.Name == "SNPT", i.Name == "DNPT": // they write another network into an address (ip6t_NPT.c)
 		x.prefix(th, i.Name == "SNPT")
-	case i.Name == "TTL" && xt.Expires(i), i.Name == "HL" && xt.Expires(i):
-		x.strand(th)
+	case i.Name == "TTL", i.Name == "HL", i.Name == "ECN":
+		th.b.memory, th.altered = th.b.memory.onward(), true // nobody knows what they are now
+		if i.Name != "ECN" && xt.Expires(i) {
+			x.strand(th)
+		}
 		x.stay(th)
 	case k == keepsOn:
 		x.stay(th)
