@@ -76,6 +76,8 @@ func TestBehind(t *testing.T) {
 		{"a mark from before", any4, node(pre(-150, also(dportIs(80), set("meta", 7))), pre(0, also(marked("meta", 7), drop))), "refuse 105", to},
 		{"a mark of other ports", any4, node(pre(-150, also(dportIs(81), set("meta", 7))), pre(0, also(marked("meta", 7), drop))), "", ""},
 		{"a mark from between", any4, node(pre(-50, also(dportIs(8080), set("meta", 7))), pre(0, also(marked("meta", 7), drop))), "refuse 105", to},
+		{"a service class from before", any4, node(pre(-150, also(dportIs(80), []nft.Expr{xt.TargetExpr(xt.Info{Name: "DSCP", Data: []byte{8, 0, 0, 0}})})), pre(0, also([]nft.Expr{xt.MatchExpr(xt.Info{Name: "dscp", Data: []byte{8, 0, 0, 0}})}, drop))), "refuse 105", to},
+		{"a service class of other ports", any4, node(pre(-150, also(dportIs(81), []nft.Expr{xt.TargetExpr(xt.Info{Name: "DSCP", Data: []byte{8, 0, 0, 0}})})), pre(0, also([]nft.Expr{xt.MatchExpr(xt.Info{Name: "dscp", Data: []byte{8, 0, 0, 0}})}, drop))), "", ""},
 		{"what opens a connection", any4, node(pre(0, also(syn, drop))), "refuse 105", to},
 		{"a hop to go less", any4, node(pre(0, also(daddr, []nft.Expr{xt.TargetExpr(xt.Info{Name: "TTL", Data: []byte{0, 1, 0, 0, 0, 0, 0, 0}})}))), "refuse 105", to},
 		{"what is answered", any4, node(pre(0, also(state(2), daddr, drop))), "refuse 105", to},

@@ -70,11 +70,14 @@ func (x *run) wrote(th *thread, base, at, n uint32, slots []slot) {
 	th.altered = true
 }
 
+// forwarded reports whether packets have left the hook where they were translated.
+func (p *Packet) forwarded() bool { return p.Moved && p.Hook != Prerouting && p.Hook != Output }
+
 // recall loads those bits of an open value that are known. What was forwarded has another TTL and
 // priority (ip_forward).
 func (x *run) recall(th *thread, dreg, base, at, n uint32) {
 	first, ok := index(dreg)
-	if !ok || x.p.Moved || x.p.Answer || base != inLabels && !strings.Contains(string(th.b.memory), "@") {
+	if !ok || x.p.forwarded() || x.p.Answer || base != inLabels && !strings.Contains(string(th.b.memory), "@") {
 		return
 	}
 	for i := range min(n, uint32(len(th.regs)-first)*4) {
@@ -101,10 +104,6 @@ func (x *run) header(th *thread, i xt.Info) bool {
 	b, ok := xt.DecodeBits(i)
 	if !ok || b.Base == inLabels && (x.unconnected(th.b) || x.templated(th.b)) {
 		return false
-	}
-	if b.Writes && (x.p.Moved || x.p.Answer) { // it is not on its way to the port
-		x.stay(th)
-		return true
 	}
 	const reg = 8 // the first one
 	th.regs.load(reg, ofHeader, int(b.At), int(b.N))
