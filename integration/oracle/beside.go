@@ -265,6 +265,8 @@ func (g *gen) besideMatch(chain string) string {
 		if g.rarely() {
 			return g.lengthMatch(chain)
 		}
+	case 6:
+		return g.spanMatch()
 	case 4, 5:
 		return "-m set " + g.not() + "--match-set " + g.pick("PAIR"+n+" dst,dst", "PAIR"+n+" src,dst", "PORT dst", "OTHER dst", "NETPORT"+n+" src,dst", "NETPORT"+n+" dst,dst",
 			"BITS dst", "THREE"+n+" src,dst,dst", "AND"+n+" dst,dst,src", "FACE"+n+" dst,src", "PAIRS"+n+" dst,dst")

@@ -13,7 +13,7 @@ import (
 // there for: a generator that stops drawing something fails nowhere else.
 func TestGenerateReaches(t *testing.T) {
 	var all strings.Builder
-	for seed := uint64(1); seed <= 2000; seed++ {
+	for seed := uint64(1); seed <= 4000; seed++ {
 		for _, s := range Generate(seed, true) {
 			if s.Table != nil {
 				all.WriteString(s.Script())
@@ -51,6 +51,7 @@ func TestGenerateReaches(t *testing.T) {
 		"ct status dnat drop", "ip daddr 203.0.113.200 drop", "ip6 daddr 2001:db8:9::200 drop", "tcp dport 7777 drop", "ct original proto-dst 8080 drop", "fib daddr type != local drop", "dport 8080 meta mark set 0x7", "ct mark 0x7 drop",
 		"ct direction reply ct mark set 0x1", "ct state related ct mark set", "type filter hook postrouting", "tcp ct mark and 0x1 == 0x1 tcp dport set 9997",
 		"@th,16,16 set 9997", "@nh,176,16 set 9997", "@nh,336,16 set 9997", "@ll,288,16 set 9997", "@ll,448,16 set 9997", "ip dscp set cs2", "ip saddr set", " . @th,16,8 {", "meta length 0-90", "ct original bytes > 90",
+		"ip ttl > 0", "ip ttl { 1-127, 128-255 }", "ip6 hoplimit 1-255", "ip version 4", "ip6 version != 6", "ip length >= 28", "ip6 length < 8", "meta length != 0", "ct zone 0", "tcp doff >= 5", "udp length < 8", "ip hdrlength >= 5",
 		"meta mark set numgen random mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark & 0x1 == 0x1 dnat", ", 5 : return",
 		"ip dscp set 0x08", "ip dscp != 0x08 redirect", "ip6 hoplimit set 77", "ip6 hoplimit 78 redirect", "meta priority set 0x10002", "meta priority 0x30004 redirect", "ct label set 5", "ct label 77 redirect",
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
@@ -62,7 +63,7 @@ func TestGenerateReaches(t *testing.T) {
 	}
 	for _, s := range want {
 		if !strings.Contains(text, s) {
-			t.Errorf("2,000 seeds and no %q", s)
+			t.Errorf("4,000 seeds and no %q", s)
 		}
 	}
 }
@@ -79,7 +80,7 @@ func TestGenerateTables(t *testing.T) {
 		"*raw\n", "*mangle\n", "-j DSCP --set-dscp 0x08", "-m dscp ! --dscp 0x08 -j REDIRECT", "-j TOS --or-tos 0x20", "-m tos --tos 0x20/0x20 -j REDIRECT", "-j TTL --ttl-set 77", "-m hl --hl-eq 77 -j REDIRECT",
 		"CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
 		"-m connmark ! --mark", "! --ctstatus ASSURED", "CT --ctevents new", "HMARK --hmark-tuple", "! --cluster-local-node", "--dst-type LOCAL,ANYCAST", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
-		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--match-set LIST4 dst", "--match-set FROM4 src", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
+		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--length 0:65535", "--length 48:65535", "! --length 0:7", "--ttl-gt 0", "! --ttl-eq 0", "--hl-lt 1", "--match-set LIST4 dst", "--match-set FROM4 src", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
 	} {
 		if !strings.Contains(all.String(), s) {
 			t.Errorf("2,000 seeds and no %q", s)

@@ -179,6 +179,8 @@ func (d *native) match() string {
 			break
 		}
 		return d.pick("meta length ", "ct original bytes ") + d.pick("0-90", "!= 0-90", "> 90")
+	case 10:
+		return d.span()
 	case 11, 12:
 		return d.partialMatch()
 	case 13:

@@ -142,6 +142,12 @@ func wayCases(t testing.TB) []findCase {
 		{"taking some of them out of conntrack there warns", any4, hooks(pre("filter", -200, also(dportIs(80), limited, notrack))), "warn 105", "notrack"},
 		{"a drop of some warns", any4, hooks(pre("filter", -150, also(dportIs(80), limited, drop))), "warn 105", "does not work for everybody"},
 		{"a drop of some for every port is none of this one's", any4, hooks(pre("filter", -150, also(limited, drop))), "", ""},
+		{"a drop of all by what they all have hides", any4, lost("mangle", "PREROUTING -m ttl --ttl-gt 0 -j DROP"), "refuse 105", "would not work"},
+		{"by their length, too", any4, lost("raw", "PREROUTING -m length --length 28:65535 -j DROP"), "refuse 105", "would not work"},
+		{"and by their zone", any4, hooks(pre("filter", -150, also(zoned(0), drop))), "refuse 105", "would not work"},
+		{"not by one that a rule gives them", any4, hooks(pre("filter", -150, also(zoned(0), drop)), hookedAt{"zones", "filter", nft.Prerouting, -300, [][]nft.Expr{{ex("ct", 2, 17, 4, 8)}}}), "", ""},
+		{"what they all have, and the port, refuses", any4, lost("nat", "PREROUTING -p tcp -m tcp --dport 80 -m length --length 0:65535 -j REDIRECT"), "refuse 103", ""},
+		{"what none has takes nothing", any4, lost("nat", "PREROUTING -p tcp -m tcp --dport 80 -m ttl --ttl-lt 1 -j REDIRECT"), "", ""},
 		{"a drop of another port does not", any4, hooks(pre("filter", -150, also(dportIs(81), drop))), "", ""},
 		{"a drop behind the mapping sees the pod", any4, hooks(pre("filter", 0, also(dportIs(80), drop))), "", ""},
 		{"taking packets out of conntrack hides", any4, hooks(pre("filter", -300, also(dportIs(80), notrack))), "refuse 105", "notrack"},
@@ -181,6 +187,13 @@ func state(n uint32) []nft.Expr {
 	c := ex("cmp", 1, 8, 2, 0)
 	c.Attrs = c.Attrs.With(3, attr(1, number(n)))
 	return []nft.Expr{ex("ct", 1, 8, 2, 0), c}
+}
+
+// zoned asks for the zone of conntrack.
+func zoned(n uint16) []nft.Expr {
+	c := ex("cmp", 1, 8, 2, 0)
+	c.Attrs = c.Attrs.With(3, attr(1, binary.NativeEndian.AppendUint16(nil, n)))
+	return []nft.Expr{ex("ct", 1, 8, 2, 17), c}
 }
 
 func unknownMatch() nft.Expr {

@@ -154,7 +154,11 @@ func (s single) field(slots []slot, lo, hi []byte, p Packet) (either []conds, ex
 			return byName(names), true
 		}
 	}
-	return []conds{{}}, false
+	t := spans(slots, len(lo), lo, hi)
+	if t == No {
+		return nil, true
+	}
+	return []conds{{}}, t == Yes
 }
 
 // and adds conditions of which one must hold too.

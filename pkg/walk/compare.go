@@ -54,7 +54,7 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 	}
 	of, ok := oneSource(slots)
 	if !ok {
-		return test{always: openness(slots)}
+		of = ofAnything
 	}
 	switch of {
 	case ofDst, ofSrc:
@@ -88,9 +88,9 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 		return test{always: nextHeader(op, data, *p)}
 	case ofPorts:
 		return test{always: ports(slots[0], op, data, p.port())}
-	case ofAnything, known, ofHeader, unclear:
+	case ofAnything, known, ofHeader, ofNumber, ofSwapped, unclear:
 	}
-	return test{always: openness(slots)}
+	return test{always: compared(slots, op, data)}
 }
 
 // ports compares both ports: the destination port alone can rule out that they

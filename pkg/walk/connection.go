@@ -52,11 +52,6 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 		return
 	}
 	dreg, _ := a.Num(1)
-	if key != ctState && x.templated(th.b) {
-		th.regs.load(dreg, ofAnything, 0, 16)
-		x.stay(th)
-		return
-	}
 	dir, directed := a.Get(3)
 	original := !directed || len(dir) == 1 && dir[0] == 0
 	size := 16
@@ -65,6 +60,7 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 	}
 	th.regs.load(dreg, ofAnything, 0, 16)
 	switch {
+	case key != ctState && x.templated(th.b):
 	case key == ctState:
 		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.state(th.b)))
 	case key == ctMark:
@@ -76,6 +72,9 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 		th.regs.store(dreg, []byte{1})
 	case key == ctDir:
 		th.regs.store(dreg, []byte{0})
+	case key == ctZone && x.first(th) && !th.b.template && !x.p.Beside: // chains that set zones only are not asked then
+		x.expected(th, dreg, 0)
+		return
 	case key == ctL3proto:
 		th.regs.store(dreg, []byte{x.family()})
 	case key == ctProtocol:

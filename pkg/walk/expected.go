@@ -22,7 +22,7 @@ const (
 // opens reports whether packets to be expected have SYN and no other flag. Conntrack takes those of
 // a connection that it has forgotten for first ones, too.
 func (x *run) opens(th *thread) bool {
-	return x.p.Proto == hostport.TCP && !x.p.Later && !x.p.Answer && !x.p.Error && !th.b.doubtful && !strings.Contains(string(th.b.memory), byteAt(baseTransport, flagsOffset))
+	return x.p.Proto == hostport.TCP && x.first(th) && !strings.Contains(string(th.b.memory), byteAt(baseTransport, flagsOffset))
 }
 
 // arrives reports whether packets to be expected came by a link and were sent to this host's address
@@ -49,10 +49,10 @@ func (th thread) doubted() *thread {
 	return &th
 }
 
-// expected loads a byte that most packets have.
+// expected loads a byte that most packets have, with zeros behind it.
 func (x *run) expected(th *thread, dreg uint32, b byte) {
 	other := th.doubted()
-	other.regs.load(dreg, ofAnything, 0, 1)
+	other.regs.load(dreg, ofAnything, 0, 4)
 	th.regs.store(dreg, []byte{b})
 	x.stay(th)
 	x.stay(other)

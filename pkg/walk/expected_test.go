@@ -14,7 +14,7 @@ import (
 
 // What most packets have is an answer; what others have may well not exist.
 func TestExpected(t *testing.T) {
-	flags, kind, drop := load(2, 13, 1), meta(metaPktType), ends1(nft.Drop, "")
+	flags, kind, zone, drop := load(2, 13, 1), meta(metaPktType), ct(ctZone), ends1(nft.Drop, "")
 	pkttype := func(typ, not byte) exprs {
 		return exprs{xt.MatchExpr(xt.Info{Name: "pkttype", Data: []byte{typ, 0, 0, 0, not, 0, 0, 0}})}
 	}
@@ -38,6 +38,10 @@ func TestExpected(t *testing.T) {
 		{"the match of xtables", []exprs{and(pkttype(0, 0), drop), redir()}, nil, "unknown redirect via pre; end yes drop via pre"},
 		{"and its negation", []exprs{and(pkttype(0, 1), drop), redir()}, nil, "yes redirect via pre; end unknown drop via pre"},
 		{"of others", []exprs{and(pkttype(2, 0), drop), redir()}, nil, "yes redirect via pre; end unknown drop via pre"},
+		{"no zone", []exprs{and(zone, is(0, 0), drop), redir()}, nil, "unknown redirect via pre; end yes drop via pre"},
+		{"as one of many", []exprs{and(zone, hton(2), test1(cmpLTE, be16(100)), drop), redir()}, nil, "unknown redirect via pre; end yes drop via pre"},
+		{"a zone that no rule sets", []exprs{and(zone, is(native(7)[:2]...), drop), redir()}, nil, "yes redirect via pre; end unknown drop via pre"},
+		{"that of later packets", []exprs{and(zone, is(0, 0), drop), redir()}, later, "yes redirect via pre; end some drop via pre"},
 		{"of the node's own", []exprs{and(pkttype(2, 0), drop), redir()}, output, "yes redirect via pre; end some drop via pre"},
 	} {
 		p := packet4(Prerouting)

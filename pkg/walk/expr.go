@@ -87,6 +87,7 @@ func (x *run) notKnown(th *thread, name string) {
 
 // Keys of meta.
 const (
+	metaLen      = 0
 	metaProtocol = 1
 	metaPriority = 2
 	metaMark     = 3
@@ -109,6 +110,9 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 	}
 	dreg, _ := a.Num(1)
 	switch {
+	case key == metaLen:
+		th.regs.load(dreg, ofNumber, 0, 4)
+		x.bound(th, dreg, x.family(), everything, 4)
 	case key == metaNfproto:
 		th.regs.store(dreg, []byte{x.family()})
 	case key == metaL4proto:
@@ -216,11 +220,9 @@ func (x *run) drawn(th *thread, e nft.Expr) {
 		}
 		return
 	}
-	th.regs.load(dreg, ofAnything, 0, 4)
-	if add == 0 {
-		if i, ok := index(dreg); ok {
-			th.regs[i].values = n
-		}
+	th.regs.load(dreg, ofNumber, 0, 4)
+	if i, ok := index(dreg); ok && add == 0 && n-1 < 1<<16 {
+		th.regs[i].hi = uint16(n - 1)
 	}
 	x.stay(th)
 }

@@ -42,6 +42,13 @@ func (x *run) payload(th *thread, a nft.Attrs) {
 		return
 	case base == 2:
 		x.ports(&th.regs, dreg, at, int(n))
+		x.bound(th, dreg, x.p.proto(), off, n)
+	case base == baseLink && x.p.Hook == Output: // there is none yet, which ends the rule
+		x.misses(th)
+		return
+	}
+	if base == baseNetwork {
+		x.bound(th, dreg, x.family(), off, n)
 	}
 	x.recall(th, dreg, base, off, n)
 	x.stay(th)

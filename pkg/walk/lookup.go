@@ -3,7 +3,6 @@
 package walk
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -114,14 +113,14 @@ func (x *run) openLookup(th *single, set nft.Set, slots []slot, dreg uint32, isM
 	if isMap {
 		x.mapped(&th.thread, set, found, slots, dreg)
 	} else {
-		x.members(&th.thread, found, open, inverted)
+		x.members(&th.thread, found, slots, inverted)
 	}
 	return nil
 }
 
 // mapped goes on with a thread whose key may fall on several elements of a map.
 func (x *run) mapped(th *thread, set nft.Set, found []candidate, slots []slot, dreg uint32) {
-	whole := covers(set, found, slots)
+	whole := covers(found, slots)
 	rest, certain := []box{th.b}, true
 	for _, c := range found {
 		if c.elem.CatchAll() {
@@ -159,21 +158,6 @@ func without(boxes []box, anyOf []conds) (out []box) {
 	return out
 }
 
-// covers reports whether there is an element for each of the values that slots may have.
-func covers(set nft.Set, found []candidate, slots []slot) bool {
-	n := slots[0].values
-	if len(slots) != 1 || n == 0 || set.Flags&nft.SetInterval != 0 || stateful(found) {
-		return false
-	}
-	hit := uint32(0)
-	for _, c := range found {
-		if k := c.elem.Key; len(k) == 4 && binary.NativeEndian.Uint32(k) < n {
-			hit++
-		}
-	}
-	return hit == n
-}
-
 // stateful reports whether some element has a limit or a quota, which may end the rule, or goes
 // by itself.
 func stateful(found []candidate) bool {
@@ -181,17 +165,20 @@ func stateful(found []candidate) bool {
 }
 
 // members goes on with a thread that is, or is not, in a set of candidates.
-func (x *run) members(th *thread, found []candidate, open Tri, inverted bool) {
+func (x *run) members(th *thread, found []candidate, slots []slot, inverted bool) {
 	var anyOf []conds
 	exact := true
 	for _, c := range found {
 		anyOf, exact = append(anyOf, c.when...), exact && !c.open
 	}
-	if anyOf = merged(anyOf); !exact || len(anyOf) > maxSingles {
-		x.maybe(th, open)
-		return
+	switch anyOf = merged(anyOf); {
+	case covers(found, slots):
+		x.apply(th, test{always: yesIf(!inverted)})
+	case !exact || len(anyOf) > maxSingles:
+		x.maybe(th, openness(slots))
+	default:
+		x.apply(th, testOf(anyOf, inverted))
 	}
-	x.apply(th, testOf(anyOf, inverted))
 }
 
 // merged makes one of conditions on the source alone, or on the destination.

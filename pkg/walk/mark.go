@@ -21,8 +21,8 @@ func newMark(old box, slots []slot) bits {
 	switch {
 	case len(slots) == 1 && openness(slots) == Some && of != ofMark && of != ofCtMark:
 		drawn := anyNumber()
-		if n := slots[0].values; n > 0 {
-			drawn = drawn.and(1<<mathbits.Len32(n-1) - 1)
+		if hi := slots[0].hi; hi > 0 && of == ofNumber {
+			drawn = drawn.and(1<<mathbits.Len16(hi) - 1)
 		}
 		mask, flip := binary.NativeEndian.Uint32(slots[0].mask[:]), binary.NativeEndian.Uint32(slots[0].data[:])
 		return drawn.and(mask).xor(number(flip))

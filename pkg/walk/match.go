@@ -191,7 +191,6 @@ func (x *run) bitwise(th *thread, a nft.Attrs) error {
 			s.data[j] = s.data[j]&m[4*k+j] ^ f[4*k+j]
 			s.mask[j] &= m[4*k+j]
 		}
-		s.values = 0
 		s.settle()
 		th.regs[i+k] = s
 	}
@@ -242,7 +241,7 @@ func (x *run) byteorder(th *thread, a nft.Attrs) {
 				th.regs[i].port = of
 			}
 		} else {
-			th.regs.load(dreg, openSource(slots), 0, int(n))
+			th.regs.swap(dreg, slots, int(n), int(size))
 		}
 		x.stay(&th)
 	}

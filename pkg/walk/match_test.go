@@ -123,6 +123,18 @@ func TestMatch(t *testing.T) {
 		{"a range of sources is free", "-m iprange --src-range 10.0.0.1-10.0.0.9", Some, Some},
 		{"a broken range is not understood", "-m iprange --dst-range 192.0.2.1", Unknown, Unknown},
 
+		{"every length is every packet", "-m length --length 0:65535", Yes, Yes},
+		{"and no other", "-m length ! --length 0:65535", No, No},
+		{"no packet is so short", "-m length --length 0:27", No, No},
+		{"a length is free", "-m length --length 0:100", Some, Some},
+		{"packets have a hop left", "-m ttl --ttl-gt 0", Yes, Yes},
+		{"or more", "-m ttl --ttl-gt 1", Some, Some},
+		{"but not none", "-m ttl --ttl-lt 1", No, No},
+		{"none but not none", "-m ttl ! --ttl-eq 0", Yes, Yes},
+		{"some number of hops", "-m ttl --ttl-eq 64", Some, Some},
+		{"one of IPv6", "-d 2001:db8::1/128 -m hl --hl-gt 0", Yes, Yes},
+		{"no packet of IPv6 is so short", "-d 2001:db8::1/128 -m length --length 0:47", No, No},
+
 		{"chance is free", "-m statistic --mode random --probability 0.5", Some, Some},
 		{"a share of the sources is free", "-m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1", Some, Some},
 		{"a rate is free", "-m rateest --rateest r --rateest-lt --rateest-bps 1mbit", Some, Some},

@@ -59,7 +59,7 @@ func TestNativeMatchOfTheConnection(t *testing.T) {
 		{"the protocol of the link", and(meta(metaProtocol), is(8, 0)), Yes, Yes},
 		{"the protocol in the header", and(load(1, 9, 1), is(6)), Yes, Yes},
 		{"another protocol in the header", and(load(1, 9, 1), is(17)), No, No},
-		{"other things about the packet", and(meta(0), is(1, 2, 3, 4)), Some, Some},
+		{"other things about the packet", and(meta(2), is(1, 2, 3, 4)), Some, Some},
 
 		{"an interface", and(meta(metaIifName), is(name16("eth0")...)), Some, No},
 		{"not an interface", and(meta(metaIifName), isNot(name16("docker0")...)), Some, Yes},

@@ -21,8 +21,8 @@ type slot struct {
 	port bool
 	// free is set for a mark that some packets have, whichever it is.
 	free bool
-	// values, if not 0, is how many a number has: it is drawn, or hashed, from 0 on.
-	values uint32
+	// lo and hi are the first and last values of a number before the mask, if hi is not 0.
+	lo, hi uint16
 }
 
 type source uint8
@@ -43,6 +43,8 @@ const (
 	ofNextHdr  // IPv6's next header: the protocol, or an extension header
 	ofHeader   // other bytes of the network header, which off counts from its begin, or what else rules may write
 	ofPorts    // the source port, which is open, and the destination port
+	ofNumber   // one of four bytes in the order of the machine
+	ofSwapped  // the same in that of the network
 	unclear    // not understood
 )
 

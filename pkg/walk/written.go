@@ -107,6 +107,9 @@ func (x *run) header(th *thread, i xt.Info) bool {
 	}
 	const reg = 8 // the first one
 	th.regs.load(reg, ofHeader, int(b.At), int(b.N))
+	if b.Base == baseNetwork {
+		x.bound(th, reg, x.family(), b.At, b.N)
+	}
 	x.recall(th, reg, b.Base, b.At, b.N)
 	s, keep, flip := &th.regs[0], b.Mask, uint32(0)
 	if b.Writes {

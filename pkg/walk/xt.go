@@ -44,6 +44,10 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 	if x.header(th, i) {
 		return nil
 	}
+	if from, to, not, ok := xt.Span(i); ok {
+		x.number(th, i.Name, from, to, not)
+		return nil
+	}
 	if freeModule(i.Name) {
 		x.maybe(th, Some)
 		return nil

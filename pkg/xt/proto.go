@@ -3,6 +3,7 @@
 package xt
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -217,4 +218,27 @@ func ToHost(i Info) (met, ok bool) {
 		return false, false
 	}
 	return (i.u32(0) == host) != (i.u32(4) != 0), true
+}
+
+// Span reads the matches length, ttl and hl (struct xt_length_info, ipt_ttl_info and ip6t_hl_info): the
+// first and the last number that they ask for, in the order of the network, or that they exclude.
+// Nil is no end.
+func Span(i Info) (from, to []byte, not, ok bool) {
+	const below, above = 2, 3
+	d := i.Data
+	switch {
+	case i.Rev != 0 || len(d) != 8:
+	case i.Name == "length":
+		return binary.BigEndian.AppendUint16(nil, i.u16(0)), binary.BigEndian.AppendUint16(nil, i.u16(2)), d[4] != 0, true
+	case i.Name == "ttl" || i.Name == "hl":
+		from, to = d[1:2], d[1:2]
+		switch d[0] {
+		case below: // not from there on
+			to = nil
+		case above:
+			from = nil
+		}
+		return from, to, d[0] > 0, d[0] <= above
+	}
+	return nil, nil, false, false
 }

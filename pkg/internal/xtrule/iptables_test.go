@@ -45,7 +45,7 @@ func everyRule(f hostport.Family) []string {
 		"-p sctp -m sctp --sport 5 ! --dport 7:9 -j ACCEPT", "-p tcp -m multiport --dports 80,90:100,443 -j ACCEPT", "-p udp -m multiport ! --sports 1:2 -j ACCEPT",
 		"-p tcp -m multiport --ports 8080 -j ACCEPT", "-m addrtype ! --src-type UNICAST --dst-type LOCAL -j ACCEPT", "-m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT",
 		"-m mark --mark 0x1 -j ACCEPT", "-m mark ! --mark 0x1/0xff -j ACCEPT", "-m conntrack --ctstate NEW,RELATED -j ACCEPT", "-m conntrack ! --ctstate INVALID,DNAT -j ACCEPT",
-		"-m conntrack --ctproto 17 --ctdir REPLY -j ACCEPT", "-p tcp -m conntrack --ctorigdstport 80:90 -j ACCEPT", "-m state --state NEW -j ACCEPT",
+		"-m conntrack --ctproto 17 --ctdir REPLY -j ACCEPT", "-m length --length 0:65535 -j ACCEPT", "-m length ! --length 64 -j ACCEPT", "-p tcp -m conntrack --ctorigdstport 80:90 -j ACCEPT", "-m state --state NEW -j ACCEPT",
 		"-m statistic --mode nth --every 2 --packet 0 -j ACCEPT", "-m comment --comment one -m comment --comment two",
 		"-p tcp -j MARK --set-xmark 0x1/0x1", "-j MARK --set-mark 0x4000", "-j MARK --or-mark 0x4000", "-m connmark ! --mark 0x1/0xff -j ACCEPT", "-j CONNMARK --set-xmark 0x1/0x3", "-j CONNMARK --set-mark 0x4", "-j CONNMARK --save-mark", "-j CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x1",
 		"-p tcp -j REDIRECT --to-ports 9998", "-p tcp -j REDIRECT --to-ports 1-9 --random",
@@ -53,11 +53,12 @@ func everyRule(f hostport.Family) []string {
 	}
 	if f == hostport.IPv6 {
 		return append(both, "-s fd00::/8 -d fd00::1/128 -j ACCEPT", "! -s fd00::/12 ! -d fd00::/64 -j ACCEPT", "-d 2000::/3 -j ACCEPT", "-d fd00::1/ffff::ffff -j ACCEPT",
-			"-m conntrack --ctorigdst fd00::/64 ! --ctorigsrc fd00::1 -j ACCEPT", "-m iprange ! --src-range fd00::1-fd00::9 -j ACCEPT",
+			"-m conntrack --ctorigdst fd00::/64 ! --ctorigsrc fd00::1 -j ACCEPT", "-m iprange ! --src-range fd00::1-fd00::9 -j ACCEPT", "-m hl --hl-eq 1 -j ACCEPT", "-m hl ! --hl-eq 2 -j ACCEPT", "-m hl --hl-lt 3 -j ACCEPT", "-m hl --hl-gt 0 -j ACCEPT",
 			"-p tcp -j DNAT --to-destination [fd00::1]:80", "-j DNAT --to-destination fd00::1", "-p udp -j DNAT --to-destination [fd00::1-fd00::9]:80-90 --random", "-j NETMAP --to fd00:1::/64")
 	}
 	return append(both, "-s 10.0.0.0/8 -d 10.1.2.3/32 -j ACCEPT", "! -s 10.16.0.0/12 ! -d 10.1.2.0/24 -j ACCEPT", "-d 128.0.0.0/1 -j ACCEPT", "-s 0.0.0.0/0 -j ACCEPT",
 		"-s 10.0.0.1/255.0.255.0 -j ACCEPT", "-d 10.0.0.0/255.0.0.0 -j ACCEPT", "-f -j ACCEPT", "! -f -j ACCEPT", "-p icmp -j ACCEPT",
+		"-m ttl --ttl-eq 1 -j ACCEPT", "-m ttl ! --ttl-eq 2 -j ACCEPT", "-m ttl --ttl-lt 3 -j ACCEPT", "-m ttl --ttl-gt 0 -j ACCEPT",
 		"-m conntrack --ctorigdst 10.0.0.0/8 ! --ctorigsrc 192.0.2.1 --ctrepldst 192.0.2.2 -j ACCEPT", "-m iprange --src-range 10.0.0.1-10.0.0.9 ! --dst-range 192.0.2.1-192.0.2.2 -j ACCEPT",
 		"-p tcp -j DNAT --to-destination 10.0.0.1:80", "-j DNAT --to-destination 10.0.0.1", "-p udp -j DNAT --to-destination 10.0.0.1-10.0.0.9:80-90 --random", "-j NETMAP --to 10.1.0.0/16")
 }

@@ -77,7 +77,7 @@ func (m *maker) writer(module string) (name string, rev uint32, write func(*writ
 	}{
 		"comment": {0, comment}, "tcp": {0, tcp}, "udp": {0, udp}, "sctp": {0, sctp}, "multiport": {1, multiport}, "addrtype": {1, addrtype},
 		"mark": {1, mark}, "connmark": {1, mark}, "conntrack": {3, conntrack}, "iprange": {1, iprange}, "set": {4, m.set},
-		"socket": {3, socket},
+		"socket": {3, socket}, "length": {0, length}, "ttl": {0, hops}, "hl": {0, hops},
 	}[module]
 	return module, known.rev, known.write
 }

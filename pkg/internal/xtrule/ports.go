@@ -118,3 +118,21 @@ func multiport(w *writer, g group) {
 	w.u8(ranges[:]...)
 	w.u8(is(o.Not))
 }
+
+// length writes struct xt_length_info.
+func length(w *writer, g group) {
+	o, _ := g.option("--length")
+	lo, hi := w.ports(o.Value())
+	w.u16(lo)
+	w.u16(hi)
+	w.u8(is(o.Not))
+}
+
+// hops writes struct ipt_ttl_info, or ip6t_hl_info: the mode and the number.
+func hops(w *writer, g group) {
+	for mode, end := range []string{"-eq", "", "-lt", "-gt"} {
+		if o, ok := g.option("--" + g.module + end); ok {
+			w.u8(uint8(mode)|is(o.Not), uint8(w.number(o.Value(), 8)))
+		}
+	}
+}
