@@ -26,6 +26,8 @@ func TestTakenOnTheWay(t *testing.T) {
 			chain nat { type nat hook prerouting priority -90; meta l4proto tcp meta mark 0x64 redirect to :9999; }`, 103, "redirect"},
 		{"a mark of the connection, with a mask", `chain marks { type filter hook prerouting priority -140; tcp dport 8000-8090 ct mark set 0x164; }
 			chain nat { type nat hook prerouting priority -90; meta l4proto tcp ct mark & 0xff == 0x64 redirect to :9999; }`, 103, "redirect"},
+		{"a mark of an option of TCP", `chain marks { type filter hook prerouting priority -140; tcp dport 8080 meta mark set tcp option maxseg size; }
+			chain nat { type nat hook prerouting priority -90; meta l4proto tcp meta mark != 0 redirect to :9999; }`, 103, "redirect"},
 		{"a part of an address", `chain nat { type nat hook prerouting priority -90; meta nfproto ipv4 @nh,128,16 { 0x0201, 0xc000 } tcp dport 8080 redirect to :9999; }`, 103, "redirect"},
 		{"a port that is written into the packet", `chain in { type filter hook prerouting priority 0; tcp dport 8080 tcp dport set 9999; }
 			chain out { type filter hook postrouting priority 0; tcp sport 9999 tcp sport set 8080; }`, 103, "rewrite"},

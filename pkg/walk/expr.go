@@ -74,14 +74,14 @@ func (x *run) socket(th *thread) {
 
 // unread is an expression that loads something open into a register, or finds nothing to load.
 func (x *run) unread(th *thread) {
-	th.regs = registers{}
+	th.regs = forgotten()
 	x.maybe(th, Some)
 }
 
 // notKnown is an expression that may do anything, or nothing.
 func (x *run) notKnown(th *thread, name string) {
 	x.anything(th, name)
-	th.regs, th.open = registers{}, Unknown
+	th.regs, th.open = forgotten(), Unknown
 	x.stay(th)
 }
 

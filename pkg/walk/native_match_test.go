@@ -220,6 +220,7 @@ func TestNativeMatchOfMarks(t *testing.T) {
 		{"another bit than was added", and(orMark(0x4000), mark(0x8000), isNot(native(0)...)), Unknown, Unknown},
 		{"a bit after the same bit", and(mark(1), is(native(1)...), mark(1), is(native(0)...)), No, No},
 		{"a mark of something open", and(load(2, 0, 2), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}), meta(metaMark), is(native(1)...)), Some, Some},
+		{"a mark of something unread", and(ex("exthdr", nil), ex("meta", map[uint16]uint32{2: metaMark, 3: 1}), meta(metaMark), is(native(1)...)), Some, Some},
 		{"a mark that is drawn", and(drawMark, meta(metaMark), is(native(1)...)), Some, Some},
 		{"not one that is drawn", and(drawMark, meta(metaMark), isNot(native(1)...)), Some, Some},
 		{"a bit above those that are drawn", and(drawMark, mark(2), is(native(2)...)), No, No},

@@ -97,6 +97,12 @@ func (r *registers) load(reg uint32, of source, off, n int) {
 	}
 }
 
+// forgotten are registers of which nothing is known.
+func forgotten() (r registers) {
+	r.load(8, ofAnything, 0, 4*len(r))
+	return r
+}
+
 // loadMark puts a mark into a slot: the number, if it is known.
 func (r *registers) loadMark(reg uint32, of source, b bits) {
 	if b.known == ^uint32(0) {

@@ -163,7 +163,7 @@ func (x *run) hull(threads []thread) []thread {
 	}
 	var out []thread
 	for _, b := range s.bounded(x.p.Family() == hostport.IPv4) {
-		out = append(out, thread{b: b, open: open, altered: true})
+		out = append(out, thread{b: b, regs: forgotten(), open: open, altered: true})
 	}
 	return out
 }
