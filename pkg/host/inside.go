@@ -27,9 +27,7 @@ type namespace struct {
 	hooks map[int]bool
 	// neighbours are those of a family, once they were read; waited is how long for their answers.
 	neighbours map[int][]netlink.Neigh
-	// sources are the own addresses towards others, once they were asked for.
-	sources map[netip.Addr]netip.Addr
-	waited  time.Duration
+	waited     time.Duration
 }
 
 // readNamespace reads that of the calling thread.
@@ -38,7 +36,7 @@ func readNamespace() (*namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &namespace{Handle: h, links: map[int]netlink.Link{}, neighbours: map[int][]netlink.Neigh{}, sources: map[netip.Addr]netip.Addr{}}
+	n := &namespace{Handle: h, links: map[int]netlink.Link{}, neighbours: map[int][]netlink.Neigh{}}
 	links, err := Complete(h.LinkList)
 	for _, l := range links {
 		n.links[l.Attrs().Index] = l
@@ -99,15 +97,27 @@ func (n *namespace) has(a netip.Addr, o netlink.RouteGetOptions) bool {
 	return err != nil && !routeless(err) || len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
 }
 
-// source is the own address towards another, the zero Addr if there is none.
-func (n *namespace) source(to netip.Addr) netip.Addr {
-	from, known := n.sources[to]
-	if !known {
+// source is the own address as which packets to another are masqueraded, the zero Addr if there
+// is none. Of IPv4 that is one of the link, whatever the route prefers (inet_select_addr): the
+// first that is not secondary, or one whose network the other is in.
+func (n *namespace) source(to netip.Addr, link int) (from netip.Addr) {
+	for _, a := range n.addrs {
+		p := prefix(a.IPNet)
+		if a.LinkIndex != link || !to.Is4() || !p.Addr().Is4() || a.Scope != unix.RT_SCOPE_UNIVERSE || a.Flags&unix.IFA_F_SECONDARY != 0 {
+			continue
+		}
+		if from.IsValid() && !p.Contains(to) {
+			continue
+		}
+		if from = p.Addr(); p.Contains(to) {
+			return from
+		}
+	}
+	if !from.IsValid() {
 		if routes, err := n.RouteGet(to.AsSlice()); err == nil && len(routes) > 0 {
 			from, _ = netip.AddrFromSlice(routes[0].Src)
 			from = from.Unmap()
 		}
-		n.sources[to] = from
 	}
 	return from
 }

@@ -94,7 +94,7 @@ func (l *link) near(in *way.Inside, v way.Visit) {
 
 // answers asks the pod for the route to whom it sees as the client, and for the neighbour there.
 func (l *link) answers(in *way.Inside, v way.Visit) {
-	in.Node = l.node.source(v.To.Addr())
+	in.Node = l.node.source(v.To.Addr(), v.Out.Index)
 	if in.Client = v.Client; !in.Client.IsValid() || l.home.MasqAll {
 		in.Client = in.Node
 	}

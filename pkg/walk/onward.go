@@ -2,7 +2,11 @@
 
 package walk
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+)
 
 // Answered are the answers p to the packets of s before the first rule: the mark of the
 // connection is what it was.
@@ -10,6 +14,15 @@ func (s Space) Answered(p Packet) Space {
 	out := slices.Clone(s)
 	for i, b := range s {
 		out[i] = box{dst: b.dst, src: b.src, in: p.comesBy(), mark: guess(0), ctMark: b.ctMark, answered: true, doubtful: b.doubtful}
+	}
+	return out.distinct()
+}
+
+// From are the packets of s with other sources of their connections.
+func (s Space) From(src addrset.Set) Space {
+	out := slices.Clone(s)
+	for i := range out {
+		out[i].src = src
 	}
 	return out.distinct()
 }

@@ -23,6 +23,9 @@ type trip struct {
 	left walk.Space
 	// beyond is set if they leave to a gateway.
 	beyond bool
+	// client is whom the one who has the packets sees as their source, and answers: portguard
+	// masquerades some, and others may.
+	client addrset.Set
 }
 
 func one(a netip.Addr) addrset.Set { return addrset.Between(a, a) }
@@ -51,6 +54,7 @@ func (t *trip) follow(at conflict.Point) error {
 		t.onward,
 		t.masks,
 		t.inside,
+		func() (bool, error) { return t.behind(t.client) },
 		t.answer,
 	)
 	return err
@@ -136,7 +140,7 @@ func (t *trip) deliver() (bool, error) {
 func (t *trip) translate(to netip.AddrPort, at int32) (open bool, err error) {
 	t.p.Moved, t.p.To = true, to
 	if t.w.Source.Side == Self { // they are routed anew before the rest of output
-		if open, err = t.routed(Route{Dst: to.Addr(), Dport: to.Port()}); err != nil || !open {
+		if open, err = t.routed(Route{Src: t.source(), Dst: to.Addr(), Dport: to.Port()}); err != nil || !open {
 			return open, err
 		}
 		return t.pass(at, conflict.PrioLast)
@@ -147,7 +151,8 @@ func (t *trip) translate(to netip.AddrPort, at int32) (open bool, err error) {
 	return t.routed(Route{Src: t.w.Source.Addr, Dst: to.Addr(), In: t.in.Name, Dport: to.Port()})
 }
 
-// onward sends them out by the link that they were routed to.
+// onward sends them out by the link that they were routed to, up to where their source is
+// translated.
 func (t *trip) onward() (open bool, err error) {
 	if t.p.In.Name != "" {
 		t.p.Hook = walk.Forward
@@ -156,7 +161,13 @@ func (t *trip) onward() (open bool, err error) {
 		}
 	}
 	t.p.Hook = walk.Postrouting
-	return t.whole()
+	return t.pass(conflict.PrioFirst, -conflict.PrioIptables)
+}
+
+// behind sends them through what of their last hook is behind that: with sources from there on.
+func (t *trip) behind(from addrset.Set) (bool, error) {
+	t.left = t.left.From(from)
+	return t.pass(-conflict.PrioIptables, conflict.PrioLast)
 }
 
 // masks notes who gives packets from outside another source on their way to a pod.
@@ -176,13 +187,18 @@ func (t *trip) answer() (open bool, err error) {
 		return false, nil
 	}
 	t.p.Hook, t.p.Answer, t.p.In, t.p.Out = walk.Prerouting, true, t.p.Out, walk.Link{}
-	t.left = t.left.Answered(t.p)
-	if open, err = t.whole(); err != nil || !open {
+	t.left = t.left.Answered(t.p).From(t.client)
+	if open, err = t.pass(conflict.PrioFirst, conflict.PrioIptables); err != nil || !open {
 		return open, err
 	}
+	t.left = t.left.From(one(t.source()))
+	if open, err = t.pass(conflict.PrioIptables, conflict.PrioLast); err != nil || !open {
+		return open, err
+	}
+	leave := t.onward
 	switch t.w.Source.Side {
 	case Self:
-		return t.deliver()
+		leave = t.received
 	case Pod:
 		t.p.Out = from
 	case Outside:
@@ -193,7 +209,17 @@ func (t *trip) answer() (open bool, err error) {
 			return false, err
 		}
 	}
-	return t.onward()
+	if open, err = leave(); err != nil || !open {
+		return open, err
+	}
+	t.p.To = netip.AddrPortFrom(t.w.To, t.q.To.Port())
+	return t.behind(one(t.source()))
+}
+
+// received sends answers to the node itself, up to where they get the source that was asked.
+func (t *trip) received() (bool, error) {
+	t.p.Hook = walk.Input
+	return t.pass(conflict.PrioFirst, -conflict.PrioIptables)
 }
 
 // detour notes that answers leave by another link than the packets came by, where those of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/finding"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/walk"
@@ -77,19 +78,26 @@ type Neighbour struct {
 
 // inside follows packets into the pod, and its answers as far as its end of the link.
 func (t *trip) inside() (open bool, err error) {
-	if t.Pods == nil || t.w.Taker.Kind != finding.Claimed {
-		return true, nil
-	}
+	claimed := t.w.Taker.Kind == finding.Claimed
 	v := Visit{Key: t.w.Taker.Key, Proto: t.q.Proto, To: t.w.Taker.Target, Client: t.source(), Out: t.p.Out, Beyond: t.beyond}
-	if t.p.Out == t.in && !t.w.Source.Beyond || v.Client.IsLoopback() { // what portguard masquerades
+	if claimed && (t.p.Out == t.in && !t.w.Source.Beyond || v.Client.IsLoopback()) { // what portguard masquerades
 		v.Client = netip.Addr{}
 	}
 	if v.Masked, err = t.masked(); err != nil {
 		return false, err
 	}
+	if t.client = one(v.Client); v.Masked || !v.Client.IsValid() {
+		t.client = addrset.All(t.w.To.Is4())
+	}
+	if t.Pods == nil || !claimed {
+		return true, nil
+	}
 	in := t.Pods.Look(v)
 	if in == nil {
 		return true, nil
+	}
+	if in.Client.IsValid() && !v.Masked {
+		t.client = one(in.Client)
 	}
 	if t.w.Closed = in.closed(v); t.w.Closed == nil {
 		t.w.Unheard = in.Unheard

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // seen is a pod that was looked into; it notes who asked for what.
@@ -110,6 +111,38 @@ func TestVisits(t *testing.T) {
 		if d := cmp.Diff([]Visit{tt.want}, s.asked, cmpopts.EquateComparable(Visit{})); d != "" {
 			t.Errorf("side %d, %q: -want +got\n%s", tt.side, tt.rules, d)
 		}
+	}
+}
+
+// Rules see the node as the client of what portguard masquerades from where answers come in until
+// conntrack gives that back: their client is 127.0.0.1 at INPUT only.
+func TestMasquerades(t *testing.T) {
+	local, gateway := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.88.0.1")
+	for rules, lost := range map[string]bool{
+		"": false,
+		table("raw", "ACCEPT", "PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP"):     false,
+		table("raw", "ACCEPT", "PREROUTING -d 10.88.0.1/32 -j DROP"):            true,
+		table("mangle", "ACCEPT", "PREROUTING -d 10.88.0.1/32 -j DROP"):         true,
+		table("mangle", "ACCEPT", "PREROUTING -d 127.0.0.1/32 -j DROP"):         false,
+		table("filter", "ACCEPT", "INPUT -d 10.88.0.1/32 -j DROP"):              false,
+		table("filter", "ACCEPT", "INPUT -d 127.0.0.0/8 ! -i lo -j DROP"):       true,
+		table("mangle", "ACCEPT", "POSTROUTING -s 127.0.0.0/8 -o cni0 -j DROP"): true,
+	} {
+		m := model(t, rules, nil)
+		in := well()
+		in.Client = gateway
+		for _, pods := range []Pods{nil, &seen{}, &seen{Inside: in}} {
+			m.Pods = pods
+			ways, err := m.Ways(Query{hostport.TCP, netip.AddrPortFrom(local, 8080)}, []netip.Addr{local}, []Source{{Side: Self}}, Claims{walk.Link{}: {claimed()}})
+			known := pods != nil && pods.(*seen).Inside != nil || !strings.Contains(rules, "-d 10.88.0.1/32")
+			if err != nil || len(ways) != 1 || (ways[0].Closed != nil) != (lost && known) {
+				t.Errorf("%q: %v, %+v", rules, err, ways)
+			}
+		}
+	}
+	m := model(t, "", routes{"127.0.0.1 10.88.0.2 ": {Fault: NoRoute}})
+	if ways, err := m.Ways(Query{hostport.TCP, netip.AddrPortFrom(local, 8080)}, []netip.Addr{local}, []Source{{Side: Self}}, Claims{walk.Link{}: {claimed()}}); err != nil || ways[0].Closed == nil {
+		t.Errorf("a rule for routing from 127.0.0.0/8: %v, %+v", err, ways)
 	}
 }
 
