@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/containernetworking/plugins/pkg/ns"
-	"github.com/containernetworking/plugins/pkg/utils/sysctl"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -244,10 +243,7 @@ func (x *pod) refuses(pod, from netip.Addr, l netlink.Link) bool {
 	}
 	strict := false
 	err = x.home.within(func(ns.NetNS) error {
-		for _, link := range []string{"all", l.Attrs().Name} {
-			v, err := sysctl.Sysctl("net/ipv4/conf/" + link + "/rp_filter")
-			strict = strict || err == nil && v != "0"
-		}
+		strict = filters(l.Attrs().Name)
 		return nil
 	})
 	return err == nil && strict

@@ -102,23 +102,50 @@ func (r *Router) fault(q way.Route, err error) (way.Fault, error) {
 		}
 		return way.NoRoute, err
 	case is(unix.EXDEV, unix.EINVAL) && q.Dst.Is4() && q.In != "": // EXDEV before Linux 6.15
-		if barred(q) {
-			return way.NoRoute, nil // EINVAL is for a blackhole, too
-		}
-		for _, link := range []string{"all", q.In} {
-			v, err := sysctl.Sysctl("net/ipv4/conf/" + link + "/rp_filter")
-			if err != nil {
-				return way.NoRoute, err
-			}
-			if v != "0" {
-				return way.ReversePath, nil
-			}
-		}
-		return way.NoRoute, nil
+		return r.reverse(q)
 	case routeless(err), is(unix.EXDEV):
 		return way.NoRoute, nil
 	}
 	return way.None, err
+}
+
+// reverse tells what the error of rp_filter means, which is that of a blackhole, too. It asks for the
+// answers, as rp_filter does (__fib_validate_source): their route is by another link then, or there
+// is none.
+func (r *Router) reverse(q way.Route) (way.Fault, error) {
+	back := way.Route{Src: q.Dst, Dst: q.Src, Proto: q.Proto, Sport: q.Dport, Dport: q.Sport}
+	switch {
+	case !filters(q.In), barred(q):
+		return way.NoRoute, nil
+	case barred(back):
+		return way.NoWayBack, nil
+	}
+	in, err := r.index(q.In)
+	if err != nil {
+		return way.NoRoute, err
+	}
+	there, _, err := askRoute(way.Route{Dst: q.Dst, Mark: q.Mark}, 0)
+	if err == nil && there == loopbackIndex {
+		there = 0 // it is the node that answers
+	}
+	out, _, err := askRoute(back, there)
+	switch _, _, alone := askRoute(way.Route{Src: q.Src, Dst: q.Src}, in); {
+	case err == nil && out != in:
+		return way.ReversePath, nil
+	case err == nil, routeless(alone): // a rule for where they come from
+		return way.NoRoute, nil
+	}
+	return way.NoWayBack, nil
+}
+
+// filters reports whether rp_filter of a link in the calling thread's network namespace is on.
+func filters(link string) bool {
+	for _, name := range []string{"all", link} {
+		if v, err := sysctl.Sysctl("net/ipv4/conf/" + name + "/rp_filter"); err == nil && v != "0" {
+			return true
+		}
+	}
+	return false
 }
 
 // routeless reports whether an error means that there is no route, or one of a type that says

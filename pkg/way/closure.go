@@ -60,7 +60,10 @@ func stopped(t *trip, s *conflict.Stop) *Closure {
 
 // faulty is the closure of packets that the kernel does not route.
 func faulty(t *trip, f Fault, in string) *Closure {
-	c := &Closure{Back: t.p.Answer}
+	c, to := &Closure{Back: t.p.Answer || f == NoWayBack}, t.goal()
+	if f == NoWayBack {
+		to = t.source()
+	}
 	v4 := hostport.FamilyOf(t.w.To) == hostport.IPv4
 	switch f {
 	case LinkUnforwarded:
@@ -76,8 +79,8 @@ func faulty(t *trip, f Fault, in string) *Closure {
 		c.Check, c.What = CheckRoute, fmt.Sprintf("what comes from %s for %s is routed out by %s again", t.w.Source.Addr, t.goal(), in)
 		c.Remedy = fmt.Sprintf("ip route get %s from %s iif %s; is the link to the pod up (ip -br link)? If a rule of ip rule leads there: ip rule add to %[1]s lookup main, or for the network of the pods", t.goal(), t.w.Source.Addr, in)
 	default:
-		c.Check, c.What = CheckRoute, "there is no route to "+t.goal().String()
-		c.Remedy = "ip route get " + t.goal().String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route)? The pod's network is the business of the plugin that made its interface"
+		c.Check, c.What = CheckRoute, "there is no route to "+to.String()
+		c.Remedy = "ip route get " + to.String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route), or such a rule (ip rule)? The pod's network is the business of the plugin that made its interface"
 	}
 	if t.Pods != nil && c.Check == CheckRoute && !c.Back && t.w.Taker.Kind == finding.Claimed {
 		if why := t.Pods.Link(t.w.Taker.Key); why != "" {

@@ -41,7 +41,7 @@ func (t *trip) follow(at conflict.Point) error {
 	t.p = walk.Packet{Hook: t.w.Source.Side.hook(), Proto: t.q.Proto, Dst: one(t.w.To), Src: one(t.source()), Port: t.q.To.Port(), In: t.in}
 	t.left = t.p.Start()
 	if !translated {
-		_, err := t.all(t.arrive, t.deliver)
+		_, err := t.all(t.arrive, t.deliver, t.reply)
 		return err
 	}
 	if t.w.To == netip.IPv6Loopback() && !to.Addr().IsLoopback() {
@@ -54,7 +54,6 @@ func (t *trip) follow(at conflict.Point) error {
 		t.onward,
 		t.masks,
 		t.inside,
-		func() (bool, error) { return t.behind(t.client) },
 		t.answer,
 	)
 	return err
@@ -111,7 +110,7 @@ func (t *trip) arrive() (open bool, err error) {
 		return t.all(t.leave, t.comeBack)
 	}
 	leg, err := t.route(Route{Src: t.w.Source.Addr, Dst: t.w.To, In: t.in.Name, Dport: t.q.To.Port()})
-	if err == nil && leg.Fault == ReversePath {
+	if err == nil && (leg.Fault == ReversePath || leg.Fault == NoWayBack) {
 		t.w.Closed = faulty(t, leg.Fault, t.in.Name)
 	}
 	return t.w.Closed == nil, err
@@ -133,6 +132,16 @@ func loopback() walk.Link { return walk.Link{Name: "lo", Index: 1} }
 func (t *trip) deliver() (bool, error) {
 	t.p.Hook = walk.Input
 	return t.whole()
+}
+
+// reply asks for the route of what a socket answers, unless it is bound to a link.
+func (t *trip) reply() (bool, error) {
+	if t.w.Source.Side == Self || t.w.Taker.Kind != finding.Listener || t.w.Taker.By != "" {
+		return true, nil
+	}
+	t.p.Answer = true
+	t.left = t.left.Answered(t.p)
+	return t.routed(Route{Src: t.w.To, Dst: t.w.Source.Addr, Sport: t.q.To.Port()})
 }
 
 // translate gives the packets their new destination, and sends them through what of the hook
@@ -181,6 +190,9 @@ func (t *trip) masks() (open bool, err error) {
 // answer sends the answer back to another machine, to the node itself, or to another pod, by
 // the link that its packets came by or straight.
 func (t *trip) answer() (open bool, err error) {
+	if open, err = t.behind(t.client); err != nil || !open {
+		return open, err
+	}
 	from := t.in
 	if t.w.Source.Side == Pod && t.Straight != nil && t.p.Out == from && t.Straight(*t.w.Taker, t.w.Source.Addr, t.w.To) {
 		t.w.Closed = past(t)
@@ -195,12 +207,13 @@ func (t *trip) answer() (open bool, err error) {
 	if open, err = t.pass(conflict.PrioIptables, conflict.PrioLast); err != nil || !open {
 		return open, err
 	}
-	leave := t.onward
 	switch t.w.Source.Side {
 	case Self:
-		leave = t.received
+		t.p.Hook = walk.Input
+		open, err = t.pass(conflict.PrioFirst, -conflict.PrioIptables)
 	case Pod:
 		t.p.Out = from
+		open, err = t.onward()
 	case Outside:
 		if open, err = t.routed(Route{Src: t.p.To.Addr(), Dst: t.w.Source.Addr, In: t.p.In.Name, Sport: t.p.To.Port()}); err != nil || !open {
 			return open, err
@@ -208,18 +221,13 @@ func (t *trip) answer() (open bool, err error) {
 		if err := t.detour(); err != nil {
 			return false, err
 		}
+		open, err = t.onward()
 	}
-	if open, err = leave(); err != nil || !open {
+	if err != nil || !open {
 		return open, err
 	}
 	t.p.To = netip.AddrPortFrom(t.w.To, t.q.To.Port())
 	return t.behind(one(t.source()))
-}
-
-// received sends answers to the node itself, up to where they get the source that was asked.
-func (t *trip) received() (bool, error) {
-	t.p.Hook = walk.Input
-	return t.pass(conflict.PrioFirst, -conflict.PrioIptables)
 }
 
 // detour notes that answers leave by another link than the packets came by, where those of

@@ -193,7 +193,7 @@ func (in *Inside) back(v Visit) *Closure {
 	case ReversePath:
 		return &Closure{Check: CheckReverse, What: fmt.Sprintf("rp_filter of %s in the pod is strict, and its way back to %s is not by %[1]s", in.Link.Name, in.Client),
 			Remedy: fmt.Sprintf("%s sysctl -w net.ipv4.conf.%s.rp_filter=2, or repair the routes (%[1]s ip route)", in.Enter, in.Link.Name)}
-	case Returned, NoRoute, Unforwarded, LinkUnforwarded:
+	case Returned, NoRoute, NoWayBack, Unforwarded, LinkUnforwarded:
 	}
 	c := &Closure{Check: CheckRoute, Back: true, What: fmt.Sprintf("the pod has no route to %s", in.Client),
 		Remedy: fmt.Sprintf("%s ip route get %s. A default route is for the plugin that made the link to give (isDefaultGateway, or routes of its ipam): put that right and %s", in.Enter, in.Client, again)}

@@ -118,6 +118,7 @@ const (
 	Unforwarded           // the node forwards nothing of that family
 	LinkUnforwarded       // or nothing that comes by that link
 	ReversePath           // rp_filter: the answer would leave by another link
+	NoWayBack             // rp_filter: there is no route for the answer
 	Returned              // out again where it came in, to another machine
 )
 

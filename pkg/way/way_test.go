@@ -178,6 +178,7 @@ func TestRoutes(t *testing.T) {
 		{"the node does not", routes{"203.0.113.9 10.88.0.2 eth0": {Fault: Unforwarded}}, CheckForward, false, "net.ipv4.ip_forward"},
 		{"the pod's link does not", routes{"10.88.0.2 203.0.113.9 cni0": {Fault: LinkUnforwarded}}, CheckForward, true, "net.ipv4.conf.cni0.forwarding"},
 		{"rp_filter is strict", routes{"203.0.113.9 10.88.0.2 eth0": {Fault: ReversePath}}, CheckReverse, false, "rp_filter of eth0"},
+		{"rp_filter finds no way back", routes{"203.0.113.9 10.88.0.2 eth0": {Fault: NoWayBack}}, CheckRoute, true, "there is no route to 203.0.113.9"},
 		{"the pod's link is gone", routes{"203.0.113.9 10.88.0.2 eth0": {Out: eth0, Gateway: true}}, CheckRoute, false, "what comes from 203.0.113.9 for 10.88.0.2 is routed out by eth0 again"},
 		{"nobody knows the way back", routes{"10.88.0.2 203.0.113.9 cni0": {Fault: NoRoute}}, CheckRoute, true, "no route to 203.0.113.9"},
 	} {
