@@ -131,6 +131,7 @@ func Generate(seed uint64, native bool) []Set {
 	writtenRule(seed, out)
 	ages(seed, out)
 	behindRule(seed, out)
+	affinity(seed, out)
 	return out
 }
 

@@ -54,6 +54,7 @@ func TestGenerateReaches(t *testing.T) {
 		"ip ttl > 0", "ip ttl { 1-127, 128-255 }", "ip6 hoplimit 1-255", "ip version 4", "ip6 version != 6", "ip length >= 28", "ip6 length < 8", "meta length != 0", "ct zone 0", "tcp doff >= 5", "udp length < 8", "ip hdrlength >= 5",
 		"meta mark set numgen random mod 2 offset 1", "meta mark set jhash ip6 saddr mod 2", "meta mark set meta mark << 1", "meta mark & 0x1 == 0x1 dnat", ", 5 : return",
 		"ip dscp set 0x08", "ip dscp != 0x08 redirect", "ip6 hoplimit set 77", "ip6 hoplimit 78 redirect", "meta priority set 0x10002", "meta priority 0x30004 redirect", "ct label set 5", "ct label 77 redirect",
+		"ip saddr @kaff0 goto KSEP0", "ip6 saddr @kaff2 goto KSEP2", "update @kaff1 { ip saddr }", "tcp . 8080 : goto KEXT", "udp . 30080 : goto KEXT", "vmap @kports", "numgen random mod 3 vmap { 0 : goto KSEP0",
 		" : jump c", " : goto c", " : accept", " : drop", " : return", " : continue", "inet_service; }", "verdict; }",
 	}
 	for _, p := range priorities() {
@@ -81,6 +82,7 @@ func TestGenerateTables(t *testing.T) {
 		"CT --notrack", "MARK --set-xmark 0x2/0xffffffff", "CONNMARK --set-xmark", "CONNMARK --restore-mark --nfmask", "CONNMARK --save-mark", "-j DROP",
 		"-m connmark ! --mark", "! --ctstatus ASSURED", "CT --ctevents new", "HMARK --hmark-tuple", "! --cluster-local-node", "--dst-type LOCAL,ANYCAST", "-m length", "-m policy --dir in", "-m connbytes", "-m u32", "-m multiport ! --dports",
 		"--match-set ADDR4 src", "! --match-set NET4 dst", "NETPORT4 src,dst", "BITS dst", "THREE4 src,dst,dst", "AND6 dst,dst,src", "FACE4 dst,src", "PAIRS4 dst,dst", "BUT4 src", "OTHER dst", "--connbytes 91:", "4>>16=0:60", "! --length 0:90", "--length 0:65535", "--length 48:65535", "! --length 0:7", "--ttl-gt 0", "! --ttl-eq 0", "--hl-lt 1", "--match-set LIST4 dst", "--match-set FROM4 src", "--match-set PAIR6 dst,dst", "--match-set PAIR4 src,dst", "--match-set PORT dst",
+		"--dst-type LOCAL -p tcp -m tcp --dport 8080 -j KEXT", "-d 10.96.0.1 -p udp -m udp --dport 8081 -j KEXT", "-m recent --rcheck --seconds 10800 --reap --name KSEP2", "-m recent --set --name KSEP0",
 	} {
 		if !strings.Contains(all.String(), s) {
 			t.Errorf("2,000 seeds and no %q", s)
