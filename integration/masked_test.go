@@ -37,6 +37,7 @@ func TestMasqueradedAnswers(t *testing.T) {
 		{chain("postrouting", "150", "ip saddr 10.88.0.2"), "web", "web"},
 		{"iptables -t mangle -A POSTROUTING -o cni0 -s 127.0.0.0/8 -j DROP", none, "web"},
 		{"ip rule add from 127.0.0.0/8 blackhole", none, "web"},
+		{"sysctl -qw net.ipv4.conf.cni0.route_localnet=0", none, "web"},
 		{"ip addr add 10.88.0.77/16 dev cni0; ip route change 10.88.0.0/16 dev cni0 src 10.88.0.77; " + raw + "-s 10.88.0.2 -d 10.88.0.1 -j DROP", none, none},
 		{raw + "-s 10.88.0.2 -d 10.88.0.77 -j DROP", "web", "web"},
 	}
@@ -64,7 +65,7 @@ func TestMasqueradedAnswers(t *testing.T) {
 					}
 				}
 				all.Wait()
-				n.Run("sh", "-c", "nft delete table inet fw; iptables -t raw -F; iptables -t mangle -F; iptables -F INPUT; ip rule del from 127.0.0.0/8 blackhole; true")
+				n.Run("sh", "-c", "nft delete table inet fw; iptables -t raw -F; iptables -t mangle -F; iptables -F INPUT; ip rule del from 127.0.0.0/8 blackhole; sysctl -qw net.ipv4.conf.cni0.route_localnet=1; true")
 			}
 		})
 	}

@@ -82,6 +82,9 @@ func faulty(t *trip, f Fault, in string) *Closure {
 		c.Check, c.What = CheckRoute, "there is no route to "+to.String()
 		c.Remedy = "ip route get " + to.String() + "; is the link there up (ip -br link), or does a route of type blackhole, unreachable or prohibit lead there (ip route), or such a rule (ip rule)? The pod's network is the business of the plugin that made its interface"
 	}
+	if c.Check == CheckRoute && t.source().IsLoopback() { // the kernel has none where route_localnet is off
+		c.What += " from 127.0.0.1 (if route_localnet is off there: portguard restore)"
+	}
 	if t.Pods != nil && c.Check == CheckRoute && !c.Back && t.w.Taker.Kind == finding.Claimed {
 		if why := t.Pods.Link(t.w.Taker.Key); why != "" {
 			c.What += ": " + why

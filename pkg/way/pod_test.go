@@ -141,7 +141,8 @@ func TestMasquerades(t *testing.T) {
 		}
 	}
 	m := model(t, "", routes{"127.0.0.1 10.88.0.2 ": {Fault: NoRoute}})
-	if ways, err := m.Ways(Query{hostport.TCP, netip.AddrPortFrom(local, 8080)}, []netip.Addr{local}, []Source{{Side: Self}}, Claims{walk.Link{}: {claimed()}}); err != nil || ways[0].Closed == nil {
+	if ways, err := m.Ways(Query{hostport.TCP, netip.AddrPortFrom(local, 8080)}, []netip.Addr{local}, []Source{{Side: Self}}, Claims{walk.Link{}: {claimed()}}); err != nil || ways[0].Closed == nil ||
+		ways[0].Closed.What != "there is no route to 10.88.0.2 from 127.0.0.1 (if route_localnet is off there: portguard restore)" {
 		t.Errorf("a rule for routing from 127.0.0.0/8: %v, %+v", err, ways)
 	}
 }
