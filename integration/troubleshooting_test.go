@@ -300,7 +300,7 @@ func (s *situation) codes() {
 	s.n.ServeTCP("tcp4", "0.0.0.0:80", "nginx")
 	s.rules()
 	s.conflist(conf)
-	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7001, 7100, 7200} {
+	for _, port := range []int{22, 80, 8080, 30080, 30082, 8081, 8082, 9000, 7000, 7001, 7100, 7200, 7300, 7400} {
 		s.pod("refused", lab.TCP(port, 80))
 	}
 	s.pod("sctp", lab.Port{HostPort: 7000, ContainerPort: 80, Protocol: "sctp"})
@@ -336,6 +336,9 @@ func (s *situation) rules() {
 	} {
 		s.n.Iptables("", "-t nat "+rule)
 	}
+	s.n.Run("nft", "add table inet own; add chain inet own before { type filter hook prerouting priority -150; }; "+
+		"add chain inet own behind { type filter hook prerouting priority 0; }; "+
+		"add rule inet own behind meta l4proto tcp ct original proto-dst 7300 drop; add rule inet own before meta l4proto tcp ct direction reply ct original proto-dst 7400 drop")
 	s.n.Run("ipset", "create", "marks", "hash:ip", "skbinfo")
 	s.n.Iptables("", "-t mangle -A PREROUTING -p tcp -m tcp --dport 7001 -j SET --map-set marks dst --map-mark")
 	s.n.Run("ip", "rule", "add", "pref", "100", "lookup", "local")

@@ -99,9 +99,12 @@ func (b *Backend) Load() (backend.State, error) {
 	defer h.close()
 	l := &holds.Loader{Netns: b.netns, Node: node, Known: b.Known, Boot: booted()}
 	for _, at := range hooks() {
-		if _, err := h.inPlace(r, at); errors.Is(err, fs.ErrNotExist) {
+		switch _, err := h.inPlace(r, at); {
+		case errors.Is(err, fs.ErrNotExist):
 			l.Lacks = sync.OnceValue(lacks)
-		} else if err != nil {
+		case errors.Is(err, fs.ErrPermission): // programs are asked for by CAP_SYS_ADMIN only
+			return b.none(node, err), nil
+		case err != nil:
 			return nil, err
 		}
 	}
