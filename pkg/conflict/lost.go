@@ -18,8 +18,8 @@ type loss struct {
 
 // lose notes what keeps packets from going on behind a base chain. Past the mapping nothing is
 // noted of packets as they were before: it has them.
-func (w *way) lose(q query, c hooked, res walk.Result, drops bool) {
-	l := loss{of: c.ruleset, at: w.point(c)}
+func (w *way) lose(q query, c hooked, left walk.Space, res walk.Result, drops bool) {
+	before, l := len(w.lost), loss{of: c.ruleset, at: w.point(c)}
 	for _, l.Path = range append(res.Untracked, res.End...) {
 		if !w.past && l.Match != walk.Unknown && (l.Last().Target == "notrack" || l.Stops()) {
 			w.lost = append(w.lost, l)
@@ -28,6 +28,10 @@ func (w *way) lose(q query, c hooked, res walk.Result, drops bool) {
 	if drops {
 		l.Path, l.policy = walk.Path{Match: walk.Some}, "the policy of "+q.what(c.Table, c.Name)
 		w.lost = append(w.lost, l)
+	}
+	if len(w.lost) > before {
+		last := &w.lost[len(w.lost)-1]
+		last.shuts, last.all = !left.Shut() && res.Next.Shut(), c.early && len(res.Next.Tracked().Likely()) == 0
 	}
 }
 

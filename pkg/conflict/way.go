@@ -174,24 +174,18 @@ func (w *way) ask(c hooked, left walk.Space) (walk.Result, error) {
 	if err != nil {
 		return res, err
 	}
-	before := len(w.lost)
-	switch {
-	case w.beside:
+	if w.beside {
 		res = w.unjudged(res, drops)
-	case p.Moved:
-		w.taken = w.taken || len(res.NAT) > 0 // by whom nobody follows
-	default:
-		w.judgeAll(q, c, res)
-	}
-	if !w.beside {
-		w.lose(q, c, res, drops)
-	}
-	if drops && !w.beside {
-		res.Next, res.Changed = res.Accepted, true
-	}
-	if len(w.lost) > before {
-		last := &w.lost[len(w.lost)-1]
-		last.shuts, last.all = !left.Shut() && res.Next.Shut(), c.early && len(res.Next.Tracked().Likely()) == 0
+	} else {
+		if p.Moved {
+			w.taken = w.taken || len(res.NAT) > 0 // by whom nobody follows
+		} else {
+			w.judgeAll(q, c, res)
+		}
+		if drops {
+			res.Next, res.Changed = res.Accepted, true
+		}
+		w.lose(q, c, left, res, drops)
 	}
 	if p.Hook == walk.Ingress { // it is for some links only
 		res.Next = res.Next.Or(left)

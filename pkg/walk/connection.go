@@ -54,10 +54,6 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 	dreg, _ := a.Num(1)
 	dir, directed := a.Get(3)
 	original := !directed || len(dir) == 1 && dir[0] == 0
-	size := 16
-	if x.family() == nft.IPv4 {
-		size = 4
-	}
 	th.regs.load(dreg, ofAnything, 0, 16)
 	switch {
 	case key != ctState && x.templated(th.b):
@@ -80,9 +76,20 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 	case key == ctProtocol:
 		th.regs.store(dreg, []byte{uint8(x.p.Proto)})
 	case key == ctLabels:
-		th.regs.load(dreg, ofHeader, elsewhereAt, 16)
-		x.recall(th, dreg, inLabels, 0, 16)
-	case !original:
+		x.written(th, dreg, inLabels, 16)
+	case original:
+		x.asked(th, dreg, key)
+	}
+	x.stay(th)
+}
+
+// asked loads what the first packet of a connection was sent from and to.
+func (x *run) asked(th *thread, dreg, key uint32) {
+	size := 16
+	if x.family() == nft.IPv4 {
+		size = 4
+	}
+	switch {
 	case key == ctProtoDst:
 		th.regs.storePort(dreg, x.p.Port, 0, 2)
 	case key == ctSrc, key == ctSrcIP && size == 4, key == ctSrcIP6 && size == 16:
@@ -90,7 +97,6 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 	case key == ctDst, key == ctDstIP && size == 4, key == ctDstIP6 && size == 16:
 		th.regs.load(dreg, ofDst, 0, size)
 	}
-	x.stay(th)
 }
 
 // status is that of the connection.

@@ -126,17 +126,7 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 	case key == metaPktType && x.arrives(th):
 		x.expected(th, dreg, 0) // PACKET_HOST
 		return
-	case x.link(&th.regs, dreg, key):
-	case key == metaIifName && x.p.Hook != Output:
-		th.regs.load(dreg, ofIn, 0, 16)
-	case key == metaOifName && x.p.Hook == Output && !x.p.Absent:
-		th.regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
-	case key == metaOif && x.p.Hook == Output && !x.p.Absent:
-		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, loopbackIndex))
-	case key == metaIifName, key == metaOifName && x.p.Hook != Output:
-		th.regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
-	case key == metaIif && x.p.Hook != Output:
-		th.regs.load(dreg, ofInIndex, 0, 4)
+	case x.link(&th.regs, dreg, key), x.side(&th.regs, dreg, key):
 	case (key == metaIifGroup || key == metaIifType) && x.p.Hook == Output: // nothing to load ends the rule
 		x.misses(th)
 		return
@@ -144,14 +134,10 @@ func (x *run) meta(th *thread, a nft.Attrs) {
 		th.regs.load(dreg, ofInGroup, 0, 4)
 	case key == metaIifType && x.p.Hook != Postrouting:
 		th.regs.load(dreg, ofInType, 0, 2)
-	case key == metaIif && x.p.Hook == Output, key == metaOif && x.p.Hook != Output:
-		th.regs.store(dreg, make([]byte, 4)) // no such interface: index 0
+	case key == metaPriority:
+		x.written(th, dreg, inPriority, 4)
 	default:
 		th.regs.load(dreg, ofAnything, 0, 16)
-		if key == metaPriority {
-			th.regs.load(dreg, ofHeader, elsewhereAt, 4)
-			x.recall(th, dreg, inPriority, 0, 4)
-		}
 	}
 	x.stay(th)
 }

@@ -111,3 +111,26 @@ func plain(slots []slot, n int) bool {
 	}
 	return true
 }
+
+// side loads the name or the index of the link on one side of a hook: that by which packets come in
+// may be any, and the node's own leave by lo.
+func (x *run) side(regs *registers, dreg, key uint32) bool {
+	out := x.p.Hook == Output
+	switch {
+	case key == metaIifName && !out:
+		regs.load(dreg, ofIn, 0, 16)
+	case key == metaOifName && out && !x.p.Absent:
+		regs.store(dreg, append([]byte("lo"), make([]byte, 14)...))
+	case key == metaOif && out && !x.p.Absent:
+		regs.store(dreg, binary.NativeEndian.AppendUint32(nil, loopbackIndex))
+	case key == metaIifName, key == metaOifName && !out:
+		regs.store(dreg, make([]byte, 16)) // no such interface: an empty name
+	case key == metaIif && !out:
+		regs.load(dreg, ofInIndex, 0, 4)
+	case key == metaIif, key == metaOif && !out:
+		regs.store(dreg, make([]byte, 4)) // no such interface: index 0
+	default:
+		return false
+	}
+	return true
+}

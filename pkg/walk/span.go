@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/xt"
 )
 
 // A field is a number of n bytes in a header, and the span of the values that it has in all packets
@@ -24,17 +25,19 @@ const everything = 255
 
 // fields are those that do not have all values. A packet has a header of UDP at least, and nobody sends
 // one with no hop left. Only later ones are longer than 65535 bytes.
-var fields = [...]field{
-	{nft.IPv4, 0, 1, 0x45, 0x4f}, // the version, and the length of the header in words
-	{nft.IPv4, 2, 2, 28, 65535},
-	{nft.IPv4, 8, 1, 1, 255},
-	{nft.IPv4, everything, 4, 28, 65535},
-	{nft.IPv6, 0, 1, 0x60, 0x6f},
-	{nft.IPv6, 4, 2, 8, 65535}, // without its own header
-	{nft.IPv6, 7, 1, 1, 255},
-	{nft.IPv6, everything, 4, 48, 65535},
-	{unix.IPPROTO_TCP, 12, 1, 0x50, 0xff}, // the length of the header in words
-	{unix.IPPROTO_UDP, 4, 2, 8, 65535},
+func fields() [10]field {
+	return [...]field{
+		{nft.IPv4, 0, 1, 0x45, 0x4f}, // the version, and the length of the header in words
+		{nft.IPv4, 2, 2, 28, 65535},
+		{nft.IPv4, 8, 1, 1, 255},
+		{nft.IPv4, everything, 4, 28, 65535},
+		{nft.IPv6, 0, 1, 0x60, 0x6f},
+		{nft.IPv6, 4, 2, 8, 65535}, // without its own header
+		{nft.IPv6, 7, 1, 1, 255},
+		{nft.IPv6, everything, 4, 48, 65535},
+		{unix.IPPROTO_TCP, 12, 1, 0x50, 0xff}, // the length of the header in words
+		{unix.IPPROTO_UDP, 4, 2, 8, 65535},
+	}
 }
 
 // first reports whether packets to be expected open a connection, with the headers of their sender.
@@ -45,7 +48,7 @@ func (x *run) first(th *thread) bool {
 // bound gives a slot the span of the field that was loaded into it.
 func (x *run) bound(th *thread, dreg uint32, of uint8, at, n uint32) {
 	i, ok := index(dreg)
-	for _, f := range fields {
+	for _, f := range fields() {
 		if ok && f.of == of && uint32(f.at) == at && uint32(f.n) == n && x.first(th) {
 			th.regs[i].lo, th.regs[i].hi = f.lo, f.hi
 		}
@@ -155,9 +158,13 @@ func compared(slots []slot, op uint32, data []byte) Tri {
 }
 
 // number is a match of xtables that asks for a field, or for the length of the packet.
-func (x *run) number(th *thread, name string, from, to []byte, not bool) {
+func (x *run) number(th *thread, i xt.Info) bool {
+	from, to, not, ok := xt.Span(i)
+	if !ok {
+		return false
+	}
 	const reg = 8 // the first one
-	switch at := uint32(8); name {
+	switch at := uint32(8); i.Name {
 	case "hl":
 		at = 7
 		fallthrough
@@ -174,4 +181,5 @@ func (x *run) number(th *thread, name string, from, to []byte, not bool) {
 		t = t.not()
 	}
 	x.apply(th, test{always: t})
+	return true
 }

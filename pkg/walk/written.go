@@ -92,6 +92,12 @@ func (x *run) recall(th *thread, dreg, base, at, n uint32) {
 	}
 }
 
+// written loads what is in no header.
+func (x *run) written(th *thread, dreg, base, n uint32) {
+	th.regs.load(dreg, ofHeader, elsewhereAt, int(n))
+	x.recall(th, dreg, base, 0, n)
+}
+
 // settle makes a value known of which all bits are.
 func (s *slot) settle() {
 	if s.of == ofHeader && s.mask == [4]byte{} {

@@ -41,11 +41,7 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 		x.surely(th, met)
 		return nil
 	}
-	if x.header(th, i) {
-		return nil
-	}
-	if from, to, not, ok := xt.Span(i); ok {
-		x.number(th, i.Name, from, to, not)
+	if x.header(th, i) || x.number(th, i) {
 		return nil
 	}
 	if freeModule(i.Name) {
