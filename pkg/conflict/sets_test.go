@@ -52,3 +52,16 @@ func TestSetsAreListedOnce(t *testing.T) {
 		}
 	}
 }
+
+// Who drops all packets of listed sources, as a list of attackers, names no port. A set that has ports may.
+func TestListsOfSources(t *testing.T) {
+	for typ, want := range map[string]string{"hash:ip": "", "hash:net": "", "hash:ip,port": "warn 105", "list:set": "warn 105"} {
+		s := node()
+		s = s.dump(t, v4, false, "*raw\n"+table([]string{"PREROUTING -m set --match-set S src,dst -j DROP"})+"COMMIT\n")
+		s.Sets = fakeSets{members: map[string][]string{"S": {typ}}, rules: s.Rulesets[0].Source.(*xtrule.Tables)}
+		r, err := Find(attach(mapTo(v4, "")), s)
+		if got := say(r); got != want || err != nil {
+			t.Errorf("%s: got %q, want %q (%v)", typ, got, want, err)
+		}
+	}
+}

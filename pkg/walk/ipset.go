@@ -35,7 +35,7 @@ func (x *run) matchSet(m memory, o iptsave.Option) (test, error) {
 	if err != nil {
 		return test{always: Unknown}, err
 	}
-	x.hop.IPSets = append(x.hop.IPSets, name)
+	x.hop.IPSets, x.hop.NamesPort = append(x.hop.IPSets, name), x.hop.NamesPort || !o.Not && maybePorts(typ)
 	if name == "" || typ == "" {
 		return test{always: Unknown}, nil
 	}
@@ -44,6 +44,11 @@ func (x *run) matchSet(m memory, o iptsave.Option) (test, error) {
 		return test{always: open}, err
 	}
 	return testOf(has, o.Not), nil
+}
+
+// maybePorts reports whether a set of that type may hold ports.
+func maybePorts(typ string) bool {
+	return typ == "" || typ == "list:set" || strings.Contains(typ, "port")
 }
 
 // lasting is holds for what stays in a set. What expires may be gone by then, and what a rule put

@@ -216,11 +216,11 @@ func (x *run) noted(th *thread, o iptsave.Option) (bool, error) {
 	if th.b.memory == "" {
 		return false, nil
 	}
-	name, _, err := x.ipset(o)
+	name, typ, err := x.ipset(o)
 	if err != nil || th.b.memory.in(ipset(name), o.Values[1]) != Yes {
 		return false, err
 	}
-	x.hop.IPSets, x.hop.NamesPort = append(x.hop.IPSets, name), x.hop.NamesPort || !o.Not
+	x.hop.IPSets, x.hop.NamesPort = append(x.hop.IPSets, name), x.hop.NamesPort || !o.Not && maybePorts(typ)
 	x.surely(th, !o.Not)
 	return true, nil
 }

@@ -121,7 +121,7 @@ func (x *run) options(th *thread, opts []iptsave.Option) error {
 // for one interface only, which the walk does not know.
 func (x *run) option(m memory, o iptsave.Option, limited bool) (test, error) {
 	switch o.Name {
-	case "--dport", "--dports", "--ports", "--ctorigdstport", "--match-set":
+	case "--dport", "--dports", "--ports", "--ctorigdstport":
 		x.hop.NamesPort = x.hop.NamesPort || !o.Not
 	}
 	if o.Name == "--match-set" {
