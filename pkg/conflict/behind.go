@@ -2,7 +2,11 @@
 
 package conflict
 
-import "github.com/portguard/portguard/pkg/walk"
+import (
+	"github.com/portguard/portguard/pkg/addrset"
+	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/walk"
+)
 
 // behind follows packets that the mapping has through the rest of prerouting, and the pod's first
 // answers through that hook. What ends their way there nobody opens; forward and output are
@@ -38,7 +42,9 @@ func (w *way) answers(b *way) (err error) {
 	}
 	for states, last := w.mapped, false; ; states, last = w.gone, true {
 		b.p.Hook, b.past, b.lost = walk.Prerouting, false, nil
-		b.left = states.Tracked().Answered(b.p)
+		if b.left = states.Tracked().Answered(b.p); w.from.Hook == walk.Output { // the pod sees the node, by its link
+			b.left = b.left.From(addrset.All(w.m.Family == hostport.IPv4))
+		}
 		if err = b.along(walk.Ingress, walk.Prerouting); err != nil {
 			return err
 		}

@@ -61,6 +61,17 @@ func TestBehind(t *testing.T) {
 		s := node()
 		return s.dump(t, v4, false, "*raw\n"+table(rules)+"COMMIT\n")
 	}
+	mangle := func(rules ...string) Snapshot {
+		s := node()
+		return s.dump(t, v4, false, "*mangle\n"+table(rules)+"COMMIT\n")
+	}
+	noting := func(s Snapshot) Snapshot { // a set of clients, which has none
+		s.Rulesets[0].Source.(*table4).sets = map[string][]nft.Element{"clients": {{Key: make([]byte, 4)}}}
+		return s
+	}
+	notes := ex("dynset", 3, 0, 4, 8)
+	notes.Attrs = notes.Attrs.With(1, []byte("clients\x00"))
+	noted := also(addr(16, "0.0.0.0")[:1], []nft.Expr{lookup("clients", false)}, accept)
 	const to, back = "a rule ends the way of its packets to the pod", "a rule ends the way of the pod's answers"
 	check(t, []findCase{
 		{"what was translated is dropped", any4, node(pre(0, also(status(1<<5), drop))), "refuse 105", to},
@@ -102,6 +113,11 @@ func TestBehind(t *testing.T) {
 		{"to some", any4, node(pre(-300, also(addr(16, "10.0.0.1"), accept), also(saddr, notrack))), "", ""},
 		{"answers that a rule drops", any4, node(pre(-150, also(reply, drop))), "refuse 105", back},
 		{"behind conntrack nothing leaves it", any4, node(pre(-150, also(saddr, notrack))), "", ""},
+		{"answers but those of masqueraded connections", any4, node(pre(-150, also(status(1<<4), accept), also(reply, drop))), "", ""},
+		{"as iptables asks for them", any4, mangle("PREROUTING -m conntrack --ctstate SNAT -j ACCEPT", "PREROUTING -m conntrack --ctdir REPLY -j DROP"), "", ""},
+		{"the node's own are answered to its link", own, mangle("OUTPUT ! -s 127.0.0.0/8 -d 127.0.0.0/8 -j DROP", "PREROUTING ! -i lo -d 127.0.0.0/8 -j DROP"), "", ""},
+		{"to clients that a rule noted", any4, noting(node(pre(-150, also(linkName(iifname, "eth0"), addr(12, "0.0.0.0")[:1], []nft.Expr{notes}), noted, also(reply, drop)))), "", ""},
+		{"to others than those in a set", any4, noting(node(pre(-150, noted, also(reply, drop)))), "refuse 105", back},
 		{"by the mark of their connection", any4, node(pre(-150, also(dportIs(80), set("ct", 7)), also(marked("ct", 7), reply, drop))), "refuse 105", back},
 		{"a mark that they get on their way to the pod", any4, node(at(nft.Forward, 0, also(daddr, set("ct", 7))), pre(-150, also(marked("ct", 7), reply, drop))), "refuse 105", back},
 		{"a mark that saves them", any4, node(at(nft.Postrouting, 0, also(linkName(oifname, "cni0"), set("ct", 7))), pre(-150, also(marked("ct", 7), accept), also(reply, drop))), "", ""},

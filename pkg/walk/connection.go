@@ -35,7 +35,9 @@ const (
 	// Bits of its status (enum ip_conntrack_status).
 	statusSeenReply = 1 << 1
 	statusConfirmed = 1 << 3
+	statusSrcNAT    = 1 << 4
 	statusDstNAT    = 1<<5 | 1<<8 // IPS_DST_NAT and IPS_DST_NAT_DONE
+	statusSrcDone   = 1 << 7      // of all that a chain of type nat saw at postrouting
 )
 
 // ct: the packets open a connection, or answer one that was translated. Of one that is not
@@ -63,7 +65,7 @@ func (x *run) ct(th *thread, a nft.Attrs) {
 		x.r.ctMark = true
 		th.regs.loadMark(dreg, ofCtMark, th.b.ctMark)
 	case key == ctStatus && !x.p.Later:
-		th.regs.store(dreg, binary.NativeEndian.AppendUint32(nil, x.p.status()))
+		th.regs.loadStatus(dreg, x.p)
 	case key == ctDir && x.p.Answer:
 		th.regs.store(dreg, []byte{1})
 	case key == ctDir:
@@ -99,11 +101,21 @@ func (x *run) asked(th *thread, dreg, key uint32) {
 	}
 }
 
-// status is that of the connection.
+// loadStatus puts the status of the connection into a slot. Whether somebody masqueraded one that
+// is answered is open: portguard does it for the node's own, and for pods.
+func (r *registers) loadStatus(reg uint32, p Packet) {
+	r.store(reg, binary.NativeEndian.AppendUint32(nil, p.status()))
+	if i, ok := index(reg); ok && p.Answer {
+		r[i].of = ofHeader
+		binary.NativeEndian.PutUint32(r[i].mask[:], statusSrcNAT)
+	}
+}
+
+// status is that of the connection, as far as it is known.
 func (p Packet) status() uint32 {
 	switch {
 	case p.Answer:
-		return statusSeenReply | statusConfirmed | statusDstNAT
+		return statusSeenReply | statusConfirmed | statusDstNAT | statusSrcDone
 	case p.Moved:
 		return statusDstNAT
 	}

@@ -9,11 +9,14 @@ import (
 )
 
 // Answered are the answers p to the packets of s before the first rule: the mark of the
-// connection is what it was.
+// connection is what it was, and in sets to which rules added their ends they may be.
 func (s Space) Answered(p Packet) Space {
 	out := slices.Clone(s)
 	for i, b := range s {
 		out[i] = box{dst: b.dst, src: b.src, in: p.comesBy(), mark: guess(0), ctMark: b.ctMark, answered: true, doubtful: b.doubtful}
+		if !p.Beside {
+			out[i].memory = memory("").or(b.memory.onward())
+		}
 	}
 	return out.distinct()
 }

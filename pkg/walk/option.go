@@ -172,6 +172,7 @@ func matchConntrack(o iptsave.Option, p Packet) Tri {
 
 // hasState answers "--ctstate", without its negation, for packets of one state. DNAT is one of
 // connections that were translated: later packets of it are of one that the mapping took, or not.
+// SNAT is one of those that somebody masqueraded, as portguard does.
 func (p Packet) hasState(o iptsave.Option, name string) Tri {
 	states := strings.Split(o.Value(), ",")
 	if p.Error {
@@ -180,7 +181,7 @@ func (p Packet) hasState(o iptsave.Option, name string) Tri {
 	switch {
 	case slices.Contains(states, name), slices.Contains(states, "DNAT") && p.Moved:
 		return Yes
-	case slices.Contains(states, "DNAT") && p.Later:
+	case slices.Contains(states, "SNAT") && p.Answer, slices.Contains(states, "DNAT") && p.Later:
 		return Some
 	}
 	return No
