@@ -175,7 +175,7 @@ func follow(all []Probe, flows []flow) {
 	for i := range all {
 		p := &all[i]
 		for _, f := range of[end{p.proto(), p.srcPort}] {
-			if p.Translated() {
+			if p.Translated() || f.src.Addr().Is4() != p.Src.Is4() {
 				continue
 			}
 			p.Seen, p.To = true, f.to
