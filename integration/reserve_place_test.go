@@ -276,3 +276,37 @@ func must(t *testing.T, errs ...error) {
 		}
 	}
 }
+
+// The maps have room for so many ports. Who comes when they are full goes without, and is held when
+// there is room again.
+func TestReservationIsFull(t *testing.T) {
+	t.Parallel()
+	p := newSite(t)
+	ports := func(from, n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf(`{"hostPort":%d,"containerPort":80}`, from+i))
+		}
+		return "[" + strings.Join(all, ",") + "]"
+	}
+	big, other := p.NewPod("big"), p.NewPod("other")
+	first, second := ports(20000, 16000), ports(8080, 600)
+	p.must("ADD", big, direct(p.Node, big, first, ""))
+	out, err := p.call("ADD", other, direct(p.Node, other, second, `,"reserve":"require"`))
+	if err == nil || !strings.Contains(out, "maps of the programs are full: at most 16384 ports") {
+		t.Errorf("ADD with \"require\": %v %s", err, out)
+	}
+	p.must("ADD", other, direct(p.Node, other, second, ""))
+	if p.refuses() {
+		t.Error("8080 is held beside full maps")
+	}
+	if out := p.portguard("list"); !strings.Contains(out, "hostPort 8080/tcp is not held") {
+		t.Errorf("list does not say that ports of the other pod are not held:\n%.2000s", out)
+	}
+	p.must("CHECK", big, direct(p.Node, big, first, ""))
+	p.must("DEL", big, direct(p.Node, big, first, ""))
+	if out := p.portguard("restore"); !p.refuses() {
+		t.Errorf("8080 is not held though there is room: %s\n%.600s", out, p.portguard("list"))
+	}
+	p.must("DEL", other, direct(p.Node, other, second, ""))
+}

@@ -206,11 +206,25 @@ func (b *Backend) apply(h, w holds.State, c holds.Change) error {
 		return err
 	}
 	defer k.close()
-	if err = b.take(k, c, holds.Fresh(h, w)); err == nil {
+	if err = b.take(k, c, holds.Fresh(h, w)); errors.Is(err, unix.E2BIG) { // what goes makes room
+		if err = b.run(k, c.Leaving()); err == nil {
+			err = b.run(k, c)
+		}
+	}
+	if err == nil {
 		return nil
 	}
+	back := holds.Diff(w, h)
+	full := errors.Is(err, unix.E2BIG)
+	if full {
+		back = back.Leaving()
+	}
+	undo := b.run(k, back)
+	if full && undo == nil {
+		return off(fmt.Errorf("the maps of the programs are full: at most %d ports of a machine are held", maxPorts))
+	}
 	err = fmt.Errorf("could not hold ports against binds of others: %w", err)
-	if undo := b.run(k, holds.Diff(w, h)); undo != nil {
+	if undo != nil {
 		err = errors.Join(err, fmt.Errorf("%w: %w", backend.ErrNotUndone, undo))
 	}
 	return err

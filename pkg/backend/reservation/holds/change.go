@@ -40,6 +40,12 @@ func (c Change) Empty() bool {
 	return len(c.Spare)+len(c.Put)+len(c.List)+len(c.Unlist)+len(c.Cut)+len(c.Drop)+len(c.Unspare) == 0
 }
 
+// Leaving is what of it takes something away.
+func (c Change) Leaving() Change {
+	c.Spare, c.Put, c.List = nil, nil, nil
+	return c
+}
+
 // Diff is what brings have to want.
 func Diff(have, want State) (c Change) {
 	from, to := have.entries(), want.entries()
