@@ -161,10 +161,6 @@ func (w *World) build(t lab.T) {
 		w.Client.Run("ip", "link", "set", s.link, "up")
 	}
 	w.routes()
-	// What is closed and has not ended sends again, for minutes, perhaps when its port has come round.
-	for _, n := range []*lab.Netns{w.Node, w.Client} {
-		n.Sysctl("net/ipv4/tcp_orphan_retries", "1")
-	}
 	w.Node.Sysctl("net/ipv4/ip_forward", "1")
 	w.Node.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	for _, c := range []string{"all", "eth0", "ens1", "default"} {
