@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,9 +41,15 @@ func (s *Socket) meet() error {
 	case s.UDP:
 		return unix.Connect(s.far, sockaddr(s.Addr, port))
 	}
-	c, _, err := unix.Accept4(s.far, unix.SOCK_CLOEXEC)
+	if err := unix.SetsockoptTimeval(s.far, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}); err != nil {
+		return err
+	}
+	c, err := -1, error(unix.EINTR) // with a limit it is not taken up again after a signal
+	for errors.Is(err, unix.EINTR) {
+		c, _, err = unix.Accept4(s.far, unix.SOCK_CLOEXEC)
+	}
 	unix.Close(s.far)
-	s.far = c
+	s.far = max(c, 0)
 	return err
 }
 

@@ -245,11 +245,14 @@ func (w *World) wait(t lab.T, sockets []*Socket, server bool) {
 	w.sockets = sockets
 	for _, s := range sockets {
 		server = server && s.UDP
-		var err1, err2, err3 error
-		w.Client.Do(func() { err1 = s.await() })
-		w.Node.Do(func() { err2 = s.open() })
-		w.Client.Do(func() { err3 = s.meet() })
-		if err := errors.Join(err1, err2, err3); err != nil {
+		err := w.open(s)
+		for range 2 { // an old connection with these ports may refuse a new one
+			if errors.Is(err, unix.EAGAIN) {
+				s.close()
+				err = w.open(s)
+			}
+		}
+		if err != nil {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
@@ -257,6 +260,15 @@ func (w *World) wait(t lab.T, sockets []*Socket, server bool) {
 		// Connections are answered, so that later packets of them meet the rules too.
 		w.server = w.Node.ServeTCP("tcp", fmt.Sprintf(":%d", port), "server")
 	}
+}
+
+// open opens a socket, and what it is connected to.
+func (w *World) open(s *Socket) error {
+	var err1, err2, err3 error
+	w.Client.Do(func() { err1 = s.await() })
+	w.Node.Do(func() { err2 = s.open() })
+	w.Client.Do(func() { err3 = s.meet() })
+	return errors.Join(err1, err2, err3)
 }
 
 // hush closes them.
