@@ -210,28 +210,28 @@ func hasSysctls(link string) bool {
 	return err == nil
 }
 
-// LinkTo returns the link by which the node reaches a pod, "" if the pod is not
+// LinkTo returns the link by which the node reaches a pod, the zero Link if the pod is not
 // on a link of this node (no route, or through a gateway).
-func LinkTo(pod netip.Addr) (string, error) {
-	name, err := linkTo(pod)
+func LinkTo(pod netip.Addr) (walk.Link, error) {
+	l, err := linkTo(pod)
 	if err != nil {
-		return "", fmt.Errorf("could not find the link to pod %s: %w", pod, err)
+		err = fmt.Errorf("could not find the link to pod %s: %w", pod, err)
 	}
-	return name, nil
+	return l, err
 }
 
-func linkTo(pod netip.Addr) (string, error) {
+func linkTo(pod netip.Addr) (to walk.Link, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return "", err
+		return to, err
 	}
 	defer h.Close()
 	routes, err := h.RouteGet(pod.AsSlice())
 	if routeless(err) {
-		return "", nil
+		return to, nil
 	}
 	if err != nil {
-		return "", err
+		return to, err
 	}
 	for _, r := range routes {
 		if r.Gw != nil || r.Type != unix.RTN_UNICAST {
@@ -239,13 +239,13 @@ func linkTo(pod netip.Addr) (string, error) {
 		}
 		l, err := h.LinkByIndex(r.LinkIndex)
 		if err != nil {
-			return "", err
+			return to, err
 		}
 		if l.Attrs().Flags&net.FlagLoopback == 0 {
-			return l.Attrs().Name, nil
+			return walk.Link{Name: l.Attrs().Name, Index: r.LinkIndex}, nil
 		}
 	}
-	return "", nil
+	return to, nil
 }
 
 // Links are those of the calling thread's network namespace.

@@ -56,7 +56,7 @@ func (*node) Onward(_ time.Duration, _ *host.Addressing, f func(conflict.Snapsho
 	return f(conflict.Snapshot{})
 }
 
-func (*node) LinkTo(netip.Addr) (string, error)                        { return "", nil }
+func (*node) LinkTo(netip.Addr) (l walk.Link, err error)               { return l, nil }
 func (*node) Links() ([]walk.Link, []string, error)                    { return nil, nil, nil }
 func (*node) Families() []hostport.Family                              { return nil }
 func (*node) BridgesFilter() bool                                      { return false }

@@ -3,7 +3,6 @@
 package inspect
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -83,19 +82,17 @@ func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
 			if err != nil {
 				return nil, err
 			}
-			link = cmp.Or(link, a.Link) // there was a route when the pod was added
-			if link == "" || slices.ContainsFunc(sv.pods, func(p way.Source) bool { return p.Link.Name == link && p.Addr.Is4() == pod.Addr().Is4() }) {
+			if link.Name == "" && a.Link != "" { // there was a route when the pod was added
+				link.Name = a.Link
+				if link.Index, err = i.Node.LinkIndex(a.Link); err != nil {
+					return nil, err
+				}
+			}
+			if link.Index == 0 || slices.ContainsFunc(sv.pods, func(p way.Source) bool { return p.Link == link && p.Addr.Is4() == pod.Addr().Is4() }) {
 				continue
 			}
-			index, err := i.Node.LinkIndex(link)
-			if err != nil {
-				return nil, err
-			}
-			if index == 0 { // the link is gone, too
-				continue
-			}
-			links = append(links, link)
-			sv.pods = append(sv.pods, way.Source{Side: way.Pod, Link: walk.Link{Name: link, Index: index}, Addr: pod.Addr()})
+			links = append(links, link.Name)
+			sv.pods = append(sv.pods, way.Source{Side: way.Pod, Link: link, Addr: pod.Addr()})
 		}
 	}
 	all, bridges, err := i.Node.Links()

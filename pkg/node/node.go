@@ -72,7 +72,7 @@ func (n *Node) Families() []hostport.Family {
 func (n *Node) Addresses(also hostport.Links) (*host.Addressing, error) { return host.Addresses(also) }
 
 // LinkTo is the link by which the node reaches a pod.
-func (n *Node) LinkTo(pod netip.Addr) (string, error) { return host.LinkTo(pod) }
+func (n *Node) LinkTo(pod netip.Addr) (walk.Link, error) { return host.LinkTo(pod) }
 
 // RouteLocalnet reports whether a link forwards packets of 127.0.0.0/8.
 func (n *Node) RouteLocalnet(link string) (bool, error) { return host.Sysctls{}.RouteLocalnet(link) }

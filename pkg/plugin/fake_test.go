@@ -26,6 +26,7 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // A memState keeps attachments in memory.
@@ -184,7 +185,12 @@ func (n *fakeNode) Addresses(also hostport.Links) (*host.Addressing, error) {
 	return &n.on, nil
 }
 
-func (n *fakeNode) LinkTo(netip.Addr) (string, error)           { return n.link, nil }
+func (n *fakeNode) LinkTo(netip.Addr) (l walk.Link, err error) {
+	if l.Name = n.link; n.link != "" {
+		l.Index = 7
+	}
+	return l, nil
+}
 func (n *fakeNode) RouteLocalnet(string) (bool, error)          { return n.localnet, nil }
 func (n *fakeNode) LinkIndex(string) (int, error)               { return 7, nil }
 func (n *fakeNode) LinkName(int) (string, error)                { return n.link, nil }

@@ -13,6 +13,7 @@ import (
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
+	"github.com/portguard/portguard/pkg/walk"
 )
 
 // BackendOptions are what backends depend on.
@@ -47,8 +48,8 @@ type Node interface {
 	Sight() *state.Sight
 	// Addresses are what the node answers for. Those of the links also are not its own.
 	Addresses(also hostport.Links) (*host.Addressing, error)
-	// LinkTo is the link by which the node reaches a pod, "" if there is none.
-	LinkTo(pod netip.Addr) (string, error)
+	// LinkTo is the link by which the node reaches a pod, the zero Link if there is none.
+	LinkTo(pod netip.Addr) (walk.Link, error)
 	RouteLocalnet(link string) (bool, error)
 	// LinkIndex and LinkName are 0 and "" where there is no such link.
 	LinkIndex(name string) (int, error)

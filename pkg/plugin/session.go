@@ -46,6 +46,8 @@ type Session struct {
 	dead map[hostport.Key]bool
 	// names are those of links by their index, as far as they were asked for.
 	names map[int]string
+	// podLinks are those to pods, as far as they were asked for.
+	podLinks map[netip.Addr]walk.Link
 	// wrong are records that say that route_localnet was on where it was off later.
 	wrong []state.Record
 	// reach is where backends let mappings be, as far as it was asked for.
@@ -65,7 +67,7 @@ type Session struct {
 // Begin looks at the node's addresses, which decide where attachments belong. What the
 // record of self excludes does not count, if there is one.
 func (p *Plugin) Begin(store *state.Store, wait time.Duration, self hostport.Attachment) (*Session, error) {
-	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, dead: map[hostport.Key]bool{}, names: map[int]string{}, homes: map[place.Wish]place.Choice{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
+	s := &Session{Plugin: p, Store: store, Wait: wait, records: map[hostport.Key]*state.Record{}, dead: map[hostport.Key]bool{}, names: map[int]string{}, podLinks: map[netip.Addr]walk.Link{}, homes: map[place.Wish]place.Choice{}, sight: p.Node.Sight(), boot: p.Node.BootID()}
 	var err error
 	if s.On, err = p.Node.Addresses(s.excluded(self)); err != nil {
 		return nil, err
@@ -247,27 +249,24 @@ func (s *Session) Look(ms []hostport.Mapping, order conflict.Place, f func(confl
 	claims := s.Claimants(ms)
 	return s.Node.Look(s.Wait, s.PodLogs, s.On, ms, func(snap conflict.Snapshot) error {
 		began := s.Now()
-		snap.Claims, snap.Place, snap.Owns, snap.LinkTo = claims, order, s.Owns, s.linkTo()
+		snap.Claims, snap.Place, snap.Owns, snap.LinkTo = claims, order, s.Owns, s.LinkTo
 		snap.Late = func() bool { return s.Now().Sub(began) > s.Wait }
 		snap.Reserved = s.othersReserve(snap.Reserved)
 		return f(snap)
 	})
 }
 
-// linkTo finds the links to pods, each once: a pod may have thousands of ports.
-func (s *Session) linkTo() func(pod netip.Addr) (walk.Link, error) {
-	known := map[netip.Addr]walk.Link{}
-	return func(pod netip.Addr) (l walk.Link, err error) {
-		l, found := known[pod]
-		if found {
-			return l, nil
-		}
-		if l.Name, err = s.Node.LinkTo(pod); err == nil && l.Name != "" {
-			l.Index, err = s.Node.LinkIndex(l.Name)
-		}
-		known[pod] = l
-		return l, err
+// LinkTo is that of the node, asked once for each pod: it may have thousands of ports.
+func (s *Session) LinkTo(pod netip.Addr) (walk.Link, error) {
+	l, known := s.podLinks[pod]
+	if known {
+		return l, nil
 	}
+	l, err := s.Node.LinkTo(pod)
+	if err == nil {
+		s.podLinks[pod] = l
+	}
+	return l, err
 }
 
 // othersReserve are ports of ip_local_reserved_ports without those that are there only

@@ -125,11 +125,11 @@ func (s *Session) settleLocalhost(req *netconf.Request) error {
 		a.Localhost = false
 		return nil
 	}
-	link, err := s.Node.LinkTo(pod.Addr())
+	link, err := s.LinkTo(pod.Addr())
 	if err != nil {
 		return err
 	}
-	a.Link, a.Localhost = link, link != ""
+	a.Link, a.Localhost = link.Name, link.Name != ""
 	if a.Localhost {
 		return nil
 	}

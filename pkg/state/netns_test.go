@@ -4,10 +4,8 @@ package state
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -61,15 +59,7 @@ func TestOpen(t *testing.T) {
 // Where /proc shows another PID namespace, numbers of our own lead to the threads of others, and
 // no thread of ours must go to where they are.
 func TestProcOfOthers(t *testing.T) {
-	need.Root(t)
-	const inside = "PORTGUARD_TEST_INSIDE"
-	if os.Getenv(inside) == "" {
-		cmd := exec.Command("/proc/self/exe", "-test.run=^TestProcOfOthers$")
-		cmd.Env = append(os.Environ(), inside+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !need.Apart(t, unix.CLONE_NEWPID|unix.CLONE_NEWNET) {
 		return
 	}
 	for range 20 {

@@ -14,11 +14,10 @@ import (
 // What rules write into packets beside marks is noted in their memory, byte for byte, by the bits
 // that are known and their values. A later rule that asks for these bits has its answer.
 
-// inPriority and inLabels are what bytes are counted from, as from the bases of payload: the
-// priority of the packet, and the labels of its connection.
+// Bytes are counted from the bases of payload, and from these.
 const (
-	inPriority = 16
-	inLabels   = 17
+	inPriority = xt.InPriority
+	inLabels   = xt.InLabels
 )
 
 // elsewhereAt is where bytes are that are none of the header of the network.

@@ -4,10 +4,16 @@ package xt
 
 import "encoding/binary"
 
-// Bits are those of a header that a match asks for, or a target writes: of N bytes from At on, where
-// the new ones are old &^ Mask ^ Value. The first byte is the highest one. Base is that of payload,
-// or 16 for the priority of packets, and 17 for the labels of their
+// What bytes are counted from that are in no header: the priority of packets, and the labels of their
 // connection.
+const (
+	InPriority = 16
+	InLabels   = 17
+)
+
+// Bits are those of a header that a match asks for, or a target writes: of N bytes from At on, where
+// the new ones are old &^ Mask ^ Value. The first byte is the highest one. Base is that of payload
+// (1 is the header of the network), InPriority or InLabels.
 type Bits struct {
 	Base, At, N uint32
 	Mask, Value uint32
@@ -17,9 +23,9 @@ type Bits struct {
 }
 
 // DecodeBits reads the matches and targets for the type of service (struct xt_dscp_info,
-// xt_DSCP_info, xt_tos_match_info, xt_tos_target_info), for how far packets may go (ipt_ttl_info,
-// ip6t_hl_info, ipt_TTL_info, ip6t_HL_info, of which the modes set, and ask for one number or all
-// others), the match connlabel, which may set a label, and the target CLASSIFY. IPv6 has the type of service in the middle of two bytes.
+// xt_DSCP_info, xt_tos_match_info, xt_tos_target_info), the targets that set how far packets may go
+// (ipt_TTL_info, ip6t_HL_info; Span reads the matches), the match connlabel, which may set a label,
+// and the target CLASSIFY. IPv6 has the type of service in the middle of two bytes.
 func DecodeBits(i Info) (b Bits, ok bool) {
 	if len(i.Data) < 4 {
 		return b, false
@@ -31,15 +37,15 @@ func DecodeBits(i Info) (b Bits, ok bool) {
 		const not, sets = 1, 2
 		bit, options := uint32(i.u16(0)), i.u16(2)
 		mask := uint32(1) << (24 + bit%8)
-		b = Bits{Base: 17, At: bit / 8, N: 1, Mask: mask, Value: mask, Op: uint32(options & not), Writes: options&sets != 0}
+		b = Bits{Base: InLabels, At: bit / 8, N: 1, Mask: mask, Value: mask, Op: uint32(options & not), Writes: options&sets != 0}
 		return b, !b.Writes || b.Op == 0
 	case "CLASSIFY":
-		return Bits{Base: 16, N: 4, Mask: ^uint32(0), Value: binary.BigEndian.Uint32(i.Data), Writes: true}, true
-	case "ttl", "hl", "TTL", "HL":
-		if b.At, b.Op = 8, first; i.IPv6 {
+		return Bits{Base: InPriority, N: 4, Mask: ^uint32(0), Value: binary.BigEndian.Uint32(i.Data), Writes: true}, true
+	case "TTL", "HL":
+		if b.At = 8; i.IPv6 {
 			b.At = 7
 		}
-		return b, first == 0 || first == 1 && !b.Writes
+		return b, first == 0
 	case "DSCP", "dscp":
 		b.Mask, b.Value, b.Op = 0xfc<<24, first<<26, second
 	case "TOS":

@@ -3,11 +3,8 @@
 package reservation
 
 import (
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
@@ -23,7 +20,7 @@ func TestRootIsOpenedWhereItIsMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.ContainsFunc(mounts, func(m *mountinfo.Info) bool { return m.Root == "/" }) {
-		t.Skip("the root of cgroup v2 is mounted nowhere")
+		need.Skip(t, "the root of cgroup v2 is mounted nowhere")
 	}
 	for name, open := range map[string]func() (root, error){
 		"openRoot": openRoot,
@@ -47,23 +44,10 @@ func TestRootIsOpenedWhereItIsMounted(t *testing.T) {
 
 // Without /proc nobody knows whose cgroup namespace this is: it may be the machine's.
 func TestNoMountOfARootThatMayBeTheMachines(t *testing.T) {
-	need.Root(t)
-	const inside = "PORTGUARD_TEST_INSIDE"
-	if os.Getenv(inside) == "" {
-		cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), inside+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !need.Apart(t, unix.CLONE_NEWNS) {
 		return
 	}
-	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Unmount("/proc", unix.MNT_DETACH); err != nil {
-		t.Fatal(err)
-	}
+	need.NoProc(t)
 	r, err := openRoot()
 	if err == nil {
 		r.close()

@@ -6,10 +6,13 @@ package need
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Root is for tests that make network namespaces.
@@ -26,6 +29,35 @@ func Netns(t testing.TB) {
 	Root(t)
 	runtime.LockOSThread()
 	if _, err := netns.New(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Apart runs a test once more, alone in a process with namespaces of its own (CLONE_NEW...), and
+// reports whether this is that process.
+func Apart(t testing.TB, namespaces uintptr) bool {
+	t.Helper()
+	Root(t)
+	const inside = "PORTGUARD_TEST_INSIDE"
+	if os.Getenv(inside) != "" {
+		return true
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// NoProc takes /proc away from a process that has mounts of its own.
+func NoProc(t testing.TB) {
+	t.Helper()
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount("/proc", unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
 }
