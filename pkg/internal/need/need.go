@@ -6,7 +6,6 @@ package need
 
 import (
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
@@ -42,11 +41,16 @@ func Apart(t testing.TB, namespaces uintptr) bool {
 	if os.Getenv(inside) != "" {
 		return true
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	runtime.LockOSThread() // the child goes with the thread
+	defer runtime.UnlockOSThread()
+	child, err := os.StartProcess("/proc/self/exe", []string{os.Args[0], "-test.run=^" + t.Name() + "$"}, &os.ProcAttr{
+		Env: append(os.Environ(), inside+"=1"), Files: []*os.File{nil, os.Stderr, os.Stderr},
+		Sys: &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: unix.SIGKILL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := child.Wait(); err != nil || !state.Success() {
+		t.Errorf("%v, %v; what it said is above", state, err)
 	}
 	return false
 }
