@@ -43,6 +43,7 @@ func (w *World) load(sets []Set) (refused *Set, out string) {
 	text := scripts(sets)
 	w.behind = behind(text)
 	w.rewrites = strings.Contains(text, "set 9997")
+	w.headers = headers(text)
 	w.counts = strings.Contains(text, "statistic")
 	w.halves = w.counts && strings.Contains(text, "notrack")
 	w.lengths = slices.ContainsFunc([]string{"length", "u32", "connbytes", "ct original bytes", "nexthdr"}, func(s string) bool { return strings.Contains(text, s) })

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +26,8 @@ type Probe struct {
 	// Long packets have options, of IPv6 an extension header; those of UDP that are marked
 	// have more to say instead.
 	Long bool
+	// Header is what it has that others have not.
+	Header header
 	// Once means that a flow of UDP has one packet.
 	Once    bool
 	srcPort uint16
@@ -49,7 +50,7 @@ func (p Probe) String() string {
 	if p.FromNode {
 		from = "node"
 	}
-	return fmt.Sprintf("%s %s %s -> %s:%d marked=%t long=%t", from, proto, p.Src, p.Dst, port, p.Marked, p.Long)
+	return fmt.Sprintf("%s %s %s -> %s:%d marked=%t long=%t %s", from, proto, p.Src, p.Dst, port, p.Marked, p.Long, p.Header)
 }
 
 // probes are all packets of the world of some families.
@@ -80,6 +81,13 @@ func probes(families ...hostport.Family) []Probe {
 func (w *World) Send(t lab.T, families ...hostport.Family) []Probe {
 	t.Helper()
 	all := probes(families...)
+	for _, p := range all {
+		for _, h := range w.headers {
+			if p.Header = h; !p.Marked {
+				all = append(all, p)
+			}
+		}
+	}
 	if w.lengths {
 		for _, p := range all {
 			p.Long = true
@@ -258,37 +266,6 @@ func (w *World) send(p *Probe) error {
 		return nil // refused, dropped by a rule, not routable, or under way
 	}
 	return fmt.Errorf("%s: %w", p, err)
-}
-
-// bulky reports whether the packets are long by what they carry.
-func (p *Probe) bulky() bool { return p.Long && p.UDP && p.Marked }
-
-// options sets the DSCP of marked packets, makes long ones 40 bytes longer, and lets the socket have any source
-// address, also one that is not ours.
-func (p *Probe) options(fd int) (err error) {
-	is4 := p.Src.Is4()
-	switch {
-	case p.Marked && is4:
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TOS, 8<<2)
-	case p.Marked:
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 8<<2)
-	}
-	switch {
-	case err != nil:
-		return err
-	case p.bulky():
-	case p.Long && is4: // 40 times "no operation"
-		err = unix.SetsockoptString(fd, unix.IPPROTO_IP, unix.IP_OPTIONS, strings.Repeat("\x01", 40))
-	case p.Long: // a header for the destination, padded (PadN)
-		err = unix.SetsockoptString(fd, unix.IPPROTO_IPV6, unix.IPV6_DSTOPTS, "\x00\x04\x01\x24"+strings.Repeat("\x00", 36))
-	}
-	if err != nil {
-		return err
-	}
-	if is4 {
-		return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
-	}
-	return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
 }
 
 func sockaddr(a netip.Addr, port int) unix.Sockaddr {

@@ -90,6 +90,8 @@ type World struct {
 	rewrites bool
 	// lengths is set if they ask for the length of packets, or for headers before the last.
 	lengths bool
+	// headers are those that they ask for.
+	headers []header
 	// counts is set if they count packets, so that the same ones do not meet them again.
 	counts bool
 	// halves is set if they count packets and take some out of conntrack, so that a connection may
