@@ -180,9 +180,10 @@ func (x *run) link(r *registers, dreg, key uint32) bool {
 	return true
 }
 
-// leaves reports whether the packets are on their way out, by another link than lo.
+// leaves reports whether the packets are on their way out, by another link than lo. What is translated at
+// output is routed anew there, and that hook still has the link of before (nf_hook_state.out).
 func (p Packet) leaves() bool {
-	return p.Hook == Forward || p.Hook == Postrouting || p.Hook == Output && (p.Moved || p.Answer)
+	return p.Hook == Forward || p.Hook == Postrouting || p.Hook == Output && p.Answer
 }
 
 // maxDrawn is up to how many numbers each is followed.
