@@ -27,12 +27,13 @@ func forwarding(f Facts, add adder) {
 // A lost is what closes ways, and of whom.
 type lost struct {
 	way.Closure
+	own      bool     // packets of the node itself
 	by       []string // links
 	severity Severity
 	of       []inventory.Entry
 }
 
-// ways says what closes the ways of packets from outside, once for all mappings.
+// ways says what closes the ways of packets, once for all mappings.
 func ways(f Facts, add adder) {
 	var all []*lost
 	for _, e := range f.List.HostPorts {
@@ -49,7 +50,11 @@ func ways(f Facts, add adder) {
 		}
 	}
 	for _, l := range all {
-		msg := fmt.Sprintf("%s: packets by %s are lost: %s", whose(l.of), words(l.by), l.Closure)
+		from := "by " + words(l.by)
+		if l.own {
+			from = "of the node itself"
+		}
+		msg := fmt.Sprintf("%s: packets %s are lost: %s", whose(l.of), from, l.Closure)
 		if l.severity == Info {
 			add(l.Check, l.severity, msg, "")
 			continue
@@ -73,9 +78,10 @@ func note(all []*lost, e inventory.Entry, w way.Way) []*lost {
 	case open || e.State == inventory.OK && !main:
 		severity = Warning
 	}
-	i := slices.IndexFunc(all, func(l *lost) bool { return l.Closure == *w.Closed && l.severity == severity })
+	own := w.Source.Side == way.Self
+	i := slices.IndexFunc(all, func(l *lost) bool { return l.Closure == *w.Closed && l.severity == severity && l.own == own })
 	if i < 0 {
-		all = append(all, &lost{Closure: *w.Closed, severity: severity})
+		all = append(all, &lost{Closure: *w.Closed, severity: severity, own: own})
 		i = len(all) - 1
 	}
 	l := all[i]

@@ -14,7 +14,8 @@ import (
 	"github.com/portguard/portguard/pkg/way"
 )
 
-// A verdict is what the node does with packets from outside to a mapping that is in place.
+// A verdict is what the node does with packets to a mapping that is in place: those from outside, to a
+// loopback address those of its own.
 type verdict struct {
 	ways []way.Way
 	// other has a claim on the port too, nil if nobody has. Takes is set if it has packets
@@ -44,7 +45,11 @@ func (v *view) judge() ([]verdict, error) {
 			a := v.attachments[c.Key]
 			v.progress("following packets to the ports of %s", a.Owner)
 			a.Owner, a.Mappings = hostport.Owner{}, []hostport.Mapping{c.Mapping}
-			ways, err := sv.ways(way.Outside, a, place.Order(v.where(c.Key)), sv.summary(a, c.Mapping))
+			side, to := way.Outside, sv.summary(a, c.Mapping)
+			if c.Mapping.HostIP.IsLoopback() { // nobody else gets there
+				side, to = way.Self, []netip.Addr{c.Mapping.HostIP}
+			}
+			ways, err := sv.ways(side, a, place.Order(v.where(c.Key)), to)
 			if err != nil {
 				return err
 			}

@@ -55,13 +55,20 @@ func opening(t *trip, s *conflict.Stop) string {
 		// Nobody else has such policies (set_policy_rules of firewalld's ipXtables.py).
 		return fmt.Sprintf("%s if firewalld is in panic mode, else %s -t %s -P %s ACCEPT", panicOff(t, s), iptables(t, s), s.Table.Name, s.Chain)
 	}
-	if t.p.Hook == walk.Prerouting || t.p.Hook == walk.Output || t.p.Hook == walk.Input {
-		if s.Removal == "" {
-			return "remove that rule or restrict it"
-		}
-		return "remove that rule or restrict it: " + s.Removal
+	switch t.p.Hook {
+	case walk.Forward, walk.Postrouting:
+		return "accept what was translated before that: " + accepting(t, s)
+	case walk.Ingress, walk.Prerouting, walk.Input, walk.Output:
 	}
-	return "accept what was translated before that: " + accepting(t, s)
+	switch {
+	case s.Policy && t.p.Moved:
+		return "accept what was translated: " + accepting(t, s)
+	case s.Policy:
+		return "accept what is for the port: " + acceptingPort(t, s)
+	case s.Removal == "":
+		return "remove that rule or restrict it"
+	}
+	return "remove that rule or restrict it: " + s.Removal
 }
 
 // has reports whether a tool made the rule or, if it is a policy, some of the chain.
@@ -82,6 +89,14 @@ func accepting(t *trip, s *conflict.Stop) string {
 		return fmt.Sprintf("%s%s -I %s -m conntrack --ctstate DNAT -j ACCEPT", tool, table, s.Chain)
 	}
 	return fmt.Sprintf("nft insert rule %s %s ct status dnat accept", s.Table, s.Chain)
+}
+
+// acceptingPort is the command that lets pass what asks for the port.
+func acceptingPort(t *trip, s *conflict.Stop) string {
+	if conflict.OfIptables(s.Table) || s.Legacy {
+		return fmt.Sprintf("%s -I %s -p %s --dport %d -j ACCEPT", iptables(t, s), s.Chain, t.q.Proto, t.q.To.Port())
+	}
+	return fmt.Sprintf("nft insert rule %s %s %s dport %d accept", s.Table, s.Chain, t.q.Proto, t.q.To.Port())
 }
 
 // iptables is the tool of the family and of the flavour that has the chain: plain iptables may
