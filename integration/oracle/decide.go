@@ -118,7 +118,7 @@ func answer(m hostport.Mapping, r conflict.Report) Answer {
 	a := Answer{Mapping: m, Taken: len(r.Conflicts) > 0, Warned: len(r.Warnings) > 0, Carves: r.Carves, Flows: r.Flows}
 	var lines []string
 	common := func(f conflict.Finding) bool {
-		later := strings.Contains(f.Message, "[ payload write ") ||
+		later := strings.Contains(f.Message, "[ payload write ") || strings.Contains(f.Message, "of later packets") ||
 			strings.Contains(f.Message, "would not work") && (strings.Contains(f.Message, "[ match conntrack ]") || strings.Contains(f.Message, "[ ct load "))
 		back := strings.Contains(f.Message, "of the pod's answers") // which does not answer here
 		return !later && !back && !strings.Contains(f.Message, "with a mark that no rule sets")

@@ -72,7 +72,7 @@ func TestBehind(t *testing.T) {
 	notes := ex("dynset", 3, 0, 4, 8)
 	notes.Attrs = notes.Attrs.With(1, []byte("clients\x00"))
 	noted := also(addr(16, "0.0.0.0")[:1], []nft.Expr{lookup("clients", false)}, accept)
-	const to, back = "a rule ends the way of its packets to the pod", "a rule ends the way of the pod's answers"
+	const to, back, later = "a rule ends the way of its packets to the pod", "a rule ends the way of the pod's answers", "a rule ends the way of later packets to the pod"
 	check(t, []findCase{
 		{"what was translated is dropped", any4, node(pre(0, also(status(1<<5), drop))), "refuse 105", to},
 		{"beside a mapping in iptables, too", any4, iptables(node(pre(0, also(status(1<<5), drop)))), "refuse 105", to},
@@ -91,7 +91,8 @@ func TestBehind(t *testing.T) {
 		{"a service class of other ports", any4, node(pre(-150, also(dportIs(81), []nft.Expr{xt.TargetExpr(xt.Info{Name: "DSCP", Data: []byte{8, 0, 0, 0}})})), pre(0, also([]nft.Expr{xt.MatchExpr(xt.Info{Name: "dscp", Data: []byte{8, 0, 0, 0}})}, drop))), "", ""},
 		{"what opens a connection", any4, node(pre(0, also(syn, drop))), "refuse 105", to},
 		{"a hop to go less", any4, node(pre(0, also(daddr, []nft.Expr{xt.TargetExpr(xt.Info{Name: "TTL", Data: []byte{0, 1, 0, 0, 0, 0, 0, 0}})}))), "refuse 105", to},
-		{"what is answered", any4, node(pre(0, also(state(2), daddr, drop))), "refuse 105", to},
+		{"what is answered", any4, node(pre(0, also(state(2), daddr, drop))), "refuse 105", later},
+		{"a mark that only first packets lose, which ask chains of nat", any4, node(pre(-150, also(dportIs(80), set("meta", 7))), hookedAt{"zero", "nat", nft.Prerouting, -150, [][]nft.Expr{set("meta", 0)}}, pre(0, also(marked("meta", 7), drop))), "refuse 105", later},
 		{"a policy that lets it pass", any4, dropping(node(pre(0, accept))), "", ""},
 		{"or some of it", any4, dropping(node(pre(0, also(daddr, limited, accept)))), "", ""},
 		{"some of its packets", any4, node(pre(0, also(dportIs(8080), limited, drop))), "warn 105", to},

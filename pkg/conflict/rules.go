@@ -143,9 +143,15 @@ func (q query) hidden(p walk.Packet, l loss, dst addrset.Set, some bool) {
 	if f.Conditional {
 		works, ends = "does not work for everybody", "walk of some packets before it"
 	}
-	if p.Answer {
+	switch {
+	case p.Answer:
 		ends = "way of the pod's answers"
-	} else if p.Moved {
+	case p.Moved && p.Later:
+		if slices.ContainsFunc(q.r.Conflicts, func(o Finding) bool { return o.Kind == f.Kind && o.Mapping == f.Mapping && o.Where == f.Where }) {
+			return // nor do first ones get there
+		}
+		ends = "way of later packets to the pod"
+	case p.Moved:
 		ends = "way of its packets to the pod"
 	}
 	f.say(q.narrowing(l.Path), "hostPort %s %s: a rule ends the %s: %s", q.m, works, ends, f.Where)
