@@ -46,6 +46,10 @@ type Addressing struct {
 	Infrastructure []string
 	// IPVS is set if that of kube-proxy's ipvs mode is among them.
 	IPVS bool
+	// Elsewhere is set if the node also answers for addresses of IPv6 by routes of other tables. Rules
+	// that ask whether a destination is local mean these, too (nft_fib6_eval_type, xt_addrtype); of
+	// IPv4 they mean table local alone (inet_dev_addr_type).
+	Elsewhere bool
 }
 
 // NeverMapped are the addresses that no mapping of all captures: those of infrastructure, and
@@ -118,13 +122,19 @@ func (a *Addressing) read(also hostport.Links) error {
 // loopbackIndex is that of lo in each network namespace (LOOPBACK_IFINDEX).
 const loopbackIndex = 1
 
-// addRoutes adds those of table local of a family. There may be thousands, so they are not
-// listed first.
+// addRoutes adds those of table local of a family, and of IPv6 looks for others. There may be thousands,
+// so they are not listed first, and of other routes even more: the kernel leaves them out (Linux 4.20).
 func (a *Addressing) addRoutes(h *netlink.Handle, family int, infra map[int]string) error {
+	want := netlink.Route{Table: unix.RT_TABLE_LOCAL}
+	if family == netlink.FAMILY_V6 { // which has no broadcast
+		want = netlink.Route{Type: unix.RTN_LOCAL}
+	}
+	_ = h.SetStrictCheck(true) // else the library does
+	defer func() { _ = h.SetStrictCheck(false) }()
 	before := *a
 	_, err := Complete(func() (none struct{}, _ error) {
 		*a = before // an interrupted dump
-		return none, h.RouteListFilteredIter(family, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+		return none, h.RouteListFilteredIter(family, &want, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
 			a.addRoute(r, infra)
 			return true
 		})
@@ -134,7 +144,11 @@ func (a *Addressing) addRoutes(h *netlink.Handle, family int, infra map[int]stri
 
 func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
 	p := prefix(r.Dst)
-	if !p.IsValid() {
+	switch {
+	case r.Type == unix.RTN_LOCAL && r.Table != unix.RT_TABLE_LOCAL: // without a prefix it is for all
+		a.Elsewhere = true
+		return
+	case !p.IsValid():
 		return
 	}
 	switch r.Type {

@@ -88,11 +88,10 @@ func CheckLinks(name string) error {
 	return nil
 }
 
-// Reach are the destinations of a family at which hostPorts may be: all, or on a node with
-// links of infrastructure those that are known to be its own. There an address that comes
-// later may be one of theirs.
-func Reach(local []Local, f Family, links ...string) addrset.Set {
-	if len(links) == 0 {
+// Reach are the destinations of a family at which hostPorts may be: all, or on a node that answers for
+// others, too, those that are known to be its own. There an address that comes later may be another's.
+func Reach(local []Local, f Family, others bool) addrset.Set {
+	if !others {
 		return addrset.All(f == IPv4)
 	}
 	return Own(local, f)

@@ -43,23 +43,23 @@ func TestCheckLinks(t *testing.T) {
 	}
 }
 
-// Where a link of infrastructure is, only what is known to be the node's own is reached.
+// Where the node answers for others, only what is known to be its own is reached.
 func TestReach(t *testing.T) {
 	local := func(p, link string) Local { return Local{Prefix: netip.MustParsePrefix(p), Infrastructure: link} }
 	all := []Local{local("127.0.0.0/8", ""), local("192.0.2.1/32", ""), local("192.0.2.2/32", ""), local("198.51.100.0/24", ""), local("198.51.100.7/32", IPVSLink), local("10.96.0.1/32", "lb0"),
 		local("::1/128", ""), local("2001:db8::1/128", ""), local("fe80::1/128", ""), local("fd00::1/128", "lb0")}
 	for _, tt := range []struct {
-		f     Family
-		links []string
-		want  string
+		f      Family
+		others bool
+		want   string
 	}{
-		{IPv4, nil, "0.0.0.0-255.255.255.255"},
-		{IPv6, nil, "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
-		{IPv4, []string{"lb0"}, "127.0.0.0-127.255.255.255,192.0.2.1-192.0.2.2,198.51.100.0-198.51.100.6,198.51.100.8-198.51.100.255"},
-		{IPv6, []string{"lb0"}, "::1,2001:db8::1"},
+		{IPv4, false, "0.0.0.0-255.255.255.255"},
+		{IPv6, false, "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+		{IPv4, true, "127.0.0.0-127.255.255.255,192.0.2.1-192.0.2.2,198.51.100.0-198.51.100.6,198.51.100.8-198.51.100.255"},
+		{IPv6, true, "::1,2001:db8::1"},
 	} {
-		if got := Reach(all, tt.f, tt.links...).String(); got != tt.want {
-			t.Errorf("%s with %v: got %s, want %s", tt.f, tt.links, got, tt.want)
+		if got := Reach(all, tt.f, tt.others).String(); got != tt.want {
+			t.Errorf("%s with others %t: got %s, want %s", tt.f, tt.others, got, tt.want)
 		}
 	}
 }

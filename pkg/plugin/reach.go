@@ -28,10 +28,10 @@ func (s *Session) excluded(self hostport.Attachment) hostport.Links {
 func (s *Session) within() map[hostport.Family]addrset.Set {
 	out := map[hostport.Family]addrset.Set{}
 	for _, f := range hostport.Families() {
-		links := slices.DeleteFunc(slices.Clone(s.On.Infrastructure), func(l string) bool {
-			return l == hostport.IPVSLink && slices.Contains(s.Facts.Followed, f)
+		others := s.On.Elsewhere && f == hostport.IPv6 || slices.ContainsFunc(s.On.Infrastructure, func(l string) bool {
+			return l != hostport.IPVSLink || !slices.Contains(s.Facts.Followed, f)
 		})
-		out[f] = hostport.Reach(s.On.Local, f, links...)
+		out[f] = hostport.Reach(s.On.Local, f, others)
 	}
 	return out
 }
