@@ -129,13 +129,13 @@ func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, o
 func (s single) field(slots []slot, lo, hi []byte, p Packet) (either []conds, exact bool) {
 	same := bytes.Equal(lo, hi)
 	switch of := slots[0].of; {
-	case of == ofSrc && slots[0].off == 0 && len(slots)*32 == s.b.dst[0].Lo.BitLen() && whole(slots):
+	case (of == ofSrc || of == ofDst) && slots[0].off == 0 && len(slots)*32 == s.b.dst[0].Lo.BitLen() && whole(slots):
 		from, ok1 := netip.AddrFromSlice(lo)
 		to, ok2 := netip.AddrFromSlice(hi)
 		if ok1 && ok2 {
-			return []conds{{{kind: onSrc, addrs: addrset.Between(from, to)}}}, true
+			return []conds{{{kind: sideOf(of), addrs: addrset.Between(from, to)}}}, true
 		}
-	case of == ofSrc && same:
+	case (of == ofSrc || of == ofDst) && same:
 		some, ok := s.part(slots, lo)
 		switch {
 		case ok && len(some.addrs) == 0:
@@ -159,6 +159,14 @@ func (s single) field(slots []slot, lo, hi []byte, p Packet) (either []conds, ex
 		return nil, true
 	}
 	return []conds{{}}, t == Yes
+}
+
+// sideOf is the condition on an address.
+func sideOf(of source) condKind {
+	if of == ofSrc {
+		return onSrc
+	}
+	return onDst
 }
 
 // and adds conditions of which one must hold too.

@@ -59,10 +59,7 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 	switch of {
 	case ofDst, ofSrc:
 		if c, ok := addrCond(slots, op, data, p.Family() == hostport.IPv4); ok {
-			c.kind = onDst
-			if of == ofSrc {
-				c.kind = onSrc
-			}
+			c.kind = sideOf(of)
 			return test{cond: &c}
 		}
 	case ofIn, ofInIndex, ofInGroup, ofInType:

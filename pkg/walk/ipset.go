@@ -93,12 +93,12 @@ func (x *run) holds(m memory, name, typ string, dims []string) (has []conds, ope
 			has = []conds{{}}
 		}
 		return has, No, err
-	case x.p.asked(dims[0] == "src") && slices.Contains([]string{"ip", "net", "ip,port", "net,port"}, fields):
-		members, open, err := x.inSet(name, typ)
+	case x.p.asked(dims[0] == "src") && few(x.askedFor(), maxSingles) && slices.Contains([]string{"ip", "net", "ip,port", "net,port"}, fields):
+		members, err := x.inSet(name, typ)
 		if len(members) > 0 {
 			has = []conds{{x.p.within(dims[0] == "src", members)}}
 		}
-		return has, open, err
+		return has, No, err
 	}
 	return x.listed(name, parts, dims)
 }
@@ -203,29 +203,24 @@ func (x *run) ipset(o iptsave.Option) (name, typ string, err error) {
 	return name, typ, err
 }
 
-// inSet are the destinations that a set holds with the protocol and the port, if they are
-// not too many to ask for.
-func (x *run) inSet(name, typ string) (out addrset.Set, open Tri, err error) {
-	n, asked := 0, x.p.Dst
+// askedFor are the destinations that sets are asked for.
+func (x *run) askedFor() addrset.Set {
 	if to := x.p.To.Addr(); x.p.Moved {
-		asked = addrset.Between(to, to)
+		return addrset.Between(to, to)
 	}
-	for _, sp := range asked {
-		for a := sp.Lo; ; a = a.Next() {
-			if n++; n > maxSingles {
-				return nil, Unknown, nil
-			}
-			has, err := x.r.Sets.SetHas(name, typ, a, x.p.Proto, x.p.port())
-			if err != nil {
-				return nil, Unknown, err
-			}
-			if has {
-				out = out.Or(addrset.Between(a, a))
-			}
-			if a == sp.Hi {
-				break
-			}
+	return x.p.Dst
+}
+
+// inSet are the destinations that a set holds with the protocol and the port.
+func (x *run) inSet(name, typ string) (out addrset.Set, err error) {
+	for a := range each(x.askedFor()) {
+		has, err := x.r.Sets.SetHas(name, typ, a, x.p.Proto, x.p.port())
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			out = out.Or(addrset.Between(a, a))
 		}
 	}
-	return out, No, nil
+	return out, nil
 }

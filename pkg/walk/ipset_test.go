@@ -122,6 +122,11 @@ func TestIPSets(t *testing.T) {
 		"fading dst":      "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"FADING dst":      "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 
+		"NODES dst --counters":  "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1",
+		"NONE dst --counters":   "yes DNAT: 192.0.2.1-192.0.2.2",
+		"OTHERS dst --counters": "yes DNAT: 192.0.2.1-192.0.2.2",
+		"! NONE dst --counters": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
+
 		"BUT src --return-nomatch":    "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 		"! NONE src --return-nomatch": "yes DNAT: 192.0.2.1-192.0.2.2; end some accept: 192.0.2.1-192.0.2.2",
 	} {
@@ -199,6 +204,32 @@ func TestIPSetsOfSources(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%v: %s, want %s", rules, got, want)
+		}
+	}
+}
+
+// Of many destinations a set is listed. What has other addresses is not for them.
+func TestIPSetsOfManyDestinations(t *testing.T) {
+	for match, want := range map[string]Tri{
+		"NODES dst": Some, "ANY dst": No, "NONE dst": No, "! NONE dst": Yes, "PAIRS dst,dst": Some, "FROM dst,dst": No, "LONG dst": Some, "LIST dst": Some, "PORTS dst": Yes,
+		"THREE dst,dst,src": Some, "BUT dst": No, "! BUT dst": Yes,
+	} {
+		not := ""
+		if match[0] == '!' {
+			not, match = "! ", match[2:]
+		}
+		w, p := overSets(t, nil, "PREROUTING -p tcp -m set "+not+"--match-set "+match+" -j DNAT --to-destination 10.0.0.1")
+		p.Dst = addrset.Of(netip.MustParsePrefix("192.0.2.0/25"))
+		r, err := w.Walk("PREROUTING", p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := No
+		if len(r.NAT) > 0 {
+			got = r.NAT[0].Match
+		}
+		if got != want {
+			t.Errorf("%s%s: %s, want %s", not, match, got, want)
 		}
 	}
 }

@@ -24,9 +24,6 @@ func (x *run) elements(set nft.Set) (listing[nft.Element], error) {
 		l = listing[nft.Element]{intervals(set, elems), whole}
 		x.r.listed[set.Name] = l
 	}
-	if !l.whole {
-		x.hop.Unlisted = append(x.hop.Unlisted, set.Name)
-	}
 	return l, nil
 }
 

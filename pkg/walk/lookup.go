@@ -3,6 +3,8 @@
 package walk
 
 import (
+	"iter"
+	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -42,7 +44,11 @@ func (x *run) lookIn(th *thread, set nft.Set, slots []slot, dreg uint32, isMap, 
 		x.maybe(th, openness(slots))
 		return nil
 	}
-	for _, one := range x.singles(th, slots) {
+	ones, err := x.singles(th, set, slots)
+	if err != nil {
+		return err
+	}
+	for _, one := range ones {
 		key, ok := one.key(slots, set.KeyLen)
 		if !ok {
 			if err := x.openLookup(&one, set, slots, dreg, isMap, inverted); err != nil {
@@ -102,6 +108,7 @@ func (x *run) openLookup(th *single, set nft.Set, slots []slot, dreg uint32, isM
 		return err
 	}
 	if !list.whole {
+		x.hop.Unlisted = append(x.hop.Unlisted, set.Name)
 		if isMap && set.Verdicts {
 			x.anything(&th.thread, "vmap @"+set.Name)
 		}
@@ -205,29 +212,55 @@ type single struct {
 	dst []byte
 }
 
-// maxSingles bounds how many destinations are looked up one by one.
-const maxSingles = 64
+// maxSingles bounds how many destinations are looked up one by one, and maxAsked how many in a set that
+// is too long to be listed.
+const (
+	maxSingles = 64
+	maxAsked   = 1024
+)
 
-// singles splits a thread by destination where the key holds one.
-func (x *run) singles(th *thread, slots []slot) []single {
+// singles splits a thread by destination where the key holds one, unless they are too many.
+func (x *run) singles(th *thread, set nft.Set, slots []slot) ([]single, error) {
 	if !slices.ContainsFunc(slots, func(s slot) bool { return s.of == ofDst }) {
-		return []single{{thread: *th}}
+		return []single{{thread: *th}}, nil
+	}
+	limit := maxSingles
+	if !few(th.b.dst, limit) {
+		list, err := x.elements(set)
+		if err != nil {
+			return nil, err
+		}
+		if limit = maxAsked; list.whole || !few(th.b.dst, limit) {
+			return []single{{thread: *th}}, nil
+		}
 	}
 	var out []single
-	for _, sp := range th.b.dst {
-		for a := sp.Lo; ; a = a.Next() {
-			if len(out) == maxSingles {
-				return []single{{thread: *th}}
-			}
-			one := *th
-			one.b.dst = addrset.Between(a, a)
-			out = append(out, single{one, a.AsSlice()})
-			if a == sp.Hi {
-				break
+	for a := range each(th.b.dst) {
+		one := *th
+		one.b.dst = addrset.Between(a, a)
+		out = append(out, single{one, a.AsSlice()})
+	}
+	return out, nil
+}
+
+// each goes through addresses.
+func each(s addrset.Set) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, sp := range s {
+			for a := sp.Lo; yield(a) && a != sp.Hi; a = a.Next() {
 			}
 		}
 	}
-	return out
+}
+
+// few reports whether a set has at most n addresses.
+func few(s addrset.Set, n int) bool {
+	for range each(s) {
+		if n--; n < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // key is the bytes to look up, if they are all known.

@@ -164,23 +164,39 @@ func TestNativeMaps(t *testing.T) {
 	}
 }
 
-// Of few destinations each is looked up; of many it is open, and not free.
+// Of few destinations each is looked up, of many the set is listed. One that is too long for that is
+// asked for some hundreds of destinations; of more it is open, and not free.
 func TestNativeLookupOfManyDestinations(t *testing.T) {
+	other, port := ip("192.0.2.9"), []byte{0, 80, 0, 0}
 	sets := map[string]fakeSet{
-		"nodes": {fields: []int{4}, elems: keys(ip("10.9.0.7"))},
-		"vnode": {fields: []int{4}, flags: nft.SetMap, verdicts: true, elems: []nft.Element{leads(ip("10.9.0.7"), nft.Jump, "x")}},
+		"nodes": {fields: []int{4}, elems: keys(ip("10.9.0.7"), other)},
+		"long":  {fields: []int{4}, elems: keys(ip("10.9.0.7"), other), long: true},
+		"vnode": {fields: []int{4}, flags: nft.SetMap, verdicts: true, elems: []nft.Element{leads(ip("10.9.0.7"), nft.Jump, "x"), leads(other, nft.Jump, "y")}},
+		"pairs": {fields: []int{4, 2}, elems: keys(append(ip("10.9.0.7"), port...), append(ip("10.9.0.6"), 0, 81, 0, 0), append(other, port...))},
+		"flows": {fields: []int{4, 4}, elems: keys(append(ip("10.9.0.7"), ip("10.0.0.1")...), append(other, ip("10.0.0.2")...))},
+		"nets":  {fields: []int{4, 2}, flags: nft.SetInterval, elems: []nft.Element{{Key: append(ip("10.9.0.6"), port...), KeyEnd: append(ip("10.9.0.7"), port...)}, {Key: append(ip("192.0.2.0"), port...), KeyEnd: append(ip("192.0.2.255"), port...)}}},
+		"bytes": {fields: []int{1}, elems: keys([]byte{7})},
 	}
+	concat := func(set string, more exprs) exprs {
+		return and(to(8, load(1, 16, 4)), to(9, more), with(lookIn(set, 0), 2, be32(8)), ex("redir", nil))
+	}
+	const all, all7 = "some redirect via pre: 10.9.0.0-10.9.255.255", "some redirect via pre: 10.9.0.7"
 	for name, tt := range map[string]struct {
-		rule     exprs
-		few, all string
+		rule            exprs
+		few, some, many string
 	}{
-		"a set":         {and(load(1, 16, 4), lookIn("nodes", 0), ex("redir", nil)), "some redirect via pre: 10.9.0.7", "some redirect via pre: 10.9.0.0-10.9.255.255"},
-		"not a set":     {and(load(1, 16, 4), lookIn("nodes", 1), ex("redir", nil)), "some redirect via pre: 10.9.0.4-10.9.0.6", "some redirect via pre: 10.9.0.0-10.9.255.255"},
-		"a verdict map": {and(load(1, 16, 4), lookMap("vnode", 0)), "some redirect via pre > x: 10.9.0.7", "some redirect via pre > x: 10.9.0.0-10.9.255.255"},
+		"a set":               {and(load(1, 16, 4), lookIn("nodes", 0), ex("redir", nil)), all7, all7, all7},
+		"not a set":           {and(load(1, 16, 4), lookIn("nodes", 1), ex("redir", nil)), "some redirect via pre: 10.9.0.4-10.9.0.6", "some redirect via pre: 10.9.0.0-10.9.0.6,10.9.0.8-10.9.0.255", "some redirect via pre: 10.9.0.0-10.9.0.6,10.9.0.8-10.9.255.255"},
+		"a long set":          {and(load(1, 16, 4), lookIn("long", 0), ex("redir", nil)), all7, all7, all},
+		"a verdict map":       {and(load(1, 16, 4), lookMap("vnode", 0)), "some redirect via pre > x: 10.9.0.7", "some redirect via pre > x: 10.9.0.7", "some redirect via pre > x: 10.9.0.7"},
+		"a set of pairs":      {concat("pairs", load(2, 2, 2)), all7, all7, all7},
+		"one with sources":    {concat("flows", load(1, 12, 4)), all7, all7, all7},
+		"a set of nets":       {concat("nets", load(2, 2, 2)), "some redirect via pre: 10.9.0.6-10.9.0.7", "some redirect via pre: 10.9.0.6-10.9.0.7", "some redirect via pre: 10.9.0.6-10.9.0.7"},
+		"one of single bytes": {and(load(1, 19, 1), lookIn("bytes", 0), ex("redir", nil)), all7, all7, all},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for prefix, want := range map[string]string{"10.9.0.4/30": tt.few, "10.9.0.0/16": tt.all} {
-				src := &ruleset{family: nft.IPv4, sets: sets, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rule), "x": rulesOf(ex("redir", nil))}}
+			for prefix, want := range map[string]string{"10.9.0.4/30": tt.few, "10.9.0.0/24": tt.some, "10.9.0.0/16": tt.many} {
+				src := &ruleset{family: nft.IPv4, sets: sets, chains: map[string][]nft.Rule{"pre": rulesOf(tt.rule), "x": rulesOf(ex("redir", nil)), "y": rulesOf(ex("redir", nil))}}
 				p := packet4(Prerouting)
 				p.Dst = addrset.Of(netip.MustParsePrefix(prefix))
 				r := src.walk(t, p)

@@ -77,11 +77,21 @@ func (x *run) xtMatch(th *thread, e nft.Expr) error {
 }
 
 // narrowedSet is a match on a set with conditions on what a member counts, or to which exceptions
-// are what is in it (match_set in net/netfilter/xt_set.c negates the answer to all of that): any
-// packets may meet it, and others not.
+// are what is in it (match_set in net/netfilter/xt_set.c negates the answer to all of that). Conditions
+// some members meet, and nobody else; otherwise any packets may meet it, and others not.
 func (x *run) narrowedSet(th *thread, opts []iptsave.Option) error {
-	_, err := x.option(th.b.memory, opts[0], false)
-	x.maybe(th, Some)
+	t, err := x.option(th.b.memory, opts[0], false)
+	if opts[0].Not || slices.ContainsFunc(opts, func(o iptsave.Option) bool { return o.Name == "--return-nomatch" }) {
+		x.maybe(th, Some)
+		return err
+	}
+	first := len(x.next)
+	x.apply(th, t)
+	members := slices.Clone(x.next[first:])
+	x.next = x.next[:first]
+	for i := range members {
+		x.maybe(&members[i], Some)
+	}
 	return err
 }
 

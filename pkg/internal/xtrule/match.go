@@ -223,7 +223,7 @@ func iprange(w *writer, g group) {
 // set writes revision 4 of the set match.
 func (m *maker) set(w *writer, g group) {
 	o, ok := g.option("--match-set")
-	w.only(g, "--match-set", "--return-nomatch")
+	w.only(g, "--match-set", "--counters", "--return-nomatch")
 	if w.failed = w.failed || !ok || len(o.Values) != 2; w.failed {
 		return
 	}
@@ -237,6 +237,9 @@ func (m *maker) set(w *writer, g group) {
 	w.u16(m.tables.setIndex(o.Values[0]))
 	w.u8(uint8(len(dims)), flags)
 	w.b = append(w.b, make([]byte, 44-len(w.b))...)
+	if _, counted := g.option("--counters"); counted { // what "--packets-gt 0" and the like are read as
+		w.b[16] = 3 // IPSET_COUNTER_GT
+	}
 	if _, exceptions := g.option("--return-nomatch"); exceptions {
 		w.b[40] = 1 << 7 // IPSET_FLAG_RETURN_NOMATCH
 	}
