@@ -60,6 +60,11 @@ func TestKubeProxyNftables(t *testing.T) {
 	rules := fixture(t, "proxy-nftables-nft.nft")
 	n.Feed(rules, "nft", "-f", "-")
 	services(t, n, "default/empty")
+	t.Run("with many addresses", func(t *testing.T) {
+		n.Addresses(80)
+		defer n.Run("ip", "link", "del", "many0")
+		services(t, n, "default/empty")
+	})
 	t.Run("explain", func(t *testing.T) {
 		confDir(t, n, n.Network("net", "46", nil))
 		for port, to := range map[string]string{

@@ -247,7 +247,11 @@ func (x *run) singles(th *thread, set nft.Set, slots []slot) ([]single, error) {
 func each(s addrset.Set) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
 		for _, sp := range s {
-			for a := sp.Lo; yield(a) && a != sp.Hi; a = a.Next() {
+			for a, more := sp.Lo, true; more; a = a.Next() {
+				if !yield(a) {
+					return
+				}
+				more = a != sp.Hi
 			}
 		}
 	}
