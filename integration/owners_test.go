@@ -4,6 +4,7 @@ package integration
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -104,6 +105,39 @@ func TestPolicyRouting(t *testing.T) {
 	n.Run("ip", "rule", "del", "pref", "50")
 	if out := accepted(t, n, list, lab.TCP(8080, 80)); out != "" {
 		t.Errorf("without it ADD says %q", out)
+	}
+	// What leads to the node itself leads nowhere else.
+	n.Run("ip", "route", "add", "local", lab.NodeV4, "dev", "lo", "table", "78")
+	for _, rule := range []string{"iif eth0 lookup local", "iif eth0 lookup 78", "fwmark 7 lookup 78"} {
+		n.Run(strings.Fields("ip rule add pref 50 " + rule)...)
+		if out := accepted(t, n, list, lab.TCP(8080, 80)); out != "" {
+			t.Errorf("with %q ADD says %q", rule, out)
+		}
+		n.Run("ip", "rule", "del", "pref", "50")
+	}
+}
+
+// Sockets to which nothing for the port comes are in nobody's way.
+func TestDeafSockets(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	n.Run("ip", "link", "add", "br9", "type", "bridge")
+	n.Run("ip", "link", "set", "br9", "up")
+	n.ServeOn("br9", "udp4", "0.0.0.0:8140", "of a link that is gone")
+	n.Run("ip", "link", "del", "br9")
+	n.ServeUDP("udp4", "255.255.255.255:8141", "of broadcasts")
+	list := n.Network("net", "4", nil)
+	web := n.NewPod("web")
+	web.Serve(80, "web")
+	for _, port := range []int{8140, 8141} {
+		ports := lab.UDP(port, 80)
+		if out, err := n.Add(web, list, ports); err != nil || out != "" {
+			t.Fatalf("ADD of %d: %v %s", port, err, out)
+		}
+		want(t, fmt.Sprint(port), n.Client.Who("udp4", fmt.Sprintf("%s:%d", lab.NodeV4, port)), "web")
+		if err := n.Del(web, list, ports); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

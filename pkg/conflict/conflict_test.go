@@ -131,6 +131,7 @@ func socketCases() []findCase {
 
 		{"a multicast listener is never in the way", dns, node().with(listens(udp, "224.0.0.251", 53)), "", ""},
 		{"nor is a broadcast listener", dns, node().with(listens(udp, "192.0.2.255", 53)), "", ""},
+		{"nor is one of whatever network", dns, node().with(listens(udp, "255.255.255.255", 53)), "", ""},
 		{"udp below the ephemeral range refuses", dns, node().with(listens(udp, "0.0.0.0", 53)), "refuse 100", ""},
 		{"udp in the ephemeral range warns", attach(mapPort(v4, "", udp, 40000)), node().with(listens(udp, "0.0.0.0", 40000)), "warn 107", "ip_local_port_range (32768-60999)"},
 		{"a socket of the kernel's refuses there too", attach(mapPort(v4, "", udp, 40000)), node().with(kernels(udp, "0.0.0.0", 40000, "")), "refuse 100", "no process found"},

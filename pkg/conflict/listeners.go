@@ -4,6 +4,7 @@ package conflict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -17,7 +18,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 			continue
 		}
 		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: l.Where(), At: both(Socket, 0), By: l.Device, Dst: listensAt(s, l, m.Family)}
-		f.Groups = l.Proto == hostport.UDP && (l.Addr.IsUnspecified() || l.Addr.IsMulticast() || slices.Contains(s.Broadcasts, l.Addr))
+		f.Groups = l.Proto == hostport.UDP && (l.Addr.IsUnspecified() || l.Addr.IsMulticast() || s.broadcast(l.Addr))
 		if !m.Wildcard() && !l.Meets(m.HostIP) {
 			continue
 		}
@@ -65,6 +66,12 @@ func (s Snapshot) ephemeral(port uint16) bool {
 	return s.EphemeralFrom <= port && port <= s.EphemeralTo && !reserved
 }
 
+// broadcast reports whether an address is that of all machines of one of the node's networks, or of the
+// one that a link is on (RFC 919, 7), which is in no table.
+func (s Snapshot) broadcast(a netip.Addr) bool {
+	return a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || slices.Contains(s.Broadcasts, a)
+}
+
 // heldFor is the live owner of a mapping in m's way for which a runtime keeps l open. The
 // mapping is what stands in the way, and says so.
 func heldFor(s Snapshot, l hostport.Listener, m hostport.Mapping) (hostport.Owner, bool) {
@@ -99,7 +106,7 @@ func localSet(s Snapshot, f hostport.Family) addrset.Set {
 // does not claim the address, or the address and port are carved out.
 func spared(r *Report, a hostport.Attachment, s Snapshot, l hostport.Listener) bool {
 	// Rules match local destinations only, which these never are.
-	if l.Addr.IsMulticast() || slices.Contains(s.Broadcasts, l.Addr) {
+	if l.Addr.IsMulticast() || s.broadcast(l.Addr) {
 		return true
 	}
 	if a.Spared(hostport.FamilyOf(l.Addr)).Contains(l.Addr) {

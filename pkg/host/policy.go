@@ -97,7 +97,8 @@ func routed(r fibRule) (addrset.Set, error) {
 	return ends(r, routes, groups), err
 }
 
-// ends are the destinations for which the search ends at one of the routes of a rule's table.
+// ends are the destinations for which the search ends at one of the routes of a rule's table, other than
+// those to the node itself: who is asked there is asked without the rule, too.
 // The most specific route decides, of several that with the least metric. It goes on where that
 // one says so (throw), or where the rule does not take it (suppress_prefixlength,
 // suppress_ifgroup). A route for some packets only is taken to end it if it may.
@@ -117,7 +118,7 @@ func ends(r fibRule, routes []netlink.Route, groups map[int]uint32) (out addrset
 		p := dst(x)
 		switch {
 		case !p.IsValid():
-		case x.Type != unix.RTN_THROW && !r.suppresses(x, p.Bits(), groups):
+		case x.Type != unix.RTN_THROW && x.Type != unix.RTN_LOCAL && !r.suppresses(x, p.Bits(), groups):
 			out = out.Or(addrset.Of(p))
 		case x.Tos == 0:
 			out = out.Minus(addrset.Of(p))

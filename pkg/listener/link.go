@@ -4,6 +4,7 @@ package listener
 
 import (
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -12,27 +13,31 @@ import (
 )
 
 // nameDevices replaces the numbers of the links that sockets are bound to by their names, and
-// says which of them rules can match. One that is gone keeps its number.
-func (r *Reader) nameDevices(ls []hostport.Listener) {
-	var known map[string]netlink.Link
+// says which of them rules can match. To one whose link is gone since, nothing comes any more: it is
+// left out.
+func (r *Reader) nameDevices(ls []hostport.Listener) []hostport.Listener {
+	bound := func(l hostport.Listener) bool { return l.Device != "" }
+	if r.links == nil || !slices.ContainsFunc(ls, bound) {
+		return ls
+	}
+	links, err := r.links() // later than the sockets
+	if err != nil {
+		return ls // they count as bound, with a name or without
+	}
+	known := map[string]netlink.Link{}
+	for _, x := range links {
+		known[deviceNumber(uint32(x.Attrs().Index))] = x
+	}
+	ls = slices.DeleteFunc(ls, func(l hostport.Listener) bool { return bound(l) && known[l.Device] == nil })
 	for i, l := range ls {
-		if l.Device == "" || r.links == nil {
-			continue
-		}
-		if known == nil {
-			known = map[string]netlink.Link{}
-			links, _ := r.links() // the socket counts as bound, with a name or without
-			for _, x := range links {
-				known[deviceNumber(uint32(x.Attrs().Index))] = x
-			}
-		}
-		if x, ok := known[l.Device]; ok {
+		if x := known[l.Device]; x != nil {
 			ls[i].Device = x.Attrs().Name
 			if seenAs(x, known) {
 				ls[i].Link = x.Attrs().Index
 			}
 		}
 	}
+	return ls
 }
 
 // seenAs reports whether in prerouting packets have come in by the same link as for a socket

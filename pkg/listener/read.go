@@ -69,7 +69,7 @@ func (r *Reader) Read(mappings []hostport.Mapping) ([]hostport.Listener, error) 
 			}
 		}
 	}
-	r.nameDevices(out)
+	out = r.nameDevices(out)
 	r.name(out)
 	r.nameLinks(out)
 	return out, nil
