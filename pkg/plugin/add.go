@@ -37,6 +37,7 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 		}
 		return p.addPatiently(req, store, netns)
 	}
+	p.warn(req.Warnings...) // what is asked for may be nothing
 	return p.answer(p.deliver(req), types.ErrIOFailure)
 }
 

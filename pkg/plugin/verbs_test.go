@@ -56,6 +56,26 @@ func (b *bench) args(p pod, more string) *skel.CmdArgs {
 	return a
 }
 
+// A pod that asks for ports at addresses of a family that it has not is told so, though nothing
+// is mapped, and one without ports is told nothing.
+func TestNothingIsMapped(t *testing.T) {
+	b := newBench(t)
+	web := b.pod("web")
+	ports := func(list string) string {
+		return fmt.Sprintf(`,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"192.0.2.9/24"}]},"runtimeConfig":{"portMappings":[%s]}`, list)
+	}
+	if err := b.Plugin.Add(b.args(web, ports(""))); err != nil || b.errs.Len() > 0 {
+		t.Errorf("without ports: %v, said %q", err, &b.errs)
+	}
+	err := b.Plugin.Add(b.args(web, ports(`{"hostPort":80,"containerPort":80,"hostIP":"::"}`)))
+	if err != nil || !strings.Contains(b.errs.String(), "hostIP :: maps nothing: the pod has no IPv6 address") {
+		t.Errorf("with a port: %v, said %q", err, &b.errs)
+	}
+	if b.has(web) != nil || b.store.Used() {
+		t.Error("it has something")
+	}
+}
+
 func TestAddThenDel(t *testing.T) {
 	b := newBench(t)
 	web := b.pod("web")
