@@ -118,16 +118,17 @@ func (b *Backend) Apply(have, want backend.State) error {
 // Try implements backend.Backend. The guard is not tried: who may make mappings may make
 // it.
 func (b *Backend) Try(have, want backend.State) error {
-	h, w := have.(State), want.(State)
-	for link := range w.on {
-		if h.on[link] {
-			continue
-		}
+	for _, link := range goesOn(have.(State), want.(State)) {
 		if err := b.sys.MaySet(link); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// goesOn are the links on which it is to be switched on.
+func goesOn(h, w State) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(w.on)), func(link string) bool { return !w.on[link] || h.on[link] })
 }
 
 // switchOff switches route_localnet off where portguard switched it on and nobody needs
@@ -167,10 +168,7 @@ func (b *Backend) applyGuards(h, w State, undo *[]func() error) error {
 
 // switchOn switches it on where somebody needs it.
 func (b *Backend) switchOn(h, w State, undo *[]func() error) error {
-	for _, link := range slices.Sorted(maps.Keys(w.on)) {
-		if !w.on[link] || h.on[link] {
-			continue
-		}
+	for _, link := range goesOn(h, w) {
 		if err := b.set(link, true, undo); err != nil {
 			return err
 		}

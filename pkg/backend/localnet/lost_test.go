@@ -69,6 +69,22 @@ func TestLinkIsGone(t *testing.T) {
 	}
 }
 
+// A link that is gone keeps no other pod from what it needs, and one that cannot be switched on
+// is told before.
+func TestTryBesideALinkThatIsGone(t *testing.T) {
+	n := newNode("veth0", "veth1")
+	gone := pod("gone", "10.88.0.5", "veth0", false)
+	must(t, apply(n.backend("nft"), add(gone)))
+	delete(n.on, "veth0")
+	b := n.backend("nft", gone)
+	have, err := b.Load()
+	must(t, err)
+	must(t, b.Try(have, have.With(pod("other", "10.88.0.6", "veth1", false))))
+	if b.Try(have, have.With(gone)) == nil {
+		t.Error("a link that is gone could be switched on")
+	}
+}
+
 // A record that names another link than its guard changes nothing there.
 func TestStaleRecord(t *testing.T) {
 	n := newNode("cni0", "cni1")
