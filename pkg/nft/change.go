@@ -24,6 +24,16 @@ func (b *Batch) DeleteTable(t Table) {
 	b.add(unix.NFT_MSG_DELTABLE, 0, t, Attrs{}.WithText(unix.NFTA_TABLE_NAME, t.Name), "delete")
 }
 
+// DropTable removes a table and those chains of it, unless there is anything else in it or in
+// them: NLM_F_NONREC, with which the kernel says EBUSY then.
+func (b *Batch) DropTable(t Table, chains ...string) {
+	for _, name := range chains {
+		a := Attrs{}.WithText(unix.NFTA_CHAIN_TABLE, t.Name).WithText(unix.NFTA_CHAIN_NAME, name)
+		b.add(unix.NFT_MSG_DELCHAIN, unix.NLM_F_NONREC, t, a, "drop chain %s", name)
+	}
+	b.add(unix.NFT_MSG_DELTABLE, unix.NLM_F_NONREC, t, Attrs{}.WithText(unix.NFTA_TABLE_NAME, t.Name), "drop")
+}
+
 // AddChain adds a chain: a base chain with the policy accept if it has a type.
 func (b *Batch) AddChain(c Chain) {
 	a := Attrs{}.WithText(unix.NFTA_CHAIN_TABLE, c.Table.Name).WithText(unix.NFTA_CHAIN_NAME, c.Name)

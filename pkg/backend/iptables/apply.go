@@ -5,6 +5,7 @@ package iptables
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
@@ -36,14 +37,34 @@ func (b *Backend) Apply(have, want backend.State) error {
 		if !cleanup.Empty() {
 			_ = b.o.Batch(cleanup) // what a foreign rule leads to stays, empty
 		}
+		for _, s := range steps {
+			b.drop(s.back.Family, s.goes)
+		}
 		return nil
 	}
 	for _, s := range steps[:done] {
 		if uerr := b.undo(s.back); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("%w: %s (%s): %w", backend.ErrNotUndone, b.Name(), s.back.Family, uerr))
 		}
+		b.drop(s.back.Family, s.made)
 	}
 	return err
+}
+
+// drop removes table nat of a family if it is one that the tool has made for a change which is
+// undone. What somebody else has put there meanwhile keeps it. A table of legacy goes with the
+// kernel's module only.
+func (b *Backend) drop(f hostport.Family, made bool) {
+	if !made || b.flavour != iptables.NFT {
+		return
+	}
+	names, err := b.o.Open().Chains(string(b.flavour), f, "nat")
+	if err != nil || len(names) == 0 {
+		return
+	}
+	batch := &nft.Batch{}
+	batch.DropTable(nft.Table{Family: f.NFProto(), Name: "nat"}, slices.DeleteFunc(slices.Clone(names), func(c string) bool { return !base(c) })...)
+	_ = b.o.Batch(batch)
 }
 
 // Try has iptables-restore read the script of each family that would change.
@@ -67,10 +88,12 @@ func (b *Backend) Try(have, want backend.State) error {
 	return nil
 }
 
-// A step is the change of one family, and what it was before.
+// A step is the change of one family, and what it was before. It may make the table, or undo a
+// change that has made it, so that it goes.
 type step struct {
-	script string
-	back   *ruleset.Layout
+	script     string
+	back       *ruleset.Layout
+	made, goes bool
 }
 
 // plan makes the steps, and the batch that removes what iptables cannot. It fails, before
@@ -86,7 +109,7 @@ func (b *Backend) plan(have, want *State) (steps []step, batch, cleanup *nft.Bat
 			w.native.remove(h.layout.Gone(w.layout), nft.Table{Family: w.family.NFProto(), Name: "nat"}, batch, cleanup)
 			continue
 		}
-		s := step{ruleset.Diff(h.layout, w.layout), h.layout}
+		s := step{ruleset.Diff(h.layout, w.layout), h.layout, h.absent, w.absent}
 		if s.script == "" {
 			continue
 		}

@@ -101,13 +101,14 @@ func (b *Backend) Load() (backend.State, error) {
 // look begins to read one family.
 func (b *Backend) look(r Reader, f hostport.Family) func() (part, error) {
 	t := nft.Table{Family: f.NFProto(), Name: "nat"}
+	names, _ := r.Chains(string(b.flavour), f, t.Name) // if it fails, so does read
 	wait := b.read(r, f, t)
 	return func() (p part, err error) {
 		rules, foreign, err := wait()
 		if err != nil {
 			return p, fmt.Errorf("could not read the %s rules (%s): %w", b.Name(), f, err)
 		}
-		p.family, p.layout = f, ruleset.FromRules(f, rules, b.setName)
+		p.family, p.absent, p.layout = f, len(names) == 0, ruleset.FromRules(f, rules, b.setName)
 		if foreign {
 			p.native = &native{rules: rules, err: fmt.Errorf("could not read the %s rules (%s): table nat: %w", b.Name(), f, iptsave.ErrIncompatible)}
 		}
@@ -129,7 +130,7 @@ func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) func() (rules m
 	var list func() (map[string][]nft.Rule, error)
 	if slices.ContainsFunc(names, ours) {
 		list = b.list(r, t, slices.DeleteFunc(slices.Clone(names), func(c string) bool {
-			return !ours(c) && c != "PREROUTING" && c != "INPUT" && c != "OUTPUT" && c != "POSTROUTING"
+			return !ours(c) && !base(c)
 		}))
 	}
 	return func() (rules map[string][]nft.Rule, foreign bool, err error) {
@@ -141,6 +142,11 @@ func (b *Backend) read(r Reader, f hostport.Family, t nft.Table) func() (rules m
 		}
 		return rules, foreign, err
 	}
+}
+
+// base reports whether a chain is one of those that every table nat or mangle has.
+func base(chain string) bool {
+	return chain == "PREROUTING" || chain == "INPUT" || chain == "OUTPUT" || chain == "POSTROUTING"
 }
 
 // list begins to read chains.

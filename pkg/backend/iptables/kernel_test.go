@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/backend/iptables/ruleset"
 	"github.com/portguard/portguard/pkg/backend/localnet"
 	"github.com/portguard/portguard/pkg/host"
@@ -89,6 +90,47 @@ func TestRealTools(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A change that fails, or is undone by what comes behind it, leaves no table that was not there,
+// unless somebody else has put something there meanwhile.
+func TestRealUndoLeavesNoTable(t *testing.T) {
+	need.Netns(t)
+	b := New(iptables.NFT, onKernel(t, iptables.NFT))
+	tables := func(want bool, when string) {
+		t.Helper()
+		for _, f := range hostport.Families() {
+			if there, err := rules.New(rules.Options{Proc: "/proc"}).Present("nft", f); err != nil || there != want {
+				t.Errorf("%s: %s: there is a table: %v, %v", when, f, there, err)
+			}
+		}
+	}
+	bad := web(0)
+	bad.ConditionsV4, bad.ConditionsV6 = []string{"-s", "192.0.2.2"}, []string{"-s", "nope.invalid"}
+	have := load(t, b)
+	if err := b.Apply(have, have.With(bad)); err == nil {
+		t.Error("a name that is none is taken")
+	}
+	tables(false, "the second family failed")
+	with := have.With(web(0))
+	for _, way := range [][2]backend.State{{have, with}, {with, have}} {
+		if err := b.Apply(way[0], way[1]); err != nil {
+			t.Fatal(err)
+		}
+		tables(way[1] == with, "there and back")
+	}
+	if err := b.Apply(have, with); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range hostport.Families() {
+		if err := b.o.Tools.Restore(iptables.NFT, f, "*nat\n-A OUTPUT -j ACCEPT\nCOMMIT\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Apply(with, have); err != nil || strings.Count(shown(t, b), "OUTPUT -j ACCEPT") != 2 {
+		t.Errorf("%v, left:\n%s", err, shown(t, b))
+	}
+	tables(true, "somebody else came")
 }
 
 // shown is what iptables-save prints of what is ours.

@@ -29,6 +29,8 @@ type part struct {
 	family hostport.Family
 	layout *ruleset.Layout
 	sets   []ruleset.Set
+	// absent is set if there was no table when the part was loaded.
+	absent bool
 	// within are the destinations at which mappings may be.
 	within addrset.Set
 	// native is set if iptables cannot show the table, refused if an attachment is to be
@@ -74,7 +76,8 @@ func (s *State) WithAll(as []hostport.Attachment, instead ...hostport.Key) backe
 			p.layout = p.layout.Remove(gone...)
 		}
 		asks := func(a hostport.Attachment) bool { return len(a.Of(p.family)) > 0 }
-		p.refused = p.refused || p.native != nil && slices.ContainsFunc(as, asks)
+		some := slices.ContainsFunc(as, asks)
+		p.refused, p.absent = p.refused || p.native != nil && some, p.absent && !some
 		p.layout = p.layout.Put(p.sets, as...).Within(p.within)
 	})
 }
