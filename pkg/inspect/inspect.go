@@ -145,16 +145,16 @@ func (i *Inspector) read(c *netconf.Config) (*view, error) {
 	return v, nil
 }
 
-// lacks lists what is lost of one mapping of an attachment that has a record. What a
-// mapping alone would need, others of the pod may give.
+// lacks lists what is lost of one mapping of an attachment that has a record, or that it is not
+// where it belongs. What a mapping alone would need, others of the pod may give.
 func (v *view) lacks(key hostport.Key, m hostport.Mapping) []string {
 	rec := v.Record(key)
 	if rec == nil || len(v.lost[key]) == 0 {
 		return nil
 	}
-	a := rec.Attachment
-	a.Mappings = slices.DeleteFunc(slices.Clone(a.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
-	return slices.DeleteFunc(v.Missing(a, rec.Backend), func(s string) bool { return !slices.Contains(v.lost[key], s) })
+	alone := *rec
+	alone.Attachment.Mappings = slices.DeleteFunc(slices.Clone(rec.Attachment.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
+	return slices.DeleteFunc(v.Lost(&alone), func(s string) bool { return !slices.Contains(v.lost[key], s) })
 }
 
 // where is the name of the backend that has the mappings of an attachment.

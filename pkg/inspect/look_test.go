@@ -37,15 +37,15 @@ type node struct {
 	has      map[hostport.Key]hostport.Attachment
 	readings int
 	happens  func(reading int)
+	facts    place.Facts
 }
 
 func (*node) Gone(uint64) bool                                   { return true }
 func (*node) BootID() string                                     { return "boot" }
 func (n *node) Sight() *state.Sight                              { return state.See(n.proc) }
 func (*node) Addresses(hostport.Links) (*host.Addressing, error) { return &host.Addressing{}, nil }
-func (*node) Facts(*host.Addressing) (place.Facts, error) {
-	return place.Facts{NFTables: func() (lacks, err error) { return nil, nil }}, nil
-}
+func (n *node) Facts(*host.Addressing) (place.Facts, error)      { return n.facts, nil }
+
 func (n *node) Backends(plugin.BackendOptions) []backend.Backend { return []backend.Backend{n} }
 
 func (*node) Look(_ time.Duration, _ string, _ *host.Addressing, _ []hostport.Mapping, f func(conflict.Snapshot) error) error {
@@ -114,7 +114,11 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	dir := t.TempDir()
-	return &bench{&node{proc: noProcesses(t), has: map[hostport.Key]hostport.Attachment{}, happens: func(int) {}}, t, state.Open(dir), &netconf.Config{DataDir: dir}}
+	facts := place.Facts{NFTables: func() (lacks, err error) { return nil, nil }, Iptables: func() (place.Iptables, error) {
+		return place.Iptables{KubeProxy: []string{"legacy"}}, nil
+	}}
+	n := &node{proc: noProcesses(t), has: map[hostport.Key]hostport.Attachment{}, happens: func(int) {}, facts: facts}
+	return &bench{n, t, state.Open(dir), &netconf.Config{DataDir: dir}}
 }
 
 // noProcesses is the procfs of a machine where nobody is, wherever the test runs.
@@ -171,16 +175,22 @@ func (b *bench) lock() (unlock func()) {
 	return unlock
 }
 
-// states are those that list shows, by port.
-func (b *bench) states() map[uint16]inventory.State {
+// list is what list shows.
+func (b *bench) list() []inventory.Entry {
 	b.Helper()
 	i := &Inspector{Node: b.node, Plugin: plugin.New(b.node, io.Discard, io.Discard)}
 	l, err := i.List(b.conf)
 	if err != nil {
 		b.Fatal(err)
 	}
+	return l.HostPorts
+}
+
+// states are those that list shows, by port.
+func (b *bench) states() map[uint16]inventory.State {
+	b.Helper()
 	out := map[uint16]inventory.State{}
-	for _, e := range l.HostPorts {
+	for _, e := range b.list() {
 		out[e.Port] = e.State
 	}
 	return out
@@ -205,6 +215,18 @@ func TestLookOnce(t *testing.T) {
 	b.record(b.attachment("web", 80))
 	b.mapping(b.attachment("web", 80))
 	b.want(1, map[uint16]inventory.State{80: inventory.OK})
+}
+
+// What works and is not where it belongs any more is shown as CHECK and restore see it.
+func TestLookAtWhatBelongsElsewhere(t *testing.T) {
+	b := newBench(t)
+	b.record(b.attachment("web", 80))
+	b.mapping(b.attachment("web", 80))
+	b.facts.IPVS = true
+	const says = "its rules are in nftables and belong in iptables-legacy: kube-proxy is in ipvs mode"
+	if l := b.list(); len(l) != 1 || l[0].State != inventory.Missing || l[0].Reason != says {
+		t.Errorf("list says %+v", l)
+	}
 }
 
 // An ADD that was between its record and its rules is waited for, and no other begins

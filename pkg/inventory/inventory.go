@@ -34,7 +34,8 @@ const (
 	// somebody else's rule takes the pod's traffic, or a listener gets nothing
 	// because the mapping is asked first; Reason says which.
 	Shadowed State = "shadowed"
-	// Missing: the rules of a live pod are gone.
+	// Missing: the rules of a live pod are gone, or not where they belong any more; Reason says
+	// which.
 	Missing State = "missing"
 	// Dead: the network namespace of the owner is gone.
 	Dead State = "owner dead"
