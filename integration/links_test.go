@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/portguard/portguard/integration/lab"
+	"github.com/portguard/portguard/pkg/doctor"
 )
 
 // What others did to links and to their sysctls meanwhile makes nobody forget, when rules are
@@ -84,5 +85,45 @@ func TestRestoreBesideALinkThatIsGone(t *testing.T) {
 		if err := n.Del(web, list); err != nil {
 			t.Errorf("DEL: %v", err)
 		}
+	})
+}
+
+// What leads to a link that is gone is lost to nobody, before its rules are flushed and after, and
+// the link stands in nobody else's way.
+func TestALinkThatIsGoneIsNotLost(t *testing.T) {
+	onOneOfEach(t, func(t *testing.T, n *lab.Node) {
+		list := n.Network("net", "4", nil)
+		web, cut, late := n.NewPod("web"), n.NewPod("cut"), n.NewPod("late")
+		n.MustAdd(web, list, lab.TCP(8080, 80))
+		link(n, cut)
+		conf := direct(n, cut, `[{"hostPort":8081,"containerPort":80}]`, "")
+		mustCall(t, n, "ADD", cut, conf)
+		confDir(t, n, list)
+		n.Run("ip", "link", "del", "pod0")
+		agree := func(when string) {
+			t.Helper()
+			mustCall(t, n, "CHECK", cut, conf)
+			if out, err := cli(n, "restore"); err != nil || strings.Contains(out, "restored") {
+				t.Errorf("%s, restore: %v %s", when, err, out)
+			}
+			found, _ := diagnosis(t, n)
+			for _, check := range []string{"backend", "missing"} {
+				if f := found[check]; f.Severity == doctor.Problem {
+					t.Errorf("%s, doctor: %+v", when, f)
+				}
+			}
+		}
+		agree("the link is gone")
+		n.Run("nft", "flush", "ruleset")
+		n.Run("sh", "-c", "iptables -t nat -F")
+		n.MustAdd(late, list, lab.TCP(8082, 80))
+		agree("it was put right without it")
+		mustCall(t, n, "DEL", cut, bare(n))
+		for _, p := range []*lab.Pod{late, web} {
+			if err := n.Del(p, list); err != nil {
+				t.Errorf("DEL: %v", err)
+			}
+		}
+		unchanged(t, n, "")
 	})
 }

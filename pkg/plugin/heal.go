@@ -17,18 +17,21 @@ import (
 )
 
 // Lost lists, one line each, what the attachment of a record should have and has not: the
-// one answer that CHECK, list, doctor, restore and healing have. What leads to a link that
-// is gone is not lost.
+// one answer that CHECK, list, doctor, restore and healing have.
 func (s *Session) Lost(rec *state.Record) []string {
-	lost := s.Missing(rec.Attachment, rec.Backend)
-	if len(lost) > 0 && rec.Attachment.Localhost {
-		here := *rec
-		if err := s.relink(&here); err == nil {
-			lost = s.Missing(here.Attachment, here.Backend)
-		}
-	}
+	lost := s.lacks(rec)
 	if choice := s.home(rec); choice.Backend != rec.Backend && len(rec.Attachment.Mappings) > 0 {
 		lost = append(lost, fmt.Sprintf("its rules are in %s and belong in %s: %s", rec.Backend, choice.Backend, choice.Why))
+	}
+	return lost
+}
+
+// lacks lists what the attachment of a record has not where it is. A backend may have what leads
+// to a link that is gone, or what is put back then: neither is lost.
+func (s *Session) lacks(rec *state.Record) []string {
+	lost, here := s.Missing(rec.Attachment, rec.Backend), *rec
+	if len(lost) > 0 && rec.Attachment.Localhost && s.relink(&here) == nil {
+		lost = missing(s.backends, s.have, rec.Backend, rec.Attachment, here.Attachment)
 	}
 	return lost
 }
@@ -54,7 +57,7 @@ func wish(rec *state.Record) place.Wish {
 }
 
 // withOthers calls apply with living attachments put right in what is wanted. When that
-// fails they are left as they are: nobody's call fails for others.
+// fails they are put right after it, one by one: nobody's call fails for others.
 func (s *Session) withOthers(apply func() error) error {
 	alone := slices.Clone(s.want)
 	repairs, err := s.heal(false)

@@ -51,7 +51,7 @@ func (s *Session) planBack(r *repair, find finder) error {
 	if err := s.relink(&rec); err != nil {
 		return err
 	}
-	a, key, works := rec.Attachment, r.Owner.Key(), len(s.Missing(r.now, r.next.Backend)) == 0
+	a, key, works := rec.Attachment, r.Owner.Key(), len(s.lacks(&r.next)) == 0
 	kept, left := a.Mappings, []hostport.Mapping(nil)
 	if !works { // else it stands beside what its container has, and that moves, too
 		kept, left = leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, rec.Backend)
@@ -89,7 +89,7 @@ func (s *Session) putBack(all []*repair) {
 			if r.plan == nil {
 				continue
 			}
-			stays := missing(s.backends, s.want, r.plan.a, r.plan.where)
+			stays := missing(s.backends, s.want, r.plan.where, r.plan.a)
 			if slices.Equal(stays, r.lost) {
 				r.plan, r.Refused, done = nil, stays[0], false
 			} else if len(stays) > 0 {

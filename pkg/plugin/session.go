@@ -140,14 +140,22 @@ func (s *Session) Drop(keys ...hostport.Key) {
 
 // Missing lists what an attachment in the backend where lacks.
 func (s *Session) Missing(a hostport.Attachment, where string) []string {
-	return missing(s.backends, s.have, a, where)
+	return missing(s.backends, s.have, where, a)
 }
 
-func missing(bs []backend.Backend, states []backend.State, a hostport.Attachment, where string) (out []string) {
+// missing lists what an attachment lacks in each backend, of which one of its forms is enough.
+func missing(bs []backend.Backend, states []backend.State, where string, forms ...hostport.Attachment) (out []string) {
 	for i, b := range bs {
-		if place.Has(b.Name(), where) {
-			out = append(out, states[i].Missing(a)...)
+		if !place.Has(b.Name(), where) {
+			continue
 		}
+		var lost []string
+		for _, a := range forms {
+			if lost = states[i].Missing(a); len(lost) == 0 {
+				break
+			}
+		}
+		out = append(out, lost...)
 	}
 	return out
 }
