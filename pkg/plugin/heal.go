@@ -66,9 +66,9 @@ func (s *Session) withOthers(apply func() error) error {
 	theirs := err != nil && !errors.As(err, new(undelivered)) && !errors.Is(err, backend.ErrNotUndone)
 	if theirs && slices.ContainsFunc(repairs, func(r *repair) bool { return r.Put }) {
 		why := err
-		s.want, repairs = alone, nil
+		s.want = alone
 		if err = apply(); err == nil { // else it was not for them, and may be tried again
-			s.warn(fmt.Sprintf("hostPorts of others are not put right: %v; run \"portguard restore\" on the node", why))
+			s.apart(repairs, why, s.Now().Add(s.Wait))
 		}
 	}
 	if err != nil {
@@ -244,7 +244,7 @@ func (s *Session) needy(exact bool) (out []*repair) {
 		case hostport.Dead:
 			continue
 		case hostport.Unknown:
-			if moves := len(r.lost) > 0 && len(s.Missing(r.now, rec.Backend)) == 0; !moves {
+			if moves := len(r.lost) > 0 && len(s.lacks(rec)) == 0; !moves {
 				r.Unsure = why
 			}
 		case hostport.Alive:

@@ -5,12 +5,15 @@ package plugin
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/place"
 )
@@ -187,9 +190,10 @@ func TestNobodyFailsForOthers(t *testing.T) {
 	onChanges(t, func(b *bench, web, _, _ pod, call func() error) {
 		b.flush()
 		b.in(place.NFTables).hates = web.key()
-		if err := call(); err != nil || !strings.Contains(b.errs.String(), "hostPorts of others are not put right: broken") {
+		if err := call(); err != nil || !strings.Contains(b.errs.String(), "hostPorts of container web (network net, eth0) are not put right: broken") {
 			b.t.Errorf("%v, said %q", err, &b.errs)
 		}
+		b.wantIn(b.pod("mail"), "localnet", place.NFTables)
 		done, err := b.Restore(b.conf())
 		if err != nil {
 			b.t.Fatal(err)
@@ -205,7 +209,7 @@ func TestNobodyFailsForOthers(t *testing.T) {
 	onChanges(t, func(b *bench, _, _, _ pod, call func() error) { // what fails without others, too, is not for them
 		b.flush()
 		b.in(place.NFTables).undone = func() error { return errBroken }
-		if err := call(); err != nil && strings.Contains(b.errs.String(), "of others are not put right") {
+		if err := call(); err != nil && strings.Contains(b.errs.String(), "are not put right") {
 			b.t.Errorf("%v, said %q", err, &b.errs)
 		}
 	})
@@ -215,6 +219,39 @@ func TestNobodyFailsForOthers(t *testing.T) {
 			b.t.Error("it fails because nobody can look")
 		}
 	})
+}
+
+// Who is put right one by one is so for as long as others may wait, and as long as it is known
+// what is there.
+func TestHealingOneByOneEnds(t *testing.T) {
+	for name, broken := range map[string]func(b *bench, web pod){
+		"it takes long": func(b *bench, web pod) {
+			b.in(place.NFTables).hates = web.key()
+			now := time.Now()
+			b.Now = func() time.Time { now = now.Add(6 * time.Second); return now }
+		},
+		"one cannot be undone": func(b *bench, _ pod) {
+			all := []error{errBroken, nil, fmt.Errorf("broken: %w", backend.ErrNotUndone), nil}
+			b.in(place.NFTables).undone = func() (err error) { err, all = all[0], all[1:]; return err }
+		},
+	} {
+		b := newBench(t)
+		web, mail := b.pod("web"), b.pod("mail")
+		b.mustAdd(web, 80, "")
+		b.mustAdd(mail, 81, "")
+		b.flush()
+		broken(b, web)
+		b.errs.Reset()
+		b.mustAdd(b.pod("late"), 82, "")
+		if said := b.errs.String(); slices.Contains(b.has(mail), place.NFTables) || !strings.Contains(said, "container web (network net, eth0) and 1 more are not put right: broken") {
+			t.Errorf("%s: mail is in %q, said %q", name, b.has(mail), said)
+		}
+		b.in(place.NFTables).hates, b.in(place.NFTables).undone = "", nil
+		b.mustAdd(b.pod("last"), 83, "")
+		for _, p := range []pod{web, mail} {
+			b.wantIn(p, "localnet", place.NFTables)
+		}
+	}
 }
 
 // A refused ADD, and one whose result nobody takes, heal nobody.
@@ -264,13 +301,9 @@ func (s *script) healing() {
 	call()
 	s.node.facts.IPVS = false
 	flush()
-	for _, x := range s.node.backends {
-		x.fail = errBroken
-	}
+	s.in(place.NFTables).hates = one.key()
 	call()
-	for _, x := range s.node.backends {
-		x.fail = nil
-	}
+	s.in(place.NFTables).hates = ""
 	s.node.lookErr = errBroken
 	call()
 	s.node.lookErr = nil

@@ -4,8 +4,11 @@ package plugin
 
 import (
 	"cmp"
+	"errors"
 	"slices"
+	"time"
 
+	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/state"
@@ -112,6 +115,29 @@ func (s *Session) note(r *repair) {
 	next := &r.next.Attachment
 	next.LocalnetWas, next.Mappings, next.Carves, next.Flows = p.a.LocalnetWas, p.kept, p.a.Carves, p.a.Flows
 	r.next.Backend, r.next.Left = p.where, slices.Concat(r.next.Left, p.left)
+}
+
+// apart puts right what it can of what could not be put right at once: what fails for one is not
+// lost for all. Others wait for it: what is not tried until then has failed for why.
+func (s *Session) apart(repairs []*repair, why error, until time.Time) {
+	for _, r := range repairs {
+		if !r.Put {
+			continue
+		}
+		err := why
+		if s.Now().Before(until) {
+			s.want = slices.Clone(s.have)
+			s.renew()
+			s.Put(r.now, r.next.Backend, r.dead...)
+			err = s.Apply(nil)
+		}
+		if err != nil {
+			r.Put, r.Refused = false, told(err, CodeApply)
+		}
+		if errors.Is(err, backend.ErrNotUndone) { // what is there now is not known
+			why, until = err, time.Time{}
+		}
+	}
 }
 
 // free are those of the mappings of an attachment that nobody has by now. There are none if

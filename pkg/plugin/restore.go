@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
@@ -81,17 +82,7 @@ func (s *Session) repair() ([]*repair, error) {
 	if err == nil || repairs == nil || errors.As(err, new(raced)) || errors.Is(err, backend.ErrNotUndone) {
 		return repairs, err
 	}
-	for _, r := range repairs {
-		if !r.Put {
-			continue
-		}
-		s.want = slices.Clone(s.have)
-		s.renew()
-		s.Put(r.now, r.next.Backend, r.dead...)
-		if err := s.Apply(nil); err != nil {
-			r.Put, r.Refused = false, told(err, CodeApply)
-		}
-	}
+	s.apart(repairs, err, s.Now().Add(time.Hour)) // somebody asked for all of them
 	return repairs, nil
 }
 
