@@ -53,7 +53,7 @@ func last(p netip.Prefix) netip.Addr {
 
 // And returns the addresses in both sets.
 func (s Set) And(o Set) Set {
-	if len(o) == 1 && s.Covers(o) { // as most rules' addresses
+	if len(o) == 1 && s.Covers(o) || len(s) == 1 && len(o) > 0 && s.Covers(Set{{o[0].Lo, o[len(o)-1].Hi}}) { // as most rules' addresses
 		return o
 	}
 	var out Set

@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 
@@ -15,6 +16,8 @@ type Set struct {
 	Name   string
 	Flags  uint32
 	KeyLen int
+	// Fields are the bytes of each part of a key that has several, up to the first 0: none if it has not.
+	Fields [16]uint8
 	// Verdicts is set for a verdict map.
 	Verdicts bool
 	// Counted sets count for each element how often it was found (Linux 5.7).
@@ -95,9 +98,18 @@ func DecodeSet(t Table, b []byte) (Set, error) {
 	s.Flags, _ = a.Num(unix.NFTA_SET_FLAGS)
 	n, _ := a.Num(unix.NFTA_SET_KEY_LEN)
 	s.KeyLen = int(n)
+	desc, err1 := a.Nested(unix.NFTA_SET_DESC)
+	list, err2 := desc.Nested(setDescConcat)
+	i := 0
+	for _, elem := range list.all() {
+		if size, _ := Attrs(elem).Num(setFieldLen); i < len(s.Fields) {
+			s.Fields[i] = uint8(size)
+		}
+		i++
+	}
 	typ, isMap := a.Num(unix.NFTA_SET_DATA_TYPE)
 	s.Verdicts = isMap && typ == TypeVerdict
-	return s, err
+	return s, cmp.Or(err, err1, err2)
 }
 
 // DecodeElements reads the elements of one message.

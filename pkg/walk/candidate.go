@@ -26,14 +26,15 @@ type candidate struct {
 
 // candidates are the elements of a set that a key which is not all known may
 // fall on, in the form that intervals has. The last one is that for all other keys.
-func candidates(elems []nft.Element, th single, slots []slot, p Packet) (out []candidate) {
+func candidates(set nft.Set, elems []nft.Element, th single, slots []slot, p Packet) (out []candidate) {
 	var rest []candidate
+	fields := th.fields(set, slots)
 	for _, e := range elems {
 		if e.CatchAll() {
 			rest = append(rest, candidate{elem: e, open: true, when: []conds{{}}, in: []box{th.b}})
 			continue
 		}
-		c, ok := th.candidate(e, slots, p)
+		c, ok := th.candidate(e, fields, p)
 		if !ok {
 			continue
 		}
@@ -93,35 +94,72 @@ func before(key []byte) []byte {
 	return out
 }
 
-// candidate compares the fields of a key with those of an element. Fields begin
-// at a register; those of an address have several.
-func (s single) candidate(e nft.Element, slots []slot, p Packet) (c candidate, ok bool) {
-	c.elem, c.open, c.when = e, e.Stateful || e.Expires, []conds{{}}
+// A keyField is a part of a key: registers, and what they hold if that is known.
+type keyField struct {
+	slots []slot
+	at    int
+	known []byte
+}
+
+// fields cuts a key into its parts: as the set has them, which the kernel compares one by one, or
+// without that where something else begins.
+func (s single) fields(set nft.Set, slots []slot) (out []keyField) {
+	sizes, total := set.Fields[:], 0
+	for k, size := range sizes {
+		if sizes[k] = (size + 3) / 4; size == 0 {
+			sizes = sizes[:k]
+			break
+		}
+		total += int(sizes[k])
+	}
 	for i := 0; i < len(slots); {
 		n := 1
-		for i+n < len(slots) && slots[i+n].of == slots[i].of && slots[i+n].of != known && int(slots[i+n].off) == int(slots[i].off)+n*4 {
-			n++
+		if total == len(slots) {
+			n = int(sizes[len(out)])
+		} else {
+			for i+n < len(slots) && slots[i+n].of == slots[i].of && slots[i+n].of != known && int(slots[i+n].off) == int(slots[i].off)+n*4 {
+				n++
+			}
 		}
-		lo, hi := part(e.Key, i, n), part(e.KeyEnd, i, n)
+		f := keyField{slots: slots[i : i+n], at: i}
+		f.known, _ = s.key(f.slots, n*4)
+		out = append(out, f)
+		i += n
+	}
+	return out
+}
+
+// candidate compares the fields of a key with those of an element. Fields begin
+// at a register; those of an address have several.
+func (s single) candidate(e nft.Element, fields []keyField, p Packet) (c candidate, ok bool) {
+	c.elem, c.open, c.when = e, e.Stateful || e.Expires, []conds{{}}
+	for _, f := range fields { // which rules out most
+		lo, hi := f.of(e)
 		if len(lo) == 0 || len(lo) != len(hi) {
 			c.open = true // not what was expected: it may be anything
 			return c, true
 		}
-		field := slots[i : i+n]
-		b, certain := s.key(field, len(lo))
-		if certain && !inside(b, lo, hi) {
+		if f.known != nil && !inside(f.known[:len(lo)], lo, hi) {
 			return c, false
 		}
-		if !certain {
-			either, exact := s.field(field, lo, hi, p)
-			if c.open = c.open || !exact; len(either) == 0 {
-				return c, false
-			}
-			c.and(either)
+	}
+	for _, f := range fields {
+		if f.known != nil {
+			continue
 		}
-		i += n
+		lo, hi := f.of(e)
+		either, exact := s.field(f.slots, lo, hi, p)
+		if c.open = c.open || !exact; len(either) == 0 {
+			return c, false
+		}
+		c.and(either)
 	}
 	return c, true
+}
+
+// of is what an element has there.
+func (f keyField) of(e nft.Element) (lo, hi []byte) {
+	return part(e.Key, f.at, len(f.slots)), part(e.KeyEnd, f.at, len(f.slots))
 }
 
 // field are the conditions of which one holds if a field of a key is between two values. It

@@ -95,10 +95,7 @@ func (x *run) holds(m memory, name, typ string, dims []string) (has []conds, ope
 		return has, No, err
 	case x.p.asked(dims[0] == "src") && few(x.askedFor(), maxSingles) && slices.Contains([]string{"ip", "net", "ip,port", "net,port"}, fields):
 		members, err := x.inSet(name, typ)
-		if len(members) > 0 {
-			has = []conds{{x.p.within(dims[0] == "src", members)}}
-		}
-		return has, No, err
+		return x.p.among(dims, members), No, err
 	}
 	return x.listed(name, parts, dims)
 }
@@ -125,6 +122,9 @@ func (x *run) inList(m memory, name string, dims []string) (has []conds, open Tr
 
 // listed is holds for a set that is listed. Members that differ in one address only are joined.
 func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, err error) {
+	if addrs, known := x.r.inIPSets[name]; known && len(parts) == 1 {
+		return x.p.among(dims, addrs), No, nil
+	}
 	list, err := x.ipsetMembers(name)
 	if err != nil || !list.whole {
 		return nil, Some, err
@@ -132,6 +132,15 @@ func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, 
 	members, ok := x.narrowed(list.elems, parts)
 	if !ok {
 		return nil, Some, nil
+	}
+	if len(parts) == 1 && parts[0] != "port" { // which many rules may ask
+		var all addrset.Set
+		for _, m := range members {
+			all = append(all, m.Addrs.Only(x.r.is4)...)
+		}
+		all = addrset.Union(all)
+		x.r.inIPSets[name] = all
+		return x.p.among(dims, all), No, nil
 	}
 	for _, m := range members {
 		if !slices.Contains(parts, "port") || m.Proto == x.p.Proto && m.Port == x.p.port() {
@@ -142,6 +151,14 @@ func (x *run) listed(name string, parts, dims []string) (has []conds, open Tri, 
 		return nil, Some, nil
 	}
 	return has, No, nil
+}
+
+// among is what packets must be to have one of the addresses, nothing if there are none.
+func (p Packet) among(dims []string, addrs addrset.Set) []conds {
+	if len(addrs) == 0 {
+		return nil
+	}
+	return []conds{{p.within(dims[0] == "src", addrs)}}
 }
 
 // narrowed takes out of the members what smaller ones except (nomatch): of the nets that an

@@ -116,7 +116,11 @@ func (x *run) openLookup(th *single, set nft.Set, slots []slot, dreg uint32, isM
 		x.maybe(&th.thread, open)
 		return nil
 	}
-	found := candidates(list.elems, *th, slots, x.p)
+	if addrs, ok := x.addresses(set, list.elems, slots); ok && !isMap {
+		x.apply(&th.thread, testOf([]conds{{{kind: sideOf(slots[0].of), addrs: addrs}}}, inverted))
+		return nil
+	}
+	found := candidates(set, list.elems, *th, slots, x.p)
 	if isMap {
 		x.mapped(&th.thread, set, found, slots, dreg)
 	} else {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -37,6 +38,8 @@ type Walker struct {
 	asked int
 	// listed are sets by name.
 	listed map[string]listing[nft.Element]
+	// addrs are those in sets of addresses, nil for one that has more, and inIPSets those in ipsets.
+	addrs, inIPSets map[string]addrset.Set
 	// runs are those that no chain needs now.
 	runs []*run
 	// marks tells the chains whose rules set marks.
@@ -62,7 +65,7 @@ type Options struct {
 // New returns a Walker for a table and packets of family f. What the walk comes across
 // is read from src.
 func New(src Source, t nft.Table, f hostport.Family, o Options) *Walker {
-	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}, marks: map[string]bool{}}
+	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}, addrs: map[string]addrset.Set{}, inIPSets: map[string]addrset.Set{}, marks: map[string]bool{}}
 }
 
 func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain) }
