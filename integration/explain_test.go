@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/integration/lab"
 	"github.com/portguard/portguard/pkg/explain"
@@ -172,19 +174,92 @@ func answerer(o explain.Outcome) string {
 // asADD compares the decision with that of an ADD.
 func asADD(t *testing.T, n *lab.Node, list string, port int) {
 	t.Helper()
-	a := ask(t, n, fmt.Sprintf("%d/tcp", port))
+	asADDOf(t, n, list, lab.TCP(port, 80))
+}
+
+// asADDOf does it for a port that may have a hostIP.
+func asADDOf(t *testing.T, n *lab.Node, list string, port lab.Port) explain.Answer {
+	t.Helper()
+	q := fmt.Sprint(port.HostPort)
+	if port.HostIP != "" {
+		q = net.JoinHostPort(port.HostIP, q)
+	}
+	a := ask(t, n, q+"/tcp")
 	p := n.NewPod("asked")
-	_, err := n.Add(p, list, lab.TCP(port, 80))
+	_, err := n.Add(p, list, port)
 	var e *types.Error
 	switch {
 	case err == nil && !a.Decision.Allowed:
-		t.Errorf("%d: ADD allows what explain says is refused: %v", port, a.Decision.Refusals)
+		t.Errorf("%s: ADD allows what explain says is refused: %v", q, a.Decision.Refusals)
 	case err == nil:
 		_ = n.Del(p, list)
 	case a.Decision.Allowed:
-		t.Errorf("%d: ADD refuses what explain says is allowed: %v", port, err)
+		t.Errorf("%s: ADD refuses what explain says is allowed: %v", q, err)
 	case !errors.As(err, &e) || !strings.HasSuffix(e.Msg, a.Decision.Refusals[0]) || e.Code != a.Decision.Code:
-		t.Errorf("%d: ADD says %v, explain %d %q", port, err, a.Decision.Code, a.Decision.Refusals[0])
+		t.Errorf("%s: ADD says %v, explain %d %q", q, err, a.Decision.Code, a.Decision.Refusals[0])
+	}
+	return a
+}
+
+// What an ADD refuses for its hostIP alone explain refuses too, whatever the policy.
+func TestExplainOfUnfit(t *testing.T) {
+	t.Parallel()
+	n := lab.NewNode(t, bin, "nft")
+	for _, tt := range []struct {
+		conf lab.Conf
+		bad  []string
+		good []string
+	}{
+		{lab.Conf{}, []string{"::1", "fe80::1", "255.255.255.255", "240.0.0.1", "0.0.0.5", "224.0.0.1", "192.0.2.255"}, []string{"127.0.0.1", lab.NodeV4, "198.51.100.1", "0.0.0.0"}},
+		{lab.Conf{"excludeCIDRs": []string{lab.NodeV4}, "conflictPolicy": "warn"}, []string{lab.NodeV4}, []string{lab.NodeV6}},
+		{lab.Conf{"localhost": false}, []string{"127.0.0.1"}, []string{lab.NodeV4}},
+		{lab.Conf{"snat": false}, []string{"127.0.0.2"}, []string{lab.NodeV4}},
+	} {
+		list := n.Network("net", "46", tt.conf)
+		confDir(t, n, list)
+		for _, ip := range tt.bad {
+			if a := asADDOf(t, n, list, lab.TCP(8080, 80).On(ip)); a.Decision.Allowed || a.Decision.Code != types.ErrInvalidNetworkConfig {
+				t.Errorf("%v, %s: explain says %+v", tt.conf, ip, a.Decision)
+			}
+		}
+		for _, ip := range tt.good {
+			if a := asADDOf(t, n, list, lab.TCP(8080, 80).On(ip)); !a.Decision.Allowed {
+				t.Errorf("%v, %s: explain says %+v", tt.conf, ip, a.Decision)
+			}
+		}
+	}
+}
+
+// Who has bound a port and does not listen yet is found by both, where an ADD holds ports.
+func TestExplainOfBound(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "", "nft")
+	s := lab.Socket{Network: "tcp4"}
+	n.Do(func() {
+		fd, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := s.Bind(fd, 7015); err != nil {
+			t.Fatal(err)
+		}
+	})
+	list := n.Network("net", "46", nil)
+	confDir(t, n, list)
+	a := asADDOf(t, n, list, lab.TCP(7015, 80))
+	if a.Decision.Code != 100 || !strings.Contains(a.Decision.Refusals[0], "is about to listen on") {
+		t.Errorf("explain says %+v", a.Decision)
+	}
+	for _, o := range slices.Concat(a.Outside, a.Localhost, a.Pod) {
+		if o.Kind != "nobody" {
+			t.Errorf("nobody listens yet, and explain says %+v", o)
+		}
+	}
+	list = n.Network("net", "46", lab.Conf{"reserve": "off"})
+	confDir(t, n, list)
+	if a := asADDOf(t, n, list, lab.TCP(7015, 80)); !a.Decision.Allowed {
+		t.Errorf("without a reservation explain says %+v", a.Decision)
 	}
 }
 

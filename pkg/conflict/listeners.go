@@ -19,6 +19,9 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 		}
 		f := Finding{Kind: finding.Listener, Mapping: m, Who: l.Who(), Where: l.Where(), At: both(Socket, 0), By: l.Device, Dst: listensAt(s, l, m.Family)}
 		f.Groups = l.Proto == hostport.UDP && (l.Addr.IsUnspecified() || l.Addr.IsMulticast() || s.broadcast(l.Addr))
+		if l.Bound { // it gets nothing yet
+			f.At = nil
+		}
 		if !m.Wildcard() && !l.Meets(m.HostIP) {
 			continue
 		}

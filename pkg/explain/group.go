@@ -50,7 +50,9 @@ func hearing(found []conflict.Finding) string {
 const invalid = 7
 
 // OfGroup makes the answer one about a broadcast or multicast address.
-func (a *Answer) OfGroup(r conflict.Report) {
-	a.Foreign, a.Group = false, ofGroup(a.Question, r.All())
-	a.Decision = Decision{Code: invalid, Refusals: []string{"hostIP " + a.HostIP.String() + " cannot be mapped; choose one of the node's own"}}
+func (a *Answer) OfGroup(r conflict.Report) { a.Foreign, a.Group = false, ofGroup(a.Question, r.All()) }
+
+// Unfit makes the decision that of an ADD with a hostIP at which no hostPort can be.
+func (a *Answer) Unfit(what string) {
+	a.Decision = Decision{Code: invalid, Refusals: []string{"hostIP: " + what}}
 }

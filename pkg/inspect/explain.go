@@ -31,6 +31,9 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 		return explain.Answer{}, err
 	}
 	a := c.Template
+	if a.Reserve != hostport.ReserveOff && i.Node.Holds() == nil {
+		i.Node.AskBound(q.Port)
+	}
 	a.Mappings = i.asked(q)
 	a.Networks = hostport.Cover(s.On.Networks)
 	var ans explain.Answer
@@ -62,6 +65,11 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	ans.RefusedBinds = i.refusals(s, func(r hostport.Refusal) bool { return r.Proto == q.Proto && r.Port == q.Port })
 	if d := &ans.Decision; c.WarnOnly && !d.Allowed && len(protected) == 0 {
 		*d = explain.Decision{Allowed: true, Warnings: append(d.Refusals, d.Warnings...)}
+	}
+	if q.HostIP.IsValid() && !q.HostIP.IsUnspecified() {
+		if what := plugin.Unfit(c, s.On, q.HostIP); what != "" {
+			ans.Unfit(what)
+		}
 	}
 	return ans, nil
 }

@@ -48,6 +48,9 @@ type Node interface {
 	Virtual(on *host.Addressing) ([]doctor.Virtual, error)
 	// Entries are those who send packets from outside, by other links than those of pods.
 	Entries(on *host.Addressing, pods []string) ([]way.Source, error)
+	// AskBound makes Look tell who has bound a TCP port and does not listen yet, whom an ADD finds
+	// when it holds the port. It is asked for after the backends are loaded.
+	AskBound(port uint16)
 	// Router asks the kernel for routes.
 	Router() way.Router
 	// Pods looks into the network namespaces of pods; with ears also who waits for packets there.

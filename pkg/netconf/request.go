@@ -235,22 +235,30 @@ func (r *Request) addSpecific(p Port) error {
 	if _, ok := r.Attachment.Pod(f); !ok {
 		return fieldErrorf(p.field+".hostIP", "%s cannot be mapped: the pod has no %s address; choose one of the other family", p.HostIP, f)
 	}
-	switch {
-	case p.HostIP.IsMulticast(), p.HostIP == limitedBroadcast():
-		return fieldErrorf(p.field+".hostIP", "%s is %s (want one of the node's own)", p.HostIP, notUnicast(p.HostIP))
-	case p.HostIP.IsLoopback() && f == hostport.IPv6:
-		return fieldErrorf(p.field+".hostIP", "::1 cannot be translated by the kernel; use 127.0.0.1")
-	case p.HostIP.IsLoopback() && !r.Template.Localhost:
-		return fieldErrorf(p.field+".hostIP", `%s needs localhost access, which is off; set "localhost": true`, p.HostIP)
-	case f == hostport.IPv6 && p.HostIP.IsLinkLocalUnicast():
-		return fieldErrorf(p.field+".hostIP", "%s is link-local: packets to it cannot be forwarded to a pod (want a global or private address)", p.HostIP)
-	}
-	if i := slices.IndexFunc(r.Template.Excludes, func(x netip.Prefix) bool { return x.Contains(p.HostIP) }); i >= 0 {
-		return fieldErrorf(p.field+".hostIP", "%s is excluded by excludeCIDRs (%s); choose another address", p.HostIP, r.Template.Excludes[i])
+	if what := r.Unfit(p.HostIP); what != "" {
+		return fieldErrorf(p.field+".hostIP", "%s", what)
 	}
 	r.HostIPs = append(r.HostIPs, Given{p.field + ".hostIP", p.HostIP})
 	r.append(p, hostport.Mapping{Family: f, HostIP: p.HostIP})
 	return nil
+}
+
+// Unfit says why no hostPort can be at an address, whatever the node is like, "" if one can.
+func (c *Config) Unfit(a netip.Addr) string {
+	switch {
+	case a.IsMulticast(), a == limitedBroadcast():
+		return fmt.Sprintf("%s is %s (want one of the node's own)", a, notUnicast(a))
+	case a == netip.IPv6Loopback():
+		return "::1 cannot be translated by the kernel; use 127.0.0.1"
+	case a.IsLoopback() && !c.Template.Localhost:
+		return fmt.Sprintf(`%s needs localhost access, which is off; set "localhost": true`, a)
+	case a.Is6() && a.IsLinkLocalUnicast():
+		return fmt.Sprintf("%s is link-local: packets to it cannot be forwarded to a pod (want a global or private address)", a)
+	}
+	if i := slices.IndexFunc(c.Template.Excludes, func(x netip.Prefix) bool { return x.Contains(a) }); i >= 0 {
+		return fmt.Sprintf("%s is excluded by excludeCIDRs (%s); choose another address", a, c.Template.Excludes[i])
+	}
+	return ""
 }
 
 // append completes m from p. Exact duplicates are kept once; where a pod asks

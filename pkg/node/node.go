@@ -38,7 +38,7 @@ type Node struct {
 	backends *reading
 	// into is where mappings were to go last.
 	into string
-	// bound are TCP ports that somebody had bound when they were to be held.
+	// bound are TCP ports that somebody had bound when they were to be held, or may have.
 	bound map[uint16]bool
 }
 

@@ -52,6 +52,9 @@ func (n *Node) Proxies(on *host.Addressing) (p doctor.Proxies, err error) {
 	return p, err
 }
 
+// AskBound makes Look ask who has bound a port and does not listen yet.
+func (n *Node) AskBound(port uint16) { n.bound[port] = true }
+
 // Virtual are the links that carry nothing but addresses and are not known.
 func (n *Node) Virtual(on *host.Addressing) (out []doctor.Virtual, err error) {
 	singles, err := host.Virtual()

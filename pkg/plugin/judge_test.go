@@ -47,7 +47,7 @@ func TestJudge(t *testing.T) {
 		{"10.88.0.5", "240.0.0.1", "runtimeConfig.portMappings[1].hostIP", "reserved"},
 		{"10.88.0.5", "255.255.255.254", "runtimeConfig.portMappings[1].hostIP", "reserved"},
 	} {
-		req := &netconf.Request{PodIPs: []netconf.Given{{Field: "prevResult.ips[0]", Addr: netip.MustParseAddr("10.88.0.9")}, {Field: "prevResult.ips[1]", Addr: netip.MustParseAddr(tt.pod)}}}
+		req := &netconf.Request{Config: &netconf.Config{}, PodIPs: []netconf.Given{{Field: "prevResult.ips[0]", Addr: netip.MustParseAddr("10.88.0.9")}, {Field: "prevResult.ips[1]", Addr: netip.MustParseAddr(tt.pod)}}}
 		if tt.hostIP != "" {
 			req.HostIPs = []netconf.Given{{Field: "runtimeConfig.portMappings[1].hostIP", Addr: netip.MustParseAddr(tt.hostIP)}}
 		}

@@ -39,16 +39,12 @@ func (s *Session) settle(req *netconf.Request) error {
 // judge refuses addresses that cannot be the pod's, or the node's, on a node that is on
 // those networks. A hostPort must not lead to a service of the node itself.
 func judge(on *host.Addressing, req *netconf.Request) error {
-	own := func(a netip.Addr) bool {
-		return slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Prefix.Contains(a) })
-	}
-	broadcast := func(a netip.Addr) bool { return slices.Contains(on.Broadcasts, a) }
 	for _, ip := range req.PodIPs {
 		what := ""
 		switch {
-		case own(ip.Addr):
+		case own(on, ip.Addr):
 			what = "the node's own"
-		case broadcast(ip.Addr):
+		case slices.Contains(on.Broadcasts, ip.Addr):
 			what = "a broadcast address of the node"
 		default:
 			continue
@@ -56,18 +52,33 @@ func judge(on *host.Addressing, req *netconf.Request) error {
 		return &netconf.FieldError{Field: ip.Field, Problem: fmt.Sprintf("%s is %s and cannot be the pod's; look at the plugin that assigns addresses and at what the pod asks it for", ip.Addr, what)}
 	}
 	for _, ip := range req.HostIPs {
-		what := ""
-		switch first := ip.Addr.AsSlice()[0]; {
-		case broadcast(ip.Addr):
-			what = "a broadcast address"
-		case ip.Addr.Is4() && (first == 0 || first >= 240) && !own(ip.Addr): // Linux lets a node have one
-			what = "a reserved address"
-		default:
-			continue
+		if what := Unfit(req.Config, on, ip.Addr); what != "" {
+			return &netconf.FieldError{Field: ip.Field, Problem: what}
 		}
-		return &netconf.FieldError{Field: ip.Field, Problem: fmt.Sprintf("%s is %s (want one of the node's own)", ip.Addr, what)}
 	}
 	return nil
+}
+
+// Unfit says why no hostPort of a network can be at an address of a node, "" if one can.
+func Unfit(c *netconf.Config, on *host.Addressing, a netip.Addr) string {
+	if what := c.Unfit(a); what != "" {
+		return what
+	}
+	what := ""
+	switch first := a.AsSlice()[0]; {
+	case slices.Contains(on.Broadcasts, a):
+		what = "a broadcast address"
+	case a.Is4() && (first == 0 || first >= 240) && !own(on, a): // Linux lets a node have one
+		what = "a reserved address"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("%s is %s (want one of the node's own)", a, what)
+}
+
+// own reports whether the node answers for an address.
+func own(on *host.Addressing, a netip.Addr) bool {
+	return slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Prefix.Contains(a) })
 }
 
 // localnetWas tells what route_localnet of a link was before portguard. If it is on, a
