@@ -54,12 +54,15 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		if c.Foreign || c.Key == own || !c.Mapping.Overlaps(m) {
 			continue
 		}
-		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Base: c.Backend, Dst: c.Dst, NotBy: c.NotBy, Part: c.Part, Target: c.Target, Key: c.Key, Life: c.Life}
+		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Base: c.Backend, Dst: c.Dst, NotBy: c.NotBy, Part: c.Part, Target: c.Target, Key: c.Key, Life: c.Life, Cut: c.Cut}
 		if c.Key == "" {
 			f.Who = "an element in portguard's table without the name of an owner"
 		}
-		if c.Lost {
+		switch {
+		case c.Lost:
 			f.Where, f.At = "its rules are gone", nil
+		case c.Cut != 0:
+			f.Where = "some of its rules are gone"
 		}
 		f.Message = claimed(a.Owner, c, f)
 		if c.Life == hostport.Dead {
@@ -83,8 +86,8 @@ func claimed(o hostport.Owner, c hostport.Claim, f Finding) string {
 		return fmt.Sprintf("hostPort %s may be taken: %s has hostPort %s, and nobody can tell from here whether it lives: %s; %s", f.Mapping, f.Who, c.Mapping, c.Unsure, f.Kind.Remedy())
 	case o.PodName != "" && o.Pod() == c.Owner.Pod():
 		return fmt.Sprintf("hostPort %s is taken: an earlier sandbox of this pod (%s) is still being stopped; it will be tried again", f.Mapping, c.Owner.Short())
-	case c.Lost:
-		return fmt.Sprintf("hostPort %s is taken: %s has hostPort %s, and its rules are gone (portguard restore puts them back); %s", f.Mapping, f.Who, c.Mapping, f.Kind.Remedy())
+	case c.Lost, c.Cut != 0:
+		return fmt.Sprintf("hostPort %s is taken: %s has hostPort %s, and %s (portguard restore puts them back); %s", f.Mapping, f.Who, c.Mapping, f.Where, f.Kind.Remedy())
 	}
 	return fmt.Sprintf("hostPort %s is taken: %s has hostPort %s; %s", f.Mapping, f.Who, c.Mapping, f.Kind.Remedy())
 }

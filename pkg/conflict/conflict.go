@@ -35,6 +35,8 @@ type Finding struct {
 	NotBy []string
 	// Dst are the destinations the finding is about.
 	Dst addrset.Set
+	// Cut says which packets do not get to a mapping, because some of its rules are gone.
+	Cut hostport.Cut
 	// Part is set if the claimant takes only some of the packets, or may.
 	Part bool
 	// Target is where it leads, as far as that is known.

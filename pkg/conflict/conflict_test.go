@@ -170,6 +170,7 @@ func claimCases() []findCase {
 		{"an owner of which nobody can tell refuses", any4, node().claim(hostport.Claim{Owner: web, Life: hostport.Unknown, Unsure: "the processes of the node are not seen from here"}), "refuse 101", "nobody can tell from here whether it lives"},
 		{"an earlier sandbox of the pod is called that", again, node().claim(hostport.Claim{Owner: web}), "refuse 101", "an earlier sandbox of this pod"},
 		{"an owner whose rules are gone refuses", any4, node().claim(hostport.Claim{Owner: web, Lost: true}), "refuse 101", "portguard restore"},
+		{"and one that lacks some rules", any4, node().claim(hostport.Claim{Owner: web, Cut: hostport.CutIn}), "refuse 101", "some of its rules are gone (portguard restore"},
 		{"a dead one whose rules are gone is taken over", any4, node().claim(hostport.Claim{Owner: web, Lost: true, Life: hostport.Dead}), "take over 1", ""},
 		{"the same owner is replaced", any4, node().claimed("me", false, mapTo(v4, "")), "", ""},
 		{"the most telling conflict comes first", any4, node().claimed("x", false, mapTo(v4, "")).with(listens(tcp, "::", 80)), "refuse 100; refuse 101", "listens on"},

@@ -157,6 +157,8 @@ type Claim struct {
 	Packets int64
 	// Lost is set for a mapping that has a record and no rules: somebody flushed them.
 	Lost bool
+	// Cut says which packets do not get to one that is in place, because some of its rules are gone.
+	Cut Cut
 	// Life says whether the owner lives, Unsure why nobody can tell if it is Unknown.
 	Life   Life
 	Unsure string

@@ -18,15 +18,7 @@ import (
 // Explain says who has a claim on the port of a question, and what an ADD with
 // configuration c that asks for it would do now: by deciding it.
 func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answer, error) {
-	s, err := i.Plugin.Begin(state.Open(c.DataDir), c.LockTimeout, c.Template)
-	if err != nil {
-		return explain.Answer{}, err
-	}
-	s.PodLogs = c.PodLogsDir
-	choice, err := s.Choose(place.Wish{Backend: c.Backend, Syntax: c.Syntax})
-	if err == nil {
-		err = s.Load(plugin.BackendOptions{CacheDir: c.CacheDir})
-	}
+	s, choice, err := i.begin(c)
 	if err != nil {
 		return explain.Answer{}, err
 	}
@@ -66,12 +58,24 @@ func (i *Inspector) Explain(c *netconf.Config, q explain.Question) (explain.Answ
 	if d := &ans.Decision; c.WarnOnly && !d.Allowed && len(protected) == 0 {
 		*d = explain.Decision{Allowed: true, Warnings: append(d.Refusals, d.Warnings...)}
 	}
-	if q.HostIP.IsValid() && !q.HostIP.IsUnspecified() {
+	if specific(q) {
 		if what := plugin.Unfit(c, s.On, q.HostIP); what != "" {
 			ans.Unfit(what)
 		}
 	}
 	return ans, nil
+}
+
+// begin is a session that has loaded all backends, and the one where c's mappings would be.
+func (i *Inspector) begin(c *netconf.Config) (s *plugin.Session, choice place.Choice, err error) {
+	if s, err = i.Plugin.Begin(state.Open(c.DataDir), c.LockTimeout, c.Template); err != nil {
+		return nil, choice, err
+	}
+	s.PodLogs = c.PodLogsDir
+	if choice, err = s.Choose(place.Wish{Backend: c.Backend, Syntax: c.Syntax}); err != nil {
+		return nil, choice, err
+	}
+	return s, choice, s.Load(plugin.BackendOptions{CacheDir: c.CacheDir})
 }
 
 // asked are the mappings that a hostPort without further ado would be.
@@ -91,10 +95,11 @@ func (i *Inspector) asked(q explain.Question) []hostport.Mapping {
 	return out
 }
 
+// specific reports whether a question is about one address.
+func specific(q explain.Question) bool { return q.HostIP.IsValid() && !q.HostIP.IsUnspecified() }
+
 // foreign reports whether the address of a question is none of the node's.
-func foreign(q explain.Question, s *plugin.Session) bool {
-	return q.HostIP.IsValid() && !q.HostIP.IsUnspecified() && !here(q.HostIP, s)
-}
+func foreign(q explain.Question, s *plugin.Session) bool { return specific(q) && !here(q.HostIP, s) }
 
 // here reports whether the node answers for an address.
 func here(a netip.Addr, s *plugin.Session) bool {

@@ -157,7 +157,12 @@ func (v *view) lacks(key hostport.Key, m hostport.Mapping) []string {
 	}
 	alone := *rec
 	alone.Attachment.Mappings = slices.DeleteFunc(slices.Clone(rec.Attachment.Mappings), func(o hostport.Mapping) bool { return !o.Overlaps(m) })
-	return slices.DeleteFunc(v.Lost(&alone), func(s string) bool { return !slices.Contains(v.lost[key], s) })
+	lost := slices.DeleteFunc(v.Lost(&alone), func(s string) bool { return !slices.Contains(v.lost[key], s) })
+	// A rule for several ports is another one than that for one of them.
+	if len(lost) == 0 && v.Cut(rec.Attachment, rec.Backend, m.Family)&hostport.CutIn != 0 {
+		return v.lost[key]
+	}
+	return lost
 }
 
 // where is the name of the backend that has the mappings of an attachment.

@@ -173,14 +173,17 @@ func (sv *survey) claims(side way.Side, a hostport.Attachment, place conflict.Pl
 }
 
 // straight reports whether answers of a pod to its neighbours go past the node: of what they ask
-// at addresses in networks that the node had at its ADD all is masqueraded, with "snat". Where
-// rules see what bridges forward that is translated back, but for what is to itself.
+// at addresses in networks that the node had at its ADD all is masqueraded, with "snat", as long as
+// the rules for it are there. Where rules see what bridges forward that is translated back, but
+// for what is to itself.
 func (sv *survey) straight(taker conflict.Finding, from, to netip.Addr) bool {
 	rec, itself := sv.record(taker.Key), taker.Target.Addr() == from
-	if rec == nil || sv.filtered && !itself || rec.Attachment.MasqAll {
+	if rec == nil || sv.filtered && !itself {
 		return false
 	}
-	return !rec.Attachment.SNAT || !slices.ContainsFunc(rec.Attachment.Networks, func(p netip.Prefix) bool { return p.Contains(to) })
+	a := rec.Attachment
+	masked := a.MasqAll || a.SNAT && slices.ContainsFunc(a.Networks, func(p netip.Prefix) bool { return p.Contains(to) })
+	return !masked || taker.Cut&hostport.Unmasked != 0
 }
 
 // sources are those of a side for a family: one of which nothing is known, if none is found.

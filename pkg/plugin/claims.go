@@ -107,6 +107,8 @@ type scope struct {
 	within addrset.Set
 	life   hostport.Life
 	unsure string
+	// cut is what does not get to it. What leads to a link that is gone is not missing.
+	cut hostport.Cut
 }
 
 func (s *Session) complete(c *hostport.Claim, known scopes) {
@@ -123,6 +125,26 @@ func (s *Session) complete(c *hostport.Claim, known scopes) {
 		c.Life, c.Unsure = of.life, of.unsure
 	}
 	c.Dst = c.Mapping.In(of.addrs, of.a.Carves).And(of.within)
+	if c.Lost {
+		return
+	}
+	if c.Cut = of.cut &^ hostport.CutWildcard; of.cut != c.Cut && c.Mapping.Wildcard() {
+		c.Cut |= hostport.CutLocalhost
+	}
+}
+
+// Cut says which packets what is missing keeps from the mappings of a family that an attachment has
+// in place in the backend where.
+func (s *Session) Cut(a hostport.Attachment, where string, f hostport.Family) (cut hostport.Cut) {
+	a.Mappings = a.Of(f)
+	for i, b := range s.backends {
+		if st, ok := s.want[i].(interface {
+			Cut(hostport.Attachment) hostport.Cut
+		}); ok && place.Has(b.Name(), where) {
+			cut |= st.Cut(a)
+		}
+	}
+	return cut
 }
 
 // scope is what all claims of an attachment and a family have in common.
@@ -130,6 +152,10 @@ func (s *Session) scope(c *hostport.Claim) (of scope) {
 	rec, owner := s.Record(c.Key), c.Owner
 	if of.known = rec != nil; of.known {
 		of.a, owner = rec.Attachment, rec.Attachment.Owner
+		of.cut = s.Cut(of.a, c.Backend, c.Mapping.Family)
+		if here := *rec; of.cut&(hostport.CutLocalhost|hostport.CutWildcard) != 0 && s.relink(&here) == nil {
+			of.cut = s.Cut(here.Attachment, c.Backend, c.Mapping.Family)
+		}
 	} else {
 		of.a, _ = s.Recover(c.Key)
 	}

@@ -78,7 +78,12 @@ func Unfit(c *netconf.Config, on *host.Addressing, a netip.Addr) string {
 
 // own reports whether the node answers for an address.
 func own(on *host.Addressing, a netip.Addr) bool {
-	return slices.ContainsFunc(on.Local, func(l hostport.Local) bool { return l.Prefix.Contains(a) })
+	for _, l := range on.Local {
+		if l.Prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // localnetWas tells what route_localnet of a link was before portguard. If it is on, a

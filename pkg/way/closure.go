@@ -102,8 +102,12 @@ func homeless(to netip.AddrPort) *Closure {
 // past is the closure of packets of one pod to another that answers past the node, which would
 // have to give the answers the address that was asked.
 func past(t *trip) *Closure {
+	remedy := fmt.Sprintf("where the node has got %s since the pod was added, start the pod again; with \"snat\": false ask the pod's own address", t.w.To)
+	if t.w.Taker.Cut&hostport.Unmasked != 0 {
+		remedy = "portguard restore puts back what would masquerade it"
+	}
 	return &Closure{Check: CheckAnswer, Back: true, What: fmt.Sprintf("pods on %s answer each other, or themselves, past the node, and nobody masquerades what they send to %s", t.in.Name, t.w.To),
-		Remedy: fmt.Sprintf("where the node has got %s since the pod was added, start the pod again; with \"snat\": false ask the pod's own address", t.w.To)}
+		Remedy: remedy}
 }
 
 // Straighten is what to do about a detour: answers go where their connection came from, by a

@@ -25,7 +25,7 @@ func (w *Way) take(found []conflict.Finding) (at conflict.Point) {
 		}
 		comes, sure := w.Source.comes(f)
 		switch {
-		case !comes:
+		case !comes, f.Cut.Off(w.Source.Side == Self, w.To):
 			continue
 		case f.Kind == finding.Hidden:
 			ended = &found[i]

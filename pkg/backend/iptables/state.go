@@ -121,6 +121,14 @@ func (s *State) Missing(a hostport.Attachment) []string {
 	return out
 }
 
+// Cut says which packets to the mappings of an attachment what is missing keeps away.
+func (s *State) Cut(a hostport.Attachment) (cut hostport.Cut) {
+	for _, p := range s.parts {
+		cut |= p.layout.Cut(a)
+	}
+	return cut
+}
+
 // Whole compares the rules of the attachment in number and targets.
 func (s *State) Whole(a hostport.Attachment) bool {
 	return !slices.ContainsFunc(s.parts, func(p part) bool {
