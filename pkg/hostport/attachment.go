@@ -23,6 +23,8 @@ type Mapping struct {
 }
 
 // Wildcard reports whether m maps every local address.
+//
+//go:noinline // it is called from many places
 func (m Mapping) Wildcard() bool { return !m.HostIP.IsValid() }
 
 // String returns "80/tcp" or "192.0.2.1:80/tcp".

@@ -35,6 +35,8 @@ const commentTag = "portguard"
 type Key = string
 
 // Key returns the key of the attachment.
+//
+//go:noinline // it is called from many places
 func (o Owner) Key() Key {
 	return digest(o.ContainerID + "\x00" + o.IfName)
 }

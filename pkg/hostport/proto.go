@@ -64,6 +64,8 @@ const (
 )
 
 // FamilyOf returns the family of a; a v4-mapped IPv6 address counts as IPv4.
+//
+//go:noinline // it is called from many places
 func FamilyOf(a netip.Addr) Family {
 	if a.Unmap().Is4() {
 		return IPv4
@@ -103,6 +105,8 @@ func (f Family) Loopback() netip.Addr {
 
 // NFProto is what netfilter calls the family (NFPROTO_IPV4, NFPROTO_IPV6), as in
 // the family of a table.
+//
+//go:noinline // it is called from many places
 func (f Family) NFProto() uint8 {
 	if f == IPv4 {
 		return 2

@@ -34,6 +34,8 @@ type Option struct {
 }
 
 // Value returns the first value, "" if there is none.
+//
+//go:noinline // it is called from many places
 func (o Option) Value() string {
 	if len(o.Values) == 0 {
 		return ""
@@ -148,6 +150,8 @@ func alias(name string) string {
 func (s Spec) Option(name string) (Option, bool) { return Find(s.Matches, name) }
 
 // Find returns the first option of that name.
+//
+//go:noinline // it is called from many places
 func Find(opts []Option, name string) (Option, bool) {
 	for _, o := range opts {
 		if o.Name == name {

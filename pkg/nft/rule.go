@@ -44,6 +44,8 @@ const (
 const TableDormant = 1
 
 // String returns the table as nft writes it.
+//
+//go:noinline // it is called from many places
 func (t Table) String() string {
 	family := ""
 	switch t.Family {

@@ -72,6 +72,8 @@ type Packet struct {
 }
 
 // Family returns the family of the destinations.
+//
+//go:noinline // it is called from many places
 func (p Packet) Family() hostport.Family { return hostport.FamilyOf(p.Dst[0].Lo) }
 
 // Start are the packets before the first rule of the first hook. They open a connection,

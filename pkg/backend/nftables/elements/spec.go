@@ -51,6 +51,8 @@ func info(f hostport.Family) familyInfo {
 }
 
 // name appends the family to a name.
+//
+//go:noinline // it is called from many places
 func (f familyInfo) name(s string) string {
 	if f.family == hostport.IPv4 {
 		return s + "4"
