@@ -35,6 +35,15 @@ func (r *Reader) Elements(s nft.Set) (elems []nft.Element, whole bool, err error
 func (r *Reader) AllElements(s nft.Set) ([]nft.Element, error) { return r.elements(s, math.MaxInt) }
 
 func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, err error) {
+	question := fmt.Sprintf("elements %s %s %d", s.Table, s.Name, limit)
+	switch known := r.answers[question].(type) { // of the reading before, which many events need not end
+	case []nft.Element:
+		return slices.Clone(known), nil
+	case string:
+		if known == errLong.Error() {
+			return nil, errLong
+		}
+	}
 	req := nft.Request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.Table.Family, inSet(s))
 	err = again(func() error {
 		elems = nil
@@ -46,7 +55,8 @@ func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, err error)
 			return err
 		})
 	})
-	if r.heard(fmt.Sprintf("elements %s %s %d", s.Table, s.Name, limit), slices.Clone(elems), err); err != nil {
+	delete(r.amended, question)
+	if r.heard(question, slices.Clone(elems), err); err != nil {
 		return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
 	}
 	return elems, nil

@@ -3,6 +3,7 @@
 package nftconn
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -29,12 +30,45 @@ func (r *Reader) Forget(e nft.Event) bool {
 		set := r.drop("set "+at, "sets "+e.Table.String())
 		return r.dropAll("element "+at+" ", "elements "+at+" ") || set
 	case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM:
-		return r.dropAll("element "+at+" ", "elements "+at+" ")
+		return r.amend(e, at)
 	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE:
 		described := r.dropAll("table " + e.Table.String() + ",")
 		return r.forgetTable(e) || described
 	}
 	return false
+}
+
+// maxAmended is for how many elements a list is amended. For more it is read again.
+const maxAmended = 1000
+
+// amend brings the lists of a set up to date with what came into it or went: reading one with
+// thousands of elements takes longer than those who write them one by one pause. One that is too long
+// to be listed stays so as long as nothing goes.
+func (r *Reader) amend(e nft.Event, at string) (asked bool) {
+	asked = r.dropAll("element " + at + " ")
+	for q, answer := range r.answers {
+		if !strings.HasPrefix(q, "elements "+at+" ") || answer == errLong.Error() && e.Type == unix.NFT_MSG_NEWSETELEM {
+			continue
+		}
+		asked = true
+		list, listed := answer.([]nft.Element)
+		elems, err := nft.DecodeElements(bytes.Clone(e.Attrs))
+		r.amended[q] += len(elems)
+		if !listed || err != nil || r.amended[q] > maxAmended || len(list)+len(elems) > nft.MaxListed {
+			delete(r.answers, q)
+			continue
+		}
+		for _, x := range elems {
+			list = slices.DeleteFunc(list, func(o nft.Element) bool {
+				return bytes.Equal(o.Key, x.Key) && bytes.Equal(o.KeyEnd, x.KeyEnd) && o.Flags == x.Flags
+			})
+			if e.Type == unix.NFT_MSG_NEWSETELEM {
+				list = append(list, x)
+			}
+		}
+		r.answers[q] = list
+	}
+	return asked
 }
 
 // forgetChain drops the list of chains if the one of the event is in it, or would be.

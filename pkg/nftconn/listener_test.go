@@ -4,6 +4,8 @@ package nftconn
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -78,6 +80,83 @@ func TestListenThenForget(t *testing.T) {
 		}
 		if _, kept := r.answers["rules "+table.String()+" a"]; matter != tt.matter || kept != (tt.rules != "a") {
 			t.Errorf("%s: it matters %v (want %v), the rules are kept %v: %+v", tt.name, matter, tt.matter, kept, events)
+		}
+	}
+}
+
+// A list of a set follows what comes into it and goes, without another reading; a flood of it is read.
+func TestListsFollowElements(t *testing.T) {
+	need.Netns(t)
+	table := nft.Table{Family: nft.IPv4, Name: "mine"}
+	set := nft.Set{Table: table, Name: "s", KeyLen: 4}
+	key := func(n int) nft.Element { return nft.Element{Key: []byte{10, 0, byte(n >> 8), byte(n)}} }
+	change := func(from, to int, f func(b *nft.Batch, e nft.Element)) {
+		t.Helper()
+		b := &nft.Batch{}
+		for n := from; n < to; n++ {
+			f(b, key(n))
+		}
+		if err := Open().Apply(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add := func(b *nft.Batch, e nft.Element) { b.CreateElement(table, "s", e) }
+	remove := func(b *nft.Batch, e nft.Element) { b.DeleteElement(table, "s", e) }
+	b := &nft.Batch{}
+	b.CreateTable(table)
+	b.AddSet(set, 12, 0, 0, nil)
+	if err := Open().Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	change(0, 3, add)
+	r := NewReader()
+	listed := func() string {
+		t.Helper()
+		elems, err := r.elements(set, nft.MaxListed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []int
+		for _, e := range elems {
+			out = append(out, int(e.Key[2])<<8|int(e.Key[3]))
+		}
+		slices.Sort(out)
+		return fmt.Sprint(out)
+	}
+	if got := listed(); got != "[0 1 2]" {
+		t.Fatal(got)
+	}
+	for _, tt := range []struct {
+		name   string
+		change func()
+		kept   bool
+		want   string
+	}{
+		{"one more", func() { change(7, 8, add) }, true, "[0 1 2 7]"},
+		{"one less", func() { change(1, 2, remove) }, true, "[0 2 7]"},
+		{"several of both", func() { change(8, 10, add); change(0, 1, remove); change(0, 1, add) }, true, "[0 2 7 8 9]"},
+		{"more than are followed", func() { change(100, 101+maxAmended, add); change(100, 101+maxAmended, remove) }, false, "[0 2 7 8 9]"},
+	} {
+		l, err := Open().Listener()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.change()
+		now, err := r.Generation()
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := l.Until(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matter := false
+		for _, e := range events {
+			matter = r.Forget(e) || matter
+		}
+		_, kept := r.answers[fmt.Sprintf("elements %s s %d", table, nft.MaxListed)]
+		if got := listed(); !matter || kept != tt.kept || got != tt.want {
+			t.Errorf("%s: it matters %t, the list is kept %t: %s, want %s", tt.name, matter, kept, got, tt.want)
 		}
 	}
 }

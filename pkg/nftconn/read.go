@@ -35,6 +35,8 @@ type Reader struct {
 	ahead map[string]chan answer
 	// answers are what was told, by question.
 	answers map[string]any
+	// amended is by how many elements lists among them were brought up to date.
+	amended map[string]int
 }
 
 // An answer is what was read of a chain.
@@ -50,7 +52,7 @@ func NewReader() *Reader {
 
 // Reader returns a Reader that knows nothing yet and asks over c.
 func (c *Conn) Reader() *Reader {
-	return &Reader{conn: c, ahead: map[string]chan answer{}, answers: map[string]any{}}
+	return &Reader{conn: c, ahead: map[string]chan answer{}, answers: map[string]any{}, amended: map[string]int{}}
 }
 
 func rulesOf(t nft.Table, chain string) []byte {
