@@ -143,7 +143,11 @@ func TestSourcesAreTold(t *testing.T) {
 	from := func(link string, beyond bool, closed *way.Closure) way.Way {
 		return way.Way{Source: way.Source{Link: walk.Link{Name: link}, Beyond: beyond}, To: to, Taker: &f, Closed: closed}
 	}
+	itself := func(w way.Way) way.Way { w.Source.Side, w.Source.Itself = way.Pod, true; return w }
+	pods := func(w way.Way) way.Way { w.Source.Side = way.Pod; return w }
 	for want, ways := range map[string][]way.Way{
+		"P goes to pod default/web (hostPort) if it comes by cni0 from another pod, and to nobody (it is for pod default/web (hostPort), and dropped by a rule) if it comes by cni0 from the pod itself.": {pods(from("cni0", false, nil)), itself(from("cni0", false, dropped))},
+		"P goes to pod default/web (hostPort) if it comes by another link, and to nobody (it is for pod default/web (hostPort), and dropped by a rule) if it comes by veth1.":                             {pods(from("", false, nil)), itself(from("veth1", false, dropped))},
 		"P goes to pod default/web (hostPort).":                                           {from("eth0", false, nil), from("eth1", false, nil)},
 		"P goes to nobody (it is for pod default/web (hostPort), and dropped by a rule).": {from("eth0", false, dropped), from("eth0", true, dropped)},
 		"P goes to pod default/web (hostPort) if it comes by eth0, and to nobody (it is for pod default/web (hostPort), and dropped by a rule) if it comes by eth1.":                                                  {from("eth0", false, nil), from("eth0", true, nil), from("eth1", false, dropped)},

@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,9 +69,13 @@ func sources(some []way.Source, ways []way.Way) (out []string) {
 		for _, w := range ways {
 			whole = whole && (w.Source.Link != s.Link || slices.Contains(some, w.Source))
 		}
-		name := s.Link.Name
+		name := cmp.Or(s.Link.Name, "another link")
 		switch {
 		case whole:
+		case s.Itself:
+			name += " from the pod itself"
+		case s.Side == way.Pod:
+			name += " from another pod"
 		case s.Beyond:
 			name += " from beyond its own network"
 		default:

@@ -21,8 +21,11 @@ import (
 // A survey follows packets to the ports that somebody asks about.
 type survey struct {
 	model way.Model
-	// outside and pods are those who send packets.
+	// outside and pods are those who send packets: of the pods of a link one of each family.
 	outside, pods []way.Source
+	// known are all pods, and linkTo finds the link to one.
+	known  []knownPod
+	linkTo func(netip.Addr) (walk.Link, error)
 	// links are all that there are.
 	links []walk.Link
 	// own are the addresses of the node that others can send to, loopback those that only the
@@ -52,7 +55,7 @@ const maxLinks = 8
 // survey calls f with the node as it is now, for mappings that somebody asks about; with ears it
 // asks who waits for their packets in the pods.
 func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, ears bool, f func(*survey) error) error {
-	sv, err := i.senders(s)
+	sv, err := i.sendersOf(s)
 	if err != nil {
 		return err
 	}
@@ -62,57 +65,12 @@ func (i *Inspector) survey(s *plugin.Session, ms []hostport.Mapping, ears bool, 
 	defer pods.Close()
 	return i.Node.Onward(s.Wait, s.On, func(whole conflict.Snapshot) error {
 		whole.Owns = s.Owns
-		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router(), Straight: sv.straight, Pods: pods}
+		sv.model = way.Model{Finder: conflict.NewFinder(whole), Router: i.Node.Router(), Senders: sv.senders, Straight: sv.straight, Pods: pods}
 		return s.Look(ms, conflict.Place{}, func(snap conflict.Snapshot) error {
 			sv.snap, sv.finders = snap, map[asked]*conflict.Finder{}
 			return f(sv)
 		})
 	})
-}
-
-// senders finds those who send packets to the node.
-func (i *Inspector) senders(s *plugin.Session) (*survey, error) {
-	sv := &survey{}
-	var nets addrset.Set
-	var links []string
-	for _, a := range s.Recorded() {
-		for _, pod := range a.Pods {
-			nets = nets.Or(addrset.Of(pod))
-			link, err := i.Node.LinkTo(pod.Addr())
-			if err != nil {
-				return nil, err
-			}
-			if link.Name == "" && a.Link != "" { // there was a route when the pod was added
-				link.Name = a.Link
-				if link.Index, err = i.Node.LinkIndex(a.Link); err != nil {
-					return nil, err
-				}
-			}
-			if link.Index == 0 || slices.ContainsFunc(sv.pods, func(p way.Source) bool { return p.Link == link && p.Addr.Is4() == pod.Addr().Is4() }) {
-				continue
-			}
-			links = append(links, link.Name)
-			sv.pods = append(sv.pods, way.Source{Side: way.Pod, Link: link, Addr: pod.Addr()})
-		}
-	}
-	all, bridges, err := i.Node.Links()
-	if err != nil {
-		return nil, err
-	}
-	sv.links = all
-	if sv.outside, err = i.Node.Entries(s.On, links); err != nil {
-		return nil, err
-	}
-	// Nothing comes from outside by a bridge that leads nowhere.
-	aside := func(l walk.Link) bool {
-		return slices.Contains(bridges, l.Name) && !slices.ContainsFunc(sv.outside, func(src way.Source) bool { return src.Link.Name == l.Name })
-	}
-	sv.from = map[way.Side]conflict.From{
-		way.Outside: {Hook: walk.Prerouting, Src: without(s.On, nets), Links: slices.DeleteFunc(slices.Clone(sv.links), aside)},
-		way.Self:    {Hook: walk.Output},
-		way.Pod:     {Hook: walk.Prerouting, Src: nets, Links: sv.links},
-	}
-	return sv, nil
 }
 
 // ways are those of the packets of one side to some addresses, for what a asks for. Who has
@@ -170,20 +128,6 @@ func (sv *survey) claims(side way.Side, a hostport.Attachment, place conflict.Pl
 		found[src.Link] = r.All()
 	}
 	return found, nil
-}
-
-// straight reports whether answers of a pod to its neighbours go past the node: of what they ask
-// at addresses in networks that the node had at its ADD all is masqueraded, with "snat", as long as
-// the rules for it are there. Where rules see what bridges forward that is translated back, but
-// for what is to itself.
-func (sv *survey) straight(taker conflict.Finding, from, to netip.Addr) bool {
-	rec, itself := sv.record(taker.Key), taker.Target.Addr() == from
-	if rec == nil || sv.filtered && !itself {
-		return false
-	}
-	a := rec.Attachment
-	masked := a.MasqAll || a.SNAT && slices.ContainsFunc(a.Networks, func(p netip.Prefix) bool { return p.Contains(to) })
-	return !masked || taker.Cut&hostport.Unmasked != 0
 }
 
 // sources are those of a side for a family: one of which nothing is known, if none is found.

@@ -99,15 +99,18 @@ func homeless(to netip.AddrPort) *Closure {
 	return &Closure{Check: CheckRoute, What: fmt.Sprintf("nothing from ::1 gets to %s", to), Remedy: "use 127.0.0.1, or an address of the node"}
 }
 
-// past is the closure of packets of one pod to another that answers past the node, which would
-// have to give the answers the address that was asked.
+// past is the closure of packets of one pod to another, or to itself, that answers past the node,
+// which would have to give the answers the address that was asked.
 func past(t *trip) *Closure {
+	who := fmt.Sprintf("pods on %s answer each other, or themselves, past the node, and nobody masquerades what they send", t.in.Name)
+	if t.w.Source.Itself {
+		who = "the pod answers itself past the node, and nobody masquerades what it sends"
+	}
 	remedy := fmt.Sprintf("where the node has got %s since the pod was added, start the pod again; with \"snat\": false ask the pod's own address", t.w.To)
 	if t.w.Taker.Cut&hostport.Unmasked != 0 {
 		remedy = "portguard restore puts back what would masquerade it"
 	}
-	return &Closure{Check: CheckAnswer, Back: true, What: fmt.Sprintf("pods on %s answer each other, or themselves, past the node, and nobody masquerades what they send to %s", t.in.Name, t.w.To),
-		Remedy: remedy}
+	return &Closure{Check: CheckAnswer, Back: true, What: fmt.Sprintf("%s to %s", who, t.w.To), Remedy: remedy}
 }
 
 // Straighten is what to do about a detour: answers go where their connection came from, by a

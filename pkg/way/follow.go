@@ -194,7 +194,7 @@ func (t *trip) answer() (open bool, err error) {
 		return open, err
 	}
 	from := t.in
-	if t.w.Source.Side == Pod && t.Straight != nil && t.p.Out == from && t.Straight(*t.w.Taker, t.w.Source.Addr, t.w.To) {
+	if t.w.Source.Side == Pod && t.Straight != nil && t.p.Out == from && t.Straight(*t.w.Taker, t.w.Source, t.w.To) {
 		t.w.Closed = past(t)
 		return false, nil
 	}

@@ -31,7 +31,7 @@ func TestFromLoopback6(t *testing.T) {
 func TestPastTheNode(t *testing.T) {
 	for straight, lost := range map[bool]bool{true: true, false: false} {
 		m := model(t, "", nil)
-		m.Straight = func(f conflict.Finding, _, to netip.Addr) bool {
+		m.Straight = func(f conflict.Finding, _ Source, to netip.Addr) bool {
 			return straight && to == node && f.Who == claimed().Who
 		}
 		if c := closes(t, m, Pod, claimed()); (c != nil) != lost || c != nil && (c.Check != CheckAnswer || !c.Back || c.Remedy == "") {

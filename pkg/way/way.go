@@ -39,6 +39,8 @@ type Source struct {
 	Beyond bool
 	// Node is the node's own address on that link, if it has one.
 	Node netip.Addr
+	// Itself is set for the pod that is to have its own packets.
+	Itself bool
 }
 
 // A Query is one port of one protocol at one address of the node.
@@ -78,9 +80,12 @@ type Model struct {
 	Finder *conflict.Finder
 	// Router is nil if routes cannot be asked for.
 	Router Router
+	// Senders, if set, are those who stand for all of a source where somebody has their packets
+	// to an address: what a pod sends to itself may fare in another way than what others send.
+	Senders func(src Source, taker conflict.Finding, to netip.Addr) ([]Source, error)
 	// Straight, if set, reports whether the answers of a taker to a neighbour of its pod, or to
 	// itself, which has asked for an address of the node, go past the node.
-	Straight func(taker conflict.Finding, from, to netip.Addr) bool
+	Straight func(taker conflict.Finding, from Source, to netip.Addr) bool
 	// Pods is nil if nobody can look into them.
 	Pods Pods
 }
@@ -138,18 +143,23 @@ func (m *Model) Ways(q Query, to []netip.Addr, from []Source, found Claims) ([]W
 			if !src.sends(addr) {
 				continue
 			}
-			w, err := m.way(q, src, found[src.Link], n < maxFollowed)
+			ways, err := m.ways(q, src, found[src.Link], n < maxFollowed)
 			if err != nil {
 				return nil, err
 			}
 			if n >= maxFollowed {
-				w.Closed = closedFor(out, w)
+				for i, w := range ways {
+					ways[i].Closed = closedFor(out, w)
+				}
 			}
-			out = append(out, w)
+			out = append(out, ways...)
 		}
 	}
 	return out, nil
 }
+
+// Beside reports whether two sources send packets of one family by one link.
+func (s Source) Beside(o Source) bool { return s.Link == o.Link && s.Addr.Is4() == o.Addr.Is4() }
 
 // sends reports whether a source can send to an address.
 func (s Source) sends(to netip.Addr) bool { return !s.Addr.IsValid() || s.Addr.Is4() == to.Is4() }
@@ -164,17 +174,29 @@ func closedFor(ways []Way, w Way) *Closure {
 	return nil
 }
 
-// way follows the packets of a source.
-func (m *Model) way(q Query, src Source, found []conflict.Finding, follow bool) (Way, error) {
+// ways follow the packets of a source, as those who stand for it send them.
+func (m *Model) ways(q Query, src Source, found []conflict.Finding, follow bool) ([]Way, error) {
 	w := Way{Source: src, To: q.To.Addr()}
 	at := w.take(Sorted(found, src.Side.hook()))
-	known := src.Side == Self || src.Addr.IsValid()
-	if m.Router == nil || !known || w.Taker == nil || w.Ended || !follow {
-		return w, nil
+	senders := []Source{src}
+	if m.Senders != nil && w.Taker != nil {
+		var err error
+		if senders, err = m.Senders(src, *w.Taker, w.To); err != nil {
+			return nil, err
+		}
 	}
-	t := trip{Model: m, w: &w, q: q, in: src.Link}
-	err := t.follow(at)
-	return w, err
+	var out []Way
+	for _, w.Source = range senders {
+		way, known := w, w.Source.Side == Self || w.Source.Addr.IsValid()
+		if m.Router != nil && known && w.Taker != nil && !w.Ended && follow {
+			t := trip{Model: m, w: &way, q: q, in: src.Link}
+			if err := t.follow(at); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, way)
+	}
+	return out, nil
 }
 
 // Shut is what closes the ways if it closes all of them, nil if some are open, or none is
