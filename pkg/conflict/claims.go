@@ -54,7 +54,7 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		if c.Foreign || c.Key == own || !c.Mapping.Overlaps(m) {
 			continue
 		}
-		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Base: c.Backend, Dst: c.Dst, NotBy: c.NotBy, Part: c.Part, Target: c.Target, Key: c.Key, Life: c.Life, Cut: c.Cut}
+		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Base: c.Backend, Dst: c.Dst, NotBy: c.NotBy, Part: c.Part, Target: c.Target, Key: c.Key, Life: c.Life, Cut: c.Cut, Spared: c.Apart(a, m)}
 		if c.Key == "" {
 			f.Who = "an element in portguard's table without the name of an owner"
 		}
@@ -78,6 +78,8 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 // claimed says who has a port, and what to do about it.
 func claimed(o hostport.Owner, c hostport.Claim, f Finding) string {
 	switch {
+	case f.Spared:
+		return fmt.Sprintf("hostPort %s leaves this alone: %s", f.Mapping, f.Who)
 	case c.Life == hostport.Dead:
 		return fmt.Sprintf("hostPort %s belonged to %s, which is gone; the next pod takes it over", c.Mapping, f.Who)
 	case o.ContainerID != "" && c.Owner.ContainerID == o.ContainerID:

@@ -35,7 +35,7 @@ func findListeners(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapp
 				continue
 			}
 		}
-		if owner, ok := heldFor(s, l, m); ok {
+		if owner, ok := heldFor(a, s, l, m); ok {
 			f.Spared, f.Message = true, fmt.Sprintf("hostPort %s: %s, and holds the port for %s", m, l, owner)
 			r.add(f)
 			continue
@@ -77,9 +77,9 @@ func (s Snapshot) broadcast(a netip.Addr) bool {
 
 // heldFor is the live owner of a mapping in m's way for which a runtime keeps l open. The
 // mapping is what stands in the way, and says so.
-func heldFor(s Snapshot, l hostport.Listener, m hostport.Mapping) (hostport.Owner, bool) {
+func heldFor(a hostport.Attachment, s Snapshot, l hostport.Listener, m hostport.Mapping) (hostport.Owner, bool) {
 	for _, c := range s.Claims {
-		if c.Life != hostport.Dead && c.Mapping.Overlaps(m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
+		if c.Life != hostport.Dead && c.Mapping.Overlaps(m) && !c.Apart(a, m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
 			return c.Owner, true
 		}
 	}

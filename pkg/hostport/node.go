@@ -5,6 +5,7 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -148,6 +149,8 @@ type Claim struct {
 	Dst addrset.Set
 	// Part is set for a mapping with conditions.
 	Part bool
+	// Excludes are the addresses that a wildcard mapping leaves alone, as far as a record tells.
+	Excludes []netip.Prefix
 	// Target is where it leads, as far as the rules tell.
 	Target netip.AddrPort
 	// NotBy are the links by which packets come in that it leaves alone.
@@ -162,6 +165,18 @@ type Claim struct {
 	// Life says whether the owner lives, Unsure why nobody can tell if it is Unknown.
 	Life   Life
 	Unsure string
+}
+
+// Apart reports whether a claim and a mapping that an attachment asks for have no packet in
+// common although they overlap: one is for all addresses but excludes that of the other. With
+// conditions one chain has all of a port's packets, and nothing behind it.
+func (c Claim) Apart(a Attachment, m Mapping) bool {
+	except, at := c.Excludes, m
+	if m.Wildcard() {
+		except, at = a.Excludes, c.Mapping
+	}
+	excluded := func(p netip.Prefix) bool { return p.Contains(at.HostIP) }
+	return c.Mapping.Wildcard() != m.Wildcard() && !c.Part && !a.Restricted(m.Family) && slices.ContainsFunc(except, excluded)
 }
 
 // Concerns tells the destinations that mappings ms can be about on a node with

@@ -208,7 +208,7 @@ func (s *Session) decide(req *netconf.Request, r *conflict.Report, choice place.
 		}
 		r.Warnings = append(r.Warnings, r.Conflicts...)
 	}
-	a.Mappings, left = leaveToOwners(a.Mappings, s.Claimants(a.Mappings), a.Owner.Key(), choice.Backend)
+	a.Mappings, left = leaveToOwners(*a, a.Mappings, s.Claimants(a.Mappings), choice.Backend)
 	a.Localhost = a.Localhost && needsLocalhost(*a)
 	s.warn(conflict.Messages(r.Warnings)...)
 	return left, nil

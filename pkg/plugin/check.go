@@ -118,7 +118,7 @@ func (s *Session) installed(req *netconf.Request) (a hostport.Attachment, where 
 		}
 		where = choice.Backend
 	}
-	a.Mappings, left = leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, where)
+	a.Mappings, left = leaveToOwners(a, a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), where)
 	a.Localhost = a.Localhost && needsLocalhost(a)
 	seen, _ := s.Recover(key)
 	a.Carves, a.Flows, a.LocalnetWas = seen.Carves, seen.Flows, seen.LocalnetWas

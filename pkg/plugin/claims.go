@@ -119,7 +119,7 @@ func (s *Session) complete(c *hostport.Claim, known scopes) {
 		known[key] = of
 	}
 	if of.known {
-		c.Owner, c.Part = of.a.Owner, of.a.Restricted(c.Mapping.Family)
+		c.Owner, c.Part, c.Excludes = of.a.Owner, of.a.Restricted(c.Mapping.Family), of.a.Excludes
 	}
 	if c.Key != "" {
 		c.Life, c.Unsure = of.life, of.unsure

@@ -103,7 +103,7 @@ func TestManyMappings(t *testing.T) {
 		m := hostport.Mapping{Family: hostport.IPv4, Proto: hostport.TCP, HostPort: uint16(i + 1), ContainerPort: 80}
 		ms, claims = append(ms, m), append(claims, hostport.Claim{Key: "other", Mapping: m, Life: hostport.Alive})
 	}
-	kept, left := leaveToOwners(ms, claims[:1000], "own", "nftables")
+	kept, left := leaveToOwners(hostport.Attachment{}, ms, claims[:1000], "nftables")
 	if len(kept) != 59000 || len(left) != 1000 || !sameMappings(ms, ms) || sameMappings(ms, append(ms[1:len(ms):len(ms)], ms[1])) {
 		t.Errorf("%d are kept, %d left", len(kept), len(left))
 	}

@@ -17,14 +17,14 @@ func (s *Session) inherits(rec *state.Record) bool {
 	if len(rec.Left) == 0 || len(s.unread) > 0 { // who has it is not known
 		return false
 	}
-	free, _ := leaveToOwners(rec.Left, s.Claimants(rec.Left), rec.Attachment.Owner.Key(), s.home(rec).Backend)
+	free, _ := leaveToOwners(rec.Attachment, rec.Left, s.Claimants(rec.Left), s.home(rec).Backend)
 	return len(free) > 0
 }
 
 // inherit puts what an attachment waits for and nobody has where it belongs.
 func (s *Session) inherit(r *repair, find finder) (err error) {
 	a, where := r.now, s.home(&r.next).Backend
-	free, left := leaveToOwners(r.next.Left, s.Claimants(r.next.Left), r.Owner.Key(), where)
+	free, left := leaveToOwners(r.next.Attachment, r.next.Left, s.Claimants(r.next.Left), where)
 	if len(free) == 0 {
 		return nil
 	}
@@ -64,8 +64,8 @@ func ofContainer(id string, claims []hostport.Claim) []hostport.Claim {
 // leaveToOwners splits mappings into those that an attachment may have now and those that
 // another live one keeps. A wildcard may stand beside another's single address
 // only in the same backend; in two, the first would take everything.
-func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.Key, backend string) (kept, left []hostport.Mapping) {
-	at := map[uint16][]hostport.Claim{}
+func leaveToOwners(a hostport.Attachment, ms []hostport.Mapping, claims []hostport.Claim, backend string) (kept, left []hostport.Mapping) {
+	at, key := map[uint16][]hostport.Claim{}, a.Owner.Key()
 	for _, c := range claims {
 		if c.Key != key && c.Life != hostport.Dead && !c.Foreign {
 			at[c.Mapping.HostPort] = append(at[c.Mapping.HostPort], c)
@@ -74,7 +74,7 @@ func leaveToOwners(ms []hostport.Mapping, claims []hostport.Claim, key hostport.
 	for _, m := range ms {
 		owned := slices.ContainsFunc(at[m.HostPort], func(c hostport.Claim) bool {
 			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
-			return c.Mapping.Overlaps(m) && !beside
+			return c.Mapping.Overlaps(m) && !beside && !c.Apart(a, m)
 		})
 		if owned {
 			left = append(left, m)

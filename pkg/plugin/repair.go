@@ -57,7 +57,7 @@ func (s *Session) planBack(r *repair, find finder) error {
 	a, key, works := rec.Attachment, r.Owner.Key(), len(s.lacks(&r.next)) == 0
 	kept, left := a.Mappings, []hostport.Mapping(nil)
 	if !works { // else it stands beside what its container has, and that moves, too
-		kept, left = leaveToOwners(a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), key, rec.Backend)
+		kept, left = leaveToOwners(a, a.Mappings, ofContainer(a.Owner.ContainerID, s.Claimants(a.Mappings)), rec.Backend)
 	}
 	a.Mappings = kept
 	report, err := find(a, rec.Backend)
