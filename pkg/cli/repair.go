@@ -68,7 +68,8 @@ func gcCommand() command {
 	return command{
 		name: "gc", short: "removes what dead pods left behind",
 		long: `Removes the rules, UDP flows and records of pods whose network namespace is gone,
-and rules of the portmap plugin for containers that libcni's cache knows to be gone.
+rules of the portmap plugin for containers that libcni's cache knows to be gone, and
+what an ADD held that was killed.
 Of an owner that may be alive nothing is touched: where it cannot be told from here,
 gc says so. Exit code: 0, or 2 if something
 could not be read or removed.`,
@@ -130,7 +131,11 @@ func gc(s *session) int {
 			fmt.Fprintf(s.out, "left %s of %s\n", what, plain(d.Said()))
 			continue
 		}
-		fmt.Fprintf(s.out, "%s %s of %s (%s)\n", verb, what, plain(d.Owner.String()), d.By)
+		whose := plain(d.Owner.String())
+		if d.Killed {
+			whose = "an ADD that was killed"
+		}
+		fmt.Fprintf(s.out, "%s %s of %s (%s)\n", verb, what, whose, d.By)
 	}
 	return OK
 }

@@ -72,6 +72,8 @@ type Facts struct {
 	// are asked before table local.
 	Programs hostport.Programs
 	Policy   []hostport.RouteRule
+	// Forsaken are ports that are held for no pod: an ADD was killed.
+	Forsaken []hostport.Mapping
 	// RefusedBinds are those of the last hour.
 	RefusedBinds []inventory.Refusal
 }

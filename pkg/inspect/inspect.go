@@ -102,14 +102,15 @@ type view struct {
 // patience is how long somebody who holds the lock is waited for.
 const patience = 3 * time.Second
 
-// look reads the node, and again under the lock if something is missing or dead: an ADD
-// writes its record before its rules, and a DEL removes it after them.
+// look reads the node, and again under the lock if something is missing or dead, or held for
+// nobody: an ADD holds its ports before its record is written, and writes that before its rules,
+// and a DEL removes it after them.
 func (i *Inspector) look(c *netconf.Config) (*view, error) {
 	v, err := i.read(c)
-	if err != nil || len(v.lost) == 0 && !slices.Contains(slices.Collect(maps.Values(v.life)), hostport.Dead) {
+	if err != nil || len(v.lost)+len(v.Forsaken()) == 0 && !slices.Contains(slices.Collect(maps.Values(v.life)), hostport.Dead) {
 		return v, err
 	}
-	if len(v.Store.Keys()) > 0 { // otherwise it might make the directory
+	if len(v.Store.Keys()) > 0 || v.Store.Used() { // otherwise it might make the directory
 		if unlock, err := v.Store.LockWithin(patience); err == nil {
 			defer unlock()
 		}

@@ -118,7 +118,7 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return report, addError(err, CodeUnreadable)
 	}
-	release, err := s.hold(s.withFormer(*a))
+	release, err := s.begin(*a)
 	if err != nil {
 		return report, addError(err, CodeApply)
 	}

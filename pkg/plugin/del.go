@@ -31,7 +31,7 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 func Idle(args *skel.CmdArgs) bool { return idle(teardown(args)) }
 
 func idle(t netconf.Teardown, owner hostport.Owner, store *state.Store) bool {
-	return !t.HasPorts && !store.Has(owner.Key()) && !store.Unknown()
+	return !t.HasPorts && !store.Has(owner.Key()) && !store.Begun(owner.Key()) && !store.Unknown()
 }
 
 func teardown(args *skel.CmdArgs) (netconf.Teardown, hostport.Owner, *state.Store) {

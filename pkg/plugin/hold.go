@@ -3,11 +3,49 @@
 package plugin
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 )
+
+// begin holds the ports of an attachment whose record is not written yet. Should the ADD be
+// killed, its DEL knows by a mark that something may be left. What fails calls release.
+func (s *Session) begin(a hostport.Attachment) (release func(), err error) {
+	key := a.Owner.Key()
+	if err := s.Store.Begin(key); err != nil {
+		return nil, err
+	}
+	unhold, err := s.hold(s.withFormer(a))
+	if err != nil {
+		return nil, errors.Join(err, s.Store.Abandon(key))
+	}
+	return func() {
+		unhold()
+		s.warnOf(s.Store.Abandon(key), CodeApply)
+	}, nil
+}
+
+// Forsaken are the ports that are held for attachments of which nothing else is there: their
+// ADDs were killed, or go on if the lock is not held. Whatever is changed next frees them.
+func (s *Session) Forsaken() map[hostport.Key][]hostport.Mapping {
+	out := map[hostport.Key][]hostport.Mapping{}
+	for _, st := range s.have {
+		h, ok := st.(interface {
+			Held() map[hostport.Key][]hostport.Mapping
+		})
+		if !ok || len(s.unread) > 0 {
+			continue
+		}
+		for key, ms := range h.Held() {
+			if _, some := s.Recover(key); !some && !s.Store.Has(key) {
+				out[key] = ms
+			}
+		}
+	}
+	return out
+}
 
 // hold keeps others from what attachments ask for, where a backend can, until Apply puts in
 // place what is wanted then or release is called.

@@ -175,6 +175,9 @@ func (s *Session) Apply(last func() error) error {
 	}
 	s.leave()
 	s.have = slices.Clone(s.want)
+	if len(s.unread) == 0 { // what killed calls have left went with it
+		s.warnOf(s.Store.Tidy(), CodeApply)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ package plugin
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -19,6 +20,8 @@ type Swept struct {
 	Owner hostport.Owner
 	// Mappings are those that are in place still.
 	Mappings []hostport.Mapping
+	// Killed is set for the ports that an ADD held when it was killed: whose is not known.
+	Killed bool
 	// Unsure is why nobody can tell whether the owner is dead; nothing of it is removed.
 	Unsure string
 }
@@ -32,7 +35,7 @@ func unsure(o hostport.Owner, why string) string {
 }
 
 // Sweep removes what dead owners have left: rules, UDP flows and records, also those of
-// other plugins. Dry only lists it, without the lock.
+// other plugins; and what ADDs held that were killed. Dry only lists it.
 func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry bool) ([]Swept, error) {
 	store := state.Open(dataDir)
 	if !dry {
@@ -42,16 +45,39 @@ func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry 
 		}
 		defer unlock()
 	}
-	s, err := p.Begin(store, lockTimeout, hostport.Attachment{})
+	s, err := p.seen(store, cacheDir, lockTimeout)
 	if err != nil {
 		return nil, err
 	}
-	s.loadWarned(cacheDir)
+	killed := s.Forsaken()
+	if dry && len(killed) > 0 { // or an ADD goes on, which is waited for
+		unlock, err := store.LockWithin(lockTimeout)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+		if s, err = p.seen(store, cacheDir, lockTimeout); err != nil {
+			return nil, err
+		}
+		killed = s.Forsaken()
+	}
 	swept, keys, foreign := s.leftovers()
+	for _, key := range slices.Sorted(maps.Keys(killed)) {
+		swept = append(swept, Swept{By: "portguard", Mappings: killed[key], Killed: true})
+	}
 	if dry {
 		return swept, nil
 	}
 	return swept, s.Remove(keys, foreign...)
+}
+
+// seen is a session that has loaded what it can.
+func (p *Plugin) seen(store *state.Store, cacheDir string, wait time.Duration) (*Session, error) {
+	s, err := p.Begin(store, wait, hostport.Attachment{})
+	if err == nil {
+		s.loadWarned(cacheDir)
+	}
+	return s, err
 }
 
 // leftovers lists what the dead have, and what those have of whom nobody can tell: of

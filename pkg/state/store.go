@@ -21,6 +21,9 @@ import (
 // version is that of the file format.
 const version = 2
 
+// temporary begins the names of files that are being written.
+const temporary = ".tmp-"
+
 // A Record is what is kept of one attachment.
 type Record struct {
 	Version    int                 `json:"version"`
@@ -60,7 +63,7 @@ type Store struct{ dir string }
 func Open(dir string) *Store { return &Store{dir: dir} }
 
 func (s *Store) file(key string) string      { return filepath.Join(s.dir, key+".json") }
-func (s *Store) temporary(key string) string { return filepath.Join(s.dir, ".tmp-"+key) }
+func (s *Store) temporary(key string) string { return filepath.Join(s.dir, temporary+key) }
 func (s *Store) complete() string            { return filepath.Join(s.dir, "complete") }
 func (s *Store) used() string                { return s.dir + ".used" }
 
@@ -146,6 +149,34 @@ func decode(b []byte) (Record, error) {
 const maxFile = 64 << 20
 
 func readRegular(path string) ([]byte, error) { return file.Read(path, maxFile, unix.O_NOFOLLOW) }
+
+// Begin says that something may be there of an attachment before its record is. Save and Delete
+// end that, so does Abandon.
+func (s *Store) Begin(key string) error { return touch(s.temporary(key), "write a record") }
+
+// Begun reports whether a call that was killed may have left something of an attachment.
+func (s *Store) Begun(key string) bool {
+	_, err := os.Lstat(s.temporary(key))
+	return err == nil
+}
+
+// Abandon ends what Begin began.
+func (s *Store) Abandon(key string) error {
+	return dirError("remove a record", remove(s.temporary(key)))
+}
+
+// Tidy removes what killed calls have left of their files. The lock is held, so that nobody is
+// writing one.
+func (s *Store) Tidy() error {
+	entries, _ := os.ReadDir(s.dir)
+	var all error
+	for _, e := range entries {
+		if key, ok := strings.CutPrefix(e.Name(), temporary); ok {
+			all = errors.Join(all, s.Abandon(key))
+		}
+	}
+	return all
+}
 
 // Watch tells whether one of those attachments has changed since: its record, or that its
 // network namespace is at its path.

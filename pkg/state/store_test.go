@@ -229,6 +229,25 @@ func TestKeysIgnoresOtherFiles(t *testing.T) {
 	}
 }
 
+// What is begun stays so until there is a record, or somebody ends it.
+func TestBegun(t *testing.T) {
+	s, r := created(t), record("c")
+	key := r.Attachment.Owner.Key()
+	for name, end := range map[string]func() error{
+		"save":    func() error { return s.Save(r) },
+		"delete":  func() error { return s.Delete(key) },
+		"abandon": func() error { return s.Abandon(key) },
+		"tidy":    s.Tidy,
+	} {
+		if err := errors.Join(s.Begin(key), s.Begin(key)); err != nil || !s.Begun(key) || s.Begun("other") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := end(); err != nil || s.Begun(key) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Unknown means: rules may be there that no record tells of.
 func TestUnknown(t *testing.T) {
 	used := func(t *testing.T, s *Store) {

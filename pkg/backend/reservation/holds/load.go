@@ -136,5 +136,20 @@ func (s State) Refusals() (out []hostport.Refusal) {
 	return out
 }
 
+// Held are the ports that attachments hold.
+func (s State) Held() map[hostport.Key][]hostport.Mapping {
+	slots := slices.Collect(maps.Keys(s.slots))
+	inOrder(slots)
+	out := map[hostport.Key][]hostport.Mapping{}
+	for _, slot := range slots {
+		m := hostport.Mapping{Family: hostport.FamilyOf(slot.Addr), Proto: slot.Proto, HostPort: slot.Port}
+		if !slot.Wildcard() {
+			m.HostIP = slot.Addr
+		}
+		out[s.slots[slot].Key] = append(out[s.slots[slot].Key], m)
+	}
+	return out
+}
+
 // None is the State of a node on which nothing is held.
 func None(n Node, lacks func() string) State { return (&Loader{Node: n, Lacks: lacks}).State() }
