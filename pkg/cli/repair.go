@@ -147,5 +147,8 @@ func sweptOf(d plugin.Swept) swept {
 			x.HostPorts = append(x.HostPorts, p)
 		}
 	}
+	if d.Killed { // they are in no order
+		slices.Sort(x.HostPorts)
+	}
 	return x
 }

@@ -54,7 +54,7 @@ func findClaims(r *Report, a hostport.Attachment, s Snapshot, m hostport.Mapping
 		if c.Foreign || c.Key == own || !c.Mapping.Overlaps(m) {
 			continue
 		}
-		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Base: c.Backend, Dst: c.Dst, NotBy: c.NotBy, Part: c.Part, Target: c.Target, Key: c.Key, Life: c.Life, Cut: c.Cut, Spared: c.Apart(a, m)}
+		f := Finding{Kind: finding.Claimed, Mapping: m, Who: c.Owner.String(), Where: c.Where, At: both(Translation, c.Priority), Base: c.Backend, Dst: c.Dst, NotBy: c.NotBy, Part: c.Part, Target: c.Target, Key: c.Key, Life: c.Life, Cut: c.Cut, Spared: c.Apart(&a, m)}
 		if c.Key == "" {
 			f.Who = "an element in portguard's table without the name of an owner"
 		}

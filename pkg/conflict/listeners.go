@@ -79,7 +79,7 @@ func (s Snapshot) broadcast(a netip.Addr) bool {
 // mapping is what stands in the way, and says so.
 func heldFor(a hostport.Attachment, s Snapshot, l hostport.Listener, m hostport.Mapping) (hostport.Owner, bool) {
 	for _, c := range s.Claims {
-		if c.Life != hostport.Dead && c.Mapping.Overlaps(m) && !c.Apart(a, m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
+		if c.Life != hostport.Dead && c.Mapping.Overlaps(m) && !c.Apart(&a, m) && l.Holder.HoldsFor(c.Owner.ContainerID, c.Target) {
 			return c.Owner, true
 		}
 	}

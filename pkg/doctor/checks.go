@@ -229,13 +229,8 @@ func reservation(f Facts, add adder) {
 	} else {
 		add("reservation", Info, "a process of the node that binds the hostPort of a pod is not refused, and gets no packets: "+r.Reason, "")
 	}
-	var held []string
 	for _, m := range f.Forsaken {
-		held = append(held, m.String())
-	}
-	slices.Sort(held)
-	if held = slices.Compact(held); len(held) > 0 { // of two families
-		add("reservation", Warning, fmt.Sprintf("%d hostPorts are held for no pod, the first is %s: an ADD was killed, and whoever binds them is refused", len(held), held[0]), "portguard gc")
+		add("reservation", Warning, fmt.Sprintf("hostPort %s is held for no pod, because an ADD was killed: whoever binds it is refused", m), "portguard gc")
 	}
 	for _, r := range f.RefusedBinds {
 		add("reservation", Warning, r.String(), "give one of them another port, or stop the process")

@@ -217,6 +217,18 @@ func TestWays(t *testing.T) {
 	}
 }
 
+// What an ADD held that was killed is told once for both families, with the remedy.
+func TestForsaken(t *testing.T) {
+	f := fit()
+	for _, fam := range hostport.Families() {
+		f.Forsaken = append(f.Forsaken, hostport.Mapping{Family: fam, Proto: hostport.TCP, HostPort: 80})
+	}
+	told := slices.DeleteFunc(Diagnose(f), func(f Finding) bool { return f.Check != "reservation" || f.Severity != Warning })
+	if len(told) != 1 || !strings.HasPrefix(told[0].Message, "hostPort 80/tcp is held for no pod") || told[0].Remedy != "portguard gc" {
+		t.Errorf("%+v", told)
+	}
+}
+
 // Neighbouring addresses are one span, and each is named.
 func TestLateAddressesAreNamed(t *testing.T) {
 	a := addresses("nftables", addrset.Of(netip.MustParsePrefix("192.0.2.1/32")), "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "198.51.100.0/24", "198.51.100.1/32")

@@ -30,7 +30,7 @@ func TestApart(t *testing.T) {
 		{"two wildcards", Claim{Mapping: all, Excludes: first}, Attachment{Excludes: first}, all, false},
 		{"two addresses", Claim{Mapping: one, Excludes: first}, Attachment{Excludes: first}, one, false},
 	} {
-		if got := tt.claim.Apart(tt.a, tt.ask); got != tt.apart {
+		if got := tt.claim.Apart(&tt.a, tt.ask); got != tt.apart {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}

@@ -5,7 +5,6 @@ package hostport
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/portguard/portguard/pkg/addrset"
@@ -170,13 +169,20 @@ type Claim struct {
 // Apart reports whether a claim and a mapping that an attachment asks for have no packet in
 // common although they overlap: one is for all addresses but excludes that of the other. With
 // conditions one chain has all of a port's packets, and nothing behind it.
-func (c Claim) Apart(a Attachment, m Mapping) bool {
-	except, at := c.Excludes, m
+func (c *Claim) Apart(a *Attachment, m Mapping) bool {
+	except, at := c.Excludes, m.HostIP
 	if m.Wildcard() {
-		except, at = a.Excludes, c.Mapping
+		except, at = a.Excludes, c.Mapping.HostIP
 	}
-	excluded := func(p netip.Prefix) bool { return p.Contains(at.HostIP) }
-	return c.Mapping.Wildcard() != m.Wildcard() && !c.Part && !a.Restricted(m.Family) && slices.ContainsFunc(except, excluded)
+	if c.Mapping.Wildcard() == m.Wildcard() || c.Part || a.Restricted(m.Family) {
+		return false
+	}
+	for _, p := range except {
+		if p.Contains(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // Concerns tells the destinations that mappings ms can be about on a node with

@@ -32,12 +32,9 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 		choice, err = v.wouldUse(c)
 	}
 	f.Backend, f.Why, f.BackendErr = choice.Backend, choice.Why, err
-	f.Protected, f.Network = c.Protected, c.Name
+	f.Protected, f.Network, f.Forsaken = c.Protected, c.Name, forsaken(v.Session)
 	f.StateErr, f.StateLoose, f.StateDisk = v.Store.CouldWrite(), v.Store.Loose(), v.Store.Disk()
 	each(v.Session, func(x interface{ Misplaced() []string }) { f.Misplaced = append(f.Misplaced, x.Misplaced()...) })
-	for _, ms := range v.Forsaken() {
-		f.Forsaken = append(f.Forsaken, ms...)
-	}
 	each(v.Session, func(x interface{ Stranger() string }) { f.Stranger = cmp.Or(f.Stranger, x.Stranger()) })
 	if f.Proxies, err = i.Node.Proxies(v.On); err != nil {
 		return f, err

@@ -110,7 +110,7 @@ func (i *Inspector) look(c *netconf.Config) (*view, error) {
 	if err != nil || len(v.lost)+len(v.Forsaken()) == 0 && !slices.Contains(slices.Collect(maps.Values(v.life)), hostport.Dead) {
 		return v, err
 	}
-	if len(v.Store.Keys()) > 0 || v.Store.Used() { // otherwise it might make the directory
+	if v.Store.Locked() { // otherwise it might make the directory
 		if unlock, err := v.Store.LockWithin(patience); err == nil {
 			defer unlock()
 		}

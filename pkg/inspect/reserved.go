@@ -34,6 +34,14 @@ func reserved(s *plugin.Session, m hostport.Mapping, key hostport.Key) (yes bool
 	return yes
 }
 
+// forsaken are the ports that are held for no pod.
+func forsaken(s *plugin.Session) (out []hostport.Mapping) {
+	for _, ms := range s.Forsaken() {
+		out = append(out, ms...)
+	}
+	return out
+}
+
 // refusals are what is remembered of refused binds.
 func (i *Inspector) refusals(s *plugin.Session, of func(hostport.Refusal) bool) (out []inventory.Refusal) {
 	each(s, func(x reserver) {

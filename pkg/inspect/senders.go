@@ -21,9 +21,17 @@ type knownPod struct {
 	net netip.Prefix
 }
 
+// apart reports whether pods send packets of one family by two links.
+func (p *knownPod) apart(o *knownPod) bool { return p.Link != o.Link && p.Addr.Is4() == o.Addr.Is4() }
+
+// beside reports whether pods send packets of one family by one link.
+func (p *knownPod) beside(o *knownPod) bool {
+	return p.Link == o.Link && p.Addr.Is4() == o.Addr.Is4()
+}
+
 // sendersOf finds those who send packets to the node.
 func (i *Inspector) sendersOf(s *plugin.Session) (*survey, error) {
-	sv := &survey{linkTo: i.Node.LinkTo}
+	sv := &survey{node: i.Node}
 	var nets addrset.Set
 	var links []string
 	for _, a := range s.Recorded() {
@@ -42,11 +50,11 @@ func (i *Inspector) sendersOf(s *plugin.Session) (*survey, error) {
 			if link.Index == 0 {
 				continue
 			}
-			src := way.Source{Side: way.Pod, Link: link, Addr: pod.Addr()}
-			sv.known = append(sv.known, knownPod{src, a.Owner.Key(), pod})
-			if !slices.ContainsFunc(sv.pods, src.Beside) {
-				links, sv.pods = append(links, link.Name), append(sv.pods, src)
+			p := &knownPod{way.Source{Side: way.Pod, Link: link, Addr: pod.Addr()}, a.Owner.Key(), pod}
+			if !slices.ContainsFunc(sv.known, p.beside) {
+				links, sv.pods = append(links, link.Name), append(sv.pods, p.Source)
 			}
+			sv.known = append(sv.known, p)
 		}
 	}
 	all, bridges, err := i.Node.Links()
@@ -72,51 +80,52 @@ func (i *Inspector) sendersOf(s *plugin.Session) (*survey, error) {
 // senders are those who stand for the pods of a link where one of them has what they send to an
 // address: that pod itself and another one, if their packets fare in two ways.
 func (sv *survey) senders(src way.Source, taker conflict.Finding, to netip.Addr) ([]way.Source, error) {
-	n := slices.IndexFunc(sv.known, func(p knownPod) bool {
-		return p.Beside(src) && p.key == taker.Key && p.Addr == taker.Target.Addr()
+	n := slices.IndexFunc(sv.known, func(p *knownPod) bool {
+		return p.Link == src.Link && p.key == taker.Key && p.Addr == taker.Target.Addr()
 	})
-	if src.Side != way.Pod || n < 0 {
+	if src.Side != way.Pod || n < 0 || src.Addr.Is4() != sv.known[n].Addr.Is4() {
 		return []way.Source{src}, nil
 	}
-	itself := sv.known[n].Source
+	pod := sv.known[n]
+	itself := pod.Source
 	itself.Itself = true
-	other, err := sv.another(sv.known[n])
+	other, err := sv.another(pod)
 	if err != nil {
 		return nil, err
 	}
-	lost := sv.straight(taker, itself, to)
-	if !other.Addr.IsValid() { // a link of its own: others come by other links
-		if lost && !slices.ContainsFunc(sv.pods, func(p way.Source) bool { return p.Link != src.Link && p.Addr.Is4() == src.Addr.Is4() }) {
-			return []way.Source{other, itself}, nil
-		}
-		return []way.Source{itself}, nil
+	lost, both := sv.straight(taker, itself, to), []way.Source{other, itself}
+	switch {
+	case other.Addr.IsValid() && lost == sv.straight(taker, other, to):
+		return both[:1], nil
+	case other.Addr.IsValid(), lost && !slices.ContainsFunc(sv.known, pod.apart):
+		return both, nil
 	}
-	if lost == sv.straight(taker, other, to) {
-		return []way.Source{other}, nil
-	}
-	return []way.Source{other, itself}, nil
+	return both[1:], nil // others come by links of their own
 }
 
 // another is another pod on the link of one: one that is known, or one that may come, the last
 // address of the network. It has no address if the link leads to that pod alone.
-func (sv *survey) another(p knownPod) (way.Source, error) {
-	own := func(a netip.Addr) bool {
-		return slices.ContainsFunc(sv.known, func(o knownPod) bool { return o.key == p.key && o.Addr == a })
+func (sv *survey) another(pod *knownPod) (way.Source, error) {
+	taken := map[netip.Addr]bool{}
+	for _, a := range sv.own {
+		taken[a] = true
 	}
-	for _, o := range sv.known {
-		if o.Beside(p.Source) && o.key != p.key && !own(o.Addr) {
-			return o.Source, nil
+	for _, p := range sv.known {
+		taken[p.Addr] = taken[p.Addr] || p.key == pod.key
+	}
+	for _, p := range sv.known {
+		if p.beside(pod) && p.key != pod.key && !taken[p.Addr] {
+			return p.Source, nil
 		}
 	}
-	other := p.Source
-	for other.Addr = addrset.Of(p.net.Masked())[0].Hi.Prev(); p.net.Contains(other.Addr); other.Addr = other.Addr.Prev() {
-		if own(other.Addr) || slices.ContainsFunc(sv.own, func(a netip.Addr) bool { return a == other.Addr }) {
-			continue
-		}
-		if link, err := sv.linkTo(other.Addr); err != nil || link == p.Link {
+	other := pod.Source
+	for other.Addr = addrset.Of(pod.net)[0].Hi.Prev(); taken[other.Addr]; {
+		other.Addr = other.Addr.Prev()
+	}
+	if pod.net.Contains(other.Addr) {
+		if link, err := sv.node.LinkTo(other.Addr); err != nil || link == pod.Link {
 			return other, err
 		}
-		break
 	}
 	return way.Source{Side: way.Pod}, nil
 }

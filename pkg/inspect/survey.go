@@ -23,9 +23,9 @@ type survey struct {
 	model way.Model
 	// outside and pods are those who send packets: of the pods of a link one of each family.
 	outside, pods []way.Source
-	// known are all pods, and linkTo finds the link to one.
-	known  []knownPod
-	linkTo func(netip.Addr) (walk.Link, error)
+	// known are all pods.
+	known []*knownPod
+	node  Node
 	// links are all that there are.
 	links []walk.Link
 	// own are the addresses of the node that others can send to, loopback those that only the

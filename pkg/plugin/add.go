@@ -108,9 +108,16 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if report.Conflicts = conflict.Protected(a.Mappings, req.Protected, req.Name); len(report.Conflicts) > 0 {
 		return report, refusal(report.Conflicts) // whatever the policy and the node
 	}
-	if err := store.MarkUsed(); err != nil {
+	if err := store.Begin(a.Owner.Key()); err != nil {
 		return report, cniError(err, types.ErrIOFailure)
 	}
+	release := func() {}
+	defer func() {
+		if err != nil {
+			release()
+			p.warnOf(store.Abandon(a.Owner.Key()), CodeApply)
+		}
+	}()
 	s, choice, err := p.open(req, store)
 	if err == nil {
 		err = s.settle(req)
@@ -118,15 +125,9 @@ func (p *Plugin) add(req *netconf.Request, store *state.Store, netns state.Netns
 	if err != nil {
 		return report, addError(err, CodeUnreadable)
 	}
-	release, err := s.begin(*a)
-	if err != nil {
+	if release, err = s.hold(s.withFormer(*a)); err != nil {
 		return report, addError(err, CodeApply)
 	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
 	if report, err = s.Find(*a, place.Order(choice.Backend)); err != nil {
 		return report, addError(err, CodeUnreadable)
 	}

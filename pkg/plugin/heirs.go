@@ -74,7 +74,7 @@ func leaveToOwners(a hostport.Attachment, ms []hostport.Mapping, claims []hostpo
 	for _, m := range ms {
 		owned := slices.ContainsFunc(at[m.HostPort], func(c hostport.Claim) bool {
 			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend
-			return c.Mapping.Overlaps(m) && !beside && !c.Apart(a, m)
+			return c.Mapping.Overlaps(m) && !beside && !c.Apart(&a, m)
 		})
 		if owned {
 			left = append(left, m)

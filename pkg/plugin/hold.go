@@ -3,29 +3,11 @@
 package plugin
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/hostport"
 )
-
-// begin holds the ports of an attachment whose record is not written yet. Should the ADD be
-// killed, its DEL knows by a mark that something may be left. What fails calls release.
-func (s *Session) begin(a hostport.Attachment) (release func(), err error) {
-	key := a.Owner.Key()
-	if err := s.Store.Begin(key); err != nil {
-		return nil, err
-	}
-	unhold, err := s.hold(s.withFormer(a))
-	if err != nil {
-		return nil, errors.Join(err, s.Store.Abandon(key))
-	}
-	return func() {
-		unhold()
-		s.warnOf(s.Store.Abandon(key), CodeApply)
-	}, nil
-}
 
 // Forsaken are the ports that are held for attachments of which nothing else is there: their
 // ADDs were killed, or go on if the lock is not held. Whatever is changed next frees them.

@@ -5,7 +5,6 @@ package plugin
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -38,46 +37,26 @@ func unsure(o hostport.Owner, why string) string {
 // other plugins; and what ADDs held that were killed. Dry only lists it.
 func (p *Plugin) Sweep(dataDir, cacheDir string, lockTimeout time.Duration, dry bool) ([]Swept, error) {
 	store := state.Open(dataDir)
-	if !dry {
+	if !dry || store.Locked() { // an ADD that goes on holds its ports before it has its record
 		unlock, err := store.Lock(lockTimeout)
 		if err != nil {
 			return nil, err
 		}
 		defer unlock()
 	}
-	s, err := p.seen(store, cacheDir, lockTimeout)
+	s, err := p.Begin(store, lockTimeout, hostport.Attachment{})
 	if err != nil {
 		return nil, err
 	}
-	killed := s.Forsaken()
-	if dry && len(killed) > 0 { // or an ADD goes on, which is waited for
-		unlock, err := store.LockWithin(lockTimeout)
-		if err != nil {
-			return nil, err
-		}
-		defer unlock()
-		if s, err = p.seen(store, cacheDir, lockTimeout); err != nil {
-			return nil, err
-		}
-		killed = s.Forsaken()
-	}
+	s.loadWarned(cacheDir)
 	swept, keys, foreign := s.leftovers()
-	for _, key := range slices.Sorted(maps.Keys(killed)) {
-		swept = append(swept, Swept{By: "portguard", Mappings: killed[key], Killed: true})
+	for _, ms := range s.Forsaken() {
+		swept = append(swept, Swept{By: "portguard", Mappings: ms, Killed: true})
 	}
 	if dry {
 		return swept, nil
 	}
 	return swept, s.Remove(keys, foreign...)
-}
-
-// seen is a session that has loaded what it can.
-func (p *Plugin) seen(store *state.Store, cacheDir string, wait time.Duration) (*Session, error) {
-	s, err := p.Begin(store, wait, hostport.Attachment{})
-	if err == nil {
-		s.loadWarned(cacheDir)
-	}
-	return s, err
 }
 
 // leftovers lists what the dead have, and what those have of whom nobody can tell: of

@@ -67,6 +67,9 @@ func (s *Store) lock(timeout time.Duration, turns int) (unlock func(), err error
 	}
 }
 
+// Locked reports whether somebody has ever taken the lock: then taking it makes nothing new.
+func (s *Store) Locked() bool { return regular(filepath.Join(s.dir, "lock")) }
+
 // clearLock removes what is in the place of the lock and is none. It locks the directory
 // meanwhile, so that nobody removes the lock of somebody who was faster.
 func (s *Store) clearLock(path string, timeout time.Duration, turns int) error {

@@ -150,9 +150,14 @@ const maxFile = 64 << 20
 
 func readRegular(path string) ([]byte, error) { return file.Read(path, maxFile, unix.O_NOFOLLOW) }
 
-// Begin says that something may be there of an attachment before its record is. Save and Delete
-// end that, so does Abandon.
-func (s *Store) Begin(key string) error { return touch(s.temporary(key), "write a record") }
+// Begin marks that there are rules, or will be in a moment, and that something may be there of an
+// attachment before its record is. Save, Delete and Abandon end that.
+func (s *Store) Begin(key string) error {
+	if err := s.MarkUsed(); err != nil {
+		return err
+	}
+	return touch(s.temporary(key), "write a record")
+}
 
 // Begun reports whether a call that was killed may have left something of an attachment.
 func (s *Store) Begun(key string) bool {
@@ -171,11 +176,11 @@ func (s *Store) Tidy() error {
 	entries, _ := os.ReadDir(s.dir)
 	var all error
 	for _, e := range entries {
-		if key, ok := strings.CutPrefix(e.Name(), temporary); ok {
-			all = errors.Join(all, s.Abandon(key))
+		if strings.HasPrefix(e.Name(), temporary) {
+			all = errors.Join(all, remove(filepath.Join(s.dir, e.Name())))
 		}
 	}
-	return all
+	return dirError("remove a record", all)
 }
 
 // Watch tells whether one of those attachments has changed since: its record, or that its

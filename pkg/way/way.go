@@ -158,9 +158,6 @@ func (m *Model) Ways(q Query, to []netip.Addr, from []Source, found Claims) ([]W
 	return out, nil
 }
 
-// Beside reports whether two sources send packets of one family by one link.
-func (s Source) Beside(o Source) bool { return s.Link == o.Link && s.Addr.Is4() == o.Addr.Is4() }
-
 // sends reports whether a source can send to an address.
 func (s Source) sends(to netip.Addr) bool { return !s.Addr.IsValid() || s.Addr.Is4() == to.Is4() }
 
@@ -185,16 +182,18 @@ func (m *Model) ways(q Query, src Source, found []conflict.Finding, follow bool)
 			return nil, err
 		}
 	}
-	var out []Way
-	for _, w.Source = range senders {
-		way, known := w, w.Source.Side == Self || w.Source.Addr.IsValid()
-		if m.Router != nil && known && w.Taker != nil && !w.Ended && follow {
-			t := trip{Model: m, w: &way, q: q, in: src.Link}
-			if err := t.follow(at); err != nil {
-				return nil, err
-			}
+	out := make([]Way, len(senders))
+	for i, src := range senders {
+		out[i] = w
+		out[i].Source = src
+		known := src.Side == Self || src.Addr.IsValid()
+		if m.Router == nil || !known || w.Taker == nil || w.Ended || !follow {
+			continue
 		}
-		out = append(out, way)
+		t := trip{Model: m, w: &out[i], q: q, in: src.Link}
+		if err := t.follow(at); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

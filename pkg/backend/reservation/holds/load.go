@@ -136,17 +136,15 @@ func (s State) Refusals() (out []hostport.Refusal) {
 	return out
 }
 
-// Held are the ports that attachments hold.
+// Held are the ports that attachments hold, in no order.
 func (s State) Held() map[hostport.Key][]hostport.Mapping {
-	slots := slices.Collect(maps.Keys(s.slots))
-	inOrder(slots)
 	out := map[hostport.Key][]hostport.Mapping{}
-	for _, slot := range slots {
+	for slot, h := range s.slots {
 		m := hostport.Mapping{Family: hostport.FamilyOf(slot.Addr), Proto: slot.Proto, HostPort: slot.Port}
 		if !slot.Wildcard() {
 			m.HostIP = slot.Addr
 		}
-		out[s.slots[slot].Key] = append(out[s.slots[slot].Key], m)
+		out[h.Key] = append(out[h.Key], m)
 	}
 	return out
 }
