@@ -141,7 +141,7 @@ func sides(t *testing.T, n *lab.Node, pod *lab.Pod, a explain.Answer) {
 		from *lab.Netns
 	}{"outside": {a.Outside, n.Client}, "localhost": {a.Localhost, n.Netns}, "pod": {a.Pod, pod.Netns}} {
 		for _, o := range s.outs {
-			if len(o.Unless) > 0 || side == "pod" && o.Kind == "natRule" {
+			if len(o.Unless) > 0 || side == "pod" && (o.Kind == "natRule" || ofOthers(o, pod)) {
 				continue // it depends; a neighbour's answer does not come back through the node
 			}
 			for _, addr := range o.Addresses {
@@ -169,6 +169,14 @@ func answerer(o explain.Outcome) string {
 		return "host"
 	}
 	return "backend"
+}
+
+// ofOthers reports whether an outcome is not that of packets of a pod, because it is that of the
+// pod itself which has the port, or is not.
+func ofOthers(o explain.Outcome, pod *lab.Pod) bool {
+	name, _, _ := strings.Cut(pod.ID, "-")
+	other := map[bool]string{true: "from another pod", false: "from the pod itself"}[strings.Contains(o.Gets, "pod default/"+name+" ")]
+	return len(o.From) > 0 && !slices.ContainsFunc(o.From, func(by string) bool { return !strings.HasSuffix(by, other) })
 }
 
 // asADD compares the decision with that of an ADD.
