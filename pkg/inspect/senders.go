@@ -78,7 +78,7 @@ func (i *Inspector) sendersOf(s *plugin.Session) (*survey, error) {
 }
 
 // senders are those who stand for the pods of a link where one of them has what they send to an
-// address: that pod itself and another one, if their packets fare in two ways.
+// address: that pod itself and another one.
 func (sv *survey) senders(src way.Source, taker conflict.Finding, to netip.Addr) ([]way.Source, error) {
 	n := slices.IndexFunc(sv.known, func(p *knownPod) bool {
 		return p.Link == src.Link && p.key == taker.Key && p.Addr == taker.Target.Addr()
@@ -93,11 +93,8 @@ func (sv *survey) senders(src way.Source, taker conflict.Finding, to netip.Addr)
 	if err != nil {
 		return nil, err
 	}
-	lost, both := sv.straight(taker, itself, to), []way.Source{other, itself}
-	switch {
-	case other.Addr.IsValid() && lost == sv.straight(taker, other, to):
-		return both[:1], nil
-	case other.Addr.IsValid(), lost && !slices.ContainsFunc(sv.known, pod.apart):
+	both := []way.Source{other, itself}
+	if other.Addr.IsValid() || sv.straight(taker, itself, to) && !slices.ContainsFunc(sv.known, pod.apart) {
 		return both, nil
 	}
 	return both[1:], nil // others come by links of their own

@@ -103,7 +103,8 @@ func homeless(to netip.AddrPort) *Closure {
 // which would have to give the answers the address that was asked.
 func past(t *trip) *Closure {
 	who := fmt.Sprintf("pods on %s answer each other, or themselves, past the node, and nobody masquerades what they send", t.in.Name)
-	if t.w.Source.Itself {
+	other := t.w.Source
+	if other.Itself = false; other != t.w.Source && !t.Straight(*t.w.Taker, other, t.w.To) {
 		who = "the pod answers itself past the node, and nobody masquerades what it sends"
 	}
 	remedy := fmt.Sprintf("where the node has got %s since the pod was added, start the pod again; with \"snat\": false ask the pod's own address", t.w.To)
