@@ -60,6 +60,7 @@ func ask(t *testing.T, n *lab.Node, port string) explain.Answer {
 // each address; and what it says of a new hostPort is what ADD decides.
 func TestExplainIsTrue(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel() // most of the time it waits for what is lost
 		list := n.Network("net", "46", nil)
 		confDir(t, n, list)
 		pods := map[string]*lab.Pod{}

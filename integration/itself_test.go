@@ -18,6 +18,7 @@ import (
 // tells the two apart: whoever else has a record, and whatever rules see of what bridges forward.
 func TestExplainThePodItself(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel() // most of the time it waits for what is lost
 		for _, plugin := range []string{"bridge", "ptp"} {
 			list := strings.Replace(n.Network("net", "4", nil), `"type":"bridge"`, fmt.Sprintf("%q:%q", "type", plugin), 1)
 			bare := strings.Replace(n.Network("net", "4", lab.Conf{"snat": false}), `"type":"bridge"`, fmt.Sprintf("%q:%q", "type", plugin), 1)
