@@ -64,10 +64,10 @@ func TestNothingIsMapped(t *testing.T) {
 	ports := func(list string) string {
 		return fmt.Sprintf(`,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"192.0.2.9/24"}]},"runtimeConfig":{"portMappings":[%s]}`, list)
 	}
-	if err := b.Plugin.Add(b.args(web, ports(""))); err != nil || b.errs.Len() > 0 {
+	if err := b.Add(b.args(web, ports(""))); err != nil || b.errs.Len() > 0 {
 		t.Errorf("without ports: %v, said %q", err, &b.errs)
 	}
-	err := b.Plugin.Add(b.args(web, ports(`{"hostPort":80,"containerPort":80,"hostIP":"::"}`)))
+	err := b.Add(b.args(web, ports(`{"hostPort":80,"containerPort":80,"hostIP":"::"}`)))
 	if err != nil || !strings.Contains(b.errs.String(), "hostIP :: maps nothing: the pod has no IPv6 address") {
 		t.Errorf("with a port: %v, said %q", err, &b.errs)
 	}
