@@ -11,6 +11,7 @@ import (
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/conflict"
 	"github.com/portguard/portguard/pkg/hostport"
+	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/state"
 )
 
@@ -168,6 +169,23 @@ func joined[T comparable](a, b []T) []T {
 		if !slices.Contains(out, x) {
 			out = append(out, x)
 		}
+	}
+	return out
+}
+
+// missing lists what an attachment lacks in each backend, of which one of its forms is enough.
+func missing(bs []backend.Backend, states []backend.State, where string, forms ...hostport.Attachment) (out []string) {
+	for i, b := range bs {
+		if !place.Has(b.Name(), where) {
+			continue
+		}
+		var lost []string
+		for _, a := range forms {
+			if lost = states[i].Missing(a); len(lost) == 0 {
+				break
+			}
+		}
+		out = append(out, lost...)
 	}
 	return out
 }

@@ -143,23 +143,6 @@ func (s *Session) Missing(a hostport.Attachment, where string) []string {
 	return missing(s.backends, s.have, where, a)
 }
 
-// missing lists what an attachment lacks in each backend, of which one of its forms is enough.
-func missing(bs []backend.Backend, states []backend.State, where string, forms ...hostport.Attachment) (out []string) {
-	for i, b := range bs {
-		if !place.Has(b.Name(), where) {
-			continue
-		}
-		var lost []string
-		for _, a := range forms {
-			if lost = states[i].Missing(a); len(lost) == 0 {
-				break
-			}
-		}
-		out = append(out, lost...)
-	}
-	return out
-}
-
 // Apply brings every backend to what is wanted, and then does last, if there is any. When
 // something fails, what was done before is brought back.
 func (s *Session) Apply(last func() error) error {
