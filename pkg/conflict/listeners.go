@@ -69,10 +69,9 @@ func (s Snapshot) ephemeral(port uint16) bool {
 	return s.EphemeralFrom <= port && port <= s.EphemeralTo && !reserved
 }
 
-// broadcast reports whether an address is that of all machines of one of the node's networks, or of the
-// one that a link is on (RFC 919, 7), which is in no table.
+// broadcast reports whether an address is that of all machines of a network.
 func (s Snapshot) broadcast(a netip.Addr) bool {
-	return a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || slices.Contains(s.Broadcasts, a)
+	return a == hostport.LimitedBroadcast() || slices.Contains(s.Broadcasts, a)
 }
 
 // heldFor is the live owner of a mapping in m's way for which a runtime keeps l open. The

@@ -103,6 +103,9 @@ func (f Family) Loopback() netip.Addr {
 	return netip.IPv6Loopback()
 }
 
+// LimitedBroadcast is the address of all machines of whichever link (RFC 919, 7). It is in no table.
+func LimitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
+
 // NFProto is what netfilter calls the family (NFPROTO_IPV4, NFPROTO_IPV6), as in
 // the family of a table.
 //

@@ -201,16 +201,13 @@ func notUnicast(a netip.Addr) string {
 		return "a link-local address"
 	case a.IsMulticast():
 		return "a multicast address"
-	case a == limitedBroadcast():
+	case a == hostport.LimitedBroadcast():
 		return "the broadcast address"
 	case a.IsUnspecified(), a.Is4() && a.As4()[0] == 0:
 		return "an unspecified address"
 	}
 	return ""
 }
-
-// limitedBroadcast is that of every link.
-func limitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
 
 // add appends the mappings of p, one a family.
 func (r *Request) add(p Port) error {
@@ -246,7 +243,7 @@ func (r *Request) addSpecific(p Port) error {
 // Unfit says why no hostPort can be at an address, whatever the node is like, "" if one can.
 func (c *Config) Unfit(a netip.Addr) string {
 	switch {
-	case a.IsMulticast(), a == limitedBroadcast():
+	case a.IsMulticast(), a == hostport.LimitedBroadcast():
 		return fmt.Sprintf("%s is %s (want one of the node's own)", a, notUnicast(a))
 	case a == netip.IPv6Loopback():
 		return "::1 cannot be translated by the kernel; use 127.0.0.1"

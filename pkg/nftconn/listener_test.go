@@ -66,22 +66,27 @@ func TestListenThenForget(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(tt.change)
-		now, err := r.Generation()
-		if err != nil {
-			t.Fatal(err)
-		}
-		events, err := l.Until(now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		matter := false
-		for _, e := range events {
-			matter = r.Forget(e) || matter
-		}
+		matter, events := heard(t, l, r)
 		if _, kept := r.answers["rules "+table.String()+" a"]; matter != tt.matter || kept != (tt.rules != "a") {
 			t.Errorf("%s: it matters %v (want %v), the rules are kept %v: %+v", tt.name, matter, tt.matter, kept, events)
 		}
 	}
+}
+
+// heard has a Reader forget what was changed since, and reports whether it had asked for that.
+func heard(t *testing.T, l *Listener, r *Reader) (matter bool, events []nft.Event) {
+	t.Helper()
+	now, err := r.Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events, err = l.Until(now); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		matter = r.Forget(e) || matter
+	}
+	return matter, events
 }
 
 // A list of a set follows what comes into it and goes, without another reading; a flood of it is read.
@@ -142,18 +147,7 @@ func TestListsFollowElements(t *testing.T) {
 			t.Fatal(err)
 		}
 		tt.change()
-		now, err := r.Generation()
-		if err != nil {
-			t.Fatal(err)
-		}
-		events, err := l.Until(now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		matter := false
-		for _, e := range events {
-			matter = r.Forget(e) || matter
-		}
+		matter, _ := heard(t, l, r)
 		_, kept := r.answers[fmt.Sprintf("elements %s s %d", table, nft.MaxListed)]
 		if got := listed(); !matter || kept != tt.kept || got != tt.want {
 			t.Errorf("%s: it matters %t, the list is kept %t: %s, want %s", tt.name, matter, kept, got, tt.want)

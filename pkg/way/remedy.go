@@ -55,12 +55,9 @@ func opening(t *trip, s *conflict.Stop) string {
 		// Nobody else has such policies (set_policy_rules of firewalld's ipXtables.py).
 		return fmt.Sprintf("%s if firewalld is in panic mode, else %s -t %s -P %s ACCEPT", panicOff(t, s), iptables(t, s), s.Table.Name, s.Chain)
 	}
-	switch t.p.Hook {
-	case walk.Forward, walk.Postrouting:
-		return "accept what was translated before that: " + accepting(t, s)
-	case walk.Ingress, walk.Prerouting, walk.Input, walk.Output:
-	}
 	switch {
+	case t.p.Hook == walk.Forward || t.p.Hook == walk.Postrouting:
+		return "accept what was translated before that: " + accepting(t, s)
 	case s.Policy && t.p.Moved:
 		return "accept what was translated: " + accepting(t, s)
 	case s.Policy:
