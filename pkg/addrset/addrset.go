@@ -169,8 +169,11 @@ func (s Set) Contains(a netip.Addr) bool {
 
 // Covers reports whether all addresses of o are in s.
 func (s Set) Covers(o Set) bool {
+	i := s.behind(o)
 	for _, sp := range o {
-		i, _ := slices.BinarySearchFunc(s, sp.Hi, func(have Span, a netip.Addr) int { return have.Hi.Compare(a) })
+		for i < len(s) && s[i].Hi.Less(sp.Hi) {
+			i++
+		}
 		if i == len(s) || sp.Lo.Less(s[i].Lo) {
 			return false
 		}

@@ -156,8 +156,7 @@ func DecodeRule(b []byte) (r Rule, err error) {
 	}
 	r.Exprs = make([]Expr, 0, n)
 	err = EachAttr(list, func(_ uint16, elem []byte) error {
-		_, err1 := parseAttrs(elem)
-		e := expr(elem)
+		e, err1 := expr(elem)
 		_, err2 := parseAttrs(e.Attrs)
 		r.Exprs = append(r.Exprs, e)
 		return cmp.Or(err1, err2)
@@ -166,16 +165,17 @@ func DecodeRule(b []byte) (r Rule, err error) {
 }
 
 // expr reads an expression in a message.
-func expr(b []byte) (e Expr) {
-	for typ, payload := range Attrs(b).all() {
+func expr(b []byte) (e Expr, err error) {
+	err = EachAttr(b, func(typ uint16, payload []byte) error {
 		switch typ {
 		case unix.NFTA_EXPR_NAME:
 			e.Name = word(payload)
 		case unix.NFTA_EXPR_DATA:
 			e.Attrs = payload
 		}
-	}
-	return e
+		return nil
+	})
+	return e, err
 }
 
 // Destination finds the one destination that a rule in a message compares with, as
@@ -211,7 +211,7 @@ func asked(m []byte, base, off, size uint32) (v []byte, ok bool) {
 	list, _ := Attrs(m).Get(unix.NFTA_RULE_EXPRESSIONS)
 	loaded := uint32(0) // the register with the bytes, if they were just loaded
 	for _, elem := range Attrs(list).all() {
-		e := expr(elem)
+		e, _ := expr(elem)
 		was := loaded
 		loaded = 0
 		switch e.Name {

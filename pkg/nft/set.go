@@ -166,10 +166,11 @@ func decodeState(elem Attrs) (packets uint64, counted, stateful bool, err error)
 // DecodeVerdict reads the verdict in NFTA_DATA attributes; without one it is
 // Continue.
 func DecodeVerdict(data Attrs) (Verdict, error) {
-	if _, ok := data.Get(unix.NFTA_DATA_VERDICT); !ok {
+	b, ok := data.Get(unix.NFTA_DATA_VERDICT)
+	if !ok {
 		return Verdict{Code: Continue}, nil
 	}
-	v, err := data.Nested(unix.NFTA_DATA_VERDICT)
+	v, err := parseAttrs(b)
 	code, _ := v.Num(unix.NFTA_VERDICT_CODE)
 	return Verdict{Code: int32(code), Chain: v.Text(unix.NFTA_VERDICT_CHAIN)}, err
 }

@@ -64,14 +64,14 @@ func (c Choice) of(b box) (taken box, all, sure bool) {
 		conds = append(conds, cond{kind: onMark, value: c.Mark, mask: c.Mask})
 	}
 	all, sure = true, true
-	for _, x := range conds {
-		_, left, _ := x.apply(b, true)
-		out, some, certain := x.apply(b, false)
+	for i := range conds {
+		x, rest := &conds[i], b
+		left, _ := x.apply(&rest, true)
+		some, certain := x.apply(&b, false)
 		if !some {
 			return box{}, false, false
 		}
 		all, sure = all && (!left || x.kind == onDst), sure && certain
-		b = out
 	}
 	return b, all, sure && !b.doubtful
 }

@@ -26,11 +26,16 @@ const (
 // walk keeps track of, or open.
 type test struct {
 	always Tri
-	cond   *cond
+	// cond decides instead, if isCond is set.
+	cond   cond
+	isCond bool
 	// anyOf, if there are some, must hold, or with not none of them may.
 	anyOf []conds
 	not   bool
 }
+
+// testOn is the test of one condition.
+func testOn(c cond) test { return test{cond: c, isCond: true} }
 
 // testOf is the test of one of several conditions, or of none of them.
 func testOf(anyOf []conds, not bool) test {
@@ -42,7 +47,7 @@ func testOf(anyOf []conds, not bool) test {
 	case len(anyOf) == 1 && len(anyOf[0]) == 1:
 		c := anyOf[0][0]
 		c.not = not
-		return test{cond: &c}
+		return testOn(c)
 	}
 	return test{anyOf: anyOf, not: not}
 }
@@ -60,7 +65,7 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 	case ofDst, ofSrc:
 		if c, ok := addrCond(slots, op, data, p.Family() == hostport.IPv4); ok {
 			c.kind = sideOf(of)
-			return test{cond: &c}
+			return testOn(c)
 		}
 	case ofIn, ofInIndex, ofInGroup, ofInType:
 		if t, ok := linkTest(slots, op, data, *p); ok {
@@ -68,14 +73,14 @@ func compare(slots []slot, op uint32, data []byte, p *Packet) test {
 		}
 	case ofMark, ofCtMark:
 		if c, ok := markCond(of, slots[0], op, data); ok {
-			return test{cond: &c}
+			return testOn(c)
 		}
 	case ofSrcType:
 		if never(data) && (op == cmpEQ || op == cmpNEQ) {
 			return test{always: yesIf(op == cmpNEQ)}
 		}
 		if c, ok := typeCond(op, data, *p); ok {
-			return test{cond: &c}
+			return testOn(c)
 		}
 	case ofLinkType:
 		if elsewhere(data) && (op == cmpEQ || op == cmpNEQ) {

@@ -120,25 +120,25 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 const maxSources = 200
 
 // apply restricts a box to what fulfils c, or, with other, to what does not.
-// sure is false if the answer depends on a mark that is not known.
-func (c cond) apply(b box, other bool) (out box, some, sure bool) {
+// some is false if there are none. sure is false if the answer depends on a mark that is not known.
+func (c *cond) apply(b *box, other bool) (some, sure bool) {
 	not := c.not != other
 	if c.loose && not {
-		return b, true, true
+		return true, true
 	}
 	if not && c.kind == onSrc && len(b.src) > maxSources {
-		return b, true, true
+		return true, true
 	}
 	switch c.kind {
 	case onDst:
 		b.dst = c.of(b.dst, not)
-		return b, len(b.dst) > 0, true
+		return len(b.dst) > 0, true
 	case onSrc:
 		b.src = c.of(b.src, not)
-		return b, len(b.src) > 0, true
+		return len(b.src) > 0, true
 	case onIn:
 		b.in, some = b.in.with(c.in, not)
-		return b, some, true
+		return some, true
 	case onMark, onCtMark:
 		mark := &b.mark
 		if c.kind == onCtMark {
@@ -147,11 +147,11 @@ func (c cond) apply(b box, other bool) (out box, some, sure bool) {
 		b.doubtful = b.doubtful || mark.unexpected(c.value, c.mask, not)
 		*mark, some, sure = mark.with(c.value, c.mask, not)
 	}
-	return b, some, sure
+	return some, sure
 }
 
 // of are those of some addresses that fulfil a condition on them, or do not.
-func (c cond) of(all addrset.Set, not bool) addrset.Set {
+func (c *cond) of(all addrset.Set, not bool) addrset.Set {
 	if not {
 		return all.Minus(c.addrs)
 	}
@@ -161,12 +161,12 @@ func (c cond) of(all addrset.Set, not bool) addrset.Set {
 // split are the packets of a box for which all conditions hold, if there are some, and the
 // others. The conditions are such that every answer is sure.
 func (cs conds) split(b box) (in, out []box) {
-	for _, c := range cs {
-		if rest, some, _ := c.apply(b, true); some {
+	for i := range cs {
+		rest := b
+		if some, _ := cs[i].apply(&rest, true); some {
 			out = append(out, rest)
 		}
-		var some bool
-		if b, some, _ = c.apply(b, false); !some {
+		if some, _ := cs[i].apply(&b, false); !some {
 			return nil, out
 		}
 	}

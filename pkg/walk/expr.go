@@ -214,7 +214,12 @@ func (x *run) drawn(th *thread, e nft.Expr) {
 	x.stay(th)
 }
 
-func (x *run) family() uint8 { return x.p.Family().NFProto() }
+func (x *run) family() uint8 {
+	if x.r.is4 {
+		return nft.IPv4
+	}
+	return nft.IPv6
+}
 
 // masks gives packets another source, and ends the walk of the base chain.
 func (x *run) masks(th *thread, name string) {
@@ -240,8 +245,9 @@ func (x *run) fib(th *thread, a nft.Attrs) {
 
 // immediate loads a value or gives a verdict.
 func (x *run) immediate(th *thread, a nft.Attrs) error {
-	dreg, _ := a.Num(1)
-	data, err := a.Nested(2)
+	f := a.Fields()
+	dreg, _ := f.Num(1)
+	data, err := f.Nested(2)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (x *run) cmp(th *thread, a nft.Attrs) error {
 	slots := th.regs.take(sreg, len(v))
 	x.asks(slots, op == cmpNEQ)
 	t := compare(slots, op, v, &x.p)
-	if t.cond != nil || t.always == Yes || t.always == No {
+	if t.isCond || t.always == Yes || t.always == No {
 		x.apply(th, t)
 		return nil
 	}
@@ -35,7 +35,7 @@ func (x *run) cmp(th *thread, a nft.Attrs) error {
 	}
 	if c, ok := th.part(slots, v); ok && (op == cmpEQ || op == cmpNEQ) {
 		c.not = op == cmpNEQ
-		t = test{cond: &c}
+		t = testOn(c)
 	}
 	x.apply(th, t)
 	return nil
@@ -62,10 +62,10 @@ func (x *run) between(th *thread, a nft.Attrs) error {
 	x.asks(slots, not)
 	t1, t2 := compare(slots, cmpGTE, lo, &x.p), compare(slots, cmpLTE, hi, &x.p)
 	switch {
-	case t1.cond != nil && t2.cond != nil && t1.cond.kind == t2.cond.kind:
-		x.apply(th, test{cond: &cond{kind: t1.cond.kind, addrs: t1.cond.addrs.And(t2.cond.addrs), not: not}})
+	case t1.isCond && t2.isCond && t1.cond.kind == t2.cond.kind:
+		x.apply(th, testOn(cond{kind: t1.cond.kind, addrs: t1.cond.addrs.And(t2.cond.addrs), not: not}))
 		return nil
-	case t1.cond != nil || t2.cond != nil:
+	case t1.isCond || t2.isCond:
 		x.apply(th, test{always: Some})
 		return nil
 	}
@@ -91,8 +91,8 @@ func (x *run) apply(th *thread, t test) {
 	case len(t.anyOf) > 0:
 		x.anyOf(th, t)
 		return
-	case t.cond != nil:
-		x.condition(th, t.cond)
+	case t.isCond:
+		x.condition(th, &t.cond)
 		return
 	}
 	switch t.always {
@@ -110,12 +110,13 @@ func (x *run) condition(th *thread, c *cond) {
 	if c.kind == onDst && !c.not {
 		x.hop.Specific = true
 	}
-	b, some, sure := c.apply(th.b, false)
+	b := th.b
+	some, sure := c.apply(&b, false)
 	if !some { // as nearly all rules of a large node, which are for other destinations
 		x.misses(th)
 		return
 	}
-	if th.b, some, _ = c.apply(th.b, true); some {
+	if some, _ = c.apply(&th.b, true); some {
 		x.misses(th)
 	}
 	th.b = b

@@ -29,7 +29,7 @@ func freeModule(name string) bool {
 // asks for one interface only, which the walk does not know.
 func optionTest(o iptsave.Option, p Packet, limited bool) test {
 	if c, ok := srcType(o, p); ok && !limited {
-		return test{cond: &c}
+		return testOn(c)
 	}
 	if names, ok := p.inGroup(o); ok {
 		return testOf(byName(names), o.Not)

@@ -4,7 +4,6 @@ package walk
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
@@ -72,8 +71,8 @@ type run struct {
 	hop     Hop
 	// threads are those on the rule before a step, next those that stay on it.
 	threads, next []thread
-	// spare is memory for rest.
-	spare Space
+	// spare is memory for rest, leaving for those that return.
+	spare, leaving Space
 }
 
 // run is one for rules of one chain. Done gives it back.
@@ -94,6 +93,9 @@ func (w *Walker) done(x *run) { w.runs = append(w.runs, x) }
 // outcomes and alteration all go on as they are. The outcomes are good until the next rule.
 func (x *run) eval(r *rule, s Space) ([]outcome, Space, bool, error) {
 	x.r, x.hop, x.altered = r, Hop{}, false
+	if len(x.outs) > 0 && x.outs[0].kind == returns { // who got them has a copy
+		x.leaving = x.outs[0].in
+	}
 	x.threads, x.outs, x.rest = x.threads[:0], x.outs[:0], x.spare[:0]
 	for _, b := range s {
 		open := Yes
@@ -140,14 +142,19 @@ func (x *run) result(s Space) ([]outcome, Space, bool, error) {
 }
 
 func (x *run) likely(s Space) bool {
-	return slices.ContainsFunc(s, func(b box) bool { return !b.doubtful })
+	for i := range s {
+		if !s[i].doubtful {
+			return true
+		}
+	}
+	return false
 }
 
 // severalOuts reports whether packets that are not doubtful have several outcomes.
 func (x *run) severalOuts() bool {
 	n := 0
-	for _, o := range x.outs {
-		if !o.doubtful {
+	for i := range x.outs {
+		if !x.outs[i].doubtful {
 			n++
 		}
 	}
@@ -221,7 +228,11 @@ func (x *run) out(th *thread, k kind, target, chain string, leave bool) {
 		o.in = append(o.in, th.b)
 		return
 	}
-	x.outs = append(x.outs, outcome{in: Space{th.b}, kind: k, chain: chain, leave: leave, hop: hop, doubtful: th.b.doubtful})
+	in := Space{}
+	if k == returns && len(x.outs) == 0 { // as in long lists of sources
+		in = x.leaving[:0]
+	}
+	x.outs = append(x.outs, outcome{in: append(in, th.b), kind: k, chain: chain, leave: leave, hop: hop, doubtful: th.b.doubtful})
 }
 
 // anything is what an expression may do that is not known: translate, for any port.

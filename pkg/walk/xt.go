@@ -138,7 +138,7 @@ func (x *run) option(m memory, o iptsave.Option, limited bool) (test, error) {
 		return x.matchSet(m, o)
 	}
 	if c, ok := condition(o, x.p); ok {
-		return test{cond: &c}, nil
+		return testOn(c), nil
 	}
 	return optionTest(o, x.p, limited), nil
 }
