@@ -31,9 +31,10 @@ func (r *Reader) Elements(s nft.Set) (elems []nft.Element, whole bool, err error
 	return elems, err == nil, err
 }
 
-// AllElements lists a set, however long it is.
-func (r *Reader) AllElements(s nft.Set) ([]nft.Element, error) { return r.elements(s, math.MaxInt) }
+// AllElements lists a set, however long it is, anew each time.
+func (r *Reader) AllElements(s nft.Set) ([]nft.Element, error) { return r.dump(s, math.MaxInt) }
 
+// elements is dump, and is remembered.
 func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, err error) {
 	question := fmt.Sprintf("elements %s %s %d", s.Table, s.Name, limit)
 	switch known := r.answers[question].(type) { // of the reading before, which many events need not end
@@ -44,6 +45,14 @@ func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, err error)
 			return nil, errLong
 		}
 	}
+	elems, err = r.dump(s, limit)
+	delete(r.amended, question)
+	r.heard(question, slices.Clone(elems), err)
+	return elems, err
+}
+
+// dump asks for the elements of a set. One that has more than limit is errLong.
+func (r *Reader) dump(s nft.Set, limit int) (elems []nft.Element, err error) {
 	req := nft.Request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.Table.Family, inSet(s))
 	err = again(func() error {
 		elems = nil
@@ -55,8 +64,10 @@ func (r *Reader) elements(s nft.Set, limit int) (elems []nft.Element, err error)
 			return err
 		})
 	})
-	delete(r.amended, question)
-	if r.heard(question, slices.Clone(elems), err); err != nil {
+	switch {
+	case errors.Is(err, errLong):
+		return nil, errLong
+	case err != nil:
 		return nil, fmt.Errorf("could not read nftables set %s %s: %w", s.Table, s.Name, err)
 	}
 	return elems, nil

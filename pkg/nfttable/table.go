@@ -132,8 +132,10 @@ func (t *Table) Same(e Element) (Element, bool) {
 // Packets is how often e was found, and false if nobody counts. What leads to a chain with
 // conditions is counted there: a table of an older version counts it in the set.
 func (t *Table) Packets(e Element) (uint64, bool) {
-	if n, counted := t.chains[e.Goto].Packets[t.Spec.Key(e)]; counted {
-		return n, true
+	if e.Goto != "" {
+		if n, counted := t.chains[e.Goto].Packets[t.Spec.Key(e)]; counted {
+			return n, true
+		}
 	}
 	have := t.elements[e.place()]
 	if have == nil || !have.counted {

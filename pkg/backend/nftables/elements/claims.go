@@ -21,10 +21,12 @@ func (s *State) Claims() []hostport.Claim {
 
 func (s *State) claimed() (out []hostport.Claim) {
 	seen, passed := s.known(), s.passed()
-	for _, e := range s.Table.Elements(func(e nfttable.Element) bool {
+	elements := s.Table.Elements(func(e nfttable.Element) bool {
 		// localhost is a part of a wildcard mapping, and what leads to bylink one of another.
 		return e.Set != setLocalhost && !byLink(e) && s.Table.Spec.Set(e.Set).Map()
-	}) {
+	})
+	out = make([]hostport.Claim, 0, len(elements)) // one pod may have thousands
+	for _, e := range elements {
 		m, to, ok := mapping(s.Table.Spec, e)
 		if !ok {
 			continue
