@@ -3,10 +3,13 @@
 package integration
 
 import (
+	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/integration/lab"
 )
@@ -38,6 +41,48 @@ func TestBroadcasts(t *testing.T) {
 	if a := ask(t, n, "5354/udp"); a.Group != "" {
 		t.Errorf("explain says %q of a port that no pod has", a.Group)
 	}
+}
+
+// An address may be its own broadcast, as DHCP of some clouds gives it: packets to it are for the
+// node, as long as its route comes before that of the broadcast.
+func TestOwnBroadcast(t *testing.T) {
+	const own, port = "203.0.113.5", "8080"
+	onBackends(t, func(t *testing.T, n *lab.Node) {
+		t.Parallel()
+		list := n.Network("net", "4", nil)
+		confDir(t, n, list)
+		n.Run("ip", "addr", "add", own+"/32", "brd", own, "dev", "eth0")
+		n.Client.Run("ip", "route", "add", own, "via", lab.NodeV4)
+		pod := n.NewPod("web")
+		pod.Serve(80, "web")
+		outside := map[string]*lab.Netns{"outside": n.Client, "node": n.Netns}
+		for _, ports := range []lab.Port{lab.TCP(8080, 80), lab.TCP(8080, 80).On(own)} {
+			n.MustAdd(pod, list, ports)
+			whoHas(t, "after ADD", outside, port, "web", own)
+			if a := ask(t, n, own+":8080/tcp"); a.Group != "" {
+				t.Errorf("explain says %q", a.Group)
+			}
+			if err := n.Bind(lab.Socket{Network: "tcp4", Addr: own}, 8080); !errors.Is(err, unix.EADDRINUSE) {
+				t.Errorf("a bind of %+v: %v", ports, err)
+			}
+			if err := n.Del(pod, list, ports); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.ServeTCP("tcp4", own+":8080", "host")
+		for _, ports := range []lab.Port{lab.TCP(8080, 80), lab.TCP(8080, 80).On(own)} {
+			refused(t, n, list, 100, []string{"listens on " + own + ":8080"}, ports)
+		}
+		whoHas(t, "after the refusals", outside, port, "host", own)
+		// The route of the broadcast first.
+		n.Run("ip", "addr", "del", own+"/32", "dev", "eth0")
+		n.Run("ip", "addr", "add", "203.0.113.1/32", "brd", own, "dev", "eth0")
+		n.Run("ip", "addr", "add", own+"/32", "dev", "eth0")
+		refused(t, n, list, 7, []string{own + " is a broadcast address"}, lab.TCP(8080, 80).On(own))
+		if out := accepted(t, n, list, lab.TCP(8080, 80)); out != "" {
+			t.Errorf("of a port of broadcasts ADD says %q", out)
+		}
+	})
 }
 
 // shout sends a packet to many, and returns who answers.

@@ -133,16 +133,25 @@ func (a *Addressing) addRoutes(h *netlink.Handle, family int, infra map[int]stri
 	before := *a
 	_, err := Complete(func() (none struct{}, _ error) {
 		*a = before // an interrupted dump
+		// Of routes of one prefix, which come one after another, the first is that of all packets: an address
+		// may be its own broadcast ("192.0.2.5/32 brd 192.0.2.5", as of DHCP in some clouds).
+		var of netip.Prefix
+		var as int
 		return none, h.RouteListFilteredIter(family, &want, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			a.addRoute(r, infra)
+			p := prefix(r.Dst)
+			if p != of {
+				of, as = p, r.Type
+			}
+			if r.Type == as {
+				a.addRoute(r, p, infra)
+			}
 			return true
 		})
 	})
 	return err
 }
 
-func (a *Addressing) addRoute(r netlink.Route, infra map[int]string) {
-	p := prefix(r.Dst)
+func (a *Addressing) addRoute(r netlink.Route, p netip.Prefix, infra map[int]string) {
 	switch {
 	case r.Type == unix.RTN_LOCAL && r.Table != unix.RT_TABLE_LOCAL: // without a prefix it is for all
 		a.Elsewhere = true
