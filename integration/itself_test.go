@@ -43,6 +43,9 @@ func TestExplainThePodItself(t *testing.T) {
 				}
 			}
 			told("by default")
+			again(web, strings.Replace(list, `"hairpinMode":true`, `"hairpinMode":false`, 1), lab.TCP(8080, 80))
+			told("the bridge sends nothing back")
+			again(web, list, lab.TCP(8080, 80))
 			n.Run("ip", "addr", "add", "192.0.3.5/24", "dev", "eth0")
 			told("an address came later")
 			again(other, list, lab.TCP(9000, 80))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/portguard/portguard/pkg/hostport"
@@ -63,8 +64,9 @@ func (x *pod) look(v way.Visit, node *namespace, filtered bool) *way.Inside {
 		in.Peer = port(l.peer)
 		l.attached = l.out != nil && (l.peer == l.out || l.peer.Attrs().MasterIndex == v.Out.Index)
 		in.Astray = !v.Beyond && !l.attached && l.out != nil && l.out.Type() == "bridge" && l.peer.Attrs().MasterIndex == 0 && len(node.above(l.peer)) == 0
+		in.Kept = v.Itself && filtered && l.attached && l.peer != l.out && keeps(l.peer)
 	}
-	if in.Link.Down || in.Peer.Down || in.Astray {
+	if in.Link.Down || in.Peer.Down || in.Astray || in.Kept {
 		return in
 	}
 	if !x.guest {
@@ -77,6 +79,24 @@ func (x *pod) look(v way.Visit, node *namespace, filtered bool) *way.Inside {
 		l.answers(in, v)
 	}
 	return in
+}
+
+// keeps reports whether a bridge of the calling thread's network namespace sends nothing back by a port
+// that came by it (hairpin). What is routed comes by the bridge itself; what rules translate on the bridge
+// does not.
+func keeps(port netlink.Link) bool {
+	msgs, _ := Complete(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE)) // else the ports are not described
+		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	})
+	for _, m := range msgs {
+		if int(nl.DeserializeIfInfomsg(m).Index) == port.Attrs().Index {
+			l, err := netlink.LinkDeserialize(&unix.NlMsghdr{Type: unix.RTM_NEWLINK}, m)
+			return err == nil && l.Attrs().Protinfo != nil && !l.Attrs().Protinfo.Hairpin
+		}
+	}
+	return false
 }
 
 // near asks the node for the neighbour that the pod is.

@@ -87,7 +87,7 @@ func (p *Pods) Look(v way.Visit) *way.Inside {
 	port.Proto, port.To = 0, netip.AddrPortFrom(v.To.Addr(), 0)
 	in, known := p.asked[port]
 	if !known {
-		in = x.look(v, p.node, BridgesFilter())
+		in = x.look(v, p.node, bridgesFilter(v.To.Addr().Is4()))
 		p.asked[port] = in
 	}
 	if in == nil || p.ears == nil || x.guest {

@@ -149,11 +149,9 @@ func HasIPv6() bool {
 
 // BridgesFilter reports whether rules see what bridges forward. Without br_netfilter there are
 // no such settings.
-func BridgesFilter() bool {
-	for _, tables := range []string{"iptables", "ip6tables"} {
-		if v, err := sysctl.Sysctl("net/bridge/bridge-nf-call-" + tables); err == nil && v == "1" {
-			return true
-		}
-	}
-	return false
+func BridgesFilter() bool { return bridgesFilter(true) || bridgesFilter(false) }
+
+func bridgesFilter(is4 bool) bool {
+	v, err := sysctl.Sysctl("net/bridge/bridge-nf-call-" + map[bool]string{true: "iptables", false: "ip6tables"}[is4])
+	return err == nil && v == "1"
 }

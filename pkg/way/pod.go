@@ -31,6 +31,8 @@ type Visit struct {
 	Client netip.Addr
 	// Masked is set if somebody gives the packets another source, which is not known.
 	Masked bool
+	// Itself is set if the pod has sent them itself.
+	Itself bool
 	// Out is the link of the node by which they leave, Beyond is set if they do so to a gateway.
 	Out    walk.Link
 	Beyond bool
@@ -42,8 +44,9 @@ type Inside struct {
 	Enter string
 	// Link is the pod's by which the packets come. Peer is the node's end of it, without a name
 	// if that is not known; Astray is set if the packets go to a bridge that has not got it.
-	Link, Peer Port
-	Astray     bool
+	// Kept is set if the bridge does not send them back where they came from.
+	Link, Peer   Port
+	Astray, Kept bool
 	// Lacks is set if the address is none of the pod's; its others are Has. Duplicate is set if
 	// the kernel found that another machine has it (DAD).
 	Lacks, Duplicate bool
@@ -79,7 +82,7 @@ type Neighbour struct {
 // inside follows packets into the pod, and its answers as far as its end of the link.
 func (t *trip) inside() (open bool, err error) {
 	claimed := t.w.Taker.Kind == finding.Claimed
-	v := Visit{Key: t.w.Taker.Key, Proto: t.q.Proto, To: t.w.Taker.Target, Client: t.source(), Out: t.p.Out, Beyond: t.beyond}
+	v := Visit{Key: t.w.Taker.Key, Proto: t.q.Proto, To: t.w.Taker.Target, Client: t.source(), Itself: t.w.Source.Itself, Out: t.p.Out, Beyond: t.beyond}
 	if claimed && (t.p.Out == t.in && !t.w.Source.Beyond || v.Client.IsLoopback()) { // what portguard masquerades
 		v.Client = netip.Addr{}
 	}
@@ -144,6 +147,9 @@ func (in *Inside) linked(v Visit) *Closure {
 	case in.Astray:
 		c.What = fmt.Sprintf("%s, the node's end of %s in the pod, is not in bridge %s any more", in.Peer.Name, in.Link.Name, v.Out.Name)
 		c.Remedy = fmt.Sprintf("ip link set %s master %s", in.Peer.Name, v.Out.Name)
+	case in.Kept:
+		c.What = fmt.Sprintf("bridge %s does not send back by %s what came by it (hairpin is off)", v.Out.Name, in.Peer.Name)
+		c.Remedy = fmt.Sprintf("bridge link set dev %s hairpin on; for pods to come set hairpinMode in the bridge's entry of the conflist", in.Peer.Name)
 	default:
 		return nil
 	}
