@@ -38,6 +38,7 @@ func TestUnheardIsTrue(t *testing.T) {
 			p.ServeTCP("tcp", ":15006", "web")
 			p.Feed("table inet mesh { chain in { type nat hook prerouting priority -100; tcp dport 80 redirect to :15006; }; }", "nft", "-f", "-")
 		}, [2][2]bool{{true, false}, {true, false}}, "nothing listens on 80/PROTO in the pod, unless its own rules lead it elsewhere"},
+		{"a program in the pod", func(p *lab.Pod) { p.Steer("web", 80, 0) }, [2][2]bool{{true, false}, {false, false}}, "nothing listens on 80/PROTO in the pod, unless its own rules lead it elsewhere"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -101,7 +101,8 @@ func (n *Node) Pods(home func(hostport.Key) host.Home, ears bool) inspect.Pods {
 		all, err := listener.Waiting(p, port)
 		base, _, nferr := nftconn.NewReader().Chains()
 		legacy, _ := os.ReadFile("/proc/thread-self/net/ip_tables_names")
-		return all, len(base)+len(legacy) > 0 || nferr != nil, err
+		programs, bpferr := host.SocketPrograms()
+		return all, len(base)+len(legacy)+len(programs.Attached) > 0 || nferr != nil || bpferr != nil, err
 	})
 }
 
