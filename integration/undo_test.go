@@ -73,6 +73,28 @@ func TestUndoOfTheLastStep(t *testing.T) {
 	}
 }
 
+// The sysctl cannot be opened, once, whatever it is opened for: an ADD that fails for it leaves
+// it off, also where it failed behind the write.
+func TestUndoOfTheSysctl(t *testing.T) {
+	n := newNode(t, "nftables", "nft")
+	pod := n.NewPod("web")
+	link(n, pod)
+	failed := 0
+	for k := range 8 {
+		inject := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-P", "/proc/sys/net/ipv4/conf/pod0/route_localnet", "-e", "trace=openat", "-e", fmt.Sprintf("inject=openat:error=EMFILE:when=%d", k+1)}
+		if out, _, err := n.Call("ADD", pod, direct(n, pod, mapping, ""), inject...); err != nil {
+			failed++
+			unchanged(t, n, "")
+			want(t, fmt.Sprintf("route_localnet after open %d failed: %s", k+1, out), n.ReadSysctl("net/ipv4/conf/pod0/route_localnet"), "0")
+		}
+		mustCall(t, n, "DEL", pod, bare(n))
+		n.Sysctl("net/ipv4/conf/pod0/route_localnet", "0")
+	}
+	if failed < 2 {
+		t.Errorf("%d ADDs failed", failed)
+	}
+}
+
 func TestWarnPolicy(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "46", lab.Conf{"conflictPolicy": "warn"})

@@ -38,13 +38,14 @@ func (Sysctls) RouteLocalnet(link string) (bool, error) {
 	return v != "0" || all != "0", nil
 }
 
-// SetRouteLocalnet switches it.
+// SetRouteLocalnet switches it. An error means that it is not switched: sysctl.Sysctl reads what it
+// has written, and that may fail.
 func (Sysctls) SetRouteLocalnet(link string, on bool) error {
 	v := "0"
 	if on {
 		v = "1"
 	}
-	if _, err := sysctl.Sysctl(routeLocalnet(link), v); err != nil {
+	if err := os.WriteFile("/proc/sys/"+routeLocalnet(link), []byte(v), 0); err != nil {
 		return fmt.Errorf("could not set route_localnet of %s to %s: %w", link, v, err)
 	}
 	return nil
