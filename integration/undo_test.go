@@ -95,6 +95,28 @@ func TestUndoOfTheSysctl(t *testing.T) {
 	}
 }
 
+// A socket cannot be made, once, whatever it is for: a DEL fails, or leaves no port held.
+func TestDelWithoutASocket(t *testing.T) {
+	n := newNode(t, "nftables", "nft")
+	pod := n.NewPod("web")
+	conf := direct(n, pod, `[{"hostPort":40001,"containerPort":80,"protocol":"udp"}]`, `,"localhost":false`)
+	failed := 0
+	for k := range 12 {
+		mustCall(t, n, "ADD", pod, conf)
+		inject := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=socket", "-e", fmt.Sprintf("inject=socket:error=EMFILE:when=%d", k/2+1)}
+		if _, _, err := n.Call("DEL", pod, conf, inject...); err != nil {
+			failed++
+			mustCall(t, n, "DEL", pod, conf)
+		}
+		unchanged(t, n, "")
+		want(t, fmt.Sprintf("reserved after DEL %d", k), n.ReadSysctl("net/ipv4/ip_local_reserved_ports"), "")
+		mustCall(t, n, "DEL", pod, conf)
+	}
+	if failed == 0 {
+		t.Error("no DEL failed")
+	}
+}
+
 func TestWarnPolicy(t *testing.T) {
 	onBackends(t, func(t *testing.T, n *lab.Node) {
 		list := n.Network("net", "46", lab.Conf{"conflictPolicy": "warn"})

@@ -81,18 +81,18 @@ func (b *Backend) Load() (backend.State, error) {
 		return nil, err
 	}
 	if b.netns, err = cookie(); err != nil {
-		return b.none(node, err), nil
+		return b.none(node, err)
 	}
 	r, err := b.root()
 	if err != nil {
-		return b.none(node, err), nil
+		return b.none(node, err)
 	}
 	h, err := r.maps(bpf.OpenMap)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return holds.None(node, sync.OnceValue(lacks)), nil
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOSYS): // a kernel without BPF
-		return b.none(node, err), nil
+		return b.none(node, err)
 	case err != nil:
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (b *Backend) Load() (backend.State, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			l.Lacks = sync.OnceValue(lacks)
 		case errors.Is(err, fs.ErrPermission): // programs are asked for by CAP_SYS_ADMIN only
-			return b.none(node, err), nil
+			return b.none(node, err)
 		case err != nil:
 			return nil, err
 		}
@@ -114,10 +114,14 @@ func (b *Backend) Load() (backend.State, error) {
 	return l.State(), nil
 }
 
-// none is the State of a node on which nothing can be held.
-func (b *Backend) none(n holds.Node, err error) backend.State {
+// none is the State of a node on which nothing can be held. For want of files or memory that is
+// not known: what was held is.
+func (b *Backend) none(n holds.Node, err error) (backend.State, error) {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) {
+		return nil, fmt.Errorf("could not read which ports are held: %w", err)
+	}
 	b.off = off(err)
-	return holds.None(n, func() string { return err.Error() })
+	return holds.None(n, func() string { return err.Error() }), nil
 }
 
 func (b *Backend) root() (_ root, err error) {
