@@ -139,6 +139,33 @@ func TestInfrastructureLinks(t *testing.T) {
 	})
 }
 
+// An address of the node that a link of infrastructure has, too, is left alone. ADD and doctor say so.
+func TestInfrastructureSharesAnAddress(t *testing.T) {
+	besideEach(t, func(t *testing.T, n *lab.Node) {
+		pod := n.NewPod("web")
+		pod.Serve(80, "pod")
+		list := n.Network("net", "46", nil)
+		confDir(t, n, list)
+		carry(n, "kube-dummy-if", lab.NodeV4)
+		words := "not mapped at " + lab.NodeV4 + ", which link kube-dummy-if has"
+		if told := n.MustAdd(pod, list, lab.TCP(8080, 80)); !strings.Contains(told, words) {
+			t.Errorf("ADD said %q, and not %q", told, words)
+		}
+		from := map[string]*lab.Netns{"outside": n.Client}
+		whoHas(t, "on two links", from, "8080", "", lab.NodeV4)
+		whoHas(t, "on two links", from, "8080", "pod", lab.NodeV6)
+		if found, fit := diagnosis(t, n); !fit || found["not-own"].Severity != doctor.Warning || !strings.Contains(found["not-own"].Message, words) {
+			t.Errorf("doctor: %+v", found)
+		}
+		n.Run("ip", "addr", "del", lab.NodeV4+"/32", "dev", "kube-dummy-if")
+		other := n.NewPod("other")
+		if told := n.MustAdd(other, list, lab.TCP(8081, 80)); strings.Contains(told, words) {
+			t.Errorf("ADD said %q", told)
+		}
+		whoHas(t, "on one link", from, "8080", "pod", lab.NodeV4, lab.NodeV6)
+	})
+}
+
 // A link of infrastructure that comes after a pod: doctor says so, and the next call of
 // anybody leaves its addresses alone. There an address of the node's own waits for a call.
 func TestInfrastructureComesLater(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 // Addresses are what was seen of those of the node, and of what mappings do with them.
 type Addresses struct {
 	Local []hostport.Local
+	// Shared are those on a link of infrastructure that another link has, too.
+	Shared []hostport.Local
 	// Reach are where backends that have mappings let them be.
 	Reach []Reach
 	// Virtual are the links that carry nothing but addresses, and are not known to be of
@@ -61,6 +63,9 @@ func notOwn(f Facts, add adder) {
 		if late := r.late(f.Addresses.Local); len(late) > 0 {
 			add("not-own", Warning, fmt.Sprintf("mappings in %s are not at %s yet: on a node with addresses of Services, those that come after a call of portguard wait for the next one", r.Backend, some(late)), remedy)
 		}
+	}
+	for _, l := range f.Addresses.Shared {
+		add("not-own", Warning, l.NotAt(), hostport.OnOneLink)
 	}
 	for _, v := range f.Addresses.Virtual {
 		if len(v.Singles) >= many {

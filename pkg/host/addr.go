@@ -43,6 +43,8 @@ type Addressing struct {
 	Networks []netip.Prefix
 	// Infrastructure are the links of infrastructure that exist, even those without addresses.
 	Infrastructure []string
+	// Shared are addresses on such a link that another one has, too, with the name of the former.
+	Shared []hostport.Local
 	// IPVS is set if that of kube-proxy's ipvs mode is among them.
 	IPVS bool
 	// Elsewhere is set if the node also answers for addresses of IPv6 by routes of other tables. Rules
@@ -109,7 +111,9 @@ func (a *Addressing) read(also hostport.Links) error {
 	}
 	for i, l := range a.Local { // older kernels have the routes of IPv6 addresses on lo
 		if link := others[l.Prefix.Addr()]; link != "" && l.Prefix.IsSingleIP() {
-			a.Local[i].Infrastructure = link
+			if a.Local[i].Infrastructure = link; l.Infrastructure == "" && l.Link != loopbackIndex {
+				a.Shared = append(a.Shared, a.Local[i])
+			}
 		}
 		if link := on[l.Prefix.Addr()]; link != 0 && l.Prefix.IsSingleIP() && l.Link == loopbackIndex {
 			a.Local[i].Link = link

@@ -39,6 +39,15 @@ func Carries(link string) (who, what string) {
 	return who, "the address of " + who + " (on " + link + ")"
 }
 
+// OnOneLink is what to do about NotAt.
+const OnOneLink = "leave it on one of the two links"
+
+// NotAt says that hostPorts of all addresses are not at one that is on a link of infrastructure, and
+// on another one.
+func (l Local) NotAt() string {
+	return fmt.Sprintf("hostPorts are not mapped at %s, which link %s has, too, for others", l.Prefix.Addr(), l.Infrastructure)
+}
+
 // Links names links: each is a name, or the beginning of names and a "*".
 type Links []string
 

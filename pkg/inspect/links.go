@@ -13,7 +13,7 @@ import (
 
 // addresses are those of the node, and where the backends that have mappings let them be.
 func (v *view) addresses() (doctor.Addresses, error) {
-	out := doctor.Addresses{Local: v.On.Local}
+	out := doctor.Addresses{Local: v.On.Local, Shared: v.On.Shared}
 	v.EachState(func(b backend.Backend, st backend.State) {
 		x, ok := st.(interface {
 			Reach(f hostport.Family) (addrset.Set, bool)

@@ -24,6 +24,11 @@ func (s *Session) settle(req *netconf.Request) error {
 	if err := s.settleLocalhost(req); err != nil {
 		return err
 	}
+	for _, l := range s.On.Shared {
+		if slices.ContainsFunc(a.Of(hostport.FamilyOf(l.Prefix.Addr())), hostport.Mapping.Wildcard) {
+			req.Warnings = append(req.Warnings, l.NotAt()+"; "+hostport.OnOneLink)
+		}
+	}
 	a.Networks = hostport.Cover(s.On.Networks)
 	if a.Reserve != hostport.ReserveOff && s.Node.CallerBinds() {
 		a.Reserve = hostport.ReserveRuntime
