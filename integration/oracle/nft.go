@@ -4,6 +4,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -157,7 +158,7 @@ func (d *native) rule(further []string) string {
 		m = append(m, d.match())
 	}
 	if d.IntN(5) == 0 {
-		m = append(m, "counter")
+		m = append(m, d.counted())
 	}
 	return strings.Join(append(m, d.verdict(further)), " ")
 }
@@ -183,6 +184,17 @@ func (d *native) protocol() []string {
 		return []string{"meta l4proto != " + d.pick("tcp", "udp", "icmp", "{ udp, icmp }")}
 	}
 	return nil
+}
+
+// counted counts packets, now and then those of a port only: what the map does not hold ends the rule.
+func (d *native) counted() string {
+	if d.proto == "" || d.IntN(3) > 0 {
+		return "counter"
+	}
+	if o := "counter k { }"; !slices.Contains(d.table.Objects, o) {
+		d.table.Objects = append(d.table.Objects, o)
+	}
+	return "counter name th dport map { " + d.pick("8080", "8080", "8081") + ` : "k" }`
 }
 
 // nfAddr is "ip" or "ip6", as the rule's family is written.

@@ -11,22 +11,17 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// lookup asks a set or map.
-func (x *run) lookup(th *thread, a nft.Attrs) error {
-	const inverted = 1
-	name := a.Text(1)
-	sreg, _ := a.Num(2)
-	dreg, isMap := a.Num(3)
-	flags, _ := a.Num(5)
+// lookUp asks the set of a name.
+func (x *run) lookUp(th *thread, name string, sreg, dreg uint32, isMap, inverted bool) error {
 	set, err := x.r.src.Set(x.r.table, name)
 	if err != nil {
 		return err
 	}
 	x.hop.Sets = append(x.hop.Sets, name)
 	slots := th.regs.take(sreg, set.KeyLen)
-	x.asks(slots, flags&inverted != 0)
+	x.asks(slots, inverted)
 	for _, th := range guessed(th, slots) {
-		if err := x.lookIn(&th, set, th.regs.take(sreg, set.KeyLen), dreg, isMap, flags&inverted != 0); err != nil {
+		if err := x.lookIn(&th, set, th.regs.take(sreg, set.KeyLen), dreg, isMap, inverted); err != nil {
 			return err
 		}
 	}

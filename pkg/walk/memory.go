@@ -115,8 +115,17 @@ func (x *run) named(th *thread, e nft.Expr) error {
 	case "dynset":
 		return x.dynset(th, e.Attrs)
 	}
-	x.object(th, e.Attrs)
-	return nil
+	return x.object(th, e.Attrs)
+}
+
+// lookup asks a set or map.
+func (x *run) lookup(th *thread, a nft.Attrs) error {
+	const inverted = 1
+	name := a.Text(1)
+	sreg, _ := a.Num(2)
+	dreg, isMap := a.Num(3)
+	flags, _ := a.Num(5)
+	return x.lookUp(th, name, sreg, dreg, isMap, flags&inverted != 0)
 }
 
 // dynset adds packets to a set, or takes them out of it (nft_dynset_eval). What an element does
@@ -173,8 +182,20 @@ func (x *run) remembered(th *thread, set nft.Set, slots []slot, dreg uint32, isM
 	return true
 }
 
-// object refers to a named object (NFTA_OBJREF_IMM_TYPE), of which some may end the rule.
-func (x *run) object(th *thread, a nft.Attrs) {
+// object refers to a named object (NFTA_OBJREF_IMM_TYPE), of which some may end the rule, or to those
+// in a map (NFTA_OBJREF_SET_SREG and _SET_NAME), which does so for what it does not hold.
+func (x *run) object(th *thread, a nft.Attrs) error {
+	if name := a.Text(4); name != "" {
+		sreg, _ := a.Num(3)
+		first := len(x.next)
+		err := x.lookUp(th, name, sreg, 0, false, false)
+		found := slices.Clone(x.next[first:])
+		x.next = x.next[:first]
+		for i := range found {
+			x.maybe(&found[i], Some)
+		}
+		return err
+	}
 	const counter, helper, timeout, secmark = 1, 3, 7, 8 // NFT_OBJECT_*
 	switch typ, _ := a.Num(1); typ {
 	case counter, helper, timeout, secmark:
@@ -182,6 +203,7 @@ func (x *run) object(th *thread, a nft.Attrs) {
 	default:
 		x.maybe(th, Some)
 	}
+	return nil
 }
 
 // notes is the target SET, which adds packets to an ipset, takes them out of another, and may take

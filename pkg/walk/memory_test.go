@@ -44,6 +44,7 @@ func TestMemory(t *testing.T) {
 		{"or goes on only then", []exprs{and(full, drop), redir()}, "yes redirect via pre; end some drop via pre"},
 		{"a counter always goes on", []exprs{and(ex("objref", map[uint16]uint32{1: 1}), redir())}, "yes redirect via pre"},
 		{"a quota does not", []exprs{and(ex("objref", map[uint16]uint32{1: 2}), redir())}, "some redirect via pre"},
+		{"what a map does not hold ends it", []exprs{and(saddr, with(ex("objref", map[uint16]uint32{3: 1}), 4, zstr("none")), redir())}, ""},
 		{"nor does what a map has", []exprs{and(ex("objref", map[uint16]uint32{3: 1}), redir())}, "some redirect via pre"},
 	} {
 		sets := map[string]fakeSet{"grown": {fields: []int{4}}, "none": {fields: []int{4}}, "map": {fields: []int{4}}}
