@@ -97,7 +97,7 @@ func leadsOut(l netlink.Link, all []netlink.Link, gateway bool) bool {
 // entries are those who send by one link: a neighbour on each of its networks, and one that
 // is behind its gateways.
 func entries(on *Addressing, l netlink.Link, gates []netip.Prefix) (out []way.Source, err error) {
-	link := walk.Link{Name: l.Attrs().Name, Index: l.Attrs().Index}
+	link := walk.Link{Name: l.Attrs().Name, Index: l.Attrs().Index, Group: int(l.Attrs().Group)}
 	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		var own netip.Addr
 		addrs, err := Complete(func() ([]netlink.Addr, error) { return netlink.AddrList(l, f) })
