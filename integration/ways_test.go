@@ -94,6 +94,8 @@ func TestWayIsTrue(t *testing.T) {
 		{"a mark is", "iptables -P FORWARD DROP; iptables -t mangle -A PREROUTING -i eth0 -j CONNMARK --set-mark 5; iptables -A FORWARD -m connmark --mark 5 -j ACCEPT",
 			"iptables -t mangle -F; iptables -F FORWARD; iptables -P FORWARD ACCEPT", "", "", false},
 		{"a policy of iptables-legacy", "iptables-legacy -P FORWARD DROP", "iptables-legacy -F FORWARD; iptables-legacy -P FORWARD ACCEPT", way.CheckFilter, "policy of iptables-legacy IPv4 filter FORWARD", true},
+		{"a drop in a chain that translates", "nft add table ip fw; nft 'add chain ip fw p { type nat hook prerouting priority -110; }'; nft add rule ip fw p tcp dport 8080 drop", "nft delete table ip fw", way.CheckFilter, "tcp dport 8080 drop", false},
+		{"a drop in the very last chain", "nft add table ip fw; nft 'add chain ip fw p { type filter hook prerouting priority 2147483647; }'; nft add rule ip fw p tcp dport 80 drop", "nft delete table ip fw", way.CheckFilter, "tcp dport 80 drop", false},
 		{"a filter of nftables", "nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 0; policy drop; }'; nft add rule inet fw f iif docker0 accept", "nft delete table inet fw", way.CheckFilter, "policy of nftables inet fw f", true},
 		{"a verdict map of links", "nft add table inet fw; nft 'add chain inet fw f { type filter hook forward priority 0; policy drop; }'; nft 'add rule inet fw f iifname vmap { eth0 : accept, cni0 : accept }'", "nft delete table inet fw", "", "", false},
 		{"what opens a connection", "iptables -A FORWARD -p tcp --syn -j DROP", "iptables -F FORWARD", way.CheckFilter, "iptables-nft IPv4 filter FORWARD: \"-p tcp", true},

@@ -34,22 +34,31 @@ const (
 )
 
 // Pass sends the packets that are left through the base chains of p's hook whose priority is
-// in [from, to), for what they do beside translating. The Stop is nil if some of those that
-// are to be expected may get through.
+// in [from, to), with PrioLast the last ones too, for what they do beside translating. Those of type
+// nat see the packets that nobody has translated yet. The Stop is nil if some of those that are to be
+// expected may get through.
 func (d *Finder) Pass(p walk.Packet, left walk.Space, from, to int32) (walk.Space, *Stop, error) {
 	q := query{Finder: d, r: &Report{}, m: hostport.Mapping{Family: p.Family(), Proto: p.Proto, HostPort: p.Port}}
 	p.Local = d.local[p.Family()]
 	for _, c := range inOrder(q.groups(p.Hook)) {
-		if c.Priority < from || c.Priority >= to || c.Type == "nat" || c.again {
+		if c.Priority < from || c.Priority >= to && to != PrioLast || !c.sees(p) || c.again {
 			continue
 		}
 		next, stop, err := q.filter(c, p, left)
 		if err != nil || stop != nil {
 			return next, stop, err
 		}
-		left = next
+		if c.Type != "nat" { // who has them otherwise is known
+			left = next
+		}
 	}
 	return left, nil, nil
+}
+
+// sees reports whether a base chain is asked about packets that Pass follows: one of type nat where a
+// connection opens, once.
+func (c hooked) sees(p walk.Packet) bool {
+	return c.Type != "nat" || !p.Moved && (p.Hook == walk.Output || p.Hook == walk.Prerouting && p.In != loopback())
 }
 
 // Masks says which rule of others gives packets at p's hook another source, "" if none does for
@@ -94,6 +103,7 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 	}
 	stop := &Stop{Table: c.Table, Chain: c.Name, Legacy: c.Holder == Legacy}
 	switch {
+	case c.Type == "nat" && len(res.NAT) > 0:
 	case len(res.Next.Likely()) == 0:
 		return res.Next, stop, q.stopped(stop, c, res, drops && len(res.Passed) > 0)
 	case p.Early && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
@@ -105,11 +115,11 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 	return res.Next, nil, nil
 }
 
-// stopped says what stopped the last packets: the last rule that stops all that come to it,
+// stopped says what stopped the last packets: the last rule that stops, or takes, all that come to it,
 // or else the policy, if that dropped some.
 func (q query) stopped(stop *Stop, c hooked, res walk.Result, policy bool) error {
-	for _, path := range res.End {
-		if path.Stops() && !path.Doubtful && path.Match != walk.Unknown {
+	for i, path := range append(res.NAT, res.End...) {
+		if (i < len(res.NAT) || path.Stops()) && !path.Doubtful && path.Match != walk.Unknown {
 			q.stoppedBy(stop, path)
 		}
 	}
