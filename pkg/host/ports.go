@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // reservedPorts are ports that the kernel does not choose by itself. It is that of the calling
@@ -58,7 +60,8 @@ func (Ports) FreePorts(ports []uint16) error {
 
 // Less are ranges without some ports.
 func Less(ranges [][2]uint16, ports []uint16) (out [][2]uint16) {
-	ports = slices.Sorted(slices.Values(ports))
+	ports = slices.Clone(ports)
+	hostport.SortPorts(ports)
 	for _, r := range ranges {
 		from, to := int(r[0]), int(r[1])
 		for _, p := range ports {

@@ -4,6 +4,7 @@ package hostport
 
 import (
 	"fmt"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -12,6 +13,11 @@ import (
 type Ports struct {
 	From, To uint16
 	Proto    Proto
+}
+
+// SortPorts sorts ports. slices.Sort is 4 KB of the program for each type.
+func SortPorts(ports []uint16) {
+	sort.Slice(ports, func(i, j int) bool { return ports[i] < ports[j] })
 }
 
 // ParsePorts reads "22", "22/tcp" or "10248-10250/tcp".

@@ -23,7 +23,7 @@ func (r *Reader) Flows(mappings []hostport.Mapping) ([]hostport.Flow, error) {
 			ports = append(ports, m.HostPort)
 		}
 	}
-	slices.Sort(ports)
+	hostport.SortPorts(ports)
 	if ports = slices.Compact(ports); len(ports) > fewPorts {
 		ports = []uint16{0}
 	}

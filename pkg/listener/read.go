@@ -57,7 +57,7 @@ func (r *Reader) Read(mappings []hostport.Mapping) ([]hostport.Listener, error) 
 	}
 	var out []hostport.Listener
 	for proto, ports := range wanted {
-		slices.Sort(ports)
+		hostport.SortPorts(ports)
 		ports = slices.Compact(ports) // both families ask for a port
 		ls, err := r.protocol(proto, ports)
 		if err != nil {

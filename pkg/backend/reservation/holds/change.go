@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+
+	"github.com/portguard/portguard/pkg/hostport"
 )
 
 // A Change brings the maps and ip_local_reserved_ports from one State to another, step by
@@ -77,8 +79,8 @@ func Diff(have, want State) (c Change) {
 			c.Unlist = append(c.Unlist, port)
 		}
 	}
-	slices.Sort(c.List)
-	slices.Sort(c.Unlist)
+	hostport.SortPorts(c.List)
+	hostport.SortPorts(c.Unlist)
 	a, b := have.spares(), want.spares()
 	c.Spare, c.Unspare = minus(b, a), minus(a, b)
 	return c
