@@ -236,7 +236,7 @@ func TestNativeErrorsAreTold(t *testing.T) {
 		"cmp": with(is(1), 3, []byte{1}), "range": with(within(0, nil, nil), 4, []byte{1}), "bitwise": with(masked(nil, nil), 5, []byte{1}),
 		"immediate": with(ends1(0, ""), 2, []byte{1}), "verdict": with(ends1(0, ""), 2, attr(2, []byte{1})),
 	} {
-		src := &ruleset{chains: map[string][]nft.Rule{"pre": rulesOf(e)}}
+		src := &ruleset{chains: map[string][]nft.Rule{"pre": rulesOf(and(e, ends1(nft.Drop, "")))}}
 		if _, err := New(src, nft.Table{Family: nft.Inet, Name: "t"}, 4, Options{}).Walk("pre", packet4(Prerouting)); err == nil {
 			t.Errorf("%s with cut attributes is no error", name)
 		}

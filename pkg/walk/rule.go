@@ -5,6 +5,8 @@ package walk
 import (
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -41,6 +43,43 @@ func (w *Walker) rules(chain string) ([]rule, error) {
 	}
 	w.cache[chain] = rs
 	return rs, nil
+}
+
+// withoutIdle are rules up to the last one that does something. Behind it all packets leave the chain as
+// they are, by a return or at its end.
+func withoutIdle(rules []rule) []rule {
+	n := len(rules)
+	for n > 0 && rules[n-1].idle() {
+		n--
+	}
+	return rules[:n]
+}
+
+// idle reports whether the rule does nothing with packets but to let some leave the chain. Of
+// expressions it knows the most common ones.
+func (r *rule) idle() bool {
+	for _, e := range r.rule.Exprs {
+		switch e.Name {
+		case "cmp", "range", "bitwise", "counter":
+		case "meta":
+			if _, sets := e.Attrs.Get(unix.NFTA_META_SREG); sets {
+				return false
+			}
+		case "payload":
+			if _, sets := e.Attrs.Get(unix.NFTA_PAYLOAD_SREG); sets {
+				return false
+			}
+		case "immediate":
+			data, err1 := e.Attrs.Nested(unix.NFTA_IMMEDIATE_DATA)
+			v, err2 := nft.DecodeVerdict(data)
+			if err1 != nil || err2 != nil || v.Code != nft.Return && v.Code != nft.Continue {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // ours reports whether the rule jumps to our chains.

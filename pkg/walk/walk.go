@@ -132,7 +132,7 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 	}
 	x, returned := t.run(t.p), Space(nil)
 	defer t.done(x)
-	for i := range rules {
+	for i := range withoutIdle(rules) {
 		ru := &rules[i]
 		if t.steps++; t.steps > maxSteps || t.told() > maxPaths {
 			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)

@@ -113,6 +113,29 @@ func branching(width int) []string {
 	return append(rules, "C8 -m statistic --mode random --probability 0.5 -j ACCEPT")
 }
 
+// Rules that only let packets leave their chain are not asked, if none behind them does more.
+func TestWalkLeavesIdleRulesOut(t *testing.T) {
+	idle := []string{"PREROUTING -j sources", "sources -s 10.0.0.1/32 -j RETURN", "sources -s 10.0.0.0/8 -p tcp", "sources -i eth0 -j RETURN", "sources -j RETURN"}
+	for _, tt := range []struct {
+		last  string
+		asked int
+	}{
+		{"PREROUTING -p tcp -j DNAT --to-destination 10.88.0.9:80", 2},
+		{"sources -p tcp -j DNAT --to-destination 10.88.0.9:80", 5},  // behind one for all
+		{"sources -s 10.0.0.1/32 -j MARK --set-xmark 0x1/0x1", 5},    // the same
+		{"PREROUTING -s 10.0.0.1/32 -j MARK --set-xmark 0x1/0x1", 2}, // which is behind the chain
+	} {
+		w := walker(t, Options{}, append(idle[:len(idle):len(idle)], tt.last)...)
+		r, err := w.Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (len(r.NAT) > 0) != strings.HasPrefix(tt.last, "PREROUTING -p tcp") || w.asked != tt.asked {
+			t.Errorf("%s: %d rules were asked, want %d; found %+v", tt.last, w.asked, tt.asked, r.NAT)
+		}
+	}
+}
+
 // Who waits is told what took so long.
 func TestWalkTooLong(t *testing.T) {
 	asked := 0
