@@ -89,3 +89,23 @@ COMMIT
 	mustCall(t, n, "DEL", first, bare(n))
 	unchanged(t, n, before)
 }
+
+// A list of sources that are dropped one by one is in nobody's way but theirs, however long it is.
+func TestLongListsOfSources(t *testing.T) {
+	besideEach(t, func(t *testing.T, n *lab.Node) {
+		var b strings.Builder
+		b.WriteString("*raw\n:BAD - [0:0]\n-A PREROUTING -j BAD\n")
+		for i := range 11_000 { // more than a walk remembers ways
+			fmt.Fprintf(&b, "-A BAD -s 10.%d.%d.1/32 -j DROP\n", 100+i>>8, i&255)
+		}
+		b.WriteString("-A BAD -s " + lab.ClientV4 + "/32 -p tcp -m tcp --dport 8081 -j DROP\nCOMMIT\n")
+		n.Feed(b.String(), "iptables-restore", "--noflush")
+		pod, list := n.NewPod("web"), n.Network("net", "4", nil)
+		pod.Serve(80, "pod")
+		if told := n.MustAdd(pod, list, lab.TCP(8080, 80), lab.TCP(8081, 80)); strings.Count(told, "warning:") != 1 || !strings.Contains(told, "8081/tcp") {
+			t.Errorf("ADD said %q, and not once that 8081 does not work for everybody", told)
+		}
+		want(t, "a port", n.Client.Who("tcp4", lab.NodeV4+":8080"), "pod")
+		want(t, "a port that the list keeps from the client", n.Client.Who("tcp4", lab.NodeV4+":8081"), "")
+	})
+}

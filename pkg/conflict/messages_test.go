@@ -64,7 +64,10 @@ func TestMessages(t *testing.T) {
 // endless are errors of rules that nobody can follow.
 func endless(t *testing.T) (out []error) {
 	loop := node().rules(t, v4, true, "PREROUTING -j X", "X -j Y", "Y -j X")
-	branches := slices.Repeat([]string{"PREROUTING -p tcp -m frob --level 3 -j DNAT --to-destination 10.0.0.2"}, 10_100)
+	var branches []string
+	for i := range 10_100 {
+		branches = append(branches, fmt.Sprintf("PREROUTING -p tcp -m frob --level 3 -j DNAT --to-destination 10.0.%d.%d", i>>8, i&255))
+	}
 	many := node().rules(t, v4, true, branches...)
 	filter := node().dump(t, v4, true, "*filter\n"+table([]string{"INPUT -j KUBE-EXTERNAL-SERVICES", "KUBE-EXTERNAL-SERVICES -j KUBE-EXTERNAL-SERVICES"})+"COMMIT\n")
 	src := &table4{chains: map[string][]nft.Rule{"pre": {{Exprs: []nft.Expr{verdict(nft.Jump, "pre")}}}}}

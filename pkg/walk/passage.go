@@ -2,7 +2,12 @@
 
 package walk
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portguard/portguard/pkg/addrset"
+)
 
 // A passage is what comes out of a chain, and whether it differs from what came in. Quiet is
 // set if the chain does nothing with the packets but to let them go on; otherwise said is how
@@ -64,6 +69,58 @@ func (t *trip) chain(name string, s Space, path []Hop, so Tri) (rest Space, chan
 	p.quiet = err == nil && t.told() == told && t.skipped == skipped
 	p.said[way]++
 	return p.rest, p.changed, err
+}
+
+// fate is what becomes of the packets of an outcome.
+type fate uint8
+
+const (
+	same    fate = iota // they go on as if the rule were not there
+	stays               // those returned go on in this chain
+	left                // those returned go on behind the jump to this chain
+	nothing             // another outcome tells
+)
+
+// A saying is what matters of an outcome in one chain, besides destinations.
+type saying struct {
+	kind                          kind
+	target, to, comment           string
+	match                         Tri
+	namesPort, specific, doubtful bool
+}
+
+// repeated are outcomes in a row for the same destinations.
+type repeated struct {
+	dst   addrset.Set
+	times int
+}
+
+// again reports whether the chain has said the same often enough: there are lists of thousands of
+// sources that are dropped one by one. It counts what ends the walk, translates or untracks.
+func (x *run) again(o outcome) bool {
+	if o.kind != ends && o.kind != translates && o.kind != untracks || len(o.hop.Sets)+len(o.hop.IPSets)+len(o.hop.Unlisted) > 0 {
+		return false
+	}
+	s := saying{o.kind, o.hop.Target, o.hop.To, o.hop.Comment, o.hop.Match, o.hop.NamesPort, o.hop.Specific, o.doubtful}
+	dst := o.in.Dst()
+	r := x.said[s]
+	if r == nil || !slices.Equal(r.dst, dst) {
+		if x.said == nil {
+			x.said = map[saying]*repeated{}
+		}
+		r = &repeated{dst: dst}
+		x.said[s] = r
+	}
+	r.times++
+	return r.times > maxSaid
+}
+
+// tell adds a path, unless it was said often enough.
+func tell(paths []Path, p Path, again bool) []Path {
+	if again {
+		return paths
+	}
+	return append(paths, p)
 }
 
 // late is the error of who cannot wait any longer, and says what took so long.

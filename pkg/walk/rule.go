@@ -5,8 +5,6 @@ package walk
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/nft"
 )
@@ -45,43 +43,6 @@ func (w *Walker) rules(chain string) ([]rule, error) {
 	return rs, nil
 }
 
-// withoutIdle are rules up to the last one that does something. Behind it all packets leave the chain as
-// they are, by a return or at its end.
-func withoutIdle(rules []rule) []rule {
-	n := len(rules)
-	for n > 0 && rules[n-1].idle() {
-		n--
-	}
-	return rules[:n]
-}
-
-// idle reports whether the rule does nothing with packets but to let some leave the chain. Of
-// expressions it knows the most common ones.
-func (r *rule) idle() bool {
-	for _, e := range r.rule.Exprs {
-		switch e.Name {
-		case "cmp", "range", "bitwise", "counter":
-		case "meta":
-			if _, sets := e.Attrs.Get(unix.NFTA_META_SREG); sets {
-				return false
-			}
-		case "payload":
-			if _, sets := e.Attrs.Get(unix.NFTA_PAYLOAD_SREG); sets {
-				return false
-			}
-		case "immediate":
-			data, err1 := e.Attrs.Nested(unix.NFTA_IMMEDIATE_DATA)
-			v, err2 := nft.DecodeVerdict(data)
-			if err1 != nil || err2 != nil || v.Code != nft.Return && v.Code != nft.Continue {
-				return false
-			}
-		default:
-			return false
-		}
-	}
-	return true
-}
-
 // ours reports whether the rule jumps to our chains.
 func (r *rule) ours() bool {
 	to := r.rule.Target()
@@ -108,6 +69,8 @@ type run struct {
 	// altered is set if some packet goes on, or comes back, with another mark.
 	altered bool
 	hop     Hop
+	// said are the outcomes of the chain so far.
+	said map[saying]*repeated
 	// threads are those on the rule before a step, next those that stay on it.
 	threads, next []thread
 	// spare is memory for rest, leaving for those that return.
@@ -120,7 +83,7 @@ func (w *Walker) run(p Packet) *run {
 	if n := len(w.runs); n > 0 {
 		x, w.runs = w.runs[n-1], w.runs[:n-1]
 	}
-	x.p = p
+	x.p, x.said = p, nil
 	return x
 }
 
@@ -243,9 +206,6 @@ func (x *run) out(th *thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
 	hop.Table, hop.Chain, hop.Handle, hop.Index = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index
-	if k != returns && !x.p.Beside { // of which nothing is told
-		hop.Text = describe(*x.r.rule)
-	}
 	hop.Match, hop.Target = th.open, target
 	if hop.Comment = th.comment; hop.Comment == "" {
 		hop.Comment = x.r.rule.Comment

@@ -175,7 +175,7 @@ func (t *trip) pass(x *run, ru *rule, s Space, path []Hop, so Tri) (next, back S
 	}
 	next = next[:len(next):len(next)]
 	for _, o := range outs {
-		after, f, err := t.follow(o, path, so)
+		after, f, err := t.follow(x, o, path, so)
 		if err != nil {
 			return nil, nil, false, err
 		}
@@ -195,16 +195,6 @@ func (t *trip) pass(x *run, ru *rule, s Space, path []Hop, so Tri) (next, back S
 	}
 	return next, back, altered, nil
 }
-
-// fate is what becomes of the packets of an outcome.
-type fate uint8
-
-const (
-	same    fate = iota // they go on as if the rule were not there
-	stays               // those returned go on in this chain
-	left                // those returned go on behind the jump to this chain
-	nothing             // another outcome tells
-)
 
 // Matches are the rules of one chain that some of p match, or may, each asked as if it
 // were the only one. A rule that does nothing is not among them.
@@ -229,24 +219,28 @@ func (w *Walker) Matches(chain string, p Packet) ([]Hop, error) {
 }
 
 // follow sends the packets of an outcome where they go.
-func (t *trip) follow(o outcome, path []Hop, so Tri) (after Space, f fate, err error) {
+func (t *trip) follow(x *run, o outcome, path []Hop, so Tri) (after Space, f fate, err error) {
 	if o.kind == returns {
 		return o.in, left, nil
 	}
 	if t.p.Beside {
 		return t.beside(o, path)
 	}
+	again := x.again(o)
+	if !again {
+		o.hop.Text = describe(*x.r.rule)
+	}
 	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst(), Doubtful: o.doubtful}
 	switch o.kind {
 	case translates:
-		t.r.NAT = append(t.r.NAT, full)
+		t.r.NAT = tell(t.r.NAT, full, again)
 		return nil, stays, nil
 	case ends:
-		t.r.End = append(t.r.End, full)
+		t.r.End = tell(t.r.End, full, again)
 		t.ends(full, o.in)
 		return nil, stays, nil
 	case untracks:
-		t.r.Untracked = append(t.r.Untracked, full)
+		t.r.Untracked = tell(t.r.Untracked, full, again)
 		return nil, nothing, nil
 	case mayDoAnything:
 		full.Match = Unknown

@@ -136,6 +136,25 @@ func TestWalkLeavesIdleRulesOut(t *testing.T) {
 	}
 }
 
+// Of thousands of rules that do the same with a source each, some are told, and all are followed.
+func TestWalkSaysListsOnce(t *testing.T) {
+	var rules []string
+	for i := range maxPaths + 100 {
+		rules = append(rules, fmt.Sprintf("PREROUTING -s 10.%d.%d.1/32 -j %s", i>>8, i&255, []string{"DROP", "ACCEPT"}[i%2]))
+	}
+	rules = append(rules, "PREROUTING -s 10.0.0.0/8 -m comment --comment \"the last one\" -j DROP")
+	r, err := walker(t, Options{}, rules...).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.End) != 2*maxSaid+1 || r.End[2*maxSaid].Last().Comment != "the last one" || r.End[0].Last().Text == "" {
+		t.Errorf("%d rules are told: %+v", len(r.End), r.End)
+	}
+	if len(r.Accepted) == 0 || len(r.Stopped) == 0 || len(r.Next) == 0 {
+		t.Errorf("accepted %v, stopped %v, next %v", r.Accepted, r.Stopped, r.Next)
+	}
+}
+
 // Who waits is told what took so long.
 func TestWalkTooLong(t *testing.T) {
 	asked := 0
