@@ -80,10 +80,10 @@ func (f Flow) Meets(m Mapping) bool {
 
 // Meeting returns the flows that some of the mappings meet, each once.
 func Meeting(flows []Flow, ms []Mapping) (out []Flow) {
-	at, seen := map[uint16][]Mapping{}, map[Flow]bool{}
-	for _, m := range ms {
-		at[m.HostPort] = append(at[m.HostPort], m)
+	if len(flows) == 0 {
+		return nil
 	}
+	at, seen := ByPort(ms), map[Flow]bool{}
 	for _, f := range flows {
 		if !seen[f] && slices.ContainsFunc(at[f.Local.Port()], f.Meets) {
 			seen[f] = true

@@ -202,15 +202,26 @@ func Concerns(local []Local, ms []Mapping) func(netip.Addr) bool {
 
 // Asked tells the hostPorts of ms.
 func Asked(ms []Mapping) func(port uint16) bool {
-	at := ByPort(ms)
-	return func(port uint16) bool { return len(at[port]) > 0 }
+	at := make(map[uint16]bool, len(ms))
+	for _, m := range ms {
+		at[m.HostPort] = true
+	}
+	return func(port uint16) bool { return at[port] }
 }
 
 // ByPort are mappings by their hostPorts: a pod may have thousands.
 func ByPort(ms []Mapping) map[uint16][]Mapping {
-	out := make(map[uint16][]Mapping, len(ms))
+	many := make(map[uint16]int, len(ms))
 	for _, m := range ms {
-		out[m.HostPort] = append(out[m.HostPort], m)
+		many[m.HostPort]++
+	}
+	out, room := make(map[uint16][]Mapping, len(many)), make([]Mapping, len(ms))
+	for _, m := range ms {
+		of, n := out[m.HostPort], many[m.HostPort]
+		if of == nil {
+			of, room = room[:0:n], room[n:]
+		}
+		out[m.HostPort] = append(of, m)
 	}
 	return out
 }

@@ -5,12 +5,10 @@ package inspect
 import (
 	"cmp"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/portguard/portguard/pkg/backend"
 	"github.com/portguard/portguard/pkg/doctor"
-	"github.com/portguard/portguard/pkg/inventory"
 	"github.com/portguard/portguard/pkg/netconf"
 	"github.com/portguard/portguard/pkg/place"
 	"github.com/portguard/portguard/pkg/plugin"
@@ -65,7 +63,11 @@ func (i *Inspector) Facts(c *netconf.Config) (f doctor.Facts, err error) {
 	}
 	f.Policy, err = i.Node.RouteRules()
 	now := time.Now()
-	f.RefusedBinds = slices.DeleteFunc(slices.Clone(f.List.RefusedBinds), func(r inventory.Refusal) bool { return now.Sub(r.Last) > recently })
+	for _, r := range f.List.RefusedBinds { // slices.DeleteFunc is 1 KB of the program for each type
+		if now.Sub(r.Last) <= recently {
+			f.RefusedBinds = append(f.RefusedBinds, r)
+		}
+	}
 	return f, err
 }
 

@@ -133,7 +133,12 @@ func (sv *survey) claims(side way.Side, a hostport.Attachment, place conflict.Pl
 // sources are those of a side for a family: one of which nothing is known, if none is found.
 func (sv *survey) sources(side way.Side, f hostport.Family) []way.Source {
 	all := map[way.Side][]way.Source{way.Outside: sv.outside, way.Pod: sv.pods}[side]
-	out := slices.DeleteFunc(slices.Clone(all), func(s way.Source) bool { return hostport.FamilyOf(s.Addr) != f })
+	var out []way.Source
+	for _, s := range all { // slices.DeleteFunc is 1 KB of the program for each type
+		if hostport.FamilyOf(s.Addr) == f {
+			out = append(out, s)
+		}
+	}
 	if len(out) == 0 {
 		return []way.Source{{Side: side}}
 	}

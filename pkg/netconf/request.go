@@ -67,6 +67,7 @@ func NewRequest(c *Config, args *skel.CmdArgs) (*Request, error) {
 	if len(r.Attachment.Pods) == 0 {
 		return nil, fieldErrorf("prevResult", "has no IP address for %s; name portguard in the conflist after the plugin that assigns one", args.IfName)
 	}
+	r.Attachment.Mappings = make([]hostport.Mapping, 0, 2*len(c.Ports))
 	for _, p := range c.Ports {
 		if err := r.add(p); err != nil {
 			return nil, err

@@ -113,12 +113,14 @@ func DecodeSet(t Table, b []byte) (Set, error) {
 }
 
 // DecodeElements reads the elements of one message.
-func DecodeElements(b []byte) ([]Element, error) {
+func DecodeElements(b []byte) ([]Element, error) { return AppendElements(nil, b) }
+
+// AppendElements is DecodeElements behind others.
+func AppendElements(out []Element, b []byte) ([]Element, error) {
 	a, err := parseAttrs(b)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	var out []Element
 	list, _ := a.Get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	err = EachAttr(list, func(_ uint16, elem []byte) error {
 		e, err := decodeElement(elem)

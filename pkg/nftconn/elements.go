@@ -56,10 +56,9 @@ func (r *Reader) dump(s nft.Set, limit int) (elems []nft.Element, err error) {
 	req := nft.Request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.Table.Family, inSet(s))
 	err = again(func() error {
 		elems = nil
-		return r.conn.talk(req, func(m []byte) error {
-			es, err := nft.DecodeElements(bytes.Clone(m))
-			if elems = append(elems, es...); len(elems) > limit {
-				return errLong
+		return r.conn.talk(req, func(m []byte) (err error) {
+			if elems, err = nft.AppendElements(elems, bytes.Clone(m)); err == nil && len(elems) > limit {
+				err = errLong
 			}
 			return err
 		})

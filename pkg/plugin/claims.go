@@ -77,8 +77,10 @@ func (s *Session) recorded(at map[uint16][]hostport.Mapping) (keys []hostport.Ke
 		s.byPort = map[uint16][]hostport.Key{}
 		for _, key := range s.Store.Keys() {
 			if rec := s.Record(key); rec != nil {
-				for port := range hostport.ByPort(rec.Attachment.Mappings) {
-					s.byPort[port] = append(s.byPort[port], key)
+				for _, m := range rec.Attachment.Mappings {
+					if keys := s.byPort[m.HostPort]; len(keys) == 0 || keys[len(keys)-1] != key {
+						s.byPort[m.HostPort] = append(keys, key)
+					}
 				}
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func (n long) Rules(_ nft.Table, chain string) ([]nft.Rule, error) {
 	if chain != "long" {
 		return nil, fs.ErrNotExist
 	}
-	return make([]nft.Rule, n), nil
+	return slices.Repeat([]nft.Rule{{Exprs: []nft.Expr{{Name: "log"}}}}, int(n)), nil
 }
 
 func (long) Set(nft.Table, string) (nft.Set, error)                     { return nft.Set{}, errors.New("no set") }

@@ -71,6 +71,9 @@ func leaveToOwners(a hostport.Attachment, ms []hostport.Mapping, claims []hostpo
 			at[c.Mapping.HostPort] = append(at[c.Mapping.HostPort], c)
 		}
 	}
+	if len(at) == 0 { // as for most
+		return ms, nil
+	}
 	for _, m := range ms {
 		owned := slices.ContainsFunc(at[m.HostPort], func(c hostport.Claim) bool {
 			beside := m.Wildcard() && !c.Mapping.Wildcard() && c.Backend == backend

@@ -25,10 +25,10 @@ func masqueraded(a hostport.Attachment, f familyInfo, pod netip.Prefix) []nfttab
 	default:
 		return nil
 	}
-	var out []nfttable.Element
 	var dst []netip.Prefix
-	wildcard := false
-	for _, m := range a.Of(f.family) {
+	of, wildcard := a.Of(f.family), false
+	out := make([]nfttable.Element, 0, len(of)+len(a.Networks))
+	for _, m := range of {
 		out = append(out, nfttable.Element{Set: f.name("masquerade"), From: nfttable.Join(nfttable.AddrKey(pod.Addr()), portOf(m))})
 		if wildcard = wildcard || m.Wildcard(); !m.Wildcard() {
 			dst = append(dst, netip.PrefixFrom(m.HostIP, m.HostIP.BitLen()))
