@@ -59,9 +59,9 @@ func (q query) where(path walk.Path) string {
 	case text != "":
 		return fmt.Sprintf("iptables-%s %s %s %s: %q", fl, q.m.Family, h.Table.Name, chains(path), text)
 	case fl == "legacy":
-		return fmt.Sprintf("iptables-legacy %s %s %s: rule %d: %s", q.m.Family, h.Table.Name, chains(path), h.Index+1, h.Text)
+		return fmt.Sprintf("iptables-legacy %s %s %s: rule %d: %s", q.m.Family, h.Table.Name, chains(path), h.Index+1, h.Text())
 	}
-	return fmt.Sprintf("nftables %s %s: handle %d: %s", h.Table, chains(path), h.Handle, h.Text)
+	return fmt.Sprintf("nftables %s %s: handle %d: %s", h.Table, chains(path), h.Handle, h.Text())
 }
 
 // chains are those of a path, in order.

@@ -89,17 +89,19 @@ type saying struct {
 	namesPort, specific, doubtful bool
 }
 
-// repeated are outcomes in a row for the same destinations.
+// repeated are outcomes of one saying, in a row for the same destinations.
 type repeated struct {
 	dst   addrset.Set
 	times int
+	// last is the place of the last one among those told.
+	last int
 }
 
-// again reports whether the chain has said the same often enough: there are lists of thousands of
-// sources that are dropped one by one. It counts what ends the walk, translates or untracks.
-func (x *run) again(o outcome) bool {
+// say counts what ends the walk, translates or untracks, nil for anything else: there are lists of
+// thousands of sources that are dropped one by one.
+func (x *run) say(o outcome) *repeated {
 	if o.kind != ends && o.kind != translates && o.kind != untracks || len(o.hop.Sets)+len(o.hop.IPSets)+len(o.hop.Unlisted) > 0 {
-		return false
+		return nil
 	}
 	s := saying{o.kind, o.hop.Target, o.hop.To, o.hop.Comment, o.hop.Match, o.hop.NamesPort, o.hop.Specific, o.doubtful}
 	dst := o.in.Dst()
@@ -112,13 +114,17 @@ func (x *run) again(o outcome) bool {
 		x.said[s] = r
 	}
 	r.times++
-	return r.times > maxSaid
+	return r
 }
 
-// tell adds a path, unless it was said often enough.
-func tell(paths []Path, p Path, again bool) []Path {
-	if again {
+// tell adds a path. If the chain has said the same often enough, it takes the place of the last one.
+func (r *repeated) tell(paths []Path, p Path) []Path {
+	if r != nil && r.times > maxSaid {
+		paths[r.last] = p
 		return paths
+	}
+	if r != nil {
+		r.last = len(paths)
 	}
 	return append(paths, p)
 }

@@ -16,11 +16,11 @@ type Hop struct {
 	Chain string
 	// Handle is the rule's number in nf_tables. Index is its place among the rules that
 	// the Source has of the chain.
-	Handle uint64
-	Index  int
-	// Text names the rule's expressions.
-	Text    string
+	Handle  uint64
+	Index   int
 	Comment string
+	// rule is what Text describes.
+	rule *nft.Rule
 	// Target is the verdict, To where a translation leads, as far as known.
 	Target, To string
 	Match      Tri
@@ -34,6 +34,14 @@ type Hop struct {
 	Sets, IPSets []string
 	// Unlisted are those among them that are too long to be listed.
 	Unlisted []string
+}
+
+// Text names the rule's expressions.
+func (h Hop) Text() string {
+	if h.rule == nil {
+		return ""
+	}
+	return describe(*h.rule)
 }
 
 // A Path is the way from the base chain to a verdict. Match is the weakest

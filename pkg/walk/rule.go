@@ -205,7 +205,7 @@ func (x *run) maybe(th *thread, open Tri) {
 func (x *run) out(th *thread, k kind, target, chain string, leave bool) {
 	x.altered = x.altered || th.altered
 	hop := x.hop
-	hop.Table, hop.Chain, hop.Handle, hop.Index = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index
+	hop.Table, hop.Chain, hop.Handle, hop.Index, hop.rule = x.r.table, x.r.chain, x.r.rule.Handle, x.r.index, x.r.rule
 	hop.Match, hop.Target = th.open, target
 	if hop.Comment = th.comment; hop.Comment == "" {
 		hop.Comment = x.r.rule.Comment

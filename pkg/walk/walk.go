@@ -144,6 +144,7 @@ func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, ch
 		}
 		if len(path) == 0 && !t.place && ru.ours() {
 			t.place, t.r.Reached, t.r.Before, t.r.NATBefore = true, s.Dst(), len(t.r.End), len(t.r.NAT)
+			x.said = nil // what is before it stays
 		}
 		next, back, altered, err := t.pass(x, ru, s, path, so)
 		if err != nil {
@@ -226,21 +227,18 @@ func (t *trip) follow(x *run, o outcome, path []Hop, so Tri) (after Space, f fat
 	if t.p.Beside {
 		return t.beside(o, path)
 	}
-	again := x.again(o)
-	if !again {
-		o.hop.Text = describe(*x.r.rule)
-	}
+	said := x.say(o)
 	full := Path{Hops: append(path[:len(path):len(path)], o.hop), Match: weaker(so, o.hop.Match), Dst: o.in.Dst(), Doubtful: o.doubtful}
 	switch o.kind {
 	case translates:
-		t.r.NAT = tell(t.r.NAT, full, again)
+		t.r.NAT = said.tell(t.r.NAT, full)
 		return nil, stays, nil
 	case ends:
-		t.r.End = tell(t.r.End, full, again)
+		t.r.End = said.tell(t.r.End, full)
 		t.ends(full, o.in)
 		return nil, stays, nil
 	case untracks:
-		t.r.Untracked = tell(t.r.Untracked, full, again)
+		t.r.Untracked = said.tell(t.r.Untracked, full)
 		return nil, nothing, nil
 	case mayDoAnything:
 		full.Match = Unknown

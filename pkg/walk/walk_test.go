@@ -147,7 +147,8 @@ func TestWalkSaysListsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.End) != 2*maxSaid+1 || r.End[2*maxSaid].Last().Comment != "the last one" || r.End[0].Last().Text == "" {
+	if len(r.End) != 2*maxSaid+1 || r.End[2*maxSaid].Last().Comment != "the last one" ||
+		r.End[0].Last().Index != 0 || r.End[2*maxSaid-1].Last().Index != maxPaths+99 {
 		t.Errorf("%d rules are told: %+v", len(r.End), r.End)
 	}
 	if len(r.Accepted) == 0 || len(r.Stopped) == 0 || len(r.Next) == 0 {
@@ -361,7 +362,7 @@ func FuzzWalk(f *testing.F) {
 				t.Error(err)
 			}
 			for _, p := range append(r.NAT, r.End...) {
-				if p.Match == No || p.Match > Unknown || p.NamesPort() && p.Last().Text == "" {
+				if p.Match == No || p.Match > Unknown || p.NamesPort() && p.Last().Text() == "" {
 					t.Errorf("path %s", say(Result{NAT: []Path{p}}))
 				}
 			}
