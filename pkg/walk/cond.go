@@ -119,6 +119,9 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 // are not taken out any more: a firewall with thousands of such rules is followed in time.
 const maxSources = 200
 
+// maxLinks bounds the links that a box leaves out in the same way.
+const maxLinks = 1000
+
 // apply restricts a box to what fulfils c, or, with other, to what does not.
 // some is false if there are none. sure is false if the answer depends on a mark that is not known.
 func (c *cond) apply(b *box, other bool) (some, sure bool) {
@@ -126,7 +129,7 @@ func (c *cond) apply(b *box, other bool) (some, sure bool) {
 	if c.loose && not {
 		return true, true
 	}
-	if not && c.kind == onSrc && len(b.src) > maxSources {
+	if not && (c.kind == onSrc && len(b.src) > maxSources || c.kind == onIn && len(b.in.except) > maxLinks) {
 		return true, true
 	}
 	switch c.kind {

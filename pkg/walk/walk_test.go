@@ -156,6 +156,20 @@ func TestWalkSaysListsOnce(t *testing.T) {
 	}
 }
 
+// Of thousands of links that rules have met the first are left out of what goes on. Others go on.
+func TestWalkOfManyLinks(t *testing.T) {
+	var rules []string
+	for i := range 2 * maxLinks {
+		rules = append(rules, fmt.Sprintf("PREROUTING -i veth%d -j ACCEPT", i))
+	}
+	for last, want := range map[string]int{"veth0": 0, "eth0": 1} {
+		r, err := walker(t, Options{}, append(rules, "PREROUTING -i "+last+" -j DNAT --to-destination 10.88.0.9:80")...).Walk("PREROUTING", packet(Prerouting, "192.0.2.1", 80))
+		if err != nil || len(r.NAT) != want {
+			t.Errorf("%s: %+v, %v", last, r.NAT, err)
+		}
+	}
+}
+
 // Who waits is told what took so long.
 func TestWalkTooLong(t *testing.T) {
 	asked := 0
