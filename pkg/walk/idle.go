@@ -8,14 +8,21 @@ import (
 	"github.com/portguard/portguard/pkg/nft"
 )
 
-// withoutIdle are rules up to the last one that does something. Behind it all packets leave the chain as
-// they are, by a return or at its end.
-func withoutIdle(rules []rule) []rule {
-	n := len(rules)
-	for n > 0 && rules[n-1].idle() {
-		n--
+// acting are the rules of a chain up to the last one that does something. Behind it all packets leave the
+// chain as they are, by a return or at its end.
+func (w *Walker) acting(chain string) ([]rule, error) {
+	rules, err := w.rules(chain)
+	if err != nil {
+		return nil, err
 	}
-	return rules[:n]
+	n, known := w.active[chain]
+	if !known {
+		for n = len(rules); n > 0 && rules[n-1].idle(); {
+			n--
+		}
+		w.active[chain] = n
+	}
+	return rules[:n], nil
 }
 
 // idle reports whether the rule does nothing with packets but to let some leave the chain. Of

@@ -34,6 +34,8 @@ type Walker struct {
 	is4   bool
 	Options
 	cache map[string][]rule
+	// active is how many rules of a chain are asked.
+	active map[string]int
 	// asked is how many rules were asked in all walks.
 	asked int
 	// listed are sets by name.
@@ -65,7 +67,7 @@ type Options struct {
 // New returns a Walker for a table and packets of family f. What the walk comes across
 // is read from src.
 func New(src Source, t nft.Table, f hostport.Family, o Options) *Walker {
-	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, listed: map[string]listing[nft.Element]{}, addrs: map[string]addrset.Set{}, inIPSets: map[string]addrset.Set{}, marks: map[string]bool{}}
+	return &Walker{src: src, table: t, is4: f == hostport.IPv4, Options: o, cache: map[string][]rule{}, active: map[string]int{}, listed: map[string]listing[nft.Element]{}, addrs: map[string]addrset.Set{}, inIPSets: map[string]addrset.Set{}, marks: map[string]bool{}}
 }
 
 func (w *Walker) skips(chain string) bool { return w.Skip != nil && w.Skip(chain) }
@@ -126,13 +128,13 @@ func (w *Walker) WalkOn(chain string, p Packet, left Space) (Result, error) {
 
 // through is chain without a memory.
 func (t *trip) through(name string, s Space, path []Hop, so Tri) (rest Space, changed bool, err error) {
-	rules, err := t.rules(name)
+	rules, err := t.acting(name)
 	if err != nil {
 		return nil, false, err
 	}
 	x, returned := t.run(t.p), Space(nil)
 	defer t.done(x)
-	for i := range withoutIdle(rules) {
+	for i := range rules {
 		ru := &rules[i]
 		if t.steps++; t.steps > maxSteps || t.told() > maxPaths {
 			return nil, false, fmt.Errorf("%w: they branch too often in chain %s; remove rules", ErrTooComplex, name)

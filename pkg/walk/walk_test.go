@@ -18,6 +18,7 @@ import (
 	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/hostport"
 	"github.com/portguard/portguard/pkg/internal/xtrule"
+	"github.com/portguard/portguard/pkg/nft"
 )
 
 func TestWalk(t *testing.T) {
@@ -133,6 +134,21 @@ func TestWalkLeavesIdleRulesOut(t *testing.T) {
 		if (len(r.NAT) > 0) != strings.HasPrefix(tt.last, "PREROUTING -p tcp") || w.asked != tt.asked {
 			t.Errorf("%s: %d rules were asked, want %d; found %+v", tt.last, w.asked, tt.asked, r.NAT)
 		}
+	}
+}
+
+// Many rules may jump to a chain of many that do nothing: what those are is looked at once.
+func TestWalkLooksForIdleRulesOnce(t *testing.T) {
+	src := &ruleset{family: nft.IPv4, chains: map[string][]nft.Rule{}}
+	for i := range 1000 {
+		from := and(load(1, 12, 4), is(10, 100, byte(i>>8), byte(i)), jump("sources"))
+		src.chains["pre"] = append(src.chains["pre"], nft.Rule{Exprs: from})
+	}
+	src.chains["sources"] = slices.Repeat(rulesOf(and(load(1, 12, 4), is(10, 101, 0, 1), ret())), 50_000)
+	began := time.Now()
+	src.walk(t, packet4(Prerouting))
+	if took := time.Since(began); took > 5*time.Second { // it is much less than a second, or half a minute
+		t.Errorf("it took %v", took)
 	}
 }
 
