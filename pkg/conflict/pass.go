@@ -106,7 +106,7 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 	case c.Type == "nat" && len(res.NAT) > 0:
 	case len(res.Next.Likely()) == 0:
 		return res.Next, stop, q.stopped(stop, c, res, drops && len(res.Passed) > 0)
-	case p.Early && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
+	case p.Early && len(res.Untracked) > 0 && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
 		path := res.Untracked[len(res.Untracked)-1]
 		stop.Untracks = true
 		q.stoppedBy(stop, path)

@@ -4,10 +4,13 @@ package conflict
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/portguard/portguard/pkg/addrset"
 	"github.com/portguard/portguard/pkg/nft"
+	"github.com/portguard/portguard/pkg/walk"
 	"github.com/portguard/portguard/pkg/xt"
 )
 
@@ -212,4 +215,16 @@ func link(index uint32) []nft.Expr {
 func dropping(s Snapshot) Snapshot {
 	s.Rulesets[len(s.Rulesets)-1].Drops = func(nft.Chain) (bool, error) { return true, nil }
 	return s
+}
+
+// A chain may drop all that has a connection and let the rest get through that an earlier one took out of conntrack.
+func TestPassOfSomeUntracked(t *testing.T) {
+	src := addrset.Of(netip.MustParsePrefix("203.0.113.9/32"))
+	p := walk.Packet{Hook: walk.Prerouting, Proto: tcp, Port: 80, Dst: addrset.Of(netip.MustParsePrefix(nodeIP + "/32")), Src: src}
+	s := hooks(hookedAt{"some", "filter", nft.Prerouting, -300, [][]nft.Expr{{ex("limit"), ex("notrack")}}},
+		hookedAt{"rest", "filter", nft.Prerouting, -250, [][]nft.Expr{append(state(1), verdict(nft.Drop, ""))}})
+	left, stop, err := NewFinder(s).Pass(p, p.Start(), PrioFirst, PrioLast)
+	if err != nil || stop != nil || len(left.Tracked()) > 0 || len(left) == 0 {
+		t.Errorf("left %+v, stopped by %+v, %v", left, stop, err)
+	}
 }
