@@ -38,7 +38,7 @@ func (Sysctls) RouteLocalnet(link string) (bool, error) {
 	return v != "0" || all != "0", nil
 }
 
-// SetRouteLocalnet switches it. An error means that it is not switched: sysctl.Sysctl reads what it
+// SetRouteLocalnet switches it. An error means that it is not switched. sysctl.Sysctl would read what it
 // has written, and that may fail.
 func (Sysctls) SetRouteLocalnet(link string, on bool) error {
 	v := "0"

@@ -114,8 +114,8 @@ func (b *Backend) Load() (backend.State, error) {
 	return l.State(), nil
 }
 
-// none is the State of a node on which nothing can be held. For want of files or memory that is
-// not known: what was held is.
+// none is the State of a node on which nothing can be held. Where files or memory are short nobody
+// knows whether that is so, and what was held still is.
 func (b *Backend) none(n holds.Node, err error) (backend.State, error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) {
 		return nil, fmt.Errorf("could not read which ports are held: %w", err)
