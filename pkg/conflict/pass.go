@@ -22,9 +22,10 @@ type Stop struct {
 	Chain  string
 	Chains []string
 	// Policy is set if no rule stops the packets, Untracks if the rule takes them out of
-	// conntrack, so that nothing translates them.
-	Policy, Untracks bool
-	Legacy           bool
+	// conntrack, so that nothing translates them. With Rest it drops all that an earlier chain has
+	// not taken out.
+	Policy, Untracks, Rest bool
+	Legacy                 bool
 }
 
 // Priorities of base chains. The first is before all, the last behind all.
@@ -106,10 +107,12 @@ func (q query) filter(c hooked, p walk.Packet, left walk.Space) (walk.Space, *St
 	case c.Type == "nat" && len(res.NAT) > 0:
 	case len(res.Next.Likely()) == 0:
 		return res.Next, stop, q.stopped(stop, c, res, drops && len(res.Passed) > 0)
-	case p.Early && len(res.Untracked) > 0 && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
-		path := res.Untracked[len(res.Untracked)-1]
-		stop.Untracks = true
-		q.stoppedBy(stop, path)
+	case p.Early && len(left.Likely().Tracked()) > 0 && len(res.Next.Likely().Tracked()) == 0:
+		n := len(res.Untracked)
+		if stop.Untracks, stop.Rest = true, n == 0; stop.Rest {
+			return res.Next, stop, q.stopped(stop, c, res, drops && len(res.Passed) > 0)
+		}
+		q.stoppedBy(stop, res.Untracked[n-1])
 		return res.Next, stop, nil
 	}
 	return res.Next, nil, nil

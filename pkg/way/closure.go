@@ -52,7 +52,7 @@ func (c Closure) String() string {
 // stopped is the closure of packets that rules keep back.
 func stopped(t *trip, s *conflict.Stop) *Closure {
 	c := &Closure{Check: CheckFilter, What: "dropped by " + s.Where, Back: t.p.Answer, Remedy: opening(t, s)}
-	if s.Untracks {
+	if s.Untracks && !s.Rest {
 		c.What = "taken out of connection tracking, so that nothing translates it, by " + s.Where
 	}
 	return c
