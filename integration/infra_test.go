@@ -147,7 +147,7 @@ func TestInfrastructureSharesAnAddress(t *testing.T) {
 		list := n.Network("net", "46", nil)
 		confDir(t, n, list)
 		carry(n, "kube-dummy-if", lab.NodeV4)
-		words := "not mapped at " + lab.NodeV4 + ", which link kube-dummy-if has"
+		words := "not mapped at " + lab.NodeV4 + ": link kube-dummy-if, which carries"
 		if told := n.MustAdd(pod, list, lab.TCP(8080, 80)); !strings.Contains(told, words) {
 			t.Errorf("ADD said %q, and not %q", told, words)
 		}

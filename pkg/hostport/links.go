@@ -45,7 +45,7 @@ const OnOneLink = "leave it on one of the two links"
 // NotAt says that hostPorts of all addresses are not at one that is on a link of infrastructure, and
 // on another one.
 func (l Local) NotAt() string {
-	return fmt.Sprintf("hostPorts are not mapped at %s, which link %s has, too, for others", l.Prefix.Addr(), l.Infrastructure)
+	return fmt.Sprintf("hostPorts are not mapped at %s: link %s, which carries addresses of others, has it, too", l.Prefix.Addr(), l.Infrastructure)
 }
 
 // Links names links: each is a name, or the beginning of names and a "*".
